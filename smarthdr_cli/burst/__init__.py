@@ -1,0 +1,1 @@
+"""Files to Burst: reading, RAW, EXIF, exposures and their check. Knows no torch."""

@@ -1,0 +1,1 @@
+"""Benchmark datasets, synthetic bursts and augmentation."""

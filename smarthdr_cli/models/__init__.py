@@ -1,0 +1,1 @@
+"""Fusion networks, the judge, and the one checkpoint format."""

@@ -1,0 +1,1 @@
+"""Writers: EXR, Radiance HDR, TIFF, previews and heatmaps, all atomic."""

@@ -1,0 +1,1 @@
+"""Training: configuration, losses, EMA, the step and the loop."""
