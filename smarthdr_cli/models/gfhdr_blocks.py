@@ -1,0 +1,169 @@
+"""The parts of gfhdr: window attention, the local branch, and the layer that adds the two.
+
+Tensors are (B, H, W, C) contiguous, which is the channels-last form of (B, C, H, W): linear layers and layer norms work
+on it as it lies, and convolutions see it through a permute without a copy.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CALL_WINDOWS = 32768  # windows per attention call: CUDA kernels take at most 65,535 in their batch dimension
+
+
+def relative_index(window: int) -> Tensor:
+    """(w*w, w*w) int64: the row of the bias table that serves query pixel i and key pixel j of a w x w window.
+
+    Pixels are numbered row by row; row ``(yi - yj + w - 1) * (2w - 1) + (xi - xj + w - 1)`` of the (2w - 1)**2 table
+    holds the bias of that displacement (Liu et al. 2021, "Swin Transformer", eq. 4).
+    """
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    return (y[:, None] - y[None] + window - 1) * (2 * window - 1) + (x[:, None] - x[None] + window - 1)
+
+
+def edge_windows(batch: int, rows: int, columns: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The windows that a cyclic shift by half a window glued together from opposite sides of the picture.
+
+    Returns their flat indices (E,) among batch * rows * columns windows, and what is added to their scores
+    (E, 1, w*w, w*w): 0 between pixels that are neighbours in the picture, -inf between those that are not. Only the
+    last row and column of windows are concerned, so attention runs unmasked everywhere else.
+    """
+    inner = torch.arange(window, device=device) >= window // 2  # True: wrapped round from the far side
+    row, column = inner.repeat_interleave(window), inner.repeat(window)  # (w*w,)
+    across_rows = row[:, None] != row[None]  # (w*w, w*w)
+    across_columns = column[:, None] != column[None]
+    grid_row = torch.arange(rows, device=device)[:, None].expand(rows, columns) == rows - 1
+    grid_column = torch.arange(columns, device=device)[None].expand(rows, columns) == columns - 1
+    edge = (grid_row | grid_column).flatten().nonzero().flatten()
+    blocked = (grid_row.flatten()[edge, None, None] & across_rows) | (
+        grid_column.flatten()[edge, None, None] & across_columns
+    )
+    mask = torch.zeros(blocked.shape, device=device).masked_fill_(blocked, -torch.inf)
+    first = torch.arange(batch, device=device)[:, None] * (rows * columns)
+    return (first + edge).flatten(), mask[:, None].repeat(batch, 1, 1, 1)
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention inside non-overlapping windows, with a learned bias per head and displacement."""
+
+    index: Tensor
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.window, self.heads = window, heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.register_buffer("index", relative_index(window), persistent=False)
+        nn.init.trunc_normal_(self.bias_table, std=0.02)
+
+    def bias(self) -> Tensor:
+        """(1, heads, w*w, w*w): what is added to the scores of every window."""
+        bias: Tensor = self.bias_table[self.index].permute(2, 0, 1)[None]
+        return bias
+
+    def forward(self, x: Tensor, edges: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C); with ``edges`` the windows are shifted by half their size."""
+        B, H, W, C = x.shape
+        w, half = self.window, self.window // 2
+        if edges is not None:
+            x = x.roll((-half, -half), (1, 2))
+        windows = x.view(B, H // w, w, W // w, w, C).transpose(2, 3).reshape(-1, w * w, C)  # (n, w*w, C), one copy
+        # Strided views into the projection: the attention kernel reads them as they lie.
+        q, k, v = self.qkv(windows).view(-1, w * w, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        bias = self.bias().to(q.dtype)
+        out = _attend(q, k, v, bias)  # (n, heads, w*w, C/heads)
+        if edges is not None:
+            index, mask = edges
+            out = out.index_copy(0, index, _attend(q[index], k[index], v[index], bias + mask.to(q.dtype)))
+        mixed: Tensor = self.proj(out.transpose(1, 2).reshape(-1, w * w, C))
+        mixed = mixed.view(B, H // w, W // w, w, w, C).transpose(2, 3).reshape(B, H, W, C)
+        return mixed.roll((half, half), (1, 2)) if edges is not None else mixed
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all or one per window."""
+    if len(q) <= CALL_WINDOWS:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    parts = [slice(i, i + CALL_WINDOWS) for i in range(0, len(q), CALL_WINDOWS)]
+    return torch.cat([_attend(q[p], k[p], v[p], bias if len(bias) == 1 else bias[p]) for p in parts])
+
+
+class LocalContext(nn.Module):
+    """Local branch: a squeezed 3x3 convolution, then channel attention over the whole picture."""
+
+    def __init__(self, dim: int, squeezed: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(dim, squeezed, 1),
+            nn.Conv2d(squeezed, squeezed, 3, padding=1),
+            nn.Conv2d(squeezed, dim, 1),
+            nn.LeakyReLU(0.2),
+        )
+        self.attention = nn.Sequential(
+            nn.Conv2d(dim, squeezed, 1, bias=False), nn.ReLU(), nn.Conv2d(squeezed, dim, 1, bias=False), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        x = self.body(x)
+        weight: Tensor = self.attention(x.mean((2, 3), keepdim=True))
+        return x * weight
+
+
+class DropPath(nn.Module):
+    """Drops a residual branch for whole samples while training, scaled to keep its mean (Huang et al. 2016)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) to (B, ...); the identity in eval mode."""
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = torch.full((x.shape[0],) + (1,) * (x.ndim - 1), 1.0 - self.rate, device=x.device, dtype=x.dtype)
+        return x * torch.bernoulli(keep) / keep
+
+
+class ContextLayer(nn.Module):
+    """One layer: windows and MLP as in Swin, plus the local branch on the first norm's output."""
+
+    def __init__(self, dim: int, window: int, heads: int, hidden: int, squeezed: int, shift: bool, drop: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = WindowAttention(dim, window, heads)
+        self.local = LocalContext(dim, squeezed)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.drop = DropPath(drop)
+
+    def forward(self, x: Tensor, edges: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        normed = self.norm1(x)
+        local = self.local(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.drop(self.attention(normed, edges if self.shift else None))
+        out: Tensor = x + self.drop(self.mlp(self.norm2(x))) + local
+        return out
+
+
+class ContextBlock(nn.Module):
+    """``depth`` layers, every second one shifted, a dilated convolution, and a skip over all of it."""
+
+    def __init__(self, dim: int, window: int, heads: int, hidden: int, squeezed: int, drops: list[float]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ContextLayer(dim, window, heads, hidden, squeezed, shift=i % 2 == 1, drop=drop)
+            for i, drop in enumerate(drops)
+        )
+        self.conv = nn.Conv2d(dim, dim, 3, padding=2, dilation=2)
+
+    def forward(self, x: Tensor, edges: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        y = x
+        for layer in self.layers:
+            y = layer(y, edges)
+        out: Tensor = self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
+        return out

@@ -1,0 +1,218 @@
+"""gfhdr against its published size and against a slow twin written from the definition."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pad_to_multiple
+from smarthdr_cli.models.gfhdr_blocks import ContextLayer, DropPath, LocalContext, WindowAttention, edge_windows
+
+SMALL = GFHDRConfig(dim=12, blocks=2, depth=2, heads=3, window=4, squeeze=4)
+
+
+def _frames(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> int:
+    return inputs * outputs * kernel**2 + bias * outputs
+
+
+def _count(c: GFHDRConfig) -> int:
+    """Parameters by METHOD's description, term by term."""
+    d, s, hidden = c.dim, c.dim // c.squeeze, c.dim * c.mlp_ratio
+    norm = 2 * d
+    shallow = 3 * _conv(6, d) + 2 * (_conv(2 * d, 2 * d) + _conv(2 * d, d)) + _conv(3 * d, d) + norm
+    attention = d * 3 * d + 3 * d + d * d + d + (2 * c.window - 1) ** 2 * c.heads
+    mlp = d * hidden + hidden + hidden * d + d
+    local = _conv(d, s, 1) + _conv(s, s) + _conv(s, d, 1) + _conv(d, s, 1, bias=False) + _conv(s, d, 1, bias=False)
+    body = c.blocks * (c.depth * (2 * norm + attention + mlp + local) + _conv(d, d))
+    return shallow + body + norm + _conv(d, d) + _conv(d, 3)
+
+
+def test_the_default_has_the_published_number_of_parameters() -> None:
+    model = GFHDR(GFHDRConfig())
+    count = sum(p.numel() for p in model.parameters())
+    assert count == 1_222_113
+    assert count == _count(GFHDRConfig())
+
+
+@pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, dim=24, mlp_ratio=3, heads=4, window=8)])
+def test_other_sizes_follow_the_same_formula(config: GFHDRConfig) -> None:
+    assert sum(p.numel() for p in GFHDR(config).parameters()) == _count(config)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 8), (13, 22), (3, 5), (1, 1)])
+def test_any_size_comes_back_at_its_own_size_within_bounds(size: tuple[int, int]) -> None:
+    model = GFHDR(SMALL).eval()
+    with torch.inference_mode():
+        out = model(_frames(2, 3, 6, *size))
+    assert out.radiance.shape == (2, 3, *size)
+    assert out.features.shape == (2, model.feature_channels, *size)
+    assert out.radiance.min() > 0
+    assert out.radiance.max() < 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 6, 8, 8), (1, 3, 3, 8, 8), (3, 6, 8, 8)])
+def test_another_number_of_frames_or_channels_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="takes"):
+        GFHDR(SMALL)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "change", [{"dim": 13}, {"window": 7}, {"depth": 0}, {"drop_path": 1.0}, {"squeeze": 99}, {"name": "saf"}]
+)
+def test_sizes_that_do_not_fit_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="gfhdr"):
+        dataclasses.replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+# The slow twin of window attention: every query pixel by itself, in picture coordinates.
+
+
+def _attention_by_definition(module: WindowAttention, x: Tensor, shifted: bool) -> Tensor:
+    B, H, W, C = x.shape
+    w, heads = module.window, module.heads
+    d, shift = C // heads, w // 2 if shifted else 0
+    qkv = x @ module.qkv.weight.T + module.qkv.bias
+    q, k, v = (qkv[..., i * C : (i + 1) * C].view(B, H, W, heads, d) for i in range(3))
+
+    def cell(p: int) -> int:
+        """The window a coordinate falls into; shifted, the picture's two ends are half windows of their own."""
+        return (p - shift) // w
+
+    out = torch.empty_like(x)
+    for b in range(B):
+        for y in range(H):
+            for u in range(W):
+                ys = [i for i in range(H) if cell(i) == cell(y)]
+                us = [i for i in range(W) if cell(i) == cell(u)]
+                for h in range(heads):
+                    scores, values = [], []
+                    for i in ys:
+                        for j in us:
+                            row = (y - i + w - 1) * (2 * w - 1) + (u - j + w - 1)
+                            score = torch.dot(q[b, y, u, h], k[b, i, j, h]) / math.sqrt(d)
+                            scores.append(score + module.bias_table[row, h])
+                            values.append(v[b, i, j, h])
+                    weights = torch.stack(scores).softmax(0)
+                    out[b, y, u, h * d : (h + 1) * d] = (weights[:, None] * torch.stack(values)).sum(0)
+    return out @ module.proj.weight.T + module.proj.bias
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("size", [(4, 4), (8, 12)])
+@torch.no_grad()
+def test_window_attention_equals_its_definition(size: tuple[int, int], shifted: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    module = WindowAttention(dim=6, window=4, heads=2)
+    for p in module.parameters():  # larger than at the start, so that softmax and bias matter
+        p.copy_(torch.randn(p.shape, generator=generator) * 0.7)
+    H, W = size
+    x = torch.randn(2, H, W, 6, generator=generator)
+    edges = edge_windows(2, H // 4, W // 4, 4, x.device) if shifted else None
+    fast, slow = module(x, edges), _attention_by_definition(module, x, shifted)
+    assert (fast - slow).abs().max() <= 1e-5
+    assert slow.std() > 0.1
+
+
+@torch.no_grad()
+def test_many_windows_go_through_in_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = WindowAttention(dim=6, window=4, heads=2)
+    x = torch.randn(2, 16, 16, 6, generator=torch.Generator().manual_seed(0))
+    edges = edge_windows(2, 4, 4, 4, x.device)
+    whole = module(x, edges)
+    monkeypatch.setattr("smarthdr_cli.models.gfhdr_blocks.CALL_WINDOWS", 5)
+    torch.testing.assert_close(module(x, edges), whole)
+
+
+def test_gradients_of_attention_pass_through_both_kinds_of_window() -> None:
+    module = WindowAttention(dim=4, window=2, heads=2).double()
+    x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    edges = edge_windows(1, 2, 2, 2, x.device)
+    assert torch.autograd.gradcheck(lambda t: module(t, edges), x)
+
+
+@torch.no_grad()
+def test_the_local_branch_equals_its_definition() -> None:
+    module = LocalContext(dim=6, squeezed=2)
+    x = torch.randn(1, 6, 5, 7, generator=torch.Generator().manual_seed(0))
+    first, second, third, _ = module.body
+    y = torch.einsum("oc,bchw->bohw", first.weight[..., 0, 0], x) + first.bias[None, :, None, None]
+    y = torch.nn.functional.conv2d(y, second.weight, second.bias, padding=1)
+    y = torch.einsum("oc,bchw->bohw", third.weight[..., 0, 0], y) + third.bias[None, :, None, None]
+    y = torch.maximum(y, 0.2 * y)
+    weight = (module.attention[0].weight[..., 0, 0] @ y.mean((2, 3)).T).clamp_min(0)
+    weight = 1 / (1 + (-module.attention[2].weight[..., 0, 0] @ weight).exp())
+    torch.testing.assert_close(module(x), y * weight.T[..., None, None])
+
+
+@torch.no_grad()
+def test_a_layer_adds_window_attention_mlp_and_the_local_branch() -> None:
+    layer = ContextLayer(dim=6, window=4, heads=2, hidden=12, squeezed=2, shift=True, drop=0.5).eval()
+    x = torch.randn(1, 8, 8, 6, generator=torch.Generator().manual_seed(0))
+    edges = edge_windows(1, 2, 2, 4, x.device)
+    normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    middle = x + layer.attention(normed, edges)
+    local = layer.local(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(layer(x, edges), middle + layer.mlp(layer.norm2(middle)) + local)
+
+
+def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
+    rates = [m.rate for m in GFHDR(GFHDRConfig()).modules() if isinstance(m, DropPath)]
+    assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        dropped = DropPath(0.25)(torch.ones(4000, 2))
+    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    torch.testing.assert_close(dropped[:, 0], dropped[:, 1])  # a sample as a whole
+    assert torch.equal(DropPath(0.25).eval()(torch.ones(9)), torch.ones(9))
+
+
+def test_the_last_skip_carries_the_reference_and_order_of_frames_matters() -> None:
+    model = GFHDR(SMALL).eval()
+    frames = _frames(1, 3, 6, 8, 8)
+    with torch.inference_mode():
+        model.conv_after_body.weight.zero_()
+        model.conv_after_body.bias.zero_()
+        base = model(frames).radiance
+        moved = frames.clone()
+        moved[:, 0] = 0
+        torch.testing.assert_close(model(moved).radiance, base)  # nothing but the reference is left
+        moved = frames.clone()
+        moved[:, 1] = 0
+        assert (model(moved).radiance - base).abs().max() > 1e-3
+
+
+def test_every_parameter_learns() -> None:
+    model = GFHDR(SMALL)
+    out = model(_frames(2, 3, 6, 8, 8))
+    (out.radiance.square().mean() + out.features.square().mean()).backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
+    assert dead == []
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    model = GFHDR(SMALL).eval()
+    frames = _frames(1, 3, 6, 16, 16)
+    with torch.inference_mode():
+        exact = model(frames).radiance
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(frames).radiance
+        stored = model.bfloat16()(frames.bfloat16()).radiance
+    assert rough.dtype == stored.dtype == torch.float32
+    assert (rough - exact).abs().max() < 0.01
+    assert (stored - exact).abs().max() < 0.01
+
+
+def test_padding_reflects_and_keeps_the_values_it_was_given() -> None:
+    x = torch.arange(30.0).view(1, 1, 5, 6)
+    padded = pad_to_multiple(x, 4)
+    assert padded.shape == (1, 1, 8, 8)
+    assert torch.equal(padded[..., :5, :6], x)
+    assert torch.equal(padded[0, 0, 5:, 0], x[0, 0, [3, 2, 1], 0])
+    assert pad_to_multiple(padded, 4) is padded
