@@ -1,0 +1,55 @@
+"""Bring one frame to the exposure of another from their histograms, whatever the exposures are said to be.
+
+With the same scene in both, sorted pixels correspond: the brightness transfer function is the monotone map between
+the two histograms (Grossberg and Nayar, "What can be known about the radiometric response from images?", ECCV 2002).
+It needs neither exact exposures nor an exact curve, and it sends the clip of either frame to one isophote of the other.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from smarthdr_cli.align.view import F64, View, warp, warp_mask
+from smarthdr_cli.linear import F32
+
+_LEVELS = 256
+_LOW = -8.0  # log2(FLOOR)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """``table``: (256,) float32, log luminance of the second frame (from -8 to 0 in equal steps) as the first has it."""
+
+    table: F32
+
+    def __call__(self, log: F32) -> F32:
+        """Log luminance of the second frame as the first frame would have recorded it."""
+        place = np.clip((log - np.float32(_LOW)) * np.float32((_LEVELS - 1) / -_LOW), 0.0, _LEVELS - 1.001)
+        index = place.astype(np.int32)
+        low = self.table[index]
+        return np.asarray(low + (self.table[index + 1] - low) * (place - index), np.float32)
+
+
+def transfer(first: View, second: View, homography: F64) -> Transfer:
+    """The map from the log luminance of ``second`` to that of ``first`` over the area both see.
+
+    ``homography`` takes full-resolution pixels of ``first`` to ``second``. Without overlap the map is the identity.
+    """
+    h, w = first.log.shape
+    local = second.to_working @ homography @ np.linalg.inv(first.to_working)
+    step = max(1, round(float(np.sqrt(h * w / 1.5e5))))
+    coarse = local @ np.diag([float(step), float(step), 1.0])
+    ours = first.log[::step, ::step]
+    size = (ours.shape[1], ours.shape[0])
+    inside = warp_mask(np.full(second.log.shape, 255, np.uint8), coarse, size) > 0
+    grid = np.linspace(_LOW, 0.0, _LEVELS)
+    if np.count_nonzero(inside) < 64:
+        return Transfer(grid.astype(np.float32))
+    theirs = cv2.blur(second.log, (step, step)) if step > 1 else second.log
+    smooth = cv2.blur(first.log, (step, step))[::step, ::step] if step > 1 else ours
+    share = np.linspace(0.002, 0.998, 128)
+    to = np.quantile(smooth[inside], share)
+    source = np.quantile(warp(theirs, coarse, size)[inside], share)
+    source += np.arange(source.size) * 1e-6  # strictly increasing for the interpolation
+    return Transfer(np.interp(grid, source, to).astype(np.float32))

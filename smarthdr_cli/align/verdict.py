@@ -1,0 +1,112 @@
+"""Whether a homography beats leaving the frame where it is, measured on windows that took no part in fitting it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from smarthdr_cli.align.patches import choose_windows, smooth
+from smarthdr_cli.align.tone import transfer
+from smarthdr_cli.align.view import F64, View, project, warped_window, window
+
+MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
+_MARGIN = 0.95  # a candidate's residual must be below this share of identity's
+_CLEAR = 0.9  # a window decides when one residual is below this share of the other
+_MIN_WINDOWS = 4
+_TRIM = 0.8  # share of pixels of a window, and of windows, that count: the rest may move
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``chosen``: index of the accepted candidate or None; ``before``, ``after``: residuals in log2 units."""
+
+    chosen: int | None
+    before: float
+    after: float
+    windows: int
+
+
+def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> Verdict:
+    """Compare candidates (reference to ``second``) with identity, against ``anchor`` seen through ``anchored``.
+
+    ``anchored`` takes reference pixels to the anchor's (identity when the anchor is the reference).
+    """
+    back = np.linalg.inv(anchored)
+    relative = [np.eye(3) @ back, *(candidate @ back for candidate in candidates)]
+    best: Verdict | None = None
+    for index, candidate in enumerate(candidates):
+        if not plausible(candidate, anchor.frame.size) or largest_shift(candidate, anchor.frame.size) < MIN_SHIFT:
+            continue
+        errors = _residuals(anchor, second, [relative[0], relative[index + 1]])
+        if len(errors) < _MIN_WINDOWS:
+            continue
+        before, after = (_trimmed(errors[:, side]) for side in (0, 1))
+        won = int(np.count_nonzero(errors[:, 1] < _CLEAR * errors[:, 0]))
+        lost = int(np.count_nonzero(errors[:, 0] < _CLEAR * errors[:, 1]))
+        beats = after < _MARGIN * before and won >= 3 * lost + 2
+        if best is None or (beats and (best.chosen is None or after < best.after)):
+            best = Verdict(index if beats else None, before, after if beats else before, len(errors))
+    if best is not None:
+        return best
+    errors = _residuals(anchor, second, [relative[0]])
+    stay = _trimmed(errors[:, 0]) if len(errors) else 0.0
+    return Verdict(None, stay, stay, len(errors))
+
+
+def plausible(homography: F64, size: tuple[int, int]) -> bool:
+    """A handheld camera's: no flip, little scale and perspective, and at least a third of the frame shared."""
+    height, width = size
+    if not np.all(np.isfinite(homography)):
+        return False
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float64)
+    depth = np.column_stack([corners, np.ones(4)]) @ homography[2]
+    if np.any(depth <= 0.5 * depth.max()) or depth.max() <= 0:
+        return False
+    image = project(homography, corners)
+    turns = np.roll(image, -1, axis=0) - image
+    cross = turns[:, 0] * np.roll(turns[:, 1], -1) - turns[:, 1] * np.roll(turns[:, 0], -1)
+    if np.any(cross <= 0):
+        return False
+    scale = np.linalg.norm(turns, axis=1) / np.array([width - 1, height - 1, width - 1, height - 1])
+    if scale.min() < 0.7 or scale.max() > 1.4:
+        return False
+    grid = np.stack(np.meshgrid(np.linspace(0, width - 1, 16), np.linspace(0, height - 1, 16)), axis=-1).reshape(-1, 2)
+    there = project(homography, grid)
+    inside = np.all((there >= 0) & (there <= [width - 1, height - 1]), axis=1)
+    return float(inside.mean()) > 1 / 3
+
+
+def largest_shift(homography: F64, size: tuple[int, int]) -> float:
+    """How far, in pixels, the corner or centre that moves most moves."""
+    height, width = size
+    points = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1], [width / 2, height / 2]])
+    return float(np.linalg.norm(project(homography, points) - points, axis=1).max())
+
+
+def _residuals(anchor: View, second: View, relative: list[F64]) -> F64:
+    """(windows, candidates) trimmed residual, log2 units, of held-out windows on pixels all candidates can see."""
+    chosen = choose_windows(anchor, second, relative[-1])
+    tone = transfer(anchor, second, relative[-1])
+    rows = []
+    for corner in chosen.held:
+        x0, y0 = int(corner[0]), int(corner[1])
+        x1, y1 = x0 + chosen.side, y0 + chosen.side
+        ours, mask = window(anchor, x0, y0, x1, y1)
+        seen = [warped_window(second, homography, x0, y0, x1, y1) for homography in relative]
+        common = mask > 0
+        for _, theirs in seen:
+            common &= theirs > 0
+        if np.count_nonzero(common) < 0.3 * chosen.side**2:
+            continue
+        ours = smooth(ours)
+        rows.append([_spread((ours - smooth(tone(log)))[common]) for log, _ in seen])
+    return np.array(rows, np.float64).reshape(-1, len(relative))
+
+
+def _spread(difference: F64) -> float:
+    away = np.abs(difference - np.median(difference))
+    return _trimmed(away)
+
+
+def _trimmed(values: F64) -> float:
+    ordered = np.sort(values)
+    return float(ordered[: max(1, int(np.ceil(_TRIM * len(ordered))))].mean())
