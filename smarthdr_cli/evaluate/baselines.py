@@ -19,7 +19,7 @@ F32 = NDArray[np.float32]
 Codes = NDArray[Any]
 
 GAMMA = 2.2
-CLIP_RAMP = (0.90, 0.98)  # share of the clip level over which a frame's weight falls to zero
+CLIP_RAMP = (0.80, 0.95)  # share of the clip level, linear, over which a frame's weight falls to zero
 _MID = 128  # CalibrateDebevec's response is 1 here, in every channel
 
 
@@ -85,21 +85,21 @@ def mertens(frames: Sequence[Codes]) -> F32:
     return np.clip(np.asarray(merged, np.float32), 0.0, 1.0)
 
 
-def static_merge(frames: Sequence[Codes], times: Sequence[float], response: Response) -> F32:
+def static_merge(linear: Sequence[F32], times: Sequence[float]) -> F32:
     """Exposure-weighted merge of frames that already lie on each other: the oracle, when given the oracle's frames.
 
-    h = sum(w y) / sum(w t) with y the linear frame: weights t on y/t are inverse to its photon noise variance (Kirk and
-    Andersen 2006, eq. 8), times a ramp that reaches zero below the clip of the brightest channel, one weight for the
-    three channels. Where every frame clips: the shortest, as it is.
+    ``linear``: (H, W, 3) float32 each, 1 = that frame's clip, darkest first. h = sum(w y) / sum(w t): weights t on y/t
+    are inverse to its photon noise variance (Kirk and Andersen 2006, section 3), times a ramp that reaches zero below
+    the clip of the brightest channel, one weight for the three channels. Where every frame clips: the shortest, as is.
     """
-    top = np.zeros(frames[0].shape, np.float32)
-    bottom = np.zeros((*frames[0].shape[:2], 1), np.float32)
-    for frame, time in zip(frames, times, strict=True):
-        level = frame.max(axis=2, keepdims=True).astype(np.float32) / np.float32(_white(frame))
+    top = np.zeros(linear[0].shape, np.float32)
+    bottom = np.zeros((*linear[0].shape[:2], 1), np.float32)
+    for frame, time in zip(linear, times, strict=True):
+        level = frame.max(axis=2, keepdims=True)
         weight = np.clip((CLIP_RAMP[1] - level) / (CLIP_RAMP[1] - CLIP_RAMP[0]), 0.0, 1.0)
-        top += weight * linearize(frame, _white(frame), response)
+        top += weight * frame
         bottom += weight * np.float32(time)
-    short = linearize(frames[0], _white(frames[0]), response) / np.float32(times[0])
+    short = linear[0] / np.float32(times[0])
     return np.where(bottom > 1e-3, top / np.maximum(bottom, np.float32(1e-3)), short).astype(np.float32)
 
 

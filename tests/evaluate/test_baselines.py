@@ -82,13 +82,13 @@ def test_mertens_gives_a_display_picture(truth: np.ndarray) -> None:
 
 
 def test_the_static_merge_returns_the_truth_and_never_uses_a_clipped_frame(truth: np.ndarray) -> None:
-    merged = baselines.static_merge([shoot(truth, t, np.uint16) for t in TIMES], TIMES, gamma_response(4096))
-    assert np.abs(merged / truth - 1).max() < 2e-3
+    merged = baselines.static_merge([np.clip(truth * np.float32(t), 0, 1) for t in TIMES], TIMES)
+    assert np.abs(merged / truth - 1).max() < 1e-5
 
 
 def test_the_static_merge_takes_the_shortest_where_all_clip() -> None:
-    frames = [np.full((4, 5, 3), 255, np.uint8)] * 3
-    assert (baselines.static_merge(frames, TIMES, gamma_response()) == 1.0).all()
+    frames = [np.ones((4, 5, 3), np.float32)] * 3
+    assert (baselines.static_merge(frames, TIMES) == 1.0).all()
 
 
 def test_the_static_merge_weighs_photon_noise_as_it_should() -> None:
@@ -97,9 +97,8 @@ def test_the_static_merge_weighs_photon_noise_as_it_should() -> None:
     frames = []
     for time in TIMES:
         mean = level * time / 16 * photons * np.ones((300, 300, 3))
-        frames.append(np.clip(rng.poisson(mean) / photons * 65535, 0, 65535).astype(np.uint16))
-    identity = Response("linear", np.tile(np.linspace(0, 1, 256, dtype=np.float32), (3, 1)), {})
-    merged = baselines.static_merge(frames, [t / 16 for t in TIMES], identity)
+        frames.append((rng.poisson(mean) / photons).astype(np.float32))
+    merged = baselines.static_merge(frames, [t / 16 for t in TIMES])
     best = np.sqrt(level / photons / sum(t / 16 for t in TIMES))  # all photons counted once
     assert merged.std() == pytest.approx(best, rel=0.03)
 

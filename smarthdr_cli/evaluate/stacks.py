@@ -1,0 +1,108 @@
+"""Real static stacks: many exposures from a tripod, the truth they give, and three frames chosen from them.
+
+The truth of a stack is the exposure-weighted merge of all its frames behind a curve calibrated on all of them, once
+with this package's calibration and once with OpenCV's CalibrateDebevec: no side is judged by its own curve only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import exifread
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.color import SRGB
+from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.evaluate import baselines
+from smarthdr_cli.linear import Alignment, Response, linearize
+from smarthdr_cli.response import calibrate
+
+F32 = NDArray[np.float32]
+
+MEAN_CODE = 0.42  # the reference is the frame whose mean code comes nearest to this share of the white
+STEP_EV = 2.5  # and the others are the frames nearest to this far below and above it
+MAX_PIXELS = 1_500_000  # larger stacks are scored on every n-th pixel
+
+
+@dataclass(frozen=True)
+class Stack:
+    """``frames``: all, darkest first. ``three``: indices of the short, reference and long frame a method is given."""
+
+    name: str
+    frames: tuple[Frame, ...]
+    three: tuple[int, int, int]
+
+    @property
+    def chosen(self) -> tuple[Frame, ...]:
+        """The short, reference and long frame."""
+        return tuple(self.frames[i] for i in self.three)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Exposures of the three relative to the shortest of them, first 1."""
+        return relative_times(self.chosen)
+
+
+def relative_times(frames: Sequence[Frame]) -> tuple[float, ...]:
+    """``2**EV`` of each frame relative to the first."""
+    return tuple(float(2.0 ** (frame.exposure.ev - frames[0].exposure.ev)) for frame in frames)
+
+
+def read_stack(folder: Path) -> Stack:
+    """The JPEGs of ``folder`` by their EXIF exposure times (one aperture and ISO, as a tripod stack has).
+
+    Raises InputError for fewer than three readable frames or a frame without an exposure time.
+    """
+    frames = []
+    for path in sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg"}):
+        codes = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if codes is None:
+            raise InputError(f"{path.name}: not a readable JPEG")
+        with path.open("rb") as stream:
+            tags = exifread.process_file(stream, details=False)
+        if "EXIF ExposureTime" not in tags:
+            raise InputError(f"{path.name}: no exposure time in its EXIF")
+        time = float(tags["EXIF ExposureTime"].values[0])
+        exposure = Exposure(float(np.log2(time)), time, source="exif")
+        rgb = np.ascontiguousarray(codes[..., ::-1])
+        frames.append(Frame(path, rgb, 255.0, "display", exposure, SRGB, Capture(), "", "jpeg"))
+    if len(frames) < 3:
+        raise InputError(f"{folder}: a stack needs at least three JPEG frames, {len(frames)} found")
+    frames.sort(key=lambda frame: frame.exposure.ev)
+    return Stack(folder.name, tuple(frames), choose_three(frames))
+
+
+def choose_three(frames: Sequence[Frame]) -> tuple[int, int, int]:
+    """Indices into frames sorted by exposure: reference by MEAN_CODE, short and long by STEP_EV, one at least each."""
+    means = [abs(float(frame.codes[::8, ::8].mean()) / frame.white - MEAN_CODE) for frame in frames]
+    middle = 1 + int(np.argmin(means[1:-1]))
+    ev = [frame.exposure.ev for frame in frames]
+    short = min(range(middle), key=lambda i: abs(ev[middle] - ev[i] - STEP_EV))
+    long = min(range(middle + 1, len(frames)), key=lambda i: abs(ev[i] - ev[middle] - STEP_EV))
+    return short, middle, long
+
+
+def thin(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Every n-th pixel of (H, W, ...), the smallest n that leaves at most MAX_PIXELS; values are not touched."""
+    step = max(1, int(np.ceil(np.sqrt(image.shape[0] * image.shape[1] / MAX_PIXELS))))
+    return np.ascontiguousarray(image[::step, ::step])
+
+
+def truths(stack: Stack) -> dict[str, F32]:
+    """Radiance of the thinned stack from all frames, shortest of the three = 1: "own" and "Debevec" by their curve."""
+    middle = stack.three[1]
+    everything = Burst(stack.frames, middle)
+    own = calibrate(everything, Alignment.identity(len(stack.frames)))
+    codes = [thin(frame.codes) for frame in stack.frames]
+    times = relative_times(stack.frames)
+    table = baselines.calibrated_curve(codes, times)[:, 0].T
+    table = np.maximum.accumulate(table / table[:, -1].mean(), axis=1)
+    short = np.float32(times[stack.three[0]])
+    merged = {}
+    for name, response in (("own", own), ("Debevec", Response("Debevec", np.ascontiguousarray(table), {}))):
+        merged[name] = baselines.static_merge([linearize(c, 255.0, response) for c in codes], times) * short
+    return merged
