@@ -1,0 +1,163 @@
+"""Radiance HDR: run-length encoded RGBE scanlines with EXPOSURE, PRIMARIES, SOFTWARE and CAPDATE in the header.
+
+Format: G. Ward, "Real Pixels", Graphics Gems II (1991); Radiance file formats reference (filefmts).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.errors import OutputError
+from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.output.atomic import atomic_file
+from smarthdr_cli.output.provenance import SOFTWARE, anchor_statement, reference_frame
+from smarthdr_cli.output.sigma import require_finite
+
+U8 = NDArray[np.uint8]
+
+RGBE_MAX = float(np.float32(2.0**127 * (255.0 / 256.0)))
+_RLE_WIDTHS = range(8, 32768)  # outside, readers take scanlines as flat
+_SHORTEST_RUN = 4  # shorter ones do not pay for the break in a literal
+_LONGEST_RUN, _LONGEST_LITERAL = 127, 128
+_BAND = 1 << 19  # pixels encoded at a time
+
+
+def write_rgbe(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write ``fused`` as Radiance HDR; returns what is to be said aloud.
+
+    Eight bits of mantissa under one exponent per pixel: the error is at most 1/256 of the pixel's largest channel.
+    Negatives (colours outside the output's gamut) become 0, which the format cannot avoid, with a note. EXPOSURE is
+    2 ** (EV of the reference + anchor), the EV being log2(time * ISO/100 / N**2) as stated for the burst: so
+    pixel / EXPOSURE is one scale for every anchor, every choice of reference, and all bursts of one camera.
+
+    Raises OutputError when the picture is not finite or cannot be written.
+    """
+    lowest, highest = require_finite(fused.radiance, "radiance")
+    if highest > RGBE_MAX:
+        raise OutputError(f"{path.name}: radiance reaches {highest:g}, more than the format holds; write .exr")
+    notes = []
+    if lowest < 0:
+        share = 100.0 * float(np.mean([(row < 0).any(axis=1).mean() for row in fused.radiance]))
+        notes.append(f"{path.name}: Radiance HDR holds no negatives; {share:.2g} % of the pixels had some, now 0")
+    height, width = fused.radiance.shape[:2]
+
+    def verify(written: Path) -> None:
+        with written.open("rb") as file:
+            start = file.read(len(head))
+            if start != head or written.stat().st_size != len(head) + size:
+                raise OutputError(f"{path} does not read back as it was written; it was not kept")
+
+    head = _header(fused, height, width)
+    size = 0
+    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary, temporary.open("wb") as file:
+        file.write(head)
+        for encoded in encode_scanlines(fused.radiance):
+            size += len(encoded)
+            file.write(encoded)
+    return notes
+
+
+def to_rgbe(rgb: NDArray[np.float32]) -> U8:
+    """(..., 3) linear float32 >= 0 (negatives count as 0) to (..., 4) RGBE bytes, value = mantissa / 256 * 2^(E-128).
+
+    Mantissas are rounded to nearest, so the error is unbiased for readers that take them at face value (OpenCV,
+    stb_image, Blender, Photoshop), at most half a mantissa step: 1/256 of the largest channel. Radiance's own tools
+    add half a step when reading, which on the average is 0.2 % of the largest channel. Where rounding would carry the
+    largest mantissa to 256 the exponent is one higher. Pixels under 2^-128 are black.
+    """
+    positive = np.maximum(rgb, np.float32(0.0))
+    top = np.ascontiguousarray(np.maximum(np.maximum(positive[..., 0], positive[..., 1]), positive[..., 2]))
+    # IEEE 754: biased exponent of the value rounded to 8 significant bits; frexp's exponent is that - 126
+    biased = (top.view(np.int32) + np.int32(1 << 15)) >> 23
+    exponent = biased + 2  # frexp's exponent + 128
+    black = biased < 1
+    exponent[black] = 0
+    scale = np.ldexp(np.float32(1.0), 134 - biased)  # 2^(8 - frexp's exponent)
+    scale[black] = 0.0
+    out = np.empty((*rgb.shape[:-1], 4), np.uint8)
+    for channel in range(3):
+        out[..., channel] = positive[..., channel] * scale + np.float32(0.5)
+    out[..., 3] = exponent
+    return out
+
+
+def encode_scanlines(rgb: NDArray[np.float32]) -> Iterator[bytes]:
+    """(H, W, 3) linear float32 as the file's scanlines, some rows at a time."""
+    height, width = rgb.shape[:2]
+    rows = max(1, _BAND // max(1, width))
+    for top in range(0, height, rows):
+        pixels = to_rgbe(rgb[top : top + rows])
+        if width in _RLE_WIDTHS:
+            yield _run_lengths(np.ascontiguousarray(pixels.transpose(0, 2, 1)))
+        else:
+            yield pixels.tobytes()
+
+
+def _run_lengths(planes: U8) -> bytes:
+    """(h, 4, W) component planes as new-style RLE scanlines: 2, 2, W big-endian, then runs and literals per plane.
+
+    Works on all planes at once. A pixel belongs to a run when it is one of at least four equal neighbours in its row;
+    segments between boundaries are runs or literals, cut to packets of at most 127 or 128.
+    """
+    height, _, width = planes.shape
+    flat = planes.reshape(height * 4, width)
+    equal = flat[:, 1:] == flat[:, :-1]
+    starts = equal[:, :-2] & equal[:, 1:-1] & equal[:, 2:]  # a run of four begins here
+    in_run = np.zeros(flat.shape, np.bool_)
+    for shift in range(_SHORTEST_RUN):
+        in_run[:, shift : shift + starts.shape[1]] |= starts
+    boundary = np.ones(flat.shape, np.bool_)
+    # a segment goes on where both pixels are literals, or both equal and in a run
+    boundary[:, 1:] = np.where(in_run[:, 1:], ~(in_run[:, :-1] & equal), in_run[:, :-1])
+    begin = np.flatnonzero(boundary)
+    length = np.diff(begin, append=flat.size)
+    is_run = in_run.ravel()[begin]
+    limit = np.where(is_run, _LONGEST_RUN, _LONGEST_LITERAL)
+    packets = -(-length // limit)
+    # one entry per packet
+    first = np.cumsum(packets) - packets
+    within = np.arange(int(packets.sum())) - np.repeat(first, packets)
+    is_run, limit = np.repeat(is_run, packets), np.repeat(limit, packets)
+    begin = np.repeat(begin, packets) + within * limit
+    length = np.minimum(limit, np.repeat(length, packets) - within * limit)
+    # where each packet lands, four header bytes before each scanline
+    size = np.where(is_run, 2, 1 + length)
+    offset = np.cumsum(size) - size + 4 * (begin // (4 * width) + 1)
+    out = np.empty(int(size.sum()) + 4 * height, np.uint8)
+    literal = np.ones(out.size, np.bool_)
+    codes = np.where(is_run, 128 + length, length)
+    out[offset] = codes
+    literal[offset] = False
+    out[offset[is_run] + 1] = flat.ravel()[begin[is_run]]
+    literal[offset[is_run] + 1] = False
+    heads = offset[begin % (4 * width) == 0] - 4
+    for byte, value in enumerate((2, 2, width >> 8, width & 255)):
+        out[heads + byte] = value
+        literal[heads + byte] = False
+    out[literal] = flat[~in_run]
+    return out.tobytes()
+
+
+def _header(fused: Fused, height: int, width: int) -> bytes:
+    frame = reference_frame(fused)
+    exposure = 2.0 ** (frame.exposure.ev + fused.anchor_ev)
+    primaries = " ".join(f"{value:.5g}" for xy in fused.colorspace.chromaticities for value in xy)
+    lines: list[Any] = [
+        "#?RADIANCE",
+        f"# {anchor_statement(fused)}",
+        "# pixel / EXPOSURE is proportional to scene radiance, on one scale for every anchor and reference",
+        f"SOFTWARE={SOFTWARE}",
+        "FORMAT=32-bit_rle_rgbe",
+        f"EXPOSURE={exposure:.8g}",
+        f"PRIMARIES={primaries}",
+    ]
+    if frame.capture.datetime:
+        lines.append(f"CAPDATE={_one_line(frame.capture.datetime)}")
+    return ("\n".join(lines) + f"\n\n-Y {height} +X {width}\n").encode("ascii", "replace")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
