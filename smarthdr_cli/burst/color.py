@@ -24,7 +24,7 @@ class ColorSpace:
     """An RGB space by its primaries.
 
     ``chromaticities``: CIE xy of red, green, blue and white. ``camera_to_xyz``: for RAW in camera space the 3x3 matrix
-    (row-major tuples) from white-balanced camera RGB to CIE XYZ (D65), in which case the chromaticities are only nominal.
+    (row-major tuples) from white-balanced camera RGB to CIE XYZ (D65), the chromaticities then only nominal.
     """
 
     name: str

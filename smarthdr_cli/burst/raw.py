@@ -1,0 +1,182 @@
+"""RAW through LibRaw: linear 16-bit camera RGB, white-balanced, with the clip mask taken before the white balance.
+
+White balance and clip level are arguments, because a burst must share them: ``probe`` says what one file states and the
+burst decides. Highlights: every channel is cut at the level where the weakest one clips (LibRaw's clip mode), so that
+a clipped pixel is neutral. LibRaw's own per-picture guesses (auto-brightness, adjusted maximum) are off.
+"""
+
+import io
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst.color import REC709, ColorSpace
+from smarthdr_cli.burst.container import check_size
+from smarthdr_cli.errors import InputError
+
+# A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
+_PILE_SHARE = 5e-4
+_PILE_LOWEST = 0.6  # of the nominal white; lower pile-ups are scene content
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a burst's RAW frames must share: white balance gains (R, G, B, G2; least is 1) and the clip level (code)."""
+
+    white_balance: tuple[float, float, float, float]
+    clip_level: int
+
+
+@dataclass(frozen=True)
+class Developed:
+    """A developed RAW: (H, W, 3) uint16 linear with white at 65535, its (H, W) clip mask, colour space and notes.
+
+    ``time`` (s), ``aperture`` and ``iso`` are LibRaw's own reading of the maker's record, None where it has none.
+    """
+
+    codes: NDArray[np.uint16]
+    clipped: NDArray[np.bool_]
+    colorspace: ColorSpace
+    sensor: Sensor
+    time: float | None
+    aperture: float | None
+    iso: float | None
+    notes: tuple[str, ...]
+
+
+def _library(name: str) -> ModuleType:
+    try:
+        import rawpy
+    except ImportError as error:
+        raise InputError(f"{name} is a RAW file; reading it needs: pip install smarthdr[raw]") from error
+    return rawpy
+
+
+def probe(data: bytes, name: str) -> Sensor:
+    """White balance and clip level of one RAW by itself. Raises InputError when it cannot be read."""
+    with _opened(data, name) as raw:
+        return _sensor(raw)
+
+
+def develop(data: bytes, name: str, sensor: Sensor | None = None) -> Developed:
+    """Develop one RAW with its own or the given white balance and clip level. Raises InputError when unreadable."""
+    rawpy = _library(name)
+    with _opened(data, name) as raw:
+        own = _sensor(raw)
+        sensor = sensor or own
+        black = int(min(raw.black_level_per_channel))
+        space = _colorspace(raw)
+        try:
+            codes = raw.postprocess(
+                output_color=rawpy.ColorSpace.raw,
+                output_bps=16,
+                gamma=(1, 1),
+                no_auto_bright=True,
+                user_wb=list(sensor.white_balance),
+                user_sat=max(sensor.clip_level - black, 1),  # LibRaw counts it above black
+                adjust_maximum_thr=0.0,
+                highlight_mode=rawpy.HighlightMode.Clip,
+                user_flip=0,
+            )
+            clipped = _clip_mask(raw, sensor.clip_level)
+        except (rawpy.LibRawError, ValueError, MemoryError) as error:
+            raise InputError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
+        if clipped.shape != codes.shape[:2]:  # LibRaw stretches non-square pixels
+            size = (codes.shape[1], codes.shape[0])
+            clipped = cv2.resize(clipped.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        turns = {3: 2, 5: 1, 6: 3}.get(int(raw.sizes.flip), 0)
+        other = raw.other
+        return Developed(
+            np.ascontiguousarray(np.rot90(codes, turns)),
+            np.ascontiguousarray(np.rot90(clipped, turns)),
+            space or REC709,
+            sensor,
+            float(other.shutter_speed) or None,
+            float(other.aperture) or None,
+            float(other.iso_speed) or None,
+            () if space else (f"{name}: no colour matrix for this camera: sRGB primaries assumed",),
+        )
+
+
+def _opened(data: bytes, name: str) -> Any:
+    rawpy = _library(name)
+    try:
+        raw = rawpy.imread(io.BytesIO(data))
+    except (rawpy.LibRawError, ValueError, MemoryError) as error:
+        raise InputError(f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error})") from error
+    try:
+        check_size(int(raw.sizes.width), int(raw.sizes.height), name)
+        if raw.num_colors != 3:
+            raise InputError(f"{name} is a RAW with {raw.num_colors} colours; three are read")
+        raw.unpack()
+    except rawpy.LibRawError as error:
+        raw.close()
+        raise InputError(f"{name} is damaged or cut short: LibRaw cannot unpack it ({error})") from error
+    except InputError:
+        raw.close()
+        raise
+    return raw
+
+
+def _sensor(raw: Any) -> Sensor:
+    red, green, blue, second = (float(gain) for gain in raw.camera_whitebalance)
+    if not min(red, green, blue) > 0:
+        red, green, blue, second = (float(gain) for gain in raw.daylight_whitebalance)
+    if not min(red, green, blue) > 0:
+        red = green = blue = 1.0
+    second = second or green
+    least = min(red, green, blue, second)
+    return Sensor((red / least, green / least, blue / least, second / least), _clip_level(raw))
+
+
+def _clip_level(raw: Any) -> int:
+    """The code at which this camera clips: its stated white, or a pile-up of samples measured not far below it."""
+    stated = int(raw.white_level)
+    per_channel = [int(level) for level in raw.camera_white_level_per_channel or () if level]
+    if per_channel:
+        stated = min(stated, *per_channel)
+    image = raw.raw_image_visible
+    if image is None:
+        return stated
+    black = int(min(raw.black_level_per_channel))
+    top = int(image.max())
+    if top >= stated or top - black < _PILE_LOWEST * (stated - black):
+        return stated
+    piled = int(np.count_nonzero(image == top))
+    below = int(np.count_nonzero(image == top - 1))
+    return top if piled >= _PILE_SHARE * image.size and piled > 10 * max(below, 1) else stated
+
+
+def _clip_mask(raw: Any, level: int) -> NDArray[np.bool_]:
+    """(H, W): a raw sample within the 5x5 that demosaicing looks at (7x7 for X-Trans) is at the clip level."""
+    image = raw.raw_image_visible
+    reached = (image >= level).astype(np.uint8)
+    if reached.ndim == 3:
+        return np.asarray(reached.any(-1))
+    pattern = raw.raw_pattern
+    reach = 7 if pattern is not None and pattern.shape[0] > 2 else 5
+    return np.asarray(cv2.dilate(reached, np.ones((reach, reach), np.uint8)) > 0)
+
+
+def _colorspace(raw: Any) -> ColorSpace | None:
+    """White-balanced camera RGB to XYZ (D65), neutral (1, 1, 1) mapping to white with Y = 1; None without a matrix.
+
+    As in dcraw's cam_xyz_coeff: rows of the XYZ-to-camera matrix times sRGB-to-XYZ are normalised to sum 1.
+    """
+    to_xyz = REC709.to_xyz()
+    from_xyz = np.asarray(raw.rgb_xyz_matrix, np.float64)[:3, :3]
+    from_file = np.asarray(raw.color_matrix, np.float64)[:3, :3]
+    if np.abs(np.linalg.det(from_xyz)) > 1e-6:
+        camera = from_xyz @ to_xyz
+        camera /= camera.sum(1, keepdims=True)
+        matrix = to_xyz @ np.linalg.inv(camera)
+    elif np.abs(from_file.sum(1) - 1).max() < 1e-3:
+        matrix = to_xyz @ from_file
+    else:
+        return None
+    rows = tuple(tuple(float(value) for value in row) for row in matrix)
+    return ColorSpace("camera", REC709.chromaticities, rows)

@@ -1,0 +1,146 @@
+"""One file to one Frame: content decides the format, the size is known before decoding, damage is an error."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst import container, decode, profile, raw
+from smarthdr_cli.burst.color import ADOBE_RGB, SRGB, ColorSpace
+from smarthdr_cli.burst.exif import Stated, parse_exif
+from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.errors import InputError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A frame, what its EXIF states, the notes to say aloud and, for RAW, the white balance and clip level it used."""
+
+    frame: Frame
+    stated: Stated
+    notes: tuple[str, ...] = ()
+    sensor: raw.Sensor | None = None
+
+
+def read_frame(path: str | os.PathLike[str]) -> Frame:
+    """Read a JPEG, PNG, TIFF (8, 16 bits, float) or RAW file as RGB source codes in display orientation.
+
+    The content decides the format, not the name. 16 bits stay 16 bits; grey and palettes become RGB; alpha is dropped;
+    EXIF orientation is applied. Raises InputError (one line, with the file's name) for a missing, empty, truncated,
+    damaged or unsupported file, one above 250 megapixels, and for RAW without rawpy installed.
+    """
+    return read_file(Path(path)).frame
+
+
+def read_file(path: Path, sensor: raw.Sensor | None = None) -> Reading:
+    """``read_frame`` with the record of the reading; ``sensor`` gives a RAW the white balance and clip level to use."""
+    data, name = _bytes(path), path.name
+    kind = container.sniff(data, name)
+    digest = hashlib.sha256(data).hexdigest()
+    if kind == "tiff":
+        with decode.open_tiff(data, name) as tiff:
+            if not decode.is_raw(tiff):
+                return _read_tiff(path, data, tiff, digest)
+        kind = "raw"
+    if kind == "raw":
+        return _read_raw(path, data, sensor, digest)
+    return _read_plain(path, data, kind, digest)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path.name or path} is a folder, not a picture")
+        if not path.is_file():
+            raise InputError(f"{path.name} does not exist" if not path.exists() else f"{path.name} is not a file")
+        if path.stat().st_size > container.MAX_FILE:
+            raise InputError(f"{path.name} is larger than {container.MAX_FILE >> 30} GB")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{path.name} cannot be read: {reason}") from error
+
+
+def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str) -> Reading:
+    name, notes = path.name, []
+    codes: NDArray[Any]
+    if kind == "jpeg":
+        found = container.scan_jpeg(data, name)
+        codes = decode.decode_jpeg(data, found, name)
+    else:
+        found = container.scan_png(data, name)
+        codes = decode.decode_png(data, found, name)
+    stated = parse_exif(found.exif) if found.exif else Stated()
+    if stated.damaged:
+        notes.append(f"{name}: its EXIF is damaged and was ignored")
+    space, note = SRGB, None
+    if found.icc:
+        space, note = profile.from_icc(found.icc)
+    elif found.primaries is not None:
+        space, note = profile.from_png(found.primaries)
+    elif stated.adobe_rgb:
+        space = ADOBE_RGB
+    if note:
+        notes.append(f"{name}: {note}")
+    return Reading(_frame(path, codes, stated, space, digest, kind), stated, tuple(notes))
+
+
+def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str) -> Reading:
+    name, notes = path.name, []
+    codes = decode.decode_tiff(data, tiff, name)
+    stated = parse_exif(data, whole_file=True)
+    icc = tiff.pages.first.tags.get(34675)
+    space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
+    if icc is not None and isinstance(icc.value, bytes):
+        space, note = profile.from_icc(icc.value)
+    if note:
+        notes.append(f"{name}: {note}")
+    if codes.dtype == np.float32 and codes.max() > 1:
+        notes.append(f"{name}: float values above 1 are taken as clipped at 1")
+    return Reading(_frame(path, codes, stated, space, digest, "tiff"), stated, tuple(notes))
+
+
+def _read_raw(path: Path, data: bytes, sensor: raw.Sensor | None, digest: str) -> Reading:
+    developed = raw.develop(data, path.name, sensor)
+    stated = parse_exif(data, whole_file=True)
+    if stated.time is None:  # containers exifread does not know (CR3); LibRaw does
+        stated = replace(stated, time=developed.time, aperture=developed.aperture, iso=developed.iso)
+    frame = Frame(
+        path=path,
+        codes=developed.codes,
+        white=65535.0,
+        encoding="linear",
+        exposure=stated.exposure(),
+        colorspace=developed.colorspace,
+        capture=stated.capture,
+        sha256=digest,
+        kind="raw",
+        clipped=developed.clipped,
+    )
+    return Reading(frame, stated, developed.notes, developed.sensor)
+
+
+def _frame(
+    path: Path,
+    codes: NDArray[Any],
+    stated: Stated,
+    space: ColorSpace,
+    digest: str,
+    kind: Literal["jpeg", "png", "tiff"],
+) -> Frame:
+    floating = codes.dtype == np.float32
+    return Frame(
+        path=path,
+        codes=decode.orient(codes, stated.orientation),
+        white=1.0 if floating else float(np.iinfo(codes.dtype).max),
+        encoding="linear" if floating else "display",
+        exposure=stated.exposure(),
+        colorspace=space,
+        capture=stated.capture,
+        sha256=digest,
+        kind=kind,
+    )
