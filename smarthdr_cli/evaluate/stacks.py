@@ -7,15 +7,14 @@ with this package's calibration and once with OpenCV's CalibrateDebevec: no side
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
-import exifread
 import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import baselines
 from smarthdr_cli.linear import Alignment, Response, linearize
@@ -53,25 +52,17 @@ def relative_times(frames: Sequence[Frame]) -> tuple[float, ...]:
 
 
 def read_stack(folder: Path) -> Stack:
-    """The JPEGs of ``folder`` by their EXIF exposure times (one aperture and ISO, as a tripod stack has).
+    """The JPEGs of ``folder`` with their EXIF exposures.
 
-    Raises InputError for fewer than three readable frames or a frame without an exposure time.
+    Raises InputError for fewer than three, an unreadable one, or one without an exposure time.
     """
-    frames = []
-    for path in sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg"}):
-        codes = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if codes is None:
-            raise InputError(f"{path.name}: not a readable JPEG")
-        with path.open("rb") as stream:
-            tags = exifread.process_file(stream, details=False)
-        if "EXIF ExposureTime" not in tags:
-            raise InputError(f"{path.name}: no exposure time in its EXIF")
-        time = float(tags["EXIF ExposureTime"].values[0])
-        exposure = Exposure(float(np.log2(time)), time, source="exif")
-        rgb = np.ascontiguousarray(codes[..., ::-1])
-        frames.append(Frame(path, rgb, 255.0, "display", exposure, SRGB, Capture(), "", "jpeg"))
-    if len(frames) < 3:
-        raise InputError(f"{folder}: a stack needs at least three JPEG frames, {len(frames)} found")
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".jpg", ".jpeg"})
+    if len(paths) < 3:
+        raise InputError(f"{folder}: a stack needs at least three JPEG frames, {len(paths)} found")
+    frames = [read_frame(path) for path in paths]
+    for frame in frames:
+        if frame.exposure.time is None:
+            raise InputError(f"{frame.path.name}: no exposure time in its EXIF")
     frames.sort(key=lambda frame: frame.exposure.ev)
     return Stack(folder.name, tuple(frames), choose_three(frames))
 
@@ -86,7 +77,7 @@ def choose_three(frames: Sequence[Frame]) -> tuple[int, int, int]:
     return short, middle, long
 
 
-def thin(image: NDArray[np.generic]) -> NDArray[np.generic]:
+def thin(image: NDArray[Any]) -> NDArray[Any]:
     """Every n-th pixel of (H, W, ...), the smallest n that leaves at most MAX_PIXELS; values are not touched."""
     step = max(1, int(np.ceil(np.sqrt(image.shape[0] * image.shape[1] / MAX_PIXELS))))
     return np.ascontiguousarray(image[::step, ::step])

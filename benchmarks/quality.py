@@ -1,0 +1,236 @@
+"""How good the fused picture is: on a frozen set of synthetic bursts, and on real static stacks.
+
+    python benchmarks/quality.py --set FOLDER [--panoramas FOLDER]   # makes the set when it is not there yet
+    python benchmarks/quality.py --real FOLDER                       # one folder of JPEGs with EXIF times per stack
+
+Writes the sections "quality" and "quality-real" of RESULTS.md, and every scene's figures as JSON beside it.
+``--limit`` and ``--methods`` give a quick look, which is printed and not written. ``--sheets FOLDER`` writes crops to
+look at. Only the methods "ours" needs weights.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smarthdr_cli.evaluate import baselines, contest, frozen, protocol, report, sheet, stacks
+from smarthdr_cli.evaluate.contest import Result
+from smarthdr_cli.response import named_response
+
+HERE = Path(__file__).parent
+SCENES, SEED, SIZE = 40, 20261120, (384, 512)
+KINDS = {"gamma16": "16-bit gamma-2.2", "camera8": "8-bit camera-curve JPEG"}
+WANTED = {"gamma16": 5.0, "camera8": 6.0}  # dB over the reference frame alone
+STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree")
+METHODS = {
+    "reference": "reference frame alone",
+    "debevec-gamma": "OpenCV Debevec, gamma 2.2",
+    "debevec": "OpenCV Debevec, calibrated",
+    "mtb-debevec": "AlignMTB + Debevec, calibrated",
+    "static": "ours, `--deghost off`",
+    "ours": "**ours**",
+    "oracle": "oracle",
+}
+CROP = 192
+PROTOCOL = (
+    "PSNR-μ: μ = 5000, shortest clip = 1, data range 1. One scale per scene and method (median of truth / result over "
+    f"static pixels well exposed in the reference), results limited to [0, 1], scenes capped at {protocol.CAP_DB:.0f} "
+    "dB, means over scenes. PU21-PSNR: banding + glare, radiance 1 at 1000 cd/m². SSIM-μ: 11×11 Gaussian, σ 1.5."
+)
+
+
+def ours(paths: Sequence[Path], options: argparse.Namespace, **settings: Any) -> Result:
+    from smarthdr_cli import fuse
+
+    fused = fuse(list(paths), weights=options.weights, device=options.device, **settings)
+    return Result(np.asarray(fused.radiance * np.float32(fused.scale_short)), fused.uncertainty)
+
+
+def scene_methods(scene: frozen.Scene, kind: str, options: argparse.Namespace) -> dict[str, Callable[[], Result]]:
+    codes, times, at = scene.codes, scene.times, scene.reference
+    curve, entries = ("gamma2.2", 4096) if kind == "gamma16" else ("srgb", 256)
+    settings: dict[str, Any] = {
+        "evs": [float(np.log2(t / times[at])) for t in times],
+        "reference": at,
+        "response": "gamma2.2" if kind == "gamma16" else "auto",
+    }
+    alone = named_response(curve, entries)
+    return {
+        "reference": lambda: Result(baselines.reference_alone(codes[at], times[at], alone)),
+        "debevec-gamma": lambda: Result(baselines.debevec(codes, times, curve="gamma2.2")),
+        "debevec": lambda: Result(baselines.debevec(codes, times)),
+        "mtb-debevec": lambda: Result(baselines.debevec(baselines.align_mtb(codes, at), times)),
+        "static": lambda: ours(scene.paths, options, deghost="off", **settings),
+        "ours": lambda: ours(scene.paths, options, **settings),
+        "oracle": lambda: Result(baselines.static_merge(scene.oracle, times)),
+    }
+
+
+def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The markdown of one set, and its figures scene by scene."""
+    pool = contest.Pool()
+    rows: list[sheet.U8] = []
+    shares: list[dict[str, float]] = []
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    seconds: dict[str, list[float]] = {}
+    for folder in frozen.scene_folders(root)[: options.limit]:
+        scene = frozen.read_scene(folder)
+        view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
+        results = contest.run(scene_methods(scene, kind, options), options.methods)
+        one = {name: protocol.score(r.radiance, scene.truth, **view) for name, r in results.items()}
+        scores[scene.name] = one
+        shares.append(frozen.shares(scene))
+        for name, result in results.items():
+            seconds.setdefault(name, []).append(result.seconds)
+        sigma = results["ours"].sigma if "ours" in results else None
+        if sigma is not None:
+            pixels = protocol.fit_pixels(scene.truth, view["reference_time"], scene.moving)
+            shown = protocol.fitted(results["ours"].radiance, scene.truth, pixels)
+            pool.add(contest.error_map(shown, np.clip(scene.truth, 0, 1)), sigma)
+        if options.sheets:
+            rows.append(contest.pictures(results, scene.truth, one, **view, size=CROP))
+        say(f"{kind} {scene.name}", one)
+    if options.sheets:
+        save_sheets(options.sheets, kind, rows)
+    means = {name: protocol.average([one[name] for one in scores.values()]) for name in seconds}
+    identity, share = frozen.identity(root), frozen.mean_shares(shares)
+    text = [
+        f"### {len(scores)} bursts of {KINDS[kind]}",
+        f"Set sha256 `{identity}`. Share of pixels: clipped in the reference {share['clipped']:.1%}, in every frame "
+        f"{share['clipped_all']:.1%}; moving {share['moving']:.1%}; noisy {share['noisy']:.1%} (unclipped, yet more "
+        f"than {frozen.NOISY:.0%} off the truth in the reference frame by noise, codes and compression alone).",
+        contest.table(METHODS, means, {n: float(np.median(s)) for n, s in seconds.items()}, "reference", "oracle"),
+    ]
+    if {"ours", "reference"} <= means.keys():
+        gain = means["ours"]["psnr_mu"] - means["reference"]["psnr_mu"]
+        text.append(f"Ours over the reference frame alone: {gain:+.2f} dB PSNR-μ (wanted: {WANTED[kind]:+.0f}).")
+    verdict = pool.verdict()
+    if verdict is not None:
+        text.append(contest.judge_text(verdict))
+    return "\n\n".join(text), {"sha256": identity, "shares": share, "mean": means, "scenes": scores}
+
+
+def measure_stack(stack: stacks.Stack, options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores by truth ("own" and "Debevec" curve) and method, three frames in."""
+    codes, times, paths = [stacks.thin(f.codes) for f in stack.chosen], stack.times, [f.path for f in stack.chosen]
+    alone = named_response("srgb")
+
+    def thinned(**settings: Any) -> Result:
+        result = ours(paths, options, reference=1, **settings)
+        return Result(stacks.thin(result.radiance), None if result.sigma is None else stacks.thin(result.sigma))
+
+    methods: dict[str, Callable[[], Result]] = {
+        "reference": lambda: Result(baselines.reference_alone(codes[1], times[1], alone)),
+        "debevec-gamma": lambda: Result(baselines.debevec(codes, times, curve="gamma2.2")),
+        "debevec": lambda: Result(baselines.debevec(codes, times)),
+        "static": lambda: thinned(deghost="off"),
+        "ours": lambda: thinned(),
+    }
+    results = contest.run(methods, options.methods)
+    scores, rows = {}, []
+    for name, truth in stacks.truths(stack).items():
+        view: dict[str, Any] = {"reference_time": times[1], "moving": None}
+        scores[name] = {key: protocol.score(r.radiance, truth, **view) for key, r in results.items()}
+        if options.sheets:
+            rows.append(contest.pictures(results, truth, scores[name], **view, size=2 * CROP))
+        say(f"{stack.name}, {name} truth", scores[name])
+    if options.sheets:
+        save_sheets(options.sheets, f"real-{stack.name}", rows)
+    return scores
+
+
+def measure_real(folder: Path, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The markdown of the real stacks, and their figures."""
+    scores = {name: measure_stack(stacks.read_stack(folder / name), options) for name in options.stacks}
+    text = [
+        f"Three frames in (the best exposed, and those nearest to {stacks.STEP_EV} EV below and above), truth merged "
+        "from all frames behind a curve calibrated on all: once by this package, once by OpenCV. PSNR-μ in dB.",
+    ]
+    for truth in ("own", "Debevec"):
+        rows = []
+        for key in next(iter(scores.values()))[truth]:
+            figures = [scores[name][truth][key]["psnr_mu"] for name in scores]
+            rows.append([METHODS[key], *figures, float(np.mean(figures))])
+        text.append(f"### Truth behind {'our' if truth == 'own' else 'the Debevec'} curve of all frames")
+        text.append(report.markdown_table(["method", *scores, "mean"], rows))
+    if {"ours", "debevec"} <= set(options.methods):
+        for truth in ("own", "Debevec"):
+            gaps = {n: s[truth]["ours"]["psnr_mu"] - s[truth]["debevec"]["psnr_mu"] for n, s in scores.items()}
+            worst = min(gaps, key=lambda name: gaps[name])
+            text.append(
+                f"Ours over calibrated Debevec, {truth} truth: {np.mean(list(gaps.values())):+.2f} dB on average, "
+                f"{gaps[worst]:+.2f} dB at worst ({worst})."
+            )
+    return "\n\n".join(text), {"stacks": scores}
+
+
+def make_set(root: Path, kind: str, options: argparse.Namespace) -> None:
+    from smarthdr_cli.data.write import write_benchmark
+
+    say_line(f"making {options.scenes} {kind} scenes in {root}")
+    write_benchmark(root, options.panoramas, options.scenes, options.seed, size=SIZE, kind=kind)
+
+
+def say(name: str, scores: Mapping[str, Mapping[str, float]]) -> None:
+    say_line(f"{name}: " + "  ".join(f"{key} {one['psnr_mu']:.2f}" for key, one in scores.items()))
+
+
+def say_line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def save_sheets(folder: Path, name: str, rows: Sequence[sheet.U8]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(0, len(rows), 4):
+        sheet.save(folder / f"{name}-{start // 4 + 1:02d}.png", rows[start : start + 4])
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="quality of the fused picture")
+    parser.add_argument("--set", type=Path, help="folder of the frozen set; made when absent")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--panoramas", type=Path, help="folder of HDR sources, to make the set; procedural without")
+    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--real", type=Path, help="folder of real static stacks")
+    parser.add_argument("--stacks", nargs="+", default=list(STACKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--limit", type=int, help="only the first scenes")
+    parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
+    parser.add_argument("--weights", help="weights file or name")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
+    options = parser.parse_args()
+    if options.set is None and options.real is None:
+        parser.error("give --set, --real or both")
+    return options
+
+
+def main() -> None:
+    options = parse()
+    whole = options.limit is None and set(options.methods) == set(METHODS)
+    sections = []
+    if options.set is not None:
+        texts, data = [PROTOCOL], {}
+        for kind in options.kinds:
+            if not (options.set / kind).exists():
+                make_set(options.set / kind, kind, options)
+            text, data[kind] = measure_set(options.set / kind, kind, options)
+            texts.append(text)
+        sections.append(("quality", "Quality on synthetic bursts", "\n\n".join(texts), data))
+    if options.real is not None:
+        text, figures = measure_real(options.real, options)
+        sections.append(("quality-real", "Quality on real static stacks", f"{PROTOCOL}\n\n{text}", figures))
+    for name, title, text, data in sections:
+        section = f"## {title}\n\n{report.circumstances()}\n\n{text}"
+        print(section)
+        if whole:
+            report.write_section(options.out, name, section)
+            report.write_json(options.out.with_name(f"{name}.json"), data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The frozen set, stood in for by a scene written here."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.evaluate import frozen
+
+
+def write_scene(folder: Path) -> np.ndarray:
+    folder.mkdir(parents=True)
+    truth = np.full((24, 32, 3), 0.05, np.float32)
+    truth[:6] = 0.5  # a quarter clips in the reference (4x), not in the short frame
+    truth[:3, :16] = 2.0  # a sixteenth clips everywhere
+    for i, time in enumerate((1, 4, 16), start=1):
+        linear = np.clip(truth * time, 0, 1)
+        code = np.round(linear ** (1 / 2.2) * 65535).astype(np.uint16)
+        cv2.imwrite(str(folder / f"{i}.png"), code[..., ::-1])
+        if i == 2:
+            linear[12:, :4] *= 1.2  # noise beyond 5 % in a sixteenth
+        np.save(folder / f"oracle_{i}.npy", linear.astype(np.float16))
+    (folder / "exposure.txt").write_text("-2\n0\n2\n")
+    cv2.imwrite(str(folder / "HDRImg.hdr"), truth[..., ::-1])
+    moving = np.zeros((24, 32), np.uint8)
+    moving[12:, 16:] = 255
+    cv2.imwrite(str(folder / "moving.png"), moving)
+    return truth
+
+
+def test_a_scene_is_read_whole(tmp_path: Path) -> None:
+    truth = write_scene(tmp_path / "001")
+    scene = frozen.read_scene(tmp_path / "001")
+    assert scene.times == (1.0, 4.0, 16.0)
+    assert scene.reference == 1
+    assert scene.truth == pytest.approx(truth, rel=0.01)
+    assert [p.name for p in scene.paths] == ["1.png", "2.png", "3.png"]
+    assert scene.codes[0].dtype == np.uint16
+
+
+def test_shares_are_counted(tmp_path: Path) -> None:
+    write_scene(tmp_path / "001")
+    shares = frozen.shares(frozen.read_scene(tmp_path / "001"))
+    assert shares == pytest.approx({"clipped": 0.25, "clipped_all": 0.0625, "moving": 0.25, "noisy": 0.0625})
+    assert frozen.mean_shares([{"a": 0.0}, {"a": 1.0}]) == {"a": 0.5}
+
+
+def test_identity_changes_with_a_byte_a_name_and_an_order(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_scene(tmp_path / name / "001")
+    first = frozen.identity(tmp_path / "one")
+    assert frozen.identity(tmp_path / "two") == first
+    target = tmp_path / "two" / "001" / "exposure.txt"
+    target.write_text("-2\n0\n3\n")
+    assert frozen.identity(tmp_path / "two") != first
+    target.write_text("-2\n0\n2\n")
+    target.rename(target.with_name("exposures.txt"))
+    assert frozen.identity(tmp_path / "two") != first
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scene folders"):
+        frozen.scene_folders(tmp_path)
+    write_scene(tmp_path / "001")
+    assert frozen.scene_folders(tmp_path) == [tmp_path / "001"]
+    (tmp_path / "001" / "moving.png").unlink()
+    with pytest.raises(InputError, match=r"moving\.png"):
+        frozen.read_scene(tmp_path / "001")
+    (tmp_path / "001" / "HDRImg.hdr").unlink()
+    with pytest.raises(InputError, match="no HDRImg"):
+        frozen.read_scene(tmp_path / "001")
+    (tmp_path / "001" / "3.png").unlink()
+    with pytest.raises(InputError, match="2 frames for the 3"):
+        frozen.read_scene(tmp_path / "001")
