@@ -25,7 +25,7 @@ _DNG_VERSION = 50706
 
 # Both libraries log what they could not read; the one line of the error raised here says it instead.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-cv2.setLogLevel(0)  # type: ignore[attr-defined]
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode_jpeg(data: bytes, found: Container, name: str) -> NDArray[np.uint8]:

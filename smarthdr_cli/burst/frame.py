@@ -49,8 +49,8 @@ class Frame:
 
     ``codes``: (H, W, 3) uint8, uint16 or float32. ``white``: the code at which the source clips (255, 65535, 1.0; RAW
     is scaled so that the camera's own level is 65535). ``encoding`` is "linear" for RAW and float sources, "display"
-    where a tone curve was applied. ``clipped``: (H, W) bool where the source clipped before any colour step (RAW, in camera space), or None
-    where it can be read off the codes (any channel >= white).
+    where a tone curve was applied. ``clipped``: (H, W) bool where the source clipped before any colour step (RAW, in
+    camera space), or None where it can be read off the codes (any channel >= white).
     """
 
     path: Path

@@ -57,7 +57,7 @@ def _srgb_table(size: int) -> F32:
 def prior_linear(codes: NDArray[Any], frame: Frame) -> F32:
     """(..., 3) codes of ``frame`` to linear light in [0, 1]: sRGB for display encoding, else a division by white."""
     if frame.encoding == "linear":
-        return np.clip(codes.astype(np.float32) / np.float32(frame.white), 0, 1)
+        return np.asarray(np.clip(codes.astype(np.float32) / np.float32(frame.white), 0, 1), np.float32)
     if codes.dtype == np.uint8:
         return np.asarray(cv2.LUT(codes, _srgb_table(256)), np.float32)
     return np.asarray(np.take(_srgb_table(65536), codes), np.float32)
@@ -79,7 +79,7 @@ def reduce(frame: Frame) -> Reduced:
         last = height if stop == rows else stop * fy
         codes = frame.codes[start * fy : last]
         known = frame.clipped
-        mask: NDArray[np.bool_] = (codes >= frame.white).any(-1) if known is None else known[start * fy : last]
+        mask = np.asarray((codes >= frame.white).any(-1)) if known is None else known[start * fy : last]
         high += int(np.count_nonzero(mask))
         low += int(np.count_nonzero((codes < black).all(-1)))
         inside = (slice(0, (stop - start) * fy), slice(0, columns * fx))
