@@ -6,20 +6,22 @@ gets phase correlation and ECC (Evangelidis and Psarakis 2008) instead.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align.motion import Motion, ecc, fit_motion
 from smarthdr_cli.align.tone import transfer
 from smarthdr_cli.align.view import F64, View
 from smarthdr_cli.linear import F32
 
 _CELLS = 8
+_PLAIN_SIDE = 320  # pixels of the longer side for phase correlation
 _PER_CELL = 40
 _RATIO = 0.8
 _MIN_MATCHES = 12
+_MANY_MATCHES = 40  # for eight parameters: a feature is good to about a working pixel
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def detect(view: View) -> Features:
     plane = np.clip((view.log + 8.0) * (255.0 / 8.0), 0.0, 255.0).astype(np.uint8)
     plane = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8)).apply(plane)
     mask = cv2.erode(view.valid, np.ones((5, 5), np.uint8))
-    sift = cv2.SIFT_create(contrastThreshold=0.02)
+    sift = cv2.SIFT.create(contrastThreshold=0.02)
     found = sorted(sift.detect(plane, mask), key=lambda point: -point.response)
     room: dict[tuple[int, int], int] = {}
     kept = []
@@ -54,10 +56,10 @@ def detect(view: View) -> Features:
     return Features(points, np.asarray(rooted, np.float32))
 
 
-def match(first: Features, second: Features, tolerance: float) -> tuple[F64 | None, int]:
-    """Homography from ``first`` to ``second`` and the number of matches that agree with it within ``tolerance`` px."""
+def match(first: Features, second: Features, tolerance: float, size: tuple[int, int]) -> Motion | None:
+    """The motion from ``first`` to ``second`` that most matches agree with within ``tolerance`` pixels, if any."""
     if min(len(first.points), len(second.points)) < _MIN_MATCHES:
-        return None, 0
+        return None
     likeness = first.descriptors @ second.descriptors.T  # cosine of unit vectors
     best = likeness.argmax(axis=1)
     rows = np.arange(len(best))
@@ -68,53 +70,29 @@ def match(first: Features, second: Features, tolerance: float) -> tuple[F64 | No
     distinct = (1.0 - top) < _RATIO**2 * (1.0 - runner_up)  # squared distances
     keep = mutual & distinct
     if np.count_nonzero(keep) < _MIN_MATCHES:
-        return None, 0
-    return robust_homography(first.points[keep], second.points[best[keep]], tolerance)
-
-
-def robust_homography(source: F64, target: F64, tolerance: float) -> tuple[F64 | None, int]:
-    """MAGSAC++ homography and its inlier count; None when the points do not support one."""
-    homography, inliers = cv2.findHomography(
-        source.astype(np.float32),
-        target.astype(np.float32),
-        cv2.USAC_MAGSAC,
-        tolerance,
-        maxIters=5000,
-        confidence=0.999,
-    )
-    if homography is None or inliers is None or not np.all(np.isfinite(homography)):
-        return None, 0
-    return np.asarray(homography, np.float64), int(np.count_nonzero(inliers))
+        return None
+    motion = fit_motion(first.points[keep], second.points[best[keep]], tolerance, size, _MANY_MATCHES)
+    return motion if motion is not None and motion.agreeing >= _MIN_MATCHES else None
 
 
 def correlate(first: View, second: View) -> F64 | None:
-    """Homography by phase correlation and ECC at working size, for scenes without features; None when it diverges."""
+    """Homography by phase correlation and ECC on a small picture, where features fail; None when it diverges."""
     h, w = first.log.shape
     tone = transfer(first, second, np.eye(3))
-    ours, theirs = first.log, tone(second.log)
-    hann = cv2.createHanningWindow((w, h), cv2.CV_32F)
-    (dx, dy), _ = cv2.phaseCorrelate(_edges(ours), _edges(theirs), hann)
-    start = np.array([[1.0, 0.0, dx], [0.0, 1.0, dy], [0.0, 0.0, 1.0]], np.float32)
-    local = ecc(ours, first.valid, theirs, second.valid, start, cv2.MOTION_HOMOGRAPHY)
+    factor = min(1.0, _PLAIN_SIDE / max(h, w))
+    size = (max(16, round(w * factor)), max(16, round(h * factor)))
+    logs = (first.log, tone(second.log))
+    planes = [np.asarray(cv2.resize(log, size, interpolation=cv2.INTER_AREA), np.float32) for log in logs]
+    masks = [cv2.resize(view.valid, size, interpolation=cv2.INTER_NEAREST) for view in (first, second)]
+    hann = cv2.createHanningWindow(size, cv2.CV_32F)
+    (dx, dy), _response = cv2.phaseCorrelate(_edges(planes[0]), _edges(planes[1]), hann)
+    start = np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
+    local = ecc(planes[0], masks[0], planes[1], masks[1], start, cv2.MOTION_EUCLIDEAN)
     if local is None:
         return None
-    return np.asarray(np.linalg.inv(second.to_working) @ local @ first.to_working)
-
-
-def ecc(
-    ours: F32, our_mask: NDArray[Any], theirs: F32, their_mask: NDArray[Any], start: NDArray[Any], motion: int
-) -> F64 | None:
-    """ECC from ``start`` under both masks; None where it does not converge, which OpenCV says by an error."""
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
-    try:
-        score, found = cv2.findTransformECCWithMask(
-            ours, theirs, our_mask, their_mask, start.astype(np.float32), motion, criteria, 5
-        )
-    except cv2.error:
-        return None
-    if not np.isfinite(score) or not np.all(np.isfinite(found)):
-        return None
-    return np.asarray(found, np.float64)
+    sx, sy = size[0] / w, size[1] / h
+    shrink = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+    return first.lifted(second, np.linalg.inv(shrink) @ np.vstack([local, [0.0, 0.0, 1.0]]) @ shrink)
 
 
 def _edges(plane: F32) -> F32:

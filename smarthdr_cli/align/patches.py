@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.features import ecc, robust_homography
+from smarthdr_cli.align.motion import ecc, fit_motion
 from smarthdr_cli.align.tone import Transfer, transfer
-from smarthdr_cli.align.view import F64, View, project, warp_mask, warped_window, window
+from smarthdr_cli.align.view import F64, View, warp_mask, warped_window, window
 from smarthdr_cli.linear import F32
 
 _CELLS = 11  # across the longer side
 _MIN_SHARE = 0.6  # of a window that must be well exposed in both frames
 _MIN_TEXTURE = 1e-7  # smaller eigenvalue of the structure tensor, per pixel, (log2 units)^2
-_MIN_LIKENESS = 0.6  # normalised correlation at the peak
+_MIN_LIKENESS = 0.45  # normalised correlation at the peak
 _MIN_FIT = 6  # windows that must agree
-_FULL_FIT = 16  # windows that must agree, well spread, before eight parameters are fitted instead of four
+_FULL_FIT = 16  # windows that must agree for eight parameters
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Square windows of a frame: top-left corners ``fit`` and ``held`` (n, 2) as (x, y), and their ``side`` in pixels."""
+    """Square windows of ``side`` pixels; ``fit`` and ``held``: (n, 2) top-left corners as (x, y)."""
 
     fit: F64
     held: F64
@@ -55,7 +55,7 @@ def choose_windows(first: View, second: View, homography: F64) -> Windows:
     side = int(np.clip(min(height, width) // 8, 16, 112))
     scale = float(first.to_working[0, 0])
     h, w = first.log.shape
-    local = second.to_working @ homography @ np.linalg.inv(first.to_working)
+    local = first.between(second, homography)
     both = cv2.bitwise_and(first.valid, warp_mask(second.valid, local, (w, h)))
     block = max(3, round(side * scale))
     texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(first.log, (0, 0), 1.0), block, ksize=3)
@@ -97,16 +97,12 @@ def refine(first: View, second: View, start: F64, passes: int = 2) -> Placement 
             return placed
         centres = np.array([corner for corner, _ in found]) + (windows.side - 1) / 2
         moved = centres + np.array([shift for _, shift in found])
-        correction = _fit(first, centres, moved)
-        if correction is None:
+        correction = fit_motion(centres, moved, tolerance(first), first.frame.size, _FULL_FIT)
+        if correction is None or correction.agreeing < _MIN_FIT:
             return placed
-        error = np.linalg.norm(project(correction, centres) - moved, axis=1)
-        agreeing = int(np.count_nonzero(error < tolerance(first)))
-        if agreeing < _MIN_FIT:
-            return placed
-        current = current @ correction
+        current = current @ correction.homography
         current = current / current[2, 2]
-        placed = Placement(current, len(found), agreeing)
+        placed = Placement(current, len(found), correction.agreeing)
         reach = max(3, reach // 4)
     return placed
 
@@ -136,25 +132,6 @@ def _displacement(
     if fine is None or max(abs(fine[0, 2] - place[0]), abs(fine[1, 2] - place[1])) > 1.5:
         return None
     return np.asarray(fine[:, 2] - reach)
-
-
-def _fit(first: View, source: F64, target: F64) -> F64 | None:
-    """Homography of the agreeing windows, or a similarity where they are few or huddled together."""
-    height, width = first.frame.size
-    limit = tolerance(first)
-    found, inliers = cv2.estimateAffinePartial2D(source, target, method=cv2.RANSAC, ransacReprojThreshold=limit * 2)
-    if found is None or not np.all(np.isfinite(found)):
-        return None
-    similarity = np.vstack([found, [0.0, 0.0, 1.0]])
-    if len(source) < _FULL_FIT:
-        return similarity
-    full, count = robust_homography(source, target, limit)
-    if full is None or count < _FULL_FIT:
-        return similarity
-    agreeing = source[np.linalg.norm(project(full, source) - target, axis=1) < limit]
-    if len(agreeing) < _FULL_FIT or np.any(np.ptp(agreeing, axis=0) < 0.5 * np.array([width, height])):
-        return similarity
-    return full
 
 
 def smooth(log: F32) -> F32:

@@ -5,13 +5,14 @@ from typing import Literal
 import numpy as np
 
 from smarthdr_cli.align.features import Features, correlate, detect, match
-from smarthdr_cli.align.patches import Placement, refine, tolerance
+from smarthdr_cli.align.patches import Placement, refine
 from smarthdr_cli.align.verdict import MIN_SHIFT, judge, largest_shift, plausible
 from smarthdr_cli.align.view import F64, View, look
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.linear import Alignment, Response
 
 _MIN_SIDE = 48  # pixels: smaller frames hold too few windows to measure anything
+_FEATURE_TOLERANCE = 2.0  # working pixels within which matches agree; the windows are strict later
 _MIN_WINDOWS = 6  # held-out windows shared with the reference, below which the neighbour is asked
 
 
@@ -75,41 +76,54 @@ def _place(
     looks: _Looks, reference: int, neighbour: int, index: int, neighbour_at: F64, start: F64 | None
 ) -> tuple[F64 | None, tuple[float, float]]:
     """The homography of one frame, None for identity, and its residuals before and after."""
-    candidates: list[F64] = [] if start is None else [start]
-    direct = _pair(looks, reference, index, start)
-    if direct is not None:
-        candidates.append(direct.homography)
-    if neighbour != reference and (direct is None or not direct.trusted):
-        step = _pair(looks, neighbour, index, None if start is None else start @ np.linalg.inv(neighbour_at))
-        if step is not None:
+    ours, theirs = looks.view(reference), looks.view(index)
+    found = _pair(looks, reference, index, start)
+    candidates = [] if start is None else [start]
+    candidates += [placement.homography for placement in found]
+    if neighbour != reference and not any(placement.trusted for placement in found):
+        begin = None if start is None else start @ np.linalg.inv(neighbour_at)
+        for step in _pair(looks, neighbour, index, begin):
             chained = step.homography @ neighbour_at
             candidates.append(chained)
-            again = refine(looks.view(reference), looks.view(index), chained, passes=1)
-            if again is not None:
-                candidates.append(again.homography)
-    verdict = judge(looks.view(reference), looks.view(index), np.eye(3), candidates)
+            if step.trusted:
+                candidates += [placement.homography for placement in descend(ours, theirs, chained)]
+    verdict = judge(ours, theirs, np.eye(3), candidates)
     if verdict.windows < _MIN_WINDOWS and neighbour != reference:
-        verdict = judge(looks.view(neighbour), looks.view(index), neighbour_at, candidates)
-    found = None if verdict.chosen is None else candidates[verdict.chosen]
-    return found, (verdict.before, verdict.after)
+        verdict = judge(looks.view(neighbour), theirs, neighbour_at, candidates)
+    chosen = None if verdict.chosen is None else candidates[verdict.chosen]
+    return chosen, (verdict.before, verdict.after)
 
 
-def _pair(looks: _Looks, first: int, second: int, start: F64 | None) -> Placement | None:
-    """The homography from frame ``first`` to ``second`` by their own pixels."""
+def _pair(looks: _Looks, first: int, second: int, start: F64 | None) -> list[Placement]:
+    """Homographies from frame ``first`` to ``second`` by their own pixels, the finest last."""
     ours, theirs = looks.view(first), looks.view(second)
     size = ours.frame.size
     near = refine(ours, theirs, np.eye(3) if start is None else start, passes=1)
     if near is not None and near.trusted and near.agreeing >= 0.6 * near.measured:
         if start is None and largest_shift(near.homography, size) < MIN_SHIFT:
-            return near  # a tripod
-        return refine(ours, theirs, near.homography, passes=1) or near
-    rough, agreeing = match(looks.features(first), looks.features(second), 1.5 * tolerance(ours))
-    if rough is None or agreeing < 20 or not plausible(rough, size):
+            return [near]  # a tripod
+        return [refine(ours, theirs, near.homography, passes=1) or near]
+    found = [] if near is None else [near]
+    rough = match(
+        looks.features(first), looks.features(second), _FEATURE_TOLERANCE / float(ours.to_working[0, 0]), size
+    )
+    if rough is not None and plausible(rough.homography, size):
+        found.append(Placement(rough.homography, rough.agreeing, 0))
+        found += descend(ours, theirs, rough.homography)
+    if not any(placement.trusted for placement in found):
         shifted = correlate(ours, theirs)
         if shifted is not None and plausible(shifted, size):
-            other = refine(ours, theirs, shifted)
-            if other is not None and other.trusted:
-                return other
-    if rough is None or not plausible(rough, size):
-        return near
-    return refine(ours, theirs, rough) or Placement(rough, 0, 0)
+            found += descend(ours, theirs, shifted)
+    return found
+
+
+def descend(first: View, second: View, start: F64) -> list[Placement]:
+    """``start`` refined at working size and from there at 1:1, each where its windows agree."""
+    found: list[Placement] = []
+    if first.coarse is not None and second.coarse is not None:
+        coarse = refine(first.coarse, second.coarse, first.between(second, start), passes=2)
+        if coarse is not None:
+            start = first.lifted(second, coarse.homography)
+            found.append(Placement(start, coarse.measured, coarse.agreeing))
+    fine = refine(first, second, start)
+    return found if fine is None else [*found, fine]

@@ -19,7 +19,7 @@ _LOW = -8.0  # log2(FLOOR)
 
 @dataclass(frozen=True)
 class Transfer:
-    """``table``: (256,) float32, log luminance of the second frame (from -8 to 0 in equal steps) as the first has it."""
+    """``table``: (256,) float32, the second frame's log luminance (-8 to 0 in equal steps) as the first has it."""
 
     table: F32
 
@@ -37,7 +37,7 @@ def transfer(first: View, second: View, homography: F64) -> Transfer:
     ``homography`` takes full-resolution pixels of ``first`` to ``second``. Without overlap the map is the identity.
     """
     h, w = first.log.shape
-    local = second.to_working @ homography @ np.linalg.inv(first.to_working)
+    local = first.between(second, homography)
     step = max(1, round(float(np.sqrt(h * w / 1.5e5))))
     coarse = local @ np.diag([float(step), float(step), 1.0])
     ours = first.log[::step, ::step]
@@ -46,8 +46,8 @@ def transfer(first: View, second: View, homography: F64) -> Transfer:
     grid = np.linspace(_LOW, 0.0, _LEVELS)
     if np.count_nonzero(inside) < 64:
         return Transfer(grid.astype(np.float32))
-    theirs = cv2.blur(second.log, (step, step)) if step > 1 else second.log
-    smooth = cv2.blur(first.log, (step, step))[::step, ::step] if step > 1 else ours
+    theirs = np.asarray(cv2.blur(second.log, (step, step)), np.float32)
+    smooth = cv2.blur(first.log, (step, step))[::step, ::step]
     share = np.linspace(0.002, 0.998, 128)
     to = np.quantile(smooth[inside], share)
     source = np.quantile(warp(theirs, coarse, size)[inside], share)

@@ -7,6 +7,7 @@ import numpy as np
 from smarthdr_cli.align.patches import choose_windows, smooth
 from smarthdr_cli.align.tone import transfer
 from smarthdr_cli.align.view import F64, View, project, warped_window, window
+from smarthdr_cli.linear import F32
 
 MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
 _MARGIN = 0.95  # a candidate's residual must be below this share of identity's
@@ -28,28 +29,64 @@ class Verdict:
 def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> Verdict:
     """Compare candidates (reference to ``second``) with identity, against ``anchor`` seen through ``anchored``.
 
-    ``anchored`` takes reference pixels to the anchor's (identity when the anchor is the reference).
+    ``anchored`` takes reference pixels to the anchor's (identity when the anchor is the reference). A candidate may win
+    at 1:1 or, where parallax or noise leaves nothing to see there, at working size; it must not lose at the other.
     """
-    back = np.linalg.inv(anchored)
-    relative = [np.eye(3) @ back, *(candidate @ back for candidate in candidates)]
     best: Verdict | None = None
+    size = anchor.frame.size
+    back: F64 = np.asarray(np.linalg.inv(anchored), np.float64)
     for index, candidate in enumerate(candidates):
-        if not plausible(candidate, anchor.frame.size) or largest_shift(candidate, anchor.frame.size) < MIN_SHIFT:
+        if not plausible(candidate, size) or largest_shift(candidate, size) < MIN_SHIFT:
             continue
-        errors = _residuals(anchor, second, [relative[0], relative[index + 1]])
-        if len(errors) < _MIN_WINDOWS:
+        levels = [_compare(anchor, second, back, candidate @ back)]
+        if anchor.coarse is not None and second.coarse is not None:
+            small = (anchor.between(second, back), anchor.between(second, candidate @ back))
+            levels.append(_compare(anchor.coarse, second.coarse, *small))
+        if max(level.windows for level in levels) < _MIN_WINDOWS:
             continue
-        before, after = (_trimmed(errors[:, side]) for side in (0, 1))
-        won = int(np.count_nonzero(errors[:, 1] < _CLEAR * errors[:, 0]))
-        lost = int(np.count_nonzero(errors[:, 0] < _CLEAR * errors[:, 1]))
-        beats = after < _MARGIN * before and won >= 3 * lost + 2
-        if best is None or (beats and (best.chosen is None or after < best.after)):
-            best = Verdict(index if beats else None, before, after if beats else before, len(errors))
+        shown = max(levels, key=lambda level: level.gain)
+        if shown.beats and not any(level.worse for level in levels):
+            if best is None or best.chosen is None or shown.after / shown.before < best.after / best.before:
+                best = Verdict(index, shown.before, shown.after, shown.windows)
+        elif best is None:
+            best = Verdict(None, levels[0].before, levels[0].before, levels[0].windows)
     if best is not None:
         return best
-    errors = _residuals(anchor, second, [relative[0]])
-    stay = _trimmed(errors[:, 0]) if len(errors) else 0.0
-    return Verdict(None, stay, stay, len(errors))
+    stay = _compare(anchor, second, back, back)
+    return Verdict(None, stay.before, stay.before, stay.windows)
+
+
+@dataclass(frozen=True)
+class _Duel:
+    """Identity against one candidate on one level: residuals, and the windows each clearly won."""
+
+    before: float
+    after: float
+    won: int
+    lost: int
+    windows: int
+
+    @property
+    def gain(self) -> float:
+        return 1.0 - self.after / self.before if self.before > 0 and self.windows >= _MIN_WINDOWS else -1.0
+
+    @property
+    def beats(self) -> bool:
+        return self.gain > 1 - _MARGIN and self.won >= 3 * self.lost + 2
+
+    @property
+    def worse(self) -> bool:
+        return self.windows >= _MIN_WINDOWS and (self.after > 1.03 * self.before or self.lost > self.won + 1)
+
+
+def _compare(anchor: View, second: View, stay: F64, go: F64) -> _Duel:
+    errors = _residuals(anchor, second, [stay, go])
+    if len(errors) == 0:
+        return _Duel(0.0, 0.0, 0, 0, 0)
+    before, after = (_trimmed(errors[:, side]) for side in (0, 1))
+    won = int(np.count_nonzero(errors[:, 1] < _CLEAR * errors[:, 0]))
+    lost = int(np.count_nonzero(errors[:, 0] < _CLEAR * errors[:, 1]))
+    return _Duel(before, after, won, lost, len(errors))
 
 
 def plausible(homography: F64, size: tuple[int, int]) -> bool:
@@ -102,11 +139,11 @@ def _residuals(anchor: View, second: View, relative: list[F64]) -> F64:
     return np.array(rows, np.float64).reshape(-1, len(relative))
 
 
-def _spread(difference: F64) -> float:
+def _spread(difference: F32) -> float:
     away = np.abs(difference - np.median(difference))
     return _trimmed(away)
 
 
-def _trimmed(values: F64) -> float:
+def _trimmed(values: F32 | F64) -> float:
     ordered = np.sort(values)
     return float(ordered[: max(1, int(np.ceil(_TRIM * len(ordered))))].mean())

@@ -1,6 +1,6 @@
 """What alignment looks at: luminance and well-exposed pixels of one frame, at a working size and in 1:1 windows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -25,7 +25,8 @@ class View:
     """One frame at working size.
 
     ``log``: (h, w) float32, log2 of luminance + FLOOR in the frame's own exposure (clip = 0). ``valid``: (h, w) mask of
-    well-exposed pixels. ``to_working``: (3, 3), full-resolution pixel coordinates to working ones.
+    well-exposed pixels. ``to_working``: (3, 3), full-resolution pixel coordinates to working ones. ``coarse``: the
+    working picture as a frame of its own, for the same measurements one step up the pyramid; None at its top.
     """
 
     frame: Frame
@@ -33,6 +34,16 @@ class View:
     log: F32
     valid: Mask
     to_working: F64
+    coarse: "View | None" = None
+
+    def between(self, other: "View", homography: F64) -> F64:
+        """A full-resolution homography from this view to another, in the working pixels of both."""
+        return np.asarray(other.to_working @ homography @ np.linalg.inv(self.to_working))
+
+    def lifted(self, other: "View", local: F64) -> F64:
+        """The inverse of `between`: working pixels to full resolution, scaled to 1 at its last entry."""
+        full = np.linalg.inv(other.to_working) @ local @ self.to_working
+        return np.asarray(full / full[2, 2])
 
 
 def prior(encoding: str) -> Response:
@@ -53,11 +64,16 @@ def look(frame: Frame, response: Response | None) -> View:
     small = frame.codes if factor == 1.0 else cv2.resize(frame.codes, (w, h), interpolation=cv2.INTER_AREA)
     clipped: Mask | None = None
     if frame.clipped is not None:
-        clipped = cv2.resize(frame.clipped.view(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+        clipped = np.asarray(
+            cv2.resize(frame.clipped.view(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST), np.uint8
+        )
     sx, sy = w / width, h / height
     to_working = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
     log, valid = _see(small, frame.white, curve, clipped)
-    return View(frame, curve, log, valid, to_working)
+    if factor < 1.5:
+        return View(frame, curve, log, valid, to_working)
+    reduced = replace(frame, codes=small, clipped=None if clipped is None else clipped.view(np.bool_))
+    return View(frame, curve, log, valid, to_working, View(reduced, curve, log, valid, np.eye(3)))
 
 
 def window(view: View, x0: int, y0: int, x1: int, y1: int) -> tuple[F32, Mask]:
