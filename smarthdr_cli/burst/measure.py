@@ -17,7 +17,7 @@ from smarthdr_cli.burst.frame import Frame
 
 F32 = NDArray[np.float32]
 SIDE = 768  # long side of the reduced picture, pixels
-DEEP_SHADE = 0.01  # linear; below it 8-bit codes are too coarse to measure by
+DEEP_SHADE = 0.02  # linear luminance; below it 8-bit codes are too coarse and too noisy to measure by
 BRIGHT = 0.9  # linear; above it camera curves roll off
 _MIN_CELLS = 100
 _WEIGHTS = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709 luminance
@@ -43,9 +43,8 @@ class Reduced:
 
     @property
     def well_exposed(self) -> NDArray[np.bool_]:
-        """(h, w): nothing clipped, darkest channel above DEEP_SHADE, brightest below BRIGHT."""
-        low, high = self.linear.min(-1), self.linear.max(-1)
-        return np.asarray(~self.clipped & (low > DEEP_SHADE) & (high < BRIGHT))
+        """(h, w): nothing clipped, luminance above DEEP_SHADE, brightest channel below BRIGHT."""
+        return np.asarray(~self.clipped & (self.luminance > DEEP_SHADE) & (self.linear.max(-1) < BRIGHT))
 
 
 @lru_cache(maxsize=4)
@@ -71,24 +70,37 @@ def reduce(frame: Frame) -> Reduced:
     fy, fx = min(factor, height), min(factor, width)
     linear = np.empty((rows, columns, 3), np.float32)
     clipped = np.empty((rows, columns), bool)
-    black = frame.white / 255 if frame.codes.dtype != np.uint8 else 1
     high = low = 0
     step = max(1, 256 // fy)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         last = height if stop == rows else stop * fy
-        codes = frame.codes[start * fy : last]
-        known = frame.clipped
-        mask = np.asarray((codes >= frame.white).any(-1)) if known is None else known[start * fy : last]
+        codes = np.ascontiguousarray(frame.codes[start * fy : last])
+        mask = _reached(codes, frame.white) if frame.clipped is None else frame.clipped[start * fy : last]
         high += int(np.count_nonzero(mask))
-        low += int(np.count_nonzero((codes < black).all(-1)))
+        low += int(np.count_nonzero(_black(codes, frame.white)))
         inside = (slice(0, (stop - start) * fy), slice(0, columns * fx))
-        light = prior_linear(np.ascontiguousarray(codes[inside]), frame)
+        light = prior_linear(codes[inside], frame)
         linear[start:stop] = cv2.resize(light, (columns, stop - start), interpolation=cv2.INTER_AREA)
-        cells = mask[inside].reshape(stop - start, fy, columns, fx)
-        clipped[start:stop] = cells.any((1, 3))
+        lines = mask[inside].reshape(stop - start, fy, columns * fx).any(1)
+        clipped[start:stop] = lines.reshape(stop - start, columns, fx).any(-1)
     pixels = height * width
     return Reduced(linear, clipped, high / pixels, low / pixels)
+
+
+def _reached(codes: NDArray[Any], white: float) -> NDArray[np.bool_]:
+    """(h, w): any channel at or above ``white``."""
+    below = np.nextafter(np.float32(white), np.float32(0)) if codes.dtype.kind == "f" else white - 1
+    low = -np.inf if codes.dtype.kind == "f" else 0
+    return np.asarray(cv2.inRange(codes, (float(low),) * 3, (float(below),) * 3) == 0)
+
+
+def _black(codes: NDArray[Any], white: float) -> NDArray[np.bool_]:
+    """(h, w): all channels at code 0, or below 1/255 of white where there are more than 8 bits."""
+    if codes.dtype == np.uint8:
+        return np.asarray(cv2.inRange(codes, (0.0,) * 3, (0.0,) * 3) > 0)
+    lowest = -np.inf if codes.dtype.kind == "f" else 0.0
+    return np.asarray(cv2.inRange(codes, (float(lowest),) * 3, (float(white / 255) * 0.999,) * 3) > 0)
 
 
 def clipped_share(frame: Frame) -> float:
@@ -97,26 +109,28 @@ def clipped_share(frame: Frame) -> float:
 
 
 def sharpness(frame: Frame) -> float:
-    """Variance of the Laplacian of log2 luminance on the frame's own well-exposed pixels; 0 when there are none."""
-    reduced = reduce(frame)
-    detail, inside = _detail(reduced)
-    return float(np.mean(detail[inside] ** 2)) if inside.any() else 0.0
+    """Fine over coarse contrast of log2 luminance on the frame's own well-exposed pixels; 0 when there are none."""
+    fine, coarse, inside = _contrast(reduce(frame))
+    return float(fine[inside].mean() / max(float(coarse[inside].mean()), 1e-6)) if inside.any() else 0.0
 
 
 def relative_sharpness(frames: list[Reduced]) -> list[float]:
     """Sharpness of each frame against the others, fair across exposures: 1 is as sharp as the median partner.
 
-    Each pair is compared on the pixels well exposed in both, by the variance of the Laplacian of log2 luminance, which
-    a change of exposure leaves as it is. A frame that shares no such pixels with any other gets 1.
+    Each pair is compared on the pixels well exposed in both, by fine contrast (up to 1 pixel of the reduced picture)
+    over coarse contrast (1 to 3 pixels) of log2 luminance: exposure is an offset there and a tone curve's slope scales
+    both contrasts alike, whereas blur takes the fine one. A frame without such pixels in common with another gets 1.
     """
-    details = [_detail(frame) for frame in frames]
+    contrasts = [_contrast(frame) for frame in frames]
     scores = []
-    for i, (mine, inside) in enumerate(details):
+    for i, (fine, coarse, inside) in enumerate(contrasts):
         ratios = []
-        for j, (theirs, their_inside) in enumerate(details):
-            both = inside & their_inside
+        for j, (other_fine, other_coarse, other_inside) in enumerate(contrasts):
+            both = inside & other_inside
             if i != j and np.count_nonzero(both) >= _MIN_CELLS:
-                ratios.append(float(np.mean(mine[both] ** 2) + 1e-8) / float(np.mean(theirs[both] ** 2) + 1e-8))
+                mine = float(fine[both].mean()) / max(float(coarse[both].mean()), 1e-6)
+                theirs = float(other_fine[both].mean()) / max(float(other_coarse[both].mean()), 1e-6)
+                ratios.append((mine + 1e-3) / (theirs + 1e-3))
         scores.append(float(np.median(ratios)) if ratios else 1.0)
     return scores
 
@@ -152,8 +166,10 @@ def measured_evs(frames: list[Reduced], order: list[int]) -> list[float | None]:
     return evs
 
 
-def _detail(frame: Reduced) -> tuple[F32, NDArray[np.bool_]]:
-    """Laplacian of log2 luminance and where it is free of clipped and dark neighbours."""
-    log = np.log2(np.maximum(frame.luminance, np.float32(DEEP_SHADE / 4)))
-    inside = cv2.erode(frame.well_exposed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return np.asarray(cv2.Laplacian(log, cv2.CV_32F), np.float32), np.asarray(inside)
+def _contrast(frame: Reduced) -> tuple[F32, F32, NDArray[np.bool_]]:
+    """|fine| and |coarse| bands of log2 luminance (differences of Gaussians, sigma 0-1-3), and where they are clean."""
+    log = np.log2(np.maximum(frame.luminance, np.float32(DEEP_SHADE / 8)))
+    near = cv2.GaussianBlur(log, (0, 0), 1.0)
+    far = cv2.GaussianBlur(log, (0, 0), 3.0)
+    inside = cv2.erode(frame.well_exposed.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return np.abs(log - near), np.abs(near - far), np.asarray(inside)

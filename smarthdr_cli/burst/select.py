@@ -8,12 +8,13 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.measure import Reduced, relative_sharpness
 
 _NEAR_TIE = 0.9
+_SHARP = 0.8  # frames of one static scene scatter by about this much under camera curves; blur of one pixel gives 0.5
 
 
 def reference_score(frames: list[Reduced]) -> list[float]:
-    """Score of each frame as reference: share of well-exposed pixels x min(1, relative sharpness) ** 0.5."""
+    """Score of each frame as reference: share of well-exposed pixels x min(1, relative sharpness / 0.8)."""
     sharp = relative_sharpness(frames)
-    return [float(frame.well_exposed.mean()) * min(1.0, s) ** 0.5 for frame, s in zip(frames, sharp, strict=True)]
+    return [float(frame.well_exposed.mean()) * min(1.0, s / _SHARP) for frame, s in zip(frames, sharp, strict=True)]
 
 
 def choose_reference(frames: list[Reduced], evs: list[float]) -> int:
