@@ -76,7 +76,7 @@ def test_thinning_keeps_values_and_bounds_the_count() -> None:
 
 
 def test_the_truth_of_a_stack_is_the_radiance_it_was_made_from(tmp_path: Path) -> None:
-    write_stack(tmp_path, [-3, -2, -1, 0, 1, 2, 3, 4, 5])
+    write_stack(tmp_path, [-3, -1, 1, 3, 5])
     stack = stacks.read_stack(tmp_path)
     short = stack.chosen[0].exposure.ev + np.log2(100)
     truth = np.clip(scene() * 2.0**short, 0, 1).astype(np.float32)
