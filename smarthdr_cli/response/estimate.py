@@ -1,0 +1,155 @@
+"""Estimate the camera's curve from an aligned burst, or refuse with the reason.
+
+The curve and the exposure ratios cannot both be had from pixels: f and f**p explain the same pictures with every
+log ratio multiplied by p (Grossberg and Nayar 2003). The stated ratios are taken as true here; two more freedoms are
+pinned: the clip level is 1 in every channel, and the channels agree at mid-grey, so that neutrals stay neutral.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, F64, srgb_to_linear, tabulated
+from smarthdr_cli.response.fit import CUTOFF, Fit, make_rows, solve
+from smarthdr_cli.response.prior import GRID, make_prior
+from smarthdr_cli.response.samples import draw
+
+# Prior standard deviations (ln), chosen on real stacks and on made bursts of known curves.
+BEND, SIZE, TINT = 0.05, 1.0, 0.08
+
+MIN_SPREAD = 0.6  # EV between the darkest and the brightest frame; less says too little of a curve
+MIN_EQUATIONS = 300
+COVERAGE_BINS = 32
+MIN_COVERAGE = 0.25  # of the code range, seen by at least BIN_SAMPLES agreeing samples a bin
+BIN_SAMPLES = 8
+MIN_AGREEING = 0.5  # share of the equations that the best curve explains
+MAX_PAIR_ERROR = 0.2  # EV by which a pair of frames may contradict the curve of all
+EXPONENTS = (1.35, 4.5)  # ln f over ln code between codes 0.2 and 0.8; no camera's picture lies outside
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A curve or a refusal.
+
+    ``response`` is None where the burst cannot support a curve; ``reason`` then says why in one line, and
+    ``contradicted`` is True where it is the stated exposures that do not fit the pixels. ``record`` holds the figures
+    the verdict rests on.
+    """
+
+    response: Response | None
+    reason: str
+    record: dict[str, Any]
+    contradicted: bool = False
+
+
+def estimate_response(burst: Burst, alignment: Alignment, name: str = "auto") -> Estimate:
+    """The curve of ``burst`` under its stated exposures.
+
+    ``alignment`` takes reference pixels to each frame. The table has 256 entries for 8-bit frames, 4096 for deeper
+    ones. Raises nothing: a burst that cannot support a curve gives an Estimate without one.
+    """
+    spread = float(np.ptp(burst.evs))
+    if spread < MIN_SPREAD:
+        reason = (
+            f"the exposures span only {spread:.2f} EV, which tells too little of a curve (at least {MIN_SPREAD} EV)"
+        )
+        return Estimate(None, reason, {"spread_ev": spread})
+    samples = draw(burst, alignment)
+    rows = make_rows(samples, burst.evs)
+    count = sum(len(row.low) for row in rows)
+    if count < MIN_EQUATIONS:
+        return Estimate(None, "too little of the scene is well exposed in two frames", {"equations": count})
+    fit = solve(rows, make_prior(BEND, SIZE, TINT))
+    record = _judge(fit)
+    reason = _refusal(record, burst)
+    if reason:
+        return Estimate(None, reason, record, contradicted=record["coverage"] >= MIN_COVERAGE)
+    entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
+    return Estimate(_tabulate(fit, name, entries, record), "", record)
+
+
+def calibrate(burst: Burst, alignment: Alignment) -> Response:
+    """The curve of ``burst`` (2 frames or more) for a calibration file, with the camera's name in its record.
+
+    Raises InputError with the reason where the frames cannot support one.
+    """
+    found = estimate_response(burst, alignment, "calibrated")
+    if found.response is None:
+        raise InputError(f"no camera curve can be calibrated from these frames: {found.reason}")
+    capture: Capture = burst.frames[burst.reference].capture
+    origin = {"make": capture.make, "model": capture.model, "date": capture.datetime, "frames": len(burst)}
+    known = {key: value for key, value in origin.items() if value is not None}
+    return Response(found.response.name, found.response.table, known | found.record)
+
+
+def _judge(fit: Fit) -> dict[str, Any]:
+    """What the fit rests on, as plain numbers: see the limits at the top of this file."""
+    used = sum(len(weight) for weight in fit.weights)
+    pairs = zip(fit.residuals, fit.sigmas, strict=True)
+    agreeing = sum(float(np.sum(np.abs(residual) < CUTOFF * sigma)) for residual, sigma in pairs) / used
+    covered = np.ones(COVERAGE_BINS, bool)
+    for channel in range(3):
+        covered &= _coverage(fit, channel) >= BIN_SAMPLES
+    worst: dict[tuple[int, int], float] = {}
+    for row, weight, residual, sigma in zip(fit.rows, fit.weights, fit.residuals, fit.sigmas, strict=True):
+        error = _bias(row.low + row.high, weight / sigma**2, residual)
+        worst[row.pair] = max(worst.get(row.pair, 0.0), error)
+    rise = fit.log_curve[:, int(0.8 * GRID)] - fit.log_curve[:, int(0.2 * GRID)]
+    exponent = float(rise.mean() / np.log(4.0))
+    return {
+        "equations": used,
+        "agreeing": round(agreeing, 4),
+        "coverage": round(float(covered.mean()), 4),
+        "pair_error_ev": round(max(worst.values()), 4),
+        "worst_pair": list(max(worst.items(), key=lambda item: item[1])[0]),
+        "exponent": round(exponent, 4),
+    }
+
+
+def _coverage(fit: Fit, channel: int) -> F64:
+    total = np.zeros(COVERAGE_BINS)
+    for row, weight in zip(fit.rows, fit.weights, strict=True):
+        if row.channel == channel:
+            for code in (row.low, row.high):
+                total += np.bincount(np.minimum(code * COVERAGE_BINS // GRID, COVERAGE_BINS - 1), weight, COVERAGE_BINS)
+    return total
+
+
+def _bias(code_sum: NDArray[np.intp], precision: F64, residual: F64) -> float:
+    """Root mean square over codes of the mean residual at that code, in EV: noise averages out, contradiction stays.
+
+    Codes count by their precision (1 / ln**2), so that black level, where a code is worth little, has little say.
+    """
+    bins = np.minimum(code_sum * COVERAGE_BINS // (2 * GRID), COVERAGE_BINS - 1)
+    total = np.bincount(bins, precision, COVERAGE_BINS)
+    mean = np.bincount(bins, precision * residual, COVERAGE_BINS) / np.maximum(total, 1e-9)
+    told = np.minimum(total, 200.0 * np.median(precision))
+    return float(np.sqrt((told * mean**2).sum() / max(told.sum(), 1e-9)) / np.log(2.0))
+
+
+def _refusal(record: dict[str, Any], burst: Burst) -> str:
+    if record["coverage"] < MIN_COVERAGE:
+        return f"the frames show only {record['coverage']:.0%} of the tonal range in common"
+    if record["agreeing"] < MIN_AGREEING:
+        return f"only {record['agreeing']:.0%} of the common pixels agree on any curve (motion, or wrong exposures)"
+    if record["pair_error_ev"] > MAX_PAIR_ERROR:
+        i, j = record["worst_pair"]
+        names = f"{burst.frames[i].path.name} and {burst.frames[j].path.name}"
+        return f"the exposures stated for {names} contradict the other frames by {record['pair_error_ev']:.2f} EV"
+    if not EXPONENTS[0] <= record["exponent"] <= EXPONENTS[1]:
+        return f"the stated exposures imply a gamma of {record['exponent']:.1f}, which no camera has"
+    return ""
+
+
+def _tabulate(fit: Fit, name: str, entries: int, record: dict[str, Any]) -> Response:
+    """The fitted curve as a table. It is the smooth factor over sRGB that is interpolated, so the toe stays exact."""
+    code = np.linspace(0.0, 1.0, entries)
+    grid = np.linspace(0.0, 1.0, GRID + 1)
+    curves = [srgb_to_linear(code) * np.exp(np.interp(code, grid, factor)) for factor in fit.log_factor]
+    return tabulated(name, np.stack(curves), record)

@@ -1,0 +1,157 @@
+"""The curve that makes one scene point give one radiance in every frame.
+
+Debevec and Malik 1997, eq. 3, with the radiances eliminated: for a block seen well by frames i and j,
+``g(z_i) - g(z_j) = ln t_i - ln t_j`` with ``g = ln f``. Linear in the spline coefficients of prior.py, it is solved by
+reweighted least squares: weights from the noise of both codes carried through the present curve, from how flat the
+block is (misalignment bites on edges), and Tukey's biweight against what moved.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.response.curves import F64
+from smarthdr_cli.response.prior import GRID, Prior
+from smarthdr_cli.response.samples import Samples
+
+CODE_NOISE = 0.5 / 255.0  # of a block mean: quantisation, JPEG, sensor
+SPREAD_SHARE = 0.2  # how much of a block's own spread misalignment can turn into error
+MODEL_NOISE = 0.03  # ln; what no curve explains (shading, in-camera colour)
+CUTOFF = 4.0  # Tukey's, in standard deviations
+BINS = 32  # of the code, over which evidence is spread evenly
+BIN_COUNT = 30.0  # samples of one bin, pair and channel that count in full; more are taken as correlated
+PAIR_SAMPLES = 5_000
+MAX_PAIR_EV = 6.0
+MAX_NEIGHBOURS = 3  # of a long stack: pairs further apart add nothing
+MIN_SLOPE = 0.02  # of ln f per grid step of s, in units of the mean slope: the floor that keeps f rising
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Pairwise equations of one channel and pair: grid codes of both, spreads, and ln of the exposure ratio."""
+
+    pair: tuple[int, int]
+    channel: int
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    spread_low: F64
+    spread_high: F64
+    ratio: float  # ln t_low - ln t_high
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A solution.
+
+    ``log_factor``, ``log_curve``: (3, GRID + 1) ln(f / srgb) and ln f at every grid code. Per Rows: ``weights``, the
+    final robust weights in [0, 1]; ``residuals`` (ln); ``sigmas``, the standard deviation expected of them (ln).
+    """
+
+    log_factor: F64
+    log_curve: F64
+    rows: tuple[Rows, ...]
+    weights: tuple[F64, ...]
+    residuals: tuple[F64, ...]
+    sigmas: tuple[F64, ...]
+
+
+def frame_pairs(evs: F64) -> list[tuple[int, int]]:
+    """Pairs (darker, brighter) of frames, by sorted exposure, that can tell of the curve."""
+    pairs = combinations(range(len(evs)), 2)
+    return [(i, j) for i, j in pairs if j - i <= MAX_NEIGHBOURS and 0.2 <= evs[j] - evs[i] <= MAX_PAIR_EV]
+
+
+def make_rows(samples: Samples, evs: F64) -> tuple[Rows, ...]:
+    """Every usable equation of ``samples``, thinned evenly to PAIR_SAMPLES per pair and channel."""
+    rows = []
+    pairs = frame_pairs(evs)
+    limit = max(500, min(PAIR_SAMPLES, 40_000 // max(1, len(pairs))))
+    for i, j in pairs:
+        for channel in range(3):
+            use = np.flatnonzero(samples.good[i, :, channel] & samples.good[j, :, channel])
+            if len(use) > limit:
+                use = use[np.linspace(0, len(use) - 1, limit).astype(int)]
+            if not len(use):
+                continue
+            low, high = (np.rint(samples.code[n, use, channel] * GRID).astype(np.intp) for n in (i, j))
+            spreads = [samples.spread[n, use, channel].astype(np.float64) for n in (i, j)]
+            rows.append(
+                Rows((i, j), channel, low, high, spreads[0], spreads[1], float((evs[i] - evs[j]) * np.log(2.0)))
+            )
+    return tuple(rows)
+
+
+def solve(rows: tuple[Rows, ...], prior: Prior, rounds: int = 12) -> Fit:
+    """Reweighted least squares from the sRGB curve on. ``rows`` must not be empty."""
+    n = prior.basis.shape[1]
+    coefficients = np.zeros(3 * n)
+    designs = [prior.basis[r.low] - prior.basis[r.high] for r in rows]
+    targets = [r.ratio - (prior.log_srgb[r.low] - prior.log_srgb[r.high]) for r in rows]
+    scale = 1.0  # multiplies the cutoff; large while the curve is still wrong
+    weights: list[F64] = []
+    residuals: list[F64] = []
+    sigmas: list[F64] = []
+    for turn in range(rounds + 1):
+        factor = coefficients.reshape(3, n) @ prior.basis.T
+        curves = prior.log_srgb + factor
+        normal, right = prior.precision.copy(), np.zeros(3 * n)
+        weights, residuals, sigmas = [], [], []
+        for row, design, target in zip(rows, designs, targets, strict=True):
+            own = slice(row.channel * n, (row.channel + 1) * n)
+            residual = target - design @ coefficients[own]
+            residuals.append(residual)
+            sigmas.append(_noise(row, curves[row.channel]))
+        scaled = [np.abs(residual) / sigma for residual, sigma in zip(residuals, sigmas, strict=True)]
+        spread = max(1.0, float(np.median(np.concatenate(scaled))) / 0.6745)
+        scale = spread * max(1.0, 3.0 * (1.0 - turn / (0.6 * rounds)))
+        for row, design, target, sigma, z in zip(rows, designs, targets, sigmas, scaled, strict=True):
+            own = slice(row.channel * n, (row.channel + 1) * n)
+            robust = np.maximum(1.0 - (z / (CUTOFF * scale)) ** 2, 0.0) ** 2
+            weights.append(robust)
+            weight = robust * _even(row, robust) / (sigma * spread) ** 2
+            weighted = design * weight[:, None]
+            normal[own, own] += weighted.T @ design
+            right[own] += weighted.T @ target
+        if turn < rounds:
+            coefficients = _rising(normal, right, prior)
+    return Fit(factor, curves, rows, tuple(weights), tuple(residuals), tuple(sigmas))
+
+
+def _noise(row: Rows, log_curve: F64) -> F64:
+    """Standard deviation (ln) of each residual under the curve."""
+    slope = np.gradient(log_curve) * GRID
+    low = slope[row.low] ** 2 * (CODE_NOISE**2 + (SPREAD_SHARE * row.spread_low) ** 2)
+    high = slope[row.high] ** 2 * (CODE_NOISE**2 + (SPREAD_SHARE * row.spread_high) ** 2)
+    return np.sqrt(low + high + MODEL_NOISE**2)
+
+
+def _even(row: Rows, robust: F64) -> F64:
+    """Weight that lets no code range outshout the others: BIN_COUNT samples of a bin count, however many it has."""
+    bins = np.minimum((row.low + row.high) * BINS // (2 * GRID), BINS - 1)
+    count = np.bincount(bins, robust, BINS)
+    return np.asarray(np.minimum(1.0, BIN_COUNT / np.maximum(count, 1.0))[bins])
+
+
+def _rising(normal: F64, right: F64, prior: Prior) -> F64:
+    """Least squares with f rising everywhere: violated steps become equations until none is left (active set)."""
+    n = prior.basis.shape[1]
+    stops = np.unique(np.rint(np.linspace(0.0, 1.0, 65) ** 1.5 * GRID).astype(int))
+    steps = np.diff(prior.basis[stops], axis=0)
+    start = np.diff(prior.log_srgb[stops])
+    least = MIN_SLOPE * np.maximum(start, 1e-3)
+    active = np.zeros((3, len(steps)), bool)
+    for _ in range(30):
+        held, goal = normal.copy(), right.copy()
+        for c in range(3):
+            own = slice(c * n, (c + 1) * n)
+            rows = steps[active[c]]
+            held[own, own] += 1e6 * rows.T @ rows
+            goal[own] += 1e6 * rows.T @ (least - start)[active[c]]
+        coefficients = np.linalg.solve(held, goal)
+        broken = np.stack([start + steps @ coefficients[c * n : (c + 1) * n] < 0.5 * least for c in range(3)])
+        if not (broken & ~active).any():
+            break
+        active |= broken
+    return np.asarray(coefficients, np.float64)
