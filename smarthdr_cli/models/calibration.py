@@ -85,7 +85,7 @@ class Calibration:
                 float(values["quantile"]),
                 int(values["samples"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a calibration: {error}") from error
 
 

@@ -1,0 +1,184 @@
+"""The one checkpoint format: a safetensors file whose metadata says what the tensors are.
+
+The metadata holds a single key, "smarthdr", with one JSON object: format (a whole number), config (the model's name and
+settings), record (how it was trained), calibration (of its judge, or null), licence, metrics. Tensors are float32,
+float16 or bfloat16 and come back as float32. Nothing in such a file can run code.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from smarthdr_cli.errors import ModelError
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.manifest import read_manifest
+
+FORMAT = 1
+KEY = "smarthdr"
+SUFFIX = ".safetensors"
+MAX_BYTES = 2**31  # a larger file is not one of ours, and is not read into memory to find out
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as read: ``config`` with the model's name, ``state`` on the CPU in float32, ``sha256`` of the file."""
+
+    path: Path
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    record: dict[str, Any]
+    calibration: Calibration | None
+    licence: str
+    metrics: dict[str, Any]
+    sha256: str
+
+
+def save_checkpoint(
+    path: Path,
+    model_state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    record: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
+    licence: str = "",
+    metrics: Mapping[str, Any] | None = None,
+) -> str:
+    """Write a checkpoint whole or not at all, over an older one if there is one; returns its sha256.
+
+    ``config`` needs a "name"; it, ``record`` and ``metrics`` must be JSON. Raises ValueError where they are not, or
+    where a tensor is no float, and OSError where the file cannot be written.
+    """
+    if not isinstance(config.get("name"), str):
+        raise ValueError("a checkpoint's config needs the model's name")
+    description = {
+        "format": FORMAT,
+        "config": dict(config),
+        "record": dict(record or {}),
+        "calibration": calibration.to_dict() if calibration else None,
+        "licence": licence,
+        "metrics": dict(metrics or {}),
+    }
+    try:
+        text = json.dumps(description, allow_nan=False, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"a checkpoint's metadata must be JSON: {error}") from error
+    wrong = [name for name, tensor in model_state.items() if tensor.dtype not in _FLOATS]
+    if wrong:
+        raise ValueError(f"a checkpoint stores floats only; {wrong[0]} is {model_state[wrong[0]].dtype}")
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}
+    data = safetensors.torch.save(tensors, {KEY: text})
+    _write(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    A file listed in the ``manifest.toml`` beside it must have the sha256 given there. Raises ModelError for anything
+    that is not a whole checkpoint of a format this version knows.
+    """
+    data = _read(path)
+    for entry in read_manifest(path.parent):
+        if entry.file == path.name:
+            entry.check_bytes(path, data)
+    try:
+        state = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a safetensors file, or a damaged one") from error
+    description = _description(path, data)
+    for name, tensor in state.items():
+        if tensor.dtype not in _FLOATS:
+            raise ModelError(f"{path}: {name} is {tensor.dtype}; weights are floats")
+        if not tensor.isfinite().all():
+            raise ModelError(f"{path}: {name} holds values that are not finite")
+    return Checkpoint(
+        path=path,
+        config=description["config"],
+        state={name: tensor.float() for name, tensor in state.items()},
+        record=description["record"],
+        calibration=description["calibration"],
+        licence=description["licence"],
+        metrics=description["metrics"],
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put the weights into a model built from their config. Raises ModelError where names or shapes differ."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
+    kind = checkpoint.config["name"]
+    for wrong, verb in ((wanted.keys() - given.keys(), "lacks"), (given.keys() - wanted.keys(), "has, unasked for,")):
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise ModelError(f"{checkpoint.path}: not the weights of its {kind} config: {verb} {min(wrong)}{more}")
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            raise ModelError(f"{checkpoint.path}: {name} is {given[name]}; its {kind} config makes it {shape}")
+    model.load_state_dict(checkpoint.state)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise ModelError(f"{path}: a folder, not a {SUFFIX} file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ModelError(f"{path}: too large to be a checkpoint")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such weights file") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _description(path: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object of a file that safetensors has accepted, its parts checked."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    text = header.get("__metadata__", {}).get(KEY)
+    if text is None:
+        raise ModelError(f"{path}: no smarthdr metadata; not a checkpoint of ours")
+    try:
+        description = json.loads(text, parse_constant=_no_constant)
+        version = description["format"]
+        if not isinstance(version, int) or version < 1:
+            raise ValueError(f"format is {version!r}")
+        if version > FORMAT:
+            raise ModelError(f"{path}: written by a newer smarthdr (format {version}, this one reads {FORMAT})")
+        for key, kind in (("config", dict), ("record", dict), ("metrics", dict), ("licence", str)):
+            if not isinstance(description[key], kind):
+                raise ValueError(f"{key} is not {'an object' if kind is dict else 'text'}")
+        if not isinstance(description["config"].get("name"), str):
+            raise ValueError("config names no model")
+        stored = description["calibration"]
+        return {**description, "calibration": None if stored is None else Calibration.from_dict(stored)}
+    except KeyError as error:
+        raise ModelError(f"{path}: damaged metadata: {error.args[0]} is missing") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged metadata: {error}") from error
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,73 @@
+"""Weights from the Hugging Face hub, when they are listed but not on this machine.
+
+The repository is a setting with no default: SMARTHDR_HUB_REPO=owner/name@revision, the revision a full commit or a
+version tag, never a branch. What arrives must have the sha256 the manifest lists, which the hub's library does not
+check. HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT are honoured; the library reads them when imported, which is on the
+first fetch.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from smarthdr_cli.errors import ModelError
+from smarthdr_cli.models.manifest import Entry
+
+SETTING = "SMARTHDR_HUB_REPO"
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPO = re.compile(rf"({_PART}/{_PART})@(.+)")
+_PINNED = re.compile(r"[0-9a-f]{40}|v?[0-9]+(\.[0-9A-Za-z_-]+)*")
+
+
+class Repo(NamedTuple):
+    """A repository on the hub at a pinned revision."""
+
+    id: str
+    revision: str
+
+
+def repo() -> Repo | None:
+    """The repository the setting names, None where it is unset. Raises ModelError for one that pins no revision."""
+    text = os.environ.get(SETTING, "").strip()
+    if not text:
+        return None
+    match = _REPO.fullmatch(text)
+    if not match or not _PINNED.fullmatch(match[2]):
+        raise ModelError(
+            f"{SETTING}={text}: must be owner/name@revision, the revision a 40-digit commit or a version tag"
+        )
+    return Repo(match[1], match[2])
+
+
+def fetch(entry: Entry) -> Path:
+    """The file of ``entry`` in the hub's cache, downloaded if it is not there yet.
+
+    Raises ModelError without a repository, offline and not cached, on any failure of the download, and where the file
+    is not the one listed.
+    """
+    source = repo()
+    where = f"put {entry.file} into $SMARTHDR_HOME/weights, or give its path as --weights"
+    if source is None:
+        raise ModelError(
+            f"{entry.name} is not on this machine: set {SETTING}=owner/name@revision to download it, or {where}"
+        )
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        path = Path(hf_hub_download(source.id, entry.file, revision=source.revision))
+    except LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE:
+            problem, remedy = "HF_HUB_OFFLINE is set", "unset it to download it once"
+        else:
+            problem, remedy = f"{constants.ENDPOINT} cannot be reached", "connect to download it once"
+        raise ModelError(f"{entry.name} is not on this machine and {problem}: {remedy}, or {where}") from error
+    except HfHubHTTPError as error:
+        status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
+        raise ModelError(f"{entry.file} cannot be had from {source.id}@{source.revision}{status}; {where}") from error
+    except (HFValidationError, OSError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{entry.file} cannot be downloaded from {source.id}: {line}") from error
+    entry.check(path)
+    return path

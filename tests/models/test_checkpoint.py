@@ -1,0 +1,241 @@
+"""The checkpoint format: what goes in comes out, and every kind of damage is one clear line."""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smarthdr_cli.errors import ModelError
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from smarthdr_cli.models.config import config_to_dict
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
+from smarthdr_cli.models.manifest import Entry
+
+CONFIG = GFHDRConfig(dim=6, blocks=1, depth=1, heads=2, window=2, squeeze=2)
+CURVE = Calibration((0.01, 0.1), (0.02, 0.2), samples=7)
+RECORD = {"epochs": 3, "data": ["synthetic", "ß"], "seed": 1}
+
+
+def _save(path: Path, **changes: Any) -> str:
+    parts: dict[str, Any] = {
+        "model_state": GFHDR(CONFIG).state_dict(),
+        "config": config_to_dict(CONFIG),
+        "record": RECORD,
+        "calibration": CURVE,
+        "licence": "MIT",
+        "metrics": {"psnr_mu": 41.5},
+    }
+    return save_checkpoint(path, **(parts | changes))
+
+
+def _refused(path: Path, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    model = GFHDR(CONFIG)
+    path = tmp_path / "model.safetensors"
+    digest = _save(path, model_state=model.state_dict())
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.sha256 == digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert checkpoint.config == config_to_dict(CONFIG)
+    assert checkpoint.record == RECORD
+    assert checkpoint.calibration == CURVE
+    assert checkpoint.licence == "MIT"
+    assert checkpoint.metrics == {"psnr_mu": 41.5}
+    other = GFHDR(CONFIG)
+    load_state(other, checkpoint)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+
+
+def test_the_same_checkpoint_is_the_same_file_and_replaces_an_older_one(tmp_path: Path) -> None:
+    state = GFHDR(CONFIG).state_dict()
+    first = _save(tmp_path / "a.safetensors", model_state=state)
+    assert _save(tmp_path / "b.safetensors", model_state=state) == first
+    assert _save(tmp_path / "a.safetensors", calibration=None) != first
+    assert load_checkpoint(tmp_path / "a.safetensors").calibration is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_weights_come_back_as_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {name: tensor.to(dtype) for name, tensor in GFHDR(CONFIG).state_dict().items()}
+    path = tmp_path / "half.safetensors"
+    _save(path, model_state=state)
+    loaded = load_checkpoint(path).state
+    assert all(tensor.dtype == torch.float32 for tensor in loaded.values())
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in state.items())
+
+
+def test_shared_and_strided_tensors_are_stored_by_value(tmp_path: Path) -> None:
+    base = torch.arange(12.0).view(3, 4)
+    path = tmp_path / "x.safetensors"
+    _save(path, model_state={"a": base, "b": base.T, "c": base[:, 1]})
+    loaded = load_checkpoint(path).state
+    assert torch.equal(loaded["b"], base.T)
+    assert torch.equal(loaded["c"], base[:, 1])
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    digest = _save(path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        _save(path, licence="other")
+    assert [item.name for item in tmp_path.iterdir()] == ["model.safetensors"]
+    assert load_checkpoint(path).sha256 == digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": {}},
+        {"record": {"x": float("nan")}},
+        {"record": {"x": Path()}},
+        {"model_state": {"steps": torch.zeros(1, dtype=torch.int64)}},
+    ],
+)
+def test_what_cannot_be_stored_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        _save(tmp_path / "x.safetensors", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-5], "not a safetensors file"),
+        (lambda data: data[: len(data) // 2], "not a safetensors file"),
+        (lambda data: data[:6], "not a safetensors file"),
+        (lambda data: b"", "not a safetensors file"),
+        (lambda data: data + b"x", "not a safetensors file"),
+        (lambda data: b"PK\x03\x04" + data, "not a safetensors file"),
+        (lambda data: b"a text file that was renamed\n" * 9, "not a safetensors file"),
+        (lambda data: struct.pack("<Q", 2**62) + data[8:], "not a safetensors file"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    _save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    _refused(path, message)
+
+
+def test_missing_file_folder_and_giant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _refused(tmp_path / "no.safetensors", "no such weights file")
+    _refused(tmp_path, "a folder")
+    _save(tmp_path / "x.safetensors")
+    _refused(tmp_path / "x.safetensors" / "y.safetensors", "cannot be read|no such")
+    monkeypatch.setattr("smarthdr_cli.models.checkpoint.MAX_BYTES", 100)
+    _refused(tmp_path / "x.safetensors", "too large")
+
+
+def _description(**changes: Any) -> str:
+    full = {"format": 1, "config": {"name": "gfhdr"}, "record": {}, "calibration": None, "licence": "", "metrics": {}}
+    return json.dumps(full | changes)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "no smarthdr metadata"),
+        ({"format": "pt"}, "no smarthdr metadata"),
+        ({"smarthdr": "{"}, "damaged metadata"),
+        ({"smarthdr": "[]"}, "damaged metadata"),
+        ({"smarthdr": "3"}, "damaged metadata"),
+        ({"smarthdr": "{}"}, "format is missing"),
+        ({"smarthdr": json.dumps({"format": 1})}, "config is missing"),
+        ({"smarthdr": _description(format=2)}, "newer smarthdr .format 2"),
+        ({"smarthdr": _description(format="1")}, "format is '1'"),
+        ({"smarthdr": _description(format=0)}, "format is 0"),
+        ({"smarthdr": _description(config={})}, "config names no model"),
+        ({"smarthdr": _description(config=[])}, "config is not an object"),
+        ({"smarthdr": _description(licence=None)}, "licence is not text"),
+        ({"smarthdr": _description(metrics={"x": float("inf")})}, "Infinity is not JSON"),
+        ({"smarthdr": _description(calibration={"raw": [1]})}, "damaged metadata: not a calibration"),
+        ({"smarthdr": _description(calibration=[])}, "damaged metadata"),
+        ({"smarthdr": _description(calibration=CURVE.to_dict()).replace("7}", "1e999}")}, "damaged metadata"),
+        ({"smarthdr": "[" * 100_000}, "damaged metadata"),
+    ],
+)
+def test_damaged_metadata(tmp_path: Path, metadata: dict[str, str] | None, message: str) -> None:
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path, metadata)
+    _refused(path, message)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.tensor([1.0, torch.nan]), "a holds values that are not finite"),
+        (torch.zeros(2, dtype=torch.int8), "int8"),
+    ],
+)
+def test_tensors_that_are_no_weights(tmp_path: Path, tensor: torch.Tensor, message: str) -> None:
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"a": tensor}, path, {"smarthdr": _description()})
+    _refused(path, message)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 1500), st.binary(min_size=1, max_size=4))
+def test_mutated_files_load_or_are_refused(tmp_path: Path, where: int, what: bytes) -> None:
+    path = tmp_path / "mutated.safetensors"
+    state = {"a": torch.zeros(2, 3), "b": torch.ones(4)}
+    _save(path, model_state=state)
+    data = bytearray(path.read_bytes())
+    where %= len(data)
+    data[where : where + len(what)] = what
+    path.write_bytes(data)
+    try:
+        checkpoint = load_checkpoint(path)
+    except ModelError:
+        _refused(path, "mutated")
+    else:
+        assert all(tensor.dtype == torch.float32 for tensor in checkpoint.state.values())
+
+
+def _checkpoint(state: dict[str, torch.Tensor]) -> Checkpoint:
+    return Checkpoint(Path("w.safetensors"), config_to_dict(CONFIG), state, {}, None, "", {}, "")
+
+
+def test_weights_of_another_shape_or_name_are_refused() -> None:
+    model = GFHDR(CONFIG)
+    state = model.state_dict()
+    wide = GFHDR(GFHDRConfig(dim=8, blocks=1, depth=1, heads=2, window=2, squeeze=2)).state_dict()
+    with pytest.raises(ModelError, match=r"w.safetensors: .* is \(8, .*; its gfhdr config makes it \(6, "):
+        load_state(model, _checkpoint(wide))
+    with pytest.raises(ModelError, match=r"lacks fuse\.bias$"):
+        load_state(model, _checkpoint({name: tensor for name, tensor in state.items() if name != "fuse.bias"}))
+    with pytest.raises(ModelError, match="has, unasked for, extra and 1 more"):
+        load_state(model, _checkpoint(state | {"extra": torch.zeros(1), "more": torch.zeros(1)}))
+
+
+def test_a_listed_file_must_have_the_listed_sha256(tmp_path: Path) -> None:
+    path = tmp_path / "saf-base.safetensors"
+    _save(path)
+    (tmp_path / "manifest.toml").write_text(Entry.of(path, "saf-base", "MIT").to_toml())
+    load_checkpoint(path)
+    _save(path, licence="changed")
+    _refused(path, "not the saf-base that manifest.toml lists")
+    path.rename(tmp_path / "mine.safetensors")
+    load_checkpoint(tmp_path / "mine.safetensors")  # not listed: the user's own
