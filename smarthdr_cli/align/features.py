@@ -21,7 +21,7 @@ _PLAIN_SIDE = 320  # pixels of the longer side for phase correlation
 _PER_CELL = 40
 _RATIO = 0.8
 _MIN_MATCHES = 12
-_MANY_MATCHES = 40  # for eight parameters: a feature is good to about a working pixel
+_MANY_MATCHES = 24  # for eight parameters: a feature is good to about a working pixel
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.align.view import F64, project
 from smarthdr_cli.linear import F32
 
-_FULL_SPAN = 0.5  # share of the frame that agreeing points must span for the eight parameters of a homography
-_SIMILAR = (6, 0.25)  # points that agree, and their span, for the four of a similarity; below, two
+_SIMILAR = 6  # points that must agree for the four parameters of a similarity; below, two of a shift
 
 
 @dataclass(frozen=True)
@@ -25,15 +24,16 @@ class Motion:
 def fit_motion(source: F64, target: F64, tolerance: float, size: tuple[int, int], enough: int) -> Motion | None:
     """The motion most (N, 2) points agree on within ``tolerance`` pixels; ``size`` = (height, width) of the frame.
 
-    A homography by MAGSAC++ (Barath et al. 2020) when ``enough`` well-spread points agree, else a similarity, else a
-    shift: a model with too many parameters fits huddled points and throws the far corner.
+    A homography by MAGSAC++ (Barath et al. 2020) when ``enough`` points agree and pin down the frame's corners to the
+    tolerance, else a similarity on the same terms, else a shift: too many parameters on huddled points throw the far
+    corner.
     """
     if len(source) >= enough:
         full, _inliers = cv2.findHomography(source, target, cv2.USAC_MAGSAC, tolerance, maxIters=5000, confidence=0.999)
-        motion = _agreeing(full, source, target, tolerance, size, (enough, _FULL_SPAN))
+        motion = _agreeing(full, source, target, tolerance, size, enough)
         if motion is not None:
             return motion
-    if len(source) >= _SIMILAR[0]:
+    if len(source) >= _SIMILAR:
         found, _inliers = cv2.estimateAffinePartial2D(
             source, target, method=cv2.RANSAC, ransacReprojThreshold=1.5 * tolerance
         )
@@ -69,14 +69,46 @@ def ecc(
 
 
 def _agreeing(
-    found: Any, source: F64, target: F64, tolerance: float, size: tuple[int, int], needs: tuple[int, float]
+    found: Any, source: F64, target: F64, tolerance: float, size: tuple[int, int], enough: int
 ) -> Motion | None:
     if found is None or not np.all(np.isfinite(found)):
         return None
     homography = np.asarray(found, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        close = np.linalg.norm(project(homography, source) - target, axis=1) < tolerance
+        error = np.linalg.norm(project(homography, source) - target, axis=1)
+    close = error < tolerance
     count = int(np.count_nonzero(close))
-    if count < needs[0] or np.any(np.ptp(source[close], axis=0) < needs[1] * np.array([size[1], size[0]])):
+    if count < enough:
+        return None
+    spread = float(np.sqrt(np.mean(error[close] ** 2) / 2))  # per coordinate
+    if corner_deviation(source[close], max(spread, 0.05), size, similar=enough == _SIMILAR) > tolerance:
         return None
     return Motion(homography, count)
+
+
+def corner_deviation(points: F64, sigma: float, size: tuple[int, int], *, similar: bool) -> float:
+    """Standard deviation, in pixels, of the worst corner of a motion fitted to ``points`` with noise ``sigma``.
+
+    First-order propagation through the design matrix of a similarity (4 parameters) or a homography (8) about identity.
+    """
+    height, width = size
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    scale, centre = max(width, height) / 2, np.array([width, height]) / 2
+    design = _design((points - centre) / scale, similar)
+    information = design.T @ design
+    if np.linalg.cond(information) > 1e10:
+        return float("inf")
+    reach = _design((corners - centre) / scale, similar)
+    variance = np.einsum("ij,jk,ik->i", reach, np.linalg.inv(information), reach).reshape(2, -1).sum(axis=0)
+    return float(sigma * np.sqrt(variance.max()))
+
+
+def _design(points: F64, similar: bool) -> F64:
+    """(2N, 4 or 8) derivatives of x then y displacement by the parameters of the motion at identity."""
+    x, y = points.T
+    one, none = np.ones_like(x), np.zeros_like(x)
+    if similar:
+        columns = [(one, none), (none, one), (x, y), (-y, x)]
+    else:
+        columns = [(one, none), (x, none), (y, none), (none, one), (none, x), (none, y), (x * x, x * y), (x * y, y * y)]
+    return np.column_stack([np.concatenate(pair) for pair in columns])
