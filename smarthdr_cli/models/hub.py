@@ -6,6 +6,7 @@ check. HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT are honoured; the library reads t
 first fetch.
 """
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -43,8 +44,9 @@ def repo() -> Repo | None:
 def fetch(entry: Entry) -> Path:
     """The file of ``entry`` in the hub's cache, downloaded if it is not there yet.
 
-    Raises ModelError without a repository, offline and not cached, on any failure of the download, and where the file
-    is not the one listed.
+    A cached copy is taken without a look at the network, and fetched anew where it is damaged. With no connection the
+    hub's library tries for some 20 seconds. Raises ModelError without a repository, offline and not cached, on any
+    failure of the download, and where the file is not the one listed.
     """
     source = repo()
     where = f"put {entry.file} into $SMARTHDR_HOME/weights, or give its path as --weights"
@@ -52,11 +54,15 @@ def fetch(entry: Entry) -> Path:
         raise ModelError(
             f"{entry.name} is not on this machine: set {SETTING}=owner/name@revision to download it, or {where}"
         )
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        path = Path(hf_hub_download(source.id, entry.file, revision=source.revision))
+        cached = _cached(source, entry)
+        if cached is not None and (constants.HF_HUB_OFFLINE or _whole(cached, entry)):
+            path = cached
+        else:
+            path = _download(source, entry, again=cached is not None)
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
             problem, remedy = "HF_HUB_OFFLINE is set", "unset it to download it once"
@@ -66,8 +72,33 @@ def fetch(entry: Entry) -> Path:
     except HfHubHTTPError as error:
         status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
         raise ModelError(f"{entry.file} cannot be had from {source.id}@{source.revision}{status}; {where}") from error
-    except (HFValidationError, OSError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (ValueError, OSError) as error:  # the library's own validation; the disk and the connection
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"{entry.file} cannot be downloaded from {source.id}: {line}") from error
     entry.check(path)
     return path
+
+
+def _cached(source: Repo, entry: Entry) -> Path | None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with contextlib.suppress(LocalEntryNotFoundError):
+        return Path(
+            huggingface_hub.hf_hub_download(source.id, entry.file, revision=source.revision, local_files_only=True)
+        )
+    return None
+
+
+def _download(source: Repo, entry: Entry, again: bool) -> Path:
+    import huggingface_hub
+
+    return Path(huggingface_hub.hf_hub_download(source.id, entry.file, revision=source.revision, force_download=again))
+
+
+def _whole(path: Path, entry: Entry) -> bool:
+    try:
+        entry.check(path)
+    except ModelError:
+        return False
+    return True

@@ -1,0 +1,215 @@
+"""Fetching from a hub that the test serves itself: the real client library, a real download, no outside network."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smarthdr_cli.errors import ModelError
+from smarthdr_cli.models import hub
+from smarthdr_cli.models.hub import Repo, fetch, repo
+from smarthdr_cli.models.manifest import Entry
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DATA = b"the weights" * 1000
+ENTRY = Entry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A hub with one repository, one revision, one file."""
+
+    data = DATA
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[str] = []
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def _answer(self, body: bool) -> None:
+        self.server.seen.append(f"{self.command} {self.path}")
+        data = self.server.data
+        if self.path not in (f"/owner/name/resolve/{rev}/base.safetensors" for rev in (COMMIT, "v1.0")):
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COMMIT, offline: bool = False) -> str:
+    """What a fresh interpreter gets: the path, or the one line and the exit code of the error."""
+    code = """if True:
+        import json, sys
+        from smarthdr_cli.errors import SmartHDRError
+        from smarthdr_cli.models.hub import fetch
+        from smarthdr_cli.models.manifest import Entry
+        assert "huggingface_hub" not in sys.modules
+        try:
+            print(fetch(Entry(**json.loads(sys.argv[1]))))
+        except SmartHDRError as error:
+            print(error.exit_code, error)"""
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
+    environment |= {
+        "HF_HOME": str(cache),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_OFFLINE": "1" if offline else "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "SMARTHDR_HUB_REPO": f"owner/name@{revision}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-c", code, json.dumps(vars(entry))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_download_then_offline_from_the_cache(server: Server, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    path = Path(_fetch(tmp_path, endpoint))
+    assert path.read_bytes() == DATA
+    assert path.is_relative_to(tmp_path)  # HF_HOME
+    assert f"GET /owner/name/resolve/{COMMIT}/base.safetensors" in server.seen
+    asked = len(server.seen)
+    assert _fetch(tmp_path, endpoint, offline=True) == str(path)
+    assert len(server.seen) == asked
+
+
+def test_what_arrives_must_be_what_is_listed(server: Server, tmp_path: Path) -> None:
+    server.data = DATA[:-1] + b"!"
+    line = _fetch(tmp_path, f"http://127.0.0.1:{server.server_port}", revision="v1.0")
+    assert line.startswith("4 ")
+    assert "not the base that manifest.toml lists" in line
+
+
+def test_a_file_the_repository_does_not_have(server: Server, tmp_path: Path) -> None:
+    absent = Entry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
+    line = _fetch(tmp_path, f"http://127.0.0.1:{server.server_port}", absent)
+    assert line.startswith(f"4 absent.safetensors cannot be had from owner/name@{COMMIT} (HTTP 404)")
+
+
+def test_a_damaged_cached_copy_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    path = Path(_fetch(tmp_path, endpoint, revision="v1.0"))
+    path.write_bytes(b"damaged")
+    assert "not the base that manifest.toml lists" in _fetch(tmp_path, endpoint, revision="v1.0", offline=True)
+    assert Path(_fetch(tmp_path, endpoint, revision="v1.0")).read_bytes() == DATA
+
+
+INSTEAD = "put base.safetensors into $SMARTHDR_HOME/weights, or give its path as --weights"
+
+
+def test_offline_and_not_cached(tmp_path: Path) -> None:
+    line = _fetch(tmp_path, "http://127.0.0.1:9", offline=True)
+    assert (
+        line == f"4 base is not on this machine and HF_HUB_OFFLINE is set: unset it to download it once, or {INSTEAD}"
+    )
+
+
+@pytest.mark.slow  # the client library tries again for 20 seconds
+def test_unreachable_and_not_cached(tmp_path: Path) -> None:
+    line = _fetch(tmp_path, "http://127.0.0.1:9")
+    assert line.startswith("4 base is not on this machine and http://127.0.0.1:9 cannot be reached: connect")
+    assert line.endswith(INSTEAD)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            "base.safetensors cannot be downloaded from owner/name: .*No space left",
+        ),
+        (ConnectionError(), "base.safetensors cannot be downloaded from owner/name: ConnectionError"),
+        (OSError("first line\nsecond"), "owner/name: first line$"),
+    ],
+)
+def test_a_download_that_breaks_is_one_line(monkeypatch: pytest.MonkeyPatch, error: OSError, message: str) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def broken(*_: object, local_files_only: bool = False, **__: object) -> str:
+        raise LocalEntryNotFoundError("none") if local_files_only else error
+
+    monkeypatch.setenv(hub.SETTING, f"owner/name@{COMMIT}")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", broken)
+    with pytest.raises(ModelError, match=message) as caught:
+        fetch(ENTRY)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("revision", [COMMIT, "v1.0", "1.2.3", "v2", "v1.0.0-rc1"])
+def test_pinned_revisions(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
+    monkeypatch.setenv("SMARTHDR_HUB_REPO", f" owner/name@{revision}\n")
+    assert repo() == Repo("owner/name", revision)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "owner/name",
+        "owner/name@",
+        "owner/name@main",
+        "owner/name@HEAD",
+        "owner/name@0123abc-dirty/x",
+        "owner@v1",
+        "a/b/c@v1",
+        "../x@v1",
+    ],
+)
+def test_anything_that_moves_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SMARTHDR_HUB_REPO", text)
+    with pytest.raises(ModelError, match="must be owner/name@revision") as caught:
+        fetch(ENTRY)
+    assert caught.value.exit_code == 4
+
+
+def test_a_name_the_hub_forbids_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMARTHDR_HUB_REPO", "owner/na--me@v1.0")
+    with pytest.raises(ModelError, match="cannot be downloaded from owner/na--me: ") as caught:
+        fetch(ENTRY)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_repository_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(hub.SETTING, raising=False)
+    assert repo() is None
+    with pytest.raises(ModelError, match="set SMARTHDR_HUB_REPO=owner/name@revision"):
+        fetch(ENTRY)
