@@ -33,9 +33,10 @@ def decode_jpeg(data: bytes, found: Container, name: str) -> NDArray[np.uint8]:
     image = _opencv(data, name)
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
-    if found.scan_end and (image[-16:, -16:] == 128).all():
-        # A scan that ends early is filled with grey 128. A corner that is rightly grey takes at least 12 bits of code,
-        # so that one byte less changes nothing; where the scan ended early that byte held the last picture content.
+    corner = image[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
+    if found.scan_end and (corner == 128).all():
+        # A scan that ends early is filled with grey 128. An area that is rightly grey takes some bits of code for every
+        # block, so that one byte less changes nothing; where the scan ended early that byte held picture content.
         shortened = _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name)
         if not np.array_equal(image, shortened):
             raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
