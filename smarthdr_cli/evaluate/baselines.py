@@ -28,6 +28,28 @@ def reference_alone(frame: Codes, time: float, response: Response) -> F32:
     return np.asarray(linearize(frame, _white(frame), response) / np.float32(time), np.float32)
 
 
+def curve_from_truth(frame: Codes, exposed: F32, static: NDArray[np.bool_]) -> Response:
+    """The best curve a frame could be linearised with: per code the median truth, made monotone, per channel.
+
+    ``exposed``: (H, W, 3) true linear exposure of the frame, 1 = its clip. Codes that no static, unclipped pixel has
+    are interpolated in code; 16-bit codes are pooled to 4096 entries.
+    """
+    white = _white(frame)
+    entries = 256 if frame.dtype == np.uint8 else 4096
+    grid, channels = np.arange(entries), []
+    for channel in range(3):
+        keep = static & (frame[..., channel] < white) & (exposed[..., channel] < 1)
+        code = np.round(frame[..., channel][keep] / white * (entries - 1)).astype(int)
+        order = np.argsort(code, kind="stable")
+        values, starts = np.unique(code[order], return_index=True)
+        medians = [float(np.median(part)) for part in np.split(exposed[..., channel][keep][order], starts[1:])]
+        inner = (values > 0) & (values < entries - 1)
+        known = np.r_[0, values[inner], entries - 1]
+        curve = np.interp(grid, known, np.r_[0.0, np.array(medians)[inner], 1.0])
+        channels.append(np.clip(np.maximum.accumulate(curve), 0.0, 1.0))
+    return Response("truth", np.stack(channels).astype(np.float32), {})
+
+
 def debevec(
     frames: Sequence[Codes], times: Sequence[float], *, curve: Literal["calibrated", "gamma2.2"] = "calibrated"
 ) -> F32:

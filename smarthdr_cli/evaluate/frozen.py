@@ -1,8 +1,9 @@
 """The frozen set of synthetic bursts that quality is measured on: reading, identity and what it is made of.
 
-Layout: Kalantari's, one folder a scene. ``NNN/{1,2,3}.tif|.png|.jpg`` darkest first, ``exposure.txt`` (log2 times, one
-a line), ``HDRImg.hdr|.exr`` (radiance at the reference's moment and pose), and beside them what only a benchmark has:
-``oracle_{1,2,3}.npy`` (linear frames of the same camera, noise and clipping with nothing moving) and ``moving.png``.
+Layout: Kalantari's, as data/write.py writes it, one folder a scene. ``NNN/{1,2,3}.tif|.png|.jpg`` darkest first,
+``exposure.txt`` (log2 times, one a line), ``HDRImg.exr|.hdr`` (radiance at the reference's moment and pose), and beside
+them what only a benchmark has: ``oracle_{1,2,3}.npy`` (linear frames of the same camera, noise and clipping, nothing
+moving) and ``moving.png``.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.data.scenes import read_radiance
 from smarthdr_cli.errors import InputError
 
 F32 = NDArray[np.float32]
@@ -68,8 +70,6 @@ def read_scene(folder: Path) -> Scene:
     truth = next((p for p in (folder / "HDRImg.exr", folder / "HDRImg.hdr") if p.exists()), None)
     if truth is None:
         raise InputError(f"{folder}: no HDRImg")
-    from smarthdr_cli.data.scenes import read_radiance
-
     moving = cv2.imread(str(folder / "moving.png"), cv2.IMREAD_GRAYSCALE)
     if moving is None:
         raise InputError(f"{folder}: no readable moving.png")

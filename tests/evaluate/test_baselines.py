@@ -106,3 +106,18 @@ def test_the_static_merge_weighs_photon_noise_as_it_should() -> None:
 def test_eight_bit_versions_round_to_the_nearest_code() -> None:
     codes = np.array([[[0, 128, 129], [257, 65535, 65407]]], np.uint16)
     assert baselines.to_8_bits(codes).tolist() == [[[0, 0, 1], [1, 255, 255]]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_curve_from_truth_finds_the_camera_without_the_moving_pixels(truth: np.ndarray, dtype: type) -> None:
+    exposed = np.clip(truth * np.float32(4), 0, 1)
+    codes = shoot(truth, 4, dtype)
+    codes[:20, :, 1] = np.iinfo(dtype).max // 3
+    static = np.ones(truth.shape[:2], bool)
+    static[:20] = False
+    found = baselines.curve_from_truth(codes, exposed, static).table
+    grid = np.linspace(0, 1, found.shape[1])
+    seen = (grid > 0.15) & (grid < 0.95)
+    assert np.abs(found - grid**2.2)[:, seen].max() < 6e-3
+    assert (found[:, 0] == 0).all()
+    assert (found[:, -1] == 1).all()

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from smarthdr_cli.data.scenes import bank_from_images
+from smarthdr_cli.data.write import benchmark_config, write_benchmark
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.evaluate import frozen
+from smarthdr_cli.evaluate import baselines, frozen, protocol
 
 
 def write_scene(folder: Path) -> np.ndarray:
@@ -74,3 +76,19 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "001" / "3.png").unlink()
     with pytest.raises(InputError, match="2 frames for the 3"):
         frozen.read_scene(tmp_path / "001")
+
+
+@pytest.mark.parametrize("kind", ["gamma16", "camera8"])
+def test_what_the_maker_writes_is_what_is_read(tmp_path: Path, kind: str) -> None:
+    source = np.random.default_rng(2).lognormal(0, 1.2, (64, 128, 3)).astype(np.float32)
+    bank = bank_from_images(["noise"], [cv2.GaussianBlur(source, (0, 0), 2)])
+    write_benchmark(tmp_path, bank, 1, 3, benchmark_config(kind, (64, 96)))
+    scene = frozen.read_scene(frozen.scene_folders(tmp_path)[0])
+    assert scene.truth.shape == (64, 96, 3) == scene.codes[1].shape
+    assert scene.codes[0].dtype == (np.uint16 if kind == "gamma16" else np.uint8)
+    still = protocol.score(
+        baselines.static_merge(scene.oracle, scene.times), scene.truth, reference_time=scene.times[1]
+    )
+    assert still["scale"] == pytest.approx(1.0, abs=0.05)
+    assert still["psnr_mu"] > 30
+    assert 0 <= frozen.shares(scene)["clipped"] < 0.6
