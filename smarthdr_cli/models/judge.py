@@ -26,10 +26,11 @@ class Judge(nn.Module):
     """Three 3x3 convolutions with a skip addition and a sigmoid, on features of any width.
 
     The paper leaves the skip's place open; here it joins the features with the second convolution's output, so that
-    the last convolution sees both. The judge sees 3 pixels around its own.
+    the last convolution sees both. The judge sees 3 pixels around its own. ``outputs`` above 1: one for each pixel of a
+    cell, for features that live on cells.
     """
 
-    def __init__(self, in_channels: int, hidden: int | None = None) -> None:
+    def __init__(self, in_channels: int, hidden: int | None = None, outputs: int = 1) -> None:
         super().__init__()
         hidden = in_channels if hidden is None else hidden
         self.branch = nn.Sequential(
@@ -38,12 +39,12 @@ class Judge(nn.Module):
             nn.Conv2d(hidden, in_channels, 3, padding=1),
         )
         self.activation = nn.LeakyReLU(0.1)
-        self.last = nn.Conv2d(in_channels, 1, 3, padding=1)
+        self.last = nn.Conv2d(in_channels, outputs, 3, padding=1)
         nn.init.normal_(self.last.weight, std=0.1 / math.sqrt(9 * in_channels))
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, in_channels, H, W) to log sigma (B, 1, H, W), float32, between log SIGMA_MIN and log SIGMA_MAX."""
+        """(B, in_channels, H, W) to log sigma (B, outputs, H, W), float32, between log SIGMA_MIN and log SIGMA_MAX."""
         logit: Tensor = self.last(self.activation(features + self.branch(features)))
         return _LOG_MIN + (_LOG_MAX - _LOG_MIN) * torch.sigmoid(logit.float())

@@ -1,0 +1,53 @@
+"""The physical merge: noise-optimal exposure weights, and the convex combination they make. No learned part.
+
+Weights follow the inverse variance of a pixel's radiance estimate under photon and read noise (Hasinoff, Durand and
+Freeman 2010, eq. 5), tapered to zero towards the clip level by the brightest of the three channels, so that a pixel
+that clips in one channel loses all three and keeps its hue.
+"""
+
+import torch
+from torch import Tensor
+
+READ_FLOOR = 0.0025  # read and quantisation noise relative to photon noise at clip: var(x) ~ x + READ_FLOOR
+TAPER_START = 0.80  # linear level, fraction of clip, at which a frame starts to be distrusted
+TAPER_END = 0.97
+
+
+def clip_taper(frame: Tensor) -> Tensor:
+    """(..., 3, H, W) linear in frame units to (..., 1, H, W): 1 below TAPER_START, smoothly 0 at TAPER_END."""
+    peak = frame.amax(dim=-3, keepdim=True)
+    t = ((peak - TAPER_START) / (TAPER_END - TAPER_START)).clamp(0, 1)
+    return 1 - t * t * (3 - 2 * t)
+
+
+def exposure_weight(frame: Tensor, ev: Tensor) -> Tensor:
+    """(B, 3, H, W) frame, (B,) EV relative to the reference -> (B, 1, H, W) inverse variance in reference units."""
+    level = frame.mean(dim=-3, keepdim=True).clamp(min=0)
+    gain = torch.exp2(2 * ev).view(-1, 1, 1, 1)
+    return gain / (level + READ_FLOOR) * clip_taper(frame)
+
+
+def radiance(frame: Tensor, ev: Tensor) -> Tensor:
+    """(B, 3, H, W) linear frame to radiance in reference units (reference clip = 1)."""
+    return frame * torch.exp2(-ev).view(-1, 1, 1, 1)
+
+
+def merge(frames: Tensor, evs: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+    """Trusted exposure-weighted mean, and the share of weight that went to the reference because trust was removed.
+
+    ``frames``: (B, N, 3, H, W) with the reference first, ``evs``: (B, N), ``trust``: (B, N-1, 1, H, W) in [0, 1] for
+    the others. Weight that trust removes goes to the reference at its own value. Where no frame has weight (all
+    clipped) the shortest valid one decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
+    """
+    count = frames.shape[1]
+    weights = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(count)], dim=1)
+    light = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(count)], dim=1)
+    # Where every frame is tapered the shortest decides: a floor too small to matter elsewhere.
+    shortest = (evs == evs.amin(dim=1, keepdim=True)).view(*evs.shape, 1, 1, 1)
+    weights = weights + shortest * 1e-4 * torch.exp2(2 * evs).view(*evs.shape, 1, 1, 1)
+    kept = weights[:, 1:] * trust
+    removed = (weights[:, 1:] - kept).sum(dim=1)
+    total = weights.sum(dim=1)
+    share = removed / total
+    merged = (weights[:, 0] * light[:, 0] + (kept * light[:, 1:]).sum(dim=1)) / total + share * light[:, 0]
+    return merged, share

@@ -1,0 +1,271 @@
+"""saf: selective alignment fusion, pairwise and set-based; the default network.
+
+The idea (align selectively, merge explicitly, refine a little) is Kong et al. 2024, SAFNet; the network is our own. Each
+non-reference frame is compared with the reference by the same weights, so 2 to 9 frames in any order are one network's
+work. Three stages:
+
+1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per pair a
+   displacement field and a trust logit. Its finest level is a cell of 4x4 pixels.
+2. ``verify``: at full resolution (pixels folded into the channels of cells) the moved frame is compared with the
+   reference again and the trust decided per pixel. Then the physical merge (models/merge.py): a convex combination.
+3. ``refine``: features pooled over frames give a bounded residual in the mu-law domain, gated to zero where the frames
+   agree and all are trusted, and the judge's sigma.
+
+No pooling or normalisation over space: tiles equal the whole picture when they overlap by the receptive field.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.models.merge import merge
+
+CELL = 4
+MU = 5000.0
+_LOG_MU1 = math.log1p(MU)
+
+
+@dataclass(frozen=True)
+class SAFConfig:
+    """Widths of the network. ``limit``: largest correction in cells of one motion level."""
+
+    name: str = "saf"
+    encoder: int = 32
+    motion: int = 64
+    hidden: int = 16
+    verify: int = 48
+    refine: int = 64
+    radius: int = 2
+    limit: float = 4.0
+    residual: float = 0.5
+
+
+@dataclass(frozen=True)
+class Motion:
+    """State of one pyramid level: ``flow`` (P, 2, h, w) in that level's pixels, ``logit`` (P, 1, h, w), ``hidden``."""
+
+    flow: Tensor
+    logit: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``radiance``: (B, 3, H, W) in reference units. ``log_sigma``: (B, 1, H, W), natural log of the judge's raw sigma.
+
+    ``trust``: (B, N-1, 1, H, W) of the other frames. ``merged``: the convex combination before the residual. ``flows``:
+    (B * (N-1), 2, h, w) of every pyramid level, coarse to fine.
+    """
+
+    radiance: Tensor
+    log_sigma: Tensor
+    trust: Tensor
+    merged: Tensor
+    gate: Tensor
+    trust_logit: Tensor
+    flows: tuple[Tensor, ...] = ()
+
+
+def mu_law(h: Tensor) -> Tensor:
+    """T(h) = log(1 + mu h) / log(1 + mu), mu = 5000, for h >= 0."""
+    return torch.log1p(MU * h.clamp(min=0)) / _LOG_MU1
+
+
+def inverse_mu_law(t: Tensor) -> Tensor:
+    """The inverse of ``mu_law``."""
+    return torch.expm1(t * _LOG_MU1) / MU
+
+
+def encode(linear: Tensor) -> Tensor:
+    """Linear light in [0, 1] to the gamma-2.2 code of METHOD: clip(linear) ** (1/2.2)."""
+    return linear.clamp(1e-7, 1) ** (1 / 2.2)
+
+
+def common_exposure(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference and other as the brighter of the two would have recorded them, and the darker as it is; gamma codes.
+
+    ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference.
+    """
+    lift = torch.exp2(ev.abs()).view(-1, 1, 1, 1)
+    brighter = (ev > 0).view(-1, 1, 1, 1)
+    a = encode(torch.where(brighter, ref * lift, ref))
+    b = encode(torch.where(brighter, other, other * lift))
+    dark = encode(torch.where(brighter, ref, other))
+    return a, b, dark
+
+
+def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
+    """(P, 1, H, W) largest channel difference at the common exposure, in units of what noise and codes explain.
+
+    The darker frame was lifted by |ev| stops: one 8-bit code and photon noise there grow with it.
+    """
+    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
+    tolerance = 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
+    return (a - b).abs().amax(dim=1, keepdim=True) / tolerance
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """(P, C, H, W) image seen through (P, 2, H, W) displacement in pixels; edges repeated."""
+    h, w = image.shape[-2:]
+    y = torch.arange(h, device=image.device, dtype=torch.float32).view(1, -1, 1) + 0.5
+    x = torch.arange(w, device=image.device, dtype=torch.float32).view(1, 1, -1) + 0.5
+    grid = torch.stack([(x + flow[:, 0].float()) * (2 / w) - 1, (y + flow[:, 1].float()) * (2 / h) - 1], dim=-1)
+    return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def settle(flow: Tensor) -> Tensor:
+    """Displacements below a quarter pixel are none: what stands still is not resampled. (P, 2, H, W) in pixels."""
+    length = flow.square().sum(dim=1, keepdim=True).clamp(min=1e-8).sqrt()
+    t = ((length - 0.25) / 0.5).clamp(0, 1)
+    return flow * (t * t * (3 - 2 * t))
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution and its activation."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
+
+
+def neighbourhood(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """(P, (2r+1)**2, h, w) mean product of ``a`` with ``b`` displaced by up to ``radius`` (the cost volume of PWC-Net)."""
+    h, w = a.shape[-2:]
+    padded = F.pad(b, (radius,) * 4)
+    side = 2 * radius + 1
+    return torch.stack([(a * padded[..., dy : dy + h, dx : dx + w]).mean(dim=1) for dy in range(side) for dx in range(side)], 1)
+
+
+class SAF(nn.Module):
+    """The network. Stages are public, because full-size pictures run them tile by tile (fusion/tiles)."""
+
+    def __init__(self, config: SAFConfig) -> None:
+        super().__init__()
+        c = config
+        self.config = c
+        self.encoder = nn.Sequential(conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1))
+        taps = (2 * c.radius + 1) ** 2
+        self.decoder = nn.Sequential(conv(2 * c.encoder + taps + c.hidden + 4, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder))
+        self.motion_head = nn.Conv2d(c.encoder, 3 + c.hidden, 3, padding=1)
+        folded = CELL * CELL
+        self.verify_in = conv(11 * folded + 2 + c.hidden, c.verify)
+        self.verify_body = nn.Sequential(conv(c.verify, c.verify), conv(c.verify, c.verify))
+        self.verify_head = nn.Conv2d(c.verify, folded + 1, 3, padding=1)
+        self.refine_in = conv(2 * c.verify + 8 * folded, c.refine)
+        self.refine_body = nn.Sequential(conv(c.refine, c.refine), conv(c.refine, c.refine))
+        self.residual_head = nn.Conv2d(c.refine, 3 * folded, 3, padding=1)
+        self.judge = Judge(c.refine, outputs=folded)
+        for head in (self.motion_head, self.verify_head, self.residual_head):
+            nn.init.normal_(head.weight, std=1e-3)
+            nn.init.zeros_(head.bias)
+
+    def start(self, pairs: int, height: int, width: int, like: Tensor) -> Motion:
+        """The state before the coarsest level: nothing moves, everything is rather trusted."""
+        zeros = like.new_zeros((pairs, 3 + self.config.hidden, height, width))
+        return Motion(zeros[:, :2].float(), zeros[:, 2:3] + 1.0, zeros[:, 3:])
+
+    def motion_level(self, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
+        """One level: (P, 3, h, w) linear frames at that level, the other already seen through ``state.flow``."""
+        a, b, _ = common_exposure(ref, moved, ev)
+        dtype = self.motion_head.weight.dtype
+        fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
+        plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
+        known = torch.cat([fa, fb, neighbourhood(fa, fb, self.config.radius), state.hidden, state.logit.to(dtype),
+                           (state.flow / 8).to(dtype), plane.to(dtype)], dim=1)  # fmt: skip
+        out = self.motion_head(self.decoder(known)).float()
+        limit = self.config.limit
+        flow = state.flow + limit * torch.tanh(out[:, :2] / limit)
+        return Motion(flow, state.logit + out[:, 2:3], out[:, 3:].to(dtype))
+
+    def motion(self, refs: list[Tensor], others: list[Tensor], ev: Tensor) -> list[Motion]:
+        """All levels, coarse to fine, of two pyramids of (P, 3, h, w) listed coarse to fine, each twice the last."""
+        states: list[Motion] = []
+        for ref, other in zip(refs, others, strict=True):
+            h, w = ref.shape[-2:]
+            state = upsample(states[-1], 2) if states else self.start(len(ref), h, w, ref)
+            states.append(self.motion_level(ref, warp(other, state.flow), ev, state))
+        return states
+
+    def verify(self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion) -> tuple[Tensor, Tensor, Tensor]:
+        """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames."""
+        a, b, dark = common_exposure(ref, moved, ev)
+        gap = disagreement(a, b, dark, ev)
+        dtype = self.verify_head.weight.dtype
+        planes = torch.cat([a, b - a, dark, valid, (gap / 4).clamp(max=2)], dim=1)
+        cells = F.pixel_unshuffle(planes.to(dtype), CELL)
+        still = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *cells.shape[-2:])
+        features = self.verify_in(torch.cat([cells, state.logit.to(dtype), still.to(dtype), state.hidden], dim=1))
+        features = features + self.verify_body(features)
+        head = self.verify_head(features).float()
+        local = F.pixel_shuffle(head[:, :-1], CELL)
+        slope = F.interpolate(F.softplus(head[:, -1:]), scale_factor=CELL, mode="nearest")
+        logit = F.interpolate(state.logit.float(), scale_factor=CELL, mode="nearest") + local
+        return logit + 2.0 - slope * gap.clamp(max=8), features, gap
+
+    def refine(
+        self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Tensor, gaps: Tensor
+    ) -> Prediction:
+        """Merge and residual. ``frames``: (B, N, 3, H, W), the others moved; the rest (B, N-1, ...) as verify gave."""
+        trust = torch.sigmoid(logits) * valid
+        merged, removed = merge(frames, evs, trust)
+        scale = torch.exp2(evs.amin(dim=1)).view(-1, 1, 1, 1)
+        base = mu_law(merged * scale)
+        strife = ((gaps * valid).amax(dim=1) - 1).clamp(0, 1)
+        gate = torch.maximum(strife, (removed * 4).clamp(max=1))
+        dtype = self.residual_head.weight.dtype
+        ref = frames[:, 0]
+        planes = torch.cat([encode(merged), encode(ref), removed, gate], dim=1)
+        pooled = torch.cat([features.mean(dim=1), features.amax(dim=1), F.pixel_unshuffle(planes.to(dtype), CELL)], dim=1)
+        hidden = self.refine_in(pooled)
+        hidden = hidden + self.refine_body(hidden)
+        residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)
+        bounded = base + gate * self.config.residual * torch.tanh(residual / self.config.residual)
+        light = torch.where(gate > 0, inverse_mu_law(bounded.clamp(0, 1)) / scale, merged)
+        # Detached: the judge learns from the features, the features not from the judge.
+        log_sigma = F.pixel_shuffle(self.judge(hidden.detach()), CELL)
+        return Prediction(light, log_sigma, trust, merged, gate, logits)
+
+    def forward(self, frames: Tensor, evs: Tensor, valid: Tensor) -> Prediction:
+        """A whole burst at once: (B, N, 3, H, W) linear in frame units with the reference first, sides multiples of 32."""
+        b, n = frames.shape[:2]
+        h, w = frames.shape[-2:]
+        pairs = n - 1
+        ev = evs[:, 1:].reshape(-1)
+        other = frames[:, 1:].flatten(0, 1)
+        ref = frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
+        refs, others = pyramid(ref), pyramid(other)
+        states = self.motion(refs, others, ev)
+        flow = settle(CELL * F.interpolate(states[-1].flow, scale_factor=CELL, mode="bilinear", align_corners=False))
+        moved = warp(other, flow)
+        seen = warp(valid[:, 1:].flatten(0, 1), flow) * inside(flow)
+        logits, features, gaps = self.verify(ref, moved, seen, ev, states[-1])
+        all_frames = torch.cat([frames[:, :1], moved.view(b, pairs, 3, h, w)], dim=1)
+        shape = (b, pairs, -1)
+        out = self.refine(all_frames, evs, seen.view(*shape, h, w), logits.view(*shape, h, w),
+                          features.view(*shape, h // CELL, w // CELL), gaps.view(*shape, h, w))  # fmt: skip
+        return Prediction(out.radiance, out.log_sigma, out.trust, out.merged, out.gate, out.trust_logit,
+                          tuple(s.flow for s in states))  # fmt: skip
+
+
+def pyramid(image: Tensor) -> list[Tensor]:
+    """Box-averaged levels of (P, 3, H, W) from the coarsest (short side 8 to 15) to cells of CELL pixels."""
+    levels = [F.avg_pool2d(image, CELL)]
+    while min(levels[-1].shape[-2:]) >= 16:
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return levels[::-1]
+
+
+def upsample(state: Motion, factor: int) -> Motion:
+    """A level's state brought to ``factor`` times its size."""
+    flow, logit, hidden = (F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+                           for x in (state.flow * factor, state.logit, state.hidden))  # fmt: skip
+    return Motion(flow, logit, hidden)
+
+
+def inside(flow: Tensor) -> Tensor:
+    """(P, 1, H, W): 1 where a displaced pixel still lies in the picture."""
+    h, w = flow.shape[-2:]
+    x = torch.arange(w, device=flow.device).view(1, 1, 1, -1) + flow[:, :1]
+    y = torch.arange(h, device=flow.device).view(1, 1, -1, 1) + flow[:, 1:]
+    return ((x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)).float()

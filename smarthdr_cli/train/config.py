@@ -1,0 +1,68 @@
+"""What a training run is, as one frozen value that the checkpoint carries."""
+
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from smarthdr_cli.data.synth import SynthConfig
+from smarthdr_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of a supervised run on streamed synthetic bursts.
+
+    ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts wait in a
+    pool of ``pool`` batches. ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then
+    linearly to zero over the last ``decay`` steps. ``ema``: decay of the averaged weights, warmed up.
+    """
+
+    iterations: int = 1_000_000
+    batch: int = 4
+    learning_rate: float = 4e-4
+    warmup: int = 200
+    decay: int = 0
+    ema: float = 0.999
+    clip: float = 0.5
+    precision: str = "bf16"
+    replay: int = 4
+    pool: int = 300
+    seed: int = 0
+    weight_uncertainty: float = 0.01
+    weight_motion: float = 0.02
+    weight_trust: float = 0.05
+    weight_merged: float = 0.5
+    save_minutes: float = 3.0
+    validate_every: int = 500
+    validation_bursts: int = 16
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "saf"})
+    synth: SynthConfig = field(default_factory=lambda: SynthConfig(height=192, width=192, frames=(3, 3, 3, 2, 4)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the checkpoint and the log."""
+        return asdict(self)
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of update number ``step`` (0-based)."""
+        up = min(1.0, (step + 1) / max(self.warmup, 1))
+        down = min(1.0, (self.iterations - step) / self.decay) if self.decay else 1.0
+        return self.learning_rate * up * max(down, 0.0)
+
+
+def train_config(values: dict[str, Any]) -> TrainConfig:
+    """A config from plain values. Raises UsageError for an unknown key, naming the nearest known one."""
+    nested = dict(values)
+    synth = nested.pop("synth", None)
+    if synth is not None:
+        _check(SynthConfig, synth)
+        nested["synth"] = SynthConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in synth.items()})
+    _check(TrainConfig, nested)
+    return TrainConfig(**nested)
+
+
+def _check(kind: type, values: dict[str, Any]) -> None:
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise UsageError(f"unknown training option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

@@ -1,0 +1,86 @@
+"""Losses on the mu-law domain, and what synthetic truth adds while it is at hand.
+
+``reconstruction`` is L^r, ``uncertainty`` L^k of the SmartHDR paper. The motion and trust terms exist only for
+synthetic bursts, whose true displacement is known; they are not part of the paper.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.merge import exposure_weight, radiance
+from smarthdr_cli.models.saf import Prediction, mu_law, settle, warp
+
+
+def masked_mean(value: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over kept elements, at least one counted; masked values never enter the arithmetic, not even as NaN."""
+    if mask is None:
+        return value.mean()
+    keep = mask.expand_as(value) > 0
+    return torch.where(keep, value, torch.zeros_like(value)).sum() / keep.sum().clamp(min=1)
+
+
+def reconstruction(predicted: Tensor, target: Tensor, scale_short: Tensor, mask: Tensor | None = None) -> Tensor:
+    """L^r: L1 between T(prediction) and T(target), (B, 3, H, W) in reference units, (B,) scale to short clip = 1."""
+    scale = scale_short.view(-1, 1, 1, 1)
+    if mask is not None:  # replaced before the arithmetic: a where afterwards would leak NaN into the gradient
+        kept = mask > 0
+        predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
+        target = torch.where(kept, target, torch.zeros_like(target))
+    return masked_mean((mu_law(predicted * scale) - mu_law(target * scale)).abs(), mask)
+
+
+def uncertainty(
+    predicted: Tensor, target: Tensor, log_sigma: Tensor, scale_short: Tensor, *, detach: bool = True, mask: Tensor | None = None
+) -> Tensor:
+    """L^k = mean[(T(target) - T(prediction))^2 / (2 sigma^2) + 1/2 log sigma^2], the error a mean over channels.
+
+    ``detach``: the prediction gets no gradient from this term (1/|error| of it would swamp L^r).
+    """
+    scale = scale_short.view(-1, 1, 1, 1)
+    if detach:
+        predicted = predicted.detach()
+    if mask is not None:
+        kept = mask > 0
+        predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
+        target = torch.where(kept, target, torch.zeros_like(target))
+    error = (mu_law(predicted * scale) - mu_law(target * scale)).abs().mean(dim=1, keepdim=True)
+    return masked_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
+
+
+def motion(prediction: Prediction, batch: Batch) -> Tensor:
+    """Mean end-point error of every level where the surface is seen in both frames, in that level's cells, capped."""
+    assert batch.flow is not None
+    assert batch.visible is not None
+    flow, seen = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
+    total = flow.new_zeros(())
+    for level in prediction.flows:
+        factor = flow.shape[-1] // level.shape[-1]
+        area = F.avg_pool2d(seen, factor)
+        true = F.avg_pool2d(flow * seen, factor) / area.clamp(min=1e-3) / factor
+        error = (level - true).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
+        total = total + masked_mean(error.clamp(max=8), (area > 0.5).float())
+    return total / len(prediction.flows)
+
+
+def trust(prediction: Prediction, batch: Batch) -> Tensor:
+    """Cross-entropy of trust against how close the moved frame comes to the truth, weighted by its physical weight."""
+    assert batch.target is not None
+    b, n, _, h, w = batch.frames.shape
+    ev = batch.evs[:, 1:].reshape(-1)
+    other = batch.frames[:, 1:].flatten(0, 1)
+    flow = settle(F.interpolate(prediction.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False) * (h / prediction.flows[-1].shape[-2]))
+    moved = warp(other, flow)
+    scale = batch.scale_short.repeat_interleave(n - 1).view(-1, 1, 1, 1)
+    target = batch.target.repeat_interleave(n - 1, dim=0)
+    reference = batch.frames[:, 0].repeat_interleave(n - 1, dim=0)
+    truth = mu_law(target * scale)
+    gap = (mu_law(radiance(moved, ev) * scale) - truth).abs().amax(dim=1, keepdim=True)
+    own = (mu_law(reference * scale) - truth).abs().amax(dim=1, keepdim=True)
+    wanted = torch.sigmoid((own + 0.02 - gap) / 0.01)  # trust what is no worse than falling back on the reference
+    weight = exposure_weight(moved, ev)
+    weight = weight / (weight + exposure_weight(reference, torch.zeros_like(ev)) + 0.05)
+    logits = prediction.trust_logit.flatten(0, 1)
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (loss * weight).sum() / weight.sum().clamp(min=1.0)
