@@ -10,10 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import D50, ColorSpace, conversion
+from smarthdr_cli.burst.color import PROPHOTO, ColorSpace, conversion
 
 _PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50 as the profile connection space has it (7.2.16)
-_XYZ_D50 = ColorSpace("xyz-d50", ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0), D50))
 
 
 def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes:
@@ -64,7 +63,7 @@ def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes
 
 def _to_pcs(space: ColorSpace) -> NDArray[np.float64]:
     """(3, 3) linear RGB to XYZ relative to D50, scaled so that white is exactly the connection space's."""
-    columns = _XYZ_D50.to_xyz() @ conversion(space, _XYZ_D50)
+    columns = PROPHOTO.to_xyz() @ conversion(space, PROPHOTO)  # by way of a space whose white is D50
     return np.asarray(columns * (np.array(_PCS_WHITE) / columns.sum(axis=1))[:, None])
 
 

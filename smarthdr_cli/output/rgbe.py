@@ -66,15 +66,16 @@ def to_rgbe(rgb: NDArray[np.float32]) -> U8:
     Mantissas are rounded to nearest, so the error is unbiased for readers that take them at face value (OpenCV,
     stb_image, Blender, Photoshop), at most half a mantissa step: 1/256 of the largest channel. Radiance's own tools
     add half a step when reading, which on the average is 0.2 % of the largest channel. Where rounding would carry the
-    largest mantissa to 256 the exponent is one higher. Pixels under 2^-128 are black.
+    largest mantissa to 256 the exponent is one higher. Pixels under 2^-120 are black.
     """
     positive = np.maximum(rgb, np.float32(0.0))
     top = np.ascontiguousarray(np.maximum(np.maximum(positive[..., 0], positive[..., 1]), positive[..., 2]))
     # IEEE 754: biased exponent of the value rounded to 8 significant bits; frexp's exponent is that - 126
     biased = (top.view(np.int32) + np.int32(1 << 15)) >> 23
     exponent = biased + 2  # frexp's exponent + 128
-    black = biased < 1
+    black = biased < 7  # the scale would leave float32
     exponent[black] = 0
+    biased[black] = 7
     scale = np.ldexp(np.float32(1.0), 134 - biased)  # 2^(8 - frexp's exponent)
     scale[black] = 0.0
     out = np.empty((*rgb.shape[:-1], 4), np.uint8)

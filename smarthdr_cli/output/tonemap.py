@@ -33,12 +33,12 @@ class Look:
     ``highlights`` and ``shadows``: where the brightest and darkest parts of the base land when the scene has more range
     than that. ``edge``: contrast in EV above which the filter sees an edge rather than detail. ``radius`` of the
     filter, of the shorter side. ``detail`` and ``contrast``: gains on detail and, around mid-grey, on everything.
-    ``exposure``: added to everything.
-    ``saturation``: of the whole, less ``bleach`` at the white end. ``shoulder``: the light at which it begins.
-    ``black``: at most so much light is made black. ``trust``: how far the reference's exposure, rather than the median, decides what is mid-grey.
+    ``exposure``: added to everything. ``saturation``: of the whole, less ``bleach`` at the white end. ``shoulder``: the
+    light at which it begins. ``black``: at most so much light is made black. ``trust``: how far the reference's
+    exposure, rather than the median, decides what is mid-grey.
     """
 
-    highlights: float = 1.8
+    highlights: float = 2.0
     shadows: float = -3.2
     edge: float = 1.0
     radius: float = 1 / 12
@@ -115,7 +115,9 @@ def plan(radiance: F32, space: ColorSpace, anchor_ev: float = 0.0, look: Look | 
     to_display = conversion(space, REC709) * 2.0**-anchor_ev
     shrink = min(1.0, (_SMALL / (height * width)) ** 0.5)
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = radiance if shrink == 1.0 else cv2.resize(radiance, size, interpolation=cv2.INTER_AREA)
+    small = radiance
+    if shrink < 1.0:
+        small = np.asarray(cv2.resize(radiance, size, interpolation=cv2.INTER_AREA), np.float32)
     ev = _ev(_brightness(_planes(small, to_display))[1])
     lit = ev[ev > _LOWEST_EV + 1]
     middle = float(np.median(lit)) if lit.size else 0.0
@@ -150,15 +152,15 @@ def encode_srgb(light: F32) -> F32:
 
 
 def _planes(rgb: F32, matrix: NDArray[np.float64]) -> list[F32]:
-    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``; where the largest floats overflow, as bright as can be."""
-    planes = cv2.split(np.ascontiguousarray(rgb))
+    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``; the largest floats, which would overflow, are cut first."""
+    planes = [np.clip(plane, np.float32(-1e30), np.float32(1e30)) for plane in cv2.split(np.ascontiguousarray(rgb))]
     mixed = []
     for row in matrix.astype(np.float32):
         plane = planes[0] * row[0]
         for other, weight in zip(planes[1:], row[1:], strict=True):
             if weight != 0:
                 plane += other * weight
-        mixed.append(np.clip(plane, np.float32(-1e30), np.float32(1e30), out=plane))
+        mixed.append(plane)
     return mixed
 
 
@@ -197,7 +199,7 @@ def _guided(ev: F32, radius: int, edge: float) -> tuple[F32, F32]:
         return np.asarray(cv2.boxFilter(image, -1, window, borderType=cv2.BORDER_REFLECT), np.float32)
 
     average = mean(ev)
-    variance = np.maximum(mean(ev * ev) - average * average, 0.0)
+    variance = np.maximum(mean(np.asarray(np.square(ev), np.float32)) - np.square(average), 0.0)
     slope = variance / (variance + np.float32(edge * edge))
     offset = average - slope * average
     return mean(slope), mean(offset)
@@ -227,7 +229,7 @@ def _bend(extent: float, target: float) -> float:
             high = middle
         else:
             low = middle
-    return (low * high) ** 0.5
+    return float((low * high) ** 0.5)
 
 
 def _shoulder(light: F32, start: float) -> F32:

@@ -1,0 +1,122 @@
+"""The uncertainty as a picture: sigma on a fixed logarithmic scale, perceptually uniform colours, and a legend."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from smarthdr_cli.errors import OutputError
+from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.output.atomic import atomic_file
+from smarthdr_cli.output.provenance import SOFTWARE, as_json, provenance
+from smarthdr_cli.output.sigma import MEANING, require_finite
+
+U8 = NDArray[np.uint8]
+
+LOWEST, HIGHEST = 1e-4, 1.0  # the same for every picture, so that two compare; beyond, the end colours
+_TICKS = ((1e-4, "≤ 0.0001"), (1e-3, "0.001"), (1e-2, "0.01"), (1e-1, "0.1"), (1.0, "1"))
+TITLE = "Uncertainty σ"
+UNITS = (
+    "68 % of the pixels of a colour are closer to the truth than its σ (μ-law, 0 = black, 1 = shortest frame's clip)"
+)
+_BACKGROUND, _INK = (24, 24, 26), (235, 235, 235)
+_NARROWEST = 480  # a legend needs so many pixels; a smaller picture is centred over it
+_BAND = 1 << 20
+
+
+def write_heatmap(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the uncertainty as a PNG at full size with a colour bar below; nothing to say aloud.
+
+    Raises OutputError when it is not finite or cannot be written.
+    """
+    require_finite(fused.uncertainty, "uncertainty")
+    canvas = draw(fused.uncertainty)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", SOFTWARE)
+    text.add_itxt("Description", MEANING)
+    text.add_text("smarthdr", as_json(provenance(fused)))
+
+    def verify(written: Path) -> None:
+        try:
+            with Image.open(written) as picture:
+                size = picture.size
+        except (OSError, Image.DecompressionBombError) as error:
+            raise OutputError(f"{path} does not read back after writing; it was not kept") from error
+        if size != (canvas.shape[1], canvas.shape[0]):
+            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+
+    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+        Image.fromarray(canvas).save(temporary, "PNG", compress_level=3, pnginfo=text)
+    return []
+
+
+def colour_table() -> U8:
+    """(256, 3) RGB of OpenCV's inferno (van der Walt and Smith 2015): lightness rises with every step."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
+
+
+def colour_index(sigma: NDArray[np.float32]) -> U8:
+    """Position of ``sigma`` (any shape) on the colour scale: logarithmic, 0 at ``LOWEST``, 255 at ``HIGHEST``."""
+    position = np.log10(np.clip(sigma, np.float32(LOWEST), np.float32(HIGHEST)))
+    position -= np.float32(np.log10(LOWEST))
+    position *= np.float32(255.0 / np.log10(HIGHEST / LOWEST))
+    position += np.float32(0.5)
+    return position.astype(np.uint8)
+
+
+def draw(sigma: NDArray[np.float32]) -> U8:
+    """(H, W) sigma to the whole picture, (H + legend, max(W, 480), 3) uint8 RGB; sigma's pixels one to one."""
+    height, width = sigma.shape
+    total = max(width, _NARROWEST)
+    legend = _legend(total)
+    canvas = np.empty((height + legend.shape[0], total, 3), np.uint8)
+    canvas[:height] = _BACKGROUND
+    canvas[height:] = legend
+    table, left = colour_table(), (total - width) // 2
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        index = colour_index(sigma[top : top + rows])
+        canvas[top : top + index.shape[0], left : left + width] = table[index]
+    return canvas
+
+
+def _legend(width: int) -> U8:
+    """The strip below the picture: title, what sigma means, the bar and its ticks, all scaled with ``width``."""
+    unit = max(12, round(width / 70))  # of the text, in pixels
+    font, title_font = ImageFont.load_default(unit), ImageFont.load_default(round(unit * 1.3))
+    margin = unit
+    lines = _wrapped(UNITS, font, width - 2 * margin)
+    bar_top = round(margin + unit * 1.3 * 1.5 + len(lines) * unit * 1.4 + unit * 0.4)
+    bar_height = round(unit * 1.6)
+    height = round(bar_top + bar_height + unit * 2.4)
+    strip = Image.new("RGB", (width, height), _BACKGROUND)
+    pen = ImageDraw.Draw(strip)
+    pen.text((margin, margin), TITLE, font=title_font, fill=_INK)
+    for number, line in enumerate(lines):
+        pen.text((margin, margin + unit * 1.3 * 1.5 + number * unit * 1.4), line, font=font, fill=_INK)
+    first, last = margin, width - margin - 1
+    ramp = np.geomspace(LOWEST, HIGHEST, last - first + 1).astype(np.float32)
+    bar = np.broadcast_to(colour_table()[colour_index(ramp)], (bar_height, ramp.size, 3))
+    strip.paste(Image.fromarray(np.ascontiguousarray(bar)), (first, bar_top))
+    pen.rectangle((first - 1, bar_top - 1, last + 1, bar_top + bar_height), outline=_INK)
+    for value, label in _TICKS:
+        x = first + (last - first) * np.log10(value / LOWEST) / np.log10(HIGHEST / LOWEST)
+        pen.line((x, bar_top + bar_height, x, bar_top + bar_height + unit * 0.4), fill=_INK, width=max(1, unit // 12))
+        size = pen.textlength(label, font=font)
+        place = min(max(x - size / 2, first), last - size)
+        pen.text((place, bar_top + bar_height + unit * 0.6), label, font=font, fill=_INK)
+    return np.array(strip)
+
+
+def _wrapped(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: float) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
