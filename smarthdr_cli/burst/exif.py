@@ -89,7 +89,8 @@ def _values(tags: dict[str, Any], name: str) -> list[Any]:
         tag = tags.get(f"{group} {name}")
         if tag is not None:
             values = tag.values
-            return list(values) if isinstance(values, (list, tuple)) else [values]
+            values = list(values) if isinstance(values, (list, tuple)) else [values]
+            return list(values[0]) if values and isinstance(values[0], tuple) else values  # floating-point types
     return []
 
 

@@ -20,7 +20,7 @@ from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
 _PILE_SHARE = 5e-4
-_PILE_LOWEST = 0.6  # of the nominal white; lower pile-ups are scene content
+_PILE_LOWEST = 0.8  # of the nominal white; lower pile-ups are scene content
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None) -> Developed:
         sensor = sensor or own
         black = int(min(raw.black_level_per_channel))
         space = _colorspace(raw)
+        turns = {3: 2, 5: 1, 6: 3}.get(int(raw.sizes.flip), 0)  # read now: developing overwrites it
         try:
             codes = raw.postprocess(
                 output_color=rawpy.ColorSpace.raw,
@@ -88,7 +89,6 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None) -> Developed:
         if clipped.shape != codes.shape[:2]:  # LibRaw stretches non-square pixels
             size = (codes.shape[1], codes.shape[0])
             clipped = cv2.resize(clipped.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        turns = {3: 2, 5: 1, 6: 3}.get(int(raw.sizes.flip), 0)
         other = raw.other
         return Developed(
             np.ascontiguousarray(np.rot90(codes, turns)),
@@ -146,9 +146,14 @@ def _clip_level(raw: Any) -> int:
     top = int(image.max())
     if top >= stated or top - black < _PILE_LOWEST * (stated - black):
         return stated
-    piled = int(np.count_nonzero(image == top))
+    reached = image == top
+    piled = int(np.count_nonzero(reached))
     below = int(np.count_nonzero(image == top - 1))
-    return top if piled >= _PILE_SHARE * image.size and piled > 10 * max(below, 1) else stated
+    if piled < _PILE_SHARE * image.size or piled < 10 * max(below, 1) or image.ndim != 2:
+        return stated
+    # A surface of one colour piles up in one channel; saturation does in several, at the same code.
+    colours = {"RGBG"[index] for index in np.unique(raw.raw_colors_visible[reached]).tolist()}
+    return top if len(colours) > 1 else stated
 
 
 def _clip_mask(raw: Any, level: int) -> NDArray[np.bool_]:
