@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.linear import Alignment, Response
 from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, F64, srgb_to_linear, tabulated
-from smarthdr_cli.response.fit import CUTOFF, Fit, make_rows, solve
+from smarthdr_cli.response.fit import CUTOFF, Fit, Rows, make_rows, solve
 from smarthdr_cli.response.prior import GRID, make_prior
 from smarthdr_cli.response.samples import draw
 
@@ -30,7 +29,9 @@ MIN_COVERAGE = 0.25  # of the code range, seen by at least BIN_SAMPLES agreeing 
 BIN_SAMPLES = 8
 MIN_AGREEING = 0.5  # share of the equations that the best curve explains
 MAX_PAIR_ERROR = 0.2  # EV by which a pair of frames may contradict the curve of all
-EXPONENTS = (1.35, 4.5)  # ln f over ln code between codes 0.2 and 0.8; no camera's picture lies outside
+JUDGED_NOISE = 0.08  # ln
+JUDGED_SAMPLES = 200
+EXPONENTS = (1.25, 4.0)  # ln f over ln code between codes 0.2 and 0.8; no camera's picture lies outside
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _judge(fit: Fit) -> dict[str, Any]:
         covered &= _coverage(fit, channel) >= BIN_SAMPLES
     worst: dict[tuple[int, int], float] = {}
     for row, weight, residual, sigma in zip(fit.rows, fit.weights, fit.residuals, fit.sigmas, strict=True):
-        error = _bias(row.low + row.high, weight / sigma**2, residual)
+        error = _bias(row, weight, residual, sigma)
         worst[row.pair] = max(worst.get(row.pair, 0.0), error)
     rise = fit.log_curve[:, int(0.8 * GRID)] - fit.log_curve[:, int(0.2 * GRID)]
     exponent = float(rise.mean() / np.log(4.0))
@@ -121,16 +122,20 @@ def _coverage(fit: Fit, channel: int) -> F64:
     return total
 
 
-def _bias(code_sum: NDArray[np.intp], precision: F64, residual: F64) -> float:
+def _bias(row: Rows, weight: F64, residual: F64, sigma: F64) -> float:
     """Root mean square over codes of the mean residual at that code, in EV: noise averages out, contradiction stays.
 
-    Codes count by their precision (1 / ln**2), so that black level, where a code is worth little, has little say.
+    Only equations exact to JUDGED_NOISE count: near black, offset and glare differ between frames of any camera. 0
+    where too few are left to judge by.
     """
-    bins = np.minimum(code_sum * COVERAGE_BINS // (2 * GRID), COVERAGE_BINS - 1)
-    total = np.bincount(bins, precision, COVERAGE_BINS)
-    mean = np.bincount(bins, precision * residual, COVERAGE_BINS) / np.maximum(total, 1e-9)
-    told = np.minimum(total, 200.0 * np.median(precision))
-    return float(np.sqrt((told * mean**2).sum() / max(told.sum(), 1e-9)) / np.log(2.0))
+    clear = sigma < JUDGED_NOISE
+    bins = np.minimum((row.low + row.high) * COVERAGE_BINS // (2 * GRID), COVERAGE_BINS - 1)[clear]
+    total = np.bincount(bins, weight[clear], COVERAGE_BINS)
+    if total.sum() < JUDGED_SAMPLES:
+        return 0.0
+    mean = np.bincount(bins, (weight * residual)[clear], COVERAGE_BINS) / np.maximum(total, 1e-9)
+    told = np.minimum(total, 200.0)
+    return float(np.sqrt((told * mean**2).sum() / told.sum()) / np.log(2.0))
 
 
 def _refusal(record: dict[str, Any], burst: Burst) -> str:

@@ -9,6 +9,7 @@ block is (misalignment bites on edges), and Tukey's biweight against what moved.
 from dataclasses import dataclass
 from itertools import combinations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,33 +88,35 @@ def solve(rows: tuple[Rows, ...], prior: Prior, rounds: int = 12) -> Fit:
     """Reweighted least squares from the sRGB curve on. ``rows`` must not be empty."""
     n = prior.basis.shape[1]
     coefficients = np.zeros(3 * n)
-    designs = [prior.basis[r.low] - prior.basis[r.high] for r in rows]
     targets = [r.ratio - (prior.log_srgb[r.low] - prior.log_srgb[r.high]) for r in rows]
+    systems = [
+        np.column_stack([prior.basis[r.low] - prior.basis[r.high], t]) for r, t in zip(rows, targets, strict=True)
+    ]
     scale = 1.0  # multiplies the cutoff; large while the curve is still wrong
     weights: list[F64] = []
     residuals: list[F64] = []
     sigmas: list[F64] = []
     for turn in range(rounds + 1):
-        factor = coefficients.reshape(3, n) @ prior.basis.T
+        factor = np.einsum("cn,gn->cg", coefficients.reshape(3, n), prior.basis)
         curves = prior.log_srgb + factor
         normal, right = prior.precision.copy(), np.zeros(3 * n)
         weights, residuals, sigmas = [], [], []
-        for row, design, target in zip(rows, designs, targets, strict=True):
-            own = slice(row.channel * n, (row.channel + 1) * n)
-            residual = target - design @ coefficients[own]
-            residuals.append(residual)
+        for row in rows:
+            curve = curves[row.channel]
+            residuals.append(row.ratio - (curve[row.low] - curve[row.high]))
             sigmas.append(_noise(row, curves[row.channel]))
         scaled = [np.abs(residual) / sigma for residual, sigma in zip(residuals, sigmas, strict=True)]
         spread = max(1.0, float(np.median(np.concatenate(scaled))) / 0.6745)
         scale = spread * max(1.0, 3.0 * (1.0 - turn / (0.6 * rounds)))
-        for row, design, target, sigma, z in zip(rows, designs, targets, sigmas, scaled, strict=True):
+        for row, system, sigma, z in zip(rows, systems, sigmas, scaled, strict=True):
             own = slice(row.channel * n, (row.channel + 1) * n)
             robust = np.maximum(1.0 - (z / (CUTOFF * scale)) ** 2, 0.0) ** 2
             weights.append(robust)
             weight = robust * _even(row, robust) / (sigma * spread) ** 2
-            weighted = design * weight[:, None]
-            normal[own, own] += weighted.T @ design
-            right[own] += weighted.T @ target
+            # OpenCV's product of a matrix with itself: one thread, where a threaded BLAS would spin on so small a one.
+            gram = cv2.mulTransposed(system * np.sqrt(weight)[:, None], True)
+            normal[own, own] += gram[:n, :n]
+            right[own] += gram[:n, n]
         if turn < rounds:
             coefficients = _rising(normal, right, prior)
     return Fit(factor, curves, rows, tuple(weights), tuple(residuals), tuple(sigmas))
