@@ -6,6 +6,7 @@ import numpy as np
 
 from smarthdr_cli.align.features import Features, correlate, detect, match
 from smarthdr_cli.align.patches import Placement, refine
+from smarthdr_cli.align.polish import polish
 from smarthdr_cli.align.verdict import MIN_SHIFT, judge, largest_shift, plausible
 from smarthdr_cli.align.view import F64, View, look
 from smarthdr_cli.burst.burst import Burst
@@ -79,6 +80,8 @@ def _place(
     ours, theirs = looks.view(reference), looks.view(index)
     found = _pair(looks, reference, index, start)
     candidates = [] if start is None else [start]
+    if found and found[-1].trusted:
+        found = found[-1:]
     candidates += [placement.homography for placement in found]
     if neighbour != reference and not any(placement.trusted for placement in found):
         begin = None if start is None else start @ np.linalg.inv(neighbour_at)
@@ -87,6 +90,9 @@ def _place(
             candidates.append(chained)
             if step.trusted:
                 candidates += [placement.homography for placement in descend(ours, theirs, chained)]
+    if candidates:
+        polished = polish(ours, theirs, candidates[-1])
+        candidates += [] if polished is None else [polished]
     verdict = judge(ours, theirs, np.eye(3), candidates)
     if verdict.windows < _MIN_WINDOWS and neighbour != reference:
         verdict = judge(looks.view(neighbour), theirs, neighbour_at, candidates)

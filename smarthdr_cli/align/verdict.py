@@ -72,7 +72,7 @@ class _Duel:
 
     @property
     def beats(self) -> bool:
-        return self.gain > 1 - _MARGIN and self.won >= 3 * self.lost + 2
+        return self.gain > 1 - _MARGIN and self.won > self.lost + 2
 
     @property
     def worse(self) -> bool:
