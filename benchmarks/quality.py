@@ -61,7 +61,7 @@ def scene_methods(scene: frozen.Scene, kind: str, options: argparse.Namespace) -
         "response": "gamma2.2" if kind == "gamma16" else "auto",
     }
     alone = named_response(curve, entries)
-    return {
+    methods = {
         "reference": lambda: Result(baselines.reference_alone(codes[at], times[at], alone)),
         "reference-true": lambda: Result(baselines.reference_alone(codes[at], times[at], true_curve(scene))),
         "debevec-gamma": lambda: Result(baselines.debevec(codes, times, curve="gamma2.2")),
@@ -72,6 +72,9 @@ def scene_methods(scene: frozen.Scene, kind: str, options: argparse.Namespace) -
         "ours": lambda: ours(scene.paths, options, **settings),
         "oracle": lambda: Result(baselines.static_merge(scene.oracle, times)),
     }
+    if kind == "gamma16":  # the curve is known: the reference alone has it already
+        del methods["reference-true"]
+    return methods
 
 
 def true_curve(scene: frozen.Scene) -> Response:

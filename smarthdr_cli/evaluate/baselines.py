@@ -29,7 +29,7 @@ def reference_alone(frame: Codes, time: float, response: Response) -> F32:
 
 
 def curve_from_truth(frame: Codes, exposed: F32, static: NDArray[np.bool_]) -> Response:
-    """The best curve a frame could be linearised with: per code the median truth, made monotone, per channel.
+    """The best curve a frame could be linearised with: per code the median truth, per channel, made monotone.
 
     ``exposed``: (H, W, 3) true linear exposure of the frame, 1 = its clip. Codes that no static, unclipped pixel has
     are interpolated in code; 16-bit codes are pooled to 4096 entries.
@@ -41,12 +41,12 @@ def curve_from_truth(frame: Codes, exposed: F32, static: NDArray[np.bool_]) -> R
         keep = static & (frame[..., channel] < white) & (exposed[..., channel] < 1)
         code = np.round(frame[..., channel][keep] / white * (entries - 1)).astype(int)
         order = np.argsort(code, kind="stable")
-        values, starts = np.unique(code[order], return_index=True)
+        values, starts, counts = np.unique(code[order], return_index=True, return_counts=True)
         medians = [float(np.median(part)) for part in np.split(exposed[..., channel][keep][order], starts[1:])]
         inner = (values > 0) & (values < entries - 1)
         known = np.r_[0, values[inner], entries - 1]
-        curve = np.interp(grid, known, np.r_[0.0, np.array(medians)[inner], 1.0])
-        channels.append(np.clip(np.maximum.accumulate(curve), 0.0, 1.0))
+        rising = _isotonic(np.array(medians)[inner], counts[inner])
+        channels.append(np.interp(grid, known, np.r_[0.0, rising, 1.0]))
     return Response("truth", np.stack(channels).astype(np.float32), {})
 
 
@@ -134,6 +134,17 @@ def to_8_bits(frame: Codes) -> NDArray[np.uint8]:
 
 def _white(frame: Codes) -> float:
     return float(np.iinfo(frame.dtype).max)
+
+
+def _isotonic(values: NDArray[np.float64], weights: NDArray[np.int_]) -> NDArray[np.float64]:
+    """The non-falling sequence nearest to ``values`` in weighted squares (pool adjacent violators)."""
+    blocks: list[tuple[float, int, int]] = []  # mean, weight, length
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        blocks.append((value, weight, 1))
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (a, wa, na), (b, wb, nb) = blocks[-2:]
+            blocks[-2:] = [((a * wa + b * wb) / (wa + wb), wa + wb, na + nb)]
+    return np.repeat([mean for mean, _, _ in blocks], [length for _, _, length in blocks])
 
 
 def _to_16_bits(table: F32) -> F32:
