@@ -83,7 +83,7 @@ def write_uncertainty_exr(fused: Fused, path: Path, *, overwrite: bool = False) 
 
     Raises OutputError when it is not finite or cannot be written.
     """
-    channels = _sigma_channels(fused)
+    channels = _sigma_channels(fused)  # Part() puts objects of its own into the dict it is given: a copy goes in
 
     def verify(written: Path) -> None:
         with _reading(written) as file:
@@ -92,7 +92,7 @@ def write_uncertainty_exr(fused: Fused, path: Path, *, overwrite: bool = False) 
                 raise OutputError(f"{path} does not read back as it was written; it was not kept")
 
     header = _data_header() | dict(provenance(fused))
-    _write([OpenEXR.Part(header, channels, "")], path, overwrite, verify)
+    _write([OpenEXR.Part(header, dict(channels), "")], path, overwrite, verify)
     return []
 
 

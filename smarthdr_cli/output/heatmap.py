@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.output.atomic import atomic_file
+from smarthdr_cli.output.picture import save_picture
 from smarthdr_cli.output.provenance import SOFTWARE, as_json, provenance
 from smarthdr_cli.output.sigma import MEANING, require_finite
 
@@ -48,7 +49,7 @@ def write_heatmap(fused: Fused, path: Path, *, overwrite: bool = False) -> list[
             raise OutputError(f"{path} does not read back as it was written; it was not kept")
 
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
-        Image.fromarray(canvas).save(temporary, "PNG", compress_level=3, pnginfo=text)
+        save_picture(temporary, canvas, "PNG", compress_level=1, pnginfo=text)
     return []
 
 

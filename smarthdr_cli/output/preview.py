@@ -15,6 +15,7 @@ from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.icc import matrix_profile
+from smarthdr_cli.output.picture import save_picture
 from smarthdr_cli.output.provenance import SOFTWARE, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 
@@ -55,15 +56,13 @@ def write_preview_file(fused: Fused, path: Path, *, overwrite: bool = False) -> 
         if suffix in (".tif", ".tiff"):
             _write_tiff(part, pixels, exif, profile)
         elif suffix == ".png":
-            picture = Image.fromarray(pixels)
-            picture.save(part, "PNG", compress_level=3, icc_profile=profile, exif=exif.tobytes())
+            save_picture(part, pixels, "PNG", compress_level=1, icc_profile=profile, exif=exif.tobytes())
         else:
             block = exif.tobytes()
             if len(block) > _JPEG_EXIF:
                 notes.append(f"{path.name}: the EXIF is larger than JPEG allows; only our own tags were written")
                 block = _own_tags(Image.Exif(), width, height).tobytes()
-            picture = Image.fromarray(pixels)
-            picture.save(part, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=profile, exif=block)
+            save_picture(part, pixels, "JPEG", quality=_JPEG_QUALITY, subsampling=0, icc_profile=profile, exif=block)
     return notes
 
 

@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from smarthdr_cli.errors import OutputError
+from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table, draw, write_heatmap
+
+
+def test_every_colour_is_lighter_than_the_one_before():
+    lightness = rgb2lab(colour_table()[None] / 255.0)[0, :, 0]
+    assert np.all(np.diff(lightness) > 0)
+    assert lightness[0] < 2
+    assert lightness[-1] > 95
+
+
+def test_scale_is_logarithmic_fixed_and_open_at_the_ends():
+    sigma = np.array([0, 1e-9, LOWEST, 1e-3, 1e-2, 1e-1, HIGHEST, 7.0], np.float32)
+    np.testing.assert_array_equal(colour_index(sigma), [0, 0, 0, 64, 128, 191, 255, 255])
+
+
+def test_typical_sigmas_are_told_apart():
+    """A factor of 1.5 anywhere between 1e-4 and 1e-1 is at least 3 units of CIELAB apart, a visible step."""
+    sigma = np.geomspace(1.01e-4, 1e-1, 40).astype(np.float32)
+    first, second = (rgb2lab(colour_table()[colour_index(s)][None] / 255.0)[0] for s in (sigma, 1.5 * sigma))
+    assert np.all(np.linalg.norm(first - second, axis=1) > 3)
+
+
+def test_picture_is_pixel_for_pixel_and_compares_between_pictures():
+    rng = np.random.default_rng(0)
+    sigma = np.exp(rng.uniform(-10, 0, (60, 700))).astype(np.float32)
+    canvas = draw(sigma)
+    np.testing.assert_array_equal(canvas[:60], colour_table()[colour_index(sigma)])
+    half = draw(sigma[:, :600] * 1.0)
+    np.testing.assert_array_equal(half[:60], canvas[:60, :600])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 479), (30, 2000), (2000, 30)])
+def test_legend_fits_any_picture(shape):
+    canvas = draw(np.full(shape, 0.01, np.float32))
+    assert canvas.shape[1] == max(480, shape[1])
+    legend = canvas[shape[0] :]
+    assert legend.shape[0] >= 80
+    ink = (legend.min(axis=2) > 200).any(axis=0).nonzero()[0]
+    assert ink.min() >= 2  # nothing is cut at the sides
+    assert ink.max() < canvas.shape[1] - 2
+    assert not (legend[-2:].min(axis=2) > 200).any()
+    colours = {tuple(colour) for colour in legend.reshape(-1, 3)}
+    assert {tuple(colour) for colour in colour_table()[::8]} <= colours
+
+
+def test_file_reads_back_with_its_record(tmp_path, fused):
+    assert write_heatmap(fused, tmp_path / "u.png") == []
+    with Image.open(tmp_path / "u.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), draw(fused.uncertainty))
+        assert "68 %" in picture.text["Description"]
+        assert json.loads(picture.text["smarthdr"])["smarthdr:reference"] == "img1.jpg"
+
+
+def test_what_is_not_finite_is_never_written(tmp_path, make_fused):
+    with pytest.raises(OutputError, match="not finite"):
+        write_heatmap(make_fused(uncertainty=np.full((4, 4), np.nan, np.float32)), tmp_path / "u.png")
