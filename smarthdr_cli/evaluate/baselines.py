@@ -19,6 +19,7 @@ F32 = NDArray[np.float32]
 Codes = NDArray[Any]
 
 GAMMA = 2.2
+SAMPLES = 300  # OpenCV's 70 lose up to 6 dB on real stacks of three frames
 CLIP_RAMP = (0.80, 0.95)  # share of the clip level, linear, over which a frame's weight falls to zero
 _MID = 128  # CalibrateDebevec's response is 1 here, in every channel
 
@@ -55,8 +56,8 @@ def debevec(
 ) -> F32:
     """OpenCV's MergeDebevec (Debevec & Malik 1997), frames taken as they lie.
 
-    ``curve``: "calibrated" runs CalibrateDebevec on these frames (70 samples, lambda 10, OpenCV's defaults) and ties it
-    to gamma 2.2 at code 128; "gamma2.2" is the uncalibrated merge.
+    ``curve``: "calibrated" runs CalibrateDebevec on these frames (300 samples, lambda 10) and ties it to gamma 2.2 at
+    code 128; "gamma2.2" is the uncalibrated merge.
     """
     codes = [np.ascontiguousarray(f) for f in frames]
     table = calibrated_curve(frames, times) if curve == "calibrated" else gamma_curve(256)
@@ -70,7 +71,7 @@ def debevec(
 def calibrated_curve(frames: Sequence[Codes], times: Sequence[float]) -> F32:
     """(256, 1, 3) response of CalibrateDebevec on the 8-bit versions, scaled to gamma 2.2's value at code 128."""
     seconds = np.asarray(times, np.float32)
-    table = cv2.createCalibrateDebevec().process([to_8_bits(f) for f in frames], times=seconds)
+    table = cv2.createCalibrateDebevec(SAMPLES).process([to_8_bits(f) for f in frames], times=seconds)
     return np.asarray(table * (_MID / 255) ** GAMMA, np.float32)
 
 
