@@ -6,6 +6,7 @@ Adobe RGB (1998), ISO 22028-2 (ROMM/ProPhoto, D50), ACES TB-2014-004 (AP1).
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +53,27 @@ def conversion(source: ColorSpace, target: ColorSpace) -> NDArray[np.float64]:
     cones_to = _BRADFORD @ _xyz(target.chromaticities[3])
     adapt = np.linalg.solve(_BRADFORD, (cones_to / cones_from)[:, None] * _BRADFORD)
     return np.asarray(np.linalg.solve(target.to_xyz(), adapt @ source.to_xyz()))
+
+
+def convert_rgb(
+    rgb: NDArray[np.float32], source: ColorSpace, target: ColorSpace, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """(H, W, 3) linear RGB of ``source`` as linear RGB of ``target``, Bradford-adapted between their whites.
+
+    Colours outside the target's gamut come out negative and stay so. ``out`` may be ``rgb`` itself.
+    """
+    if source == target:
+        if out is None:
+            return rgb
+        out[...] = rgb
+        return out
+    result = np.empty_like(rgb) if out is None else out
+    matrix = conversion(source, target)
+    rows = max(1, (1 << 20) // max(1, rgb.shape[1]))
+    for top in range(0, rgb.shape[0], rows):
+        block = np.ascontiguousarray(rgb[top : top + rows])
+        result[top : top + rows] = cv2.transform(block, matrix)
+    return result
 
 
 REC709 = ColorSpace("rec709", ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), D65))

@@ -34,6 +34,7 @@ _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # A Huffman-coded block takes bits even when empty: 4:2:0 needs 12 bits for 256 pixels, a progressive DC scan 6.
 _JPEG_PIXELS_PER_BYTE = 400
+_PNG_COLOR = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}
 _DEFLATE_RATIO = 1100  # deflate cannot expand by more than 1032:1
 
 
@@ -43,7 +44,8 @@ class Container:
 
     ``exif``: the TIFF-structured EXIF block (no "Exif" prefix). ``icc``: the embedded profile. ``primaries``: of a PNG
     the nominal primaries its sRGB, cICP or cHRM chunk states: a name or eight chromaticity coordinates (white first).
-    ``scan_end``: of a sequential JPEG the offset of its end-of-image marker, else 0.
+    ``scan_end``: of a sequential JPEG the offset of its end-of-image marker, else 0. ``essential``: a PNG reduced to the
+    chunks its pixels need, so that the decoder meets no other.
     """
 
     width: int
@@ -52,6 +54,7 @@ class Container:
     icc: bytes | None = None
     primaries: str | tuple[float, ...] | None = None
     scan_end: int = 0
+    essential: bytes = b""
 
 
 def sniff(data: bytes, name: str) -> Kind:
@@ -133,6 +136,7 @@ def scan_jpeg(data: bytes, name: str) -> Container:
 def scan_png(data: bytes, name: str) -> Container:
     """Walk a PNG's chunks and check each one's CRC. Raises InputError when it is cut short or damaged."""
     position, stored, exif, icc = 8, 0, None, None
+    essential = [data[:8]]
     header: tuple[int, ...] = ()
     primaries: str | tuple[float, ...] | None = None
     while True:
@@ -141,13 +145,15 @@ def scan_png(data: bytes, name: str) -> Container:
         length, kind = struct.unpack_from(">I4s", data, position)
         body = data[position + 8 : position + 8 + length]
         position += 12 + length
-        if header == () and kind == b"IHDR" and length == 13:
+        if header == () and kind == b"IHDR" and len(body) == 13:
             header = struct.unpack(">IIBBBBB", body)
             check_size(header[0], header[1], name)
         if position > len(data):
             raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
         if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[position - 4 : position], "big") or not header:
             raise InputError(f"{name} is damaged: the checksum of its PNG chunk {kind.decode('latin-1')!r} is wrong")
+        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            essential.append(data[position - 12 - length : position])
         if kind == b"IDAT":
             stored += length
         elif kind == b"IEND":
@@ -163,10 +169,12 @@ def scan_png(data: bytes, name: str) -> Container:
         elif kind == b"cHRM" and length == 32 and primaries is None:
             primaries = tuple(value / 100_000 for value in struct.unpack(">8I", body))
     width, height, depth, color = header[:4]
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 0)
+    channels, depths = _PNG_COLOR.get(color, (0, ()))
+    if depth not in depths or header[4:6] != (0, 0) or header[6] > 1:
+        raise InputError(f"{name} is damaged: its PNG header states a type that does not exist")
     if stored * _DEFLATE_RATIO * 8 < height * width * channels * depth:
         raise InputError(f"{name} is damaged or cut short: {stored} bytes cannot hold {width}x{height} pixels")
-    return Container(width, height, exif, icc, primaries)
+    return Container(width, height, exif, icc, primaries, essential=b"".join(essential))
 
 
 def _inflate_profile(body: bytes) -> bytes | None:

@@ -43,9 +43,9 @@ def decode_jpeg(data: bytes, found: Container, name: str) -> NDArray[np.uint8]:
     return image.astype(np.uint8, copy=False)
 
 
-def decode_png(data: bytes, found: Container, name: str) -> NDArray[Any]:
+def decode_png(found: Container, name: str) -> NDArray[Any]:
     """(H, W, 3) uint8 or uint16; palette and grey expanded, alpha dropped. Raises InputError when damaged."""
-    image = _opencv(data, name)
+    image = _opencv(found.essential, name)
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
     return image

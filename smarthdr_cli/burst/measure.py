@@ -46,6 +46,12 @@ class Reduced:
         """(h, w): nothing clipped, luminance above DEEP_SHADE, brightest channel below BRIGHT."""
         return np.asarray(~self.clipped & (self.luminance > DEEP_SHADE) & (self.linear.max(-1) < BRIGHT))
 
+    @property
+    def shaded(self) -> NDArray[np.bool_]:
+        """(h, w): nothing clipped, luminance below DEEP_SHADE but not below a tenth of it."""
+        light = self.luminance
+        return np.asarray(~self.clipped & (light <= DEEP_SHADE) & (light > DEEP_SHADE / 10))
+
 
 @lru_cache(maxsize=4)
 def _srgb_table(size: int) -> F32:

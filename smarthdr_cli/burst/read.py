@@ -38,8 +38,9 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
 
 def read_file(path: Path, sensor: raw.Sensor | None = None) -> Reading:
     """``read_frame`` with the record of the reading; ``sensor`` gives a RAW the white balance and clip level to use."""
-    data, name = _bytes(path), path.name
-    kind = container.sniff(data, name)
+    name = path.name
+    kind = container.sniff(_bytes(path, 64), name)  # a large file of another kind is never loaded
+    data = _bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     if kind == "tiff":
         with decode.open_tiff(data, name) as tiff:
@@ -51,7 +52,7 @@ def read_file(path: Path, sensor: raw.Sensor | None = None) -> Reading:
     return _read_plain(path, data, kind, digest)
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path, count: int = -1) -> bytes:
     try:
         if path.is_dir():
             raise InputError(f"{path.name or path} is a folder, not a picture")
@@ -59,7 +60,8 @@ def _bytes(path: Path) -> bytes:
             raise InputError(f"{path.name} does not exist" if not path.exists() else f"{path.name} is not a file")
         if path.stat().st_size > container.MAX_FILE:
             raise InputError(f"{path.name} is larger than {container.MAX_FILE >> 30} GB")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(count)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path.name} cannot be read: {reason}") from error
@@ -73,7 +75,7 @@ def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: s
         codes = decode.decode_jpeg(data, found, name)
     else:
         found = container.scan_png(data, name)
-        codes = decode.decode_png(data, found, name)
+        codes = decode.decode_png(found, name)
     stated = parse_exif(found.exif) if found.exif else Stated()
     if stated.damaged:
         notes.append(f"{name}: its EXIF is damaged and was ignored")

@@ -8,13 +8,18 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.measure import Reduced, relative_sharpness
 
 _NEAR_TIE = 0.9
+_SHADE_WEIGHT = 0.25
 _SHARP = 0.8  # frames of one static scene scatter by about this much under camera curves; blur of one pixel gives 0.5
 
 
 def reference_score(frames: list[Reduced]) -> list[float]:
-    """Score of each frame as reference: share of well-exposed pixels x min(1, relative sharpness / 0.8)."""
+    """Score of each frame as reference: (well-exposed share + shaded share / 4) x min(1, relative sharpness / 0.8).
+
+    Shade counts a quarter (noisy, but its structure is there), clipped pixels count nothing.
+    """
     sharp = relative_sharpness(frames)
-    return [float(frame.well_exposed.mean()) * min(1.0, s / _SHARP) for frame, s in zip(frames, sharp, strict=True)]
+    usable = [float(frame.well_exposed.mean()) + _SHADE_WEIGHT * float(frame.shaded.mean()) for frame in frames]
+    return [share * min(1.0, s / _SHARP) for share, s in zip(usable, sharp, strict=True)]
 
 
 def choose_reference(frames: list[Reduced], evs: list[float]) -> int:
