@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import exifread
 import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import calibrate, estimate_response, named_response
 
@@ -37,15 +36,8 @@ Image = NDArray[np.float32]
 
 
 def read_stack(folder: Path) -> list[Frame]:
-    frames = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg")):
-        with path.open("rb") as stream:
-            tags = exifread.process_file(stream, details=False)
-        time = float(tags["EXIF ExposureTime"].values[0])
-        exposure = Exposure(float(np.log2(time)), time, source="exif")
-        codes = np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1])
-        frames.append(Frame(path, codes, 255.0, "display", exposure, SRGB, Capture(), "", "jpeg"))
-    return sorted(frames, key=lambda frame: frame.exposure.ev)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg"))
+    return list(load_burst(paths).frames)
 
 
 def choose_three(frames: list[Frame]) -> tuple[list[Frame], int]:
@@ -121,6 +113,7 @@ def score(folder: Path) -> dict[str, dict[str, float]]:
     results = {
         "ours": merge(small, evs, ours),
         "Debevec calibrated": debevec_merge(small, evs, calibrated),
+        "Debevec calibrated, 300 samples": debevec_merge(small, evs, debevec_curves(small, evs, 300)),
         "Debevec curve, our merge": merge(small, evs, calibrated),
         "our curve, Debevec merge": debevec_merge(small, evs, np.maximum(ours, 1e-5)),
         "Debevec gamma 2.2": debevec_merge(small, evs, np.maximum(gamma, 1e-5)),

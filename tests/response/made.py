@@ -63,10 +63,10 @@ def scene(height=400, width=600, seed=0, stops=9.0):
 
 def moved(radiance, share, frame, seed=1):
     """A rectangle covering ``share`` of the picture filled with other content, at another place in every frame."""
-    if not share:
-        return radiance
     height, width = radiance.shape[:2]
     h, w = int(height * np.sqrt(share)), int(width * np.sqrt(share))
+    if not h or not w:
+        return radiance
     random = np.random.default_rng(seed + frame)
     y, x = random.integers(0, height - h), random.integers(0, width - w)
     out = radiance.copy()
@@ -100,7 +100,7 @@ def frame(codes, ev, index=0, source="exif", encoding="display", capture=None):
     return Frame(Path(f"img{index}.jpg"), codes, white, encoding, exposure, SRGB, capture or Capture(), "", "array")
 
 
-def make(curve, evs=(-2, 0, 2), stated=None, share=0.0, residue=0.0, source="exif", radiance=None, **how):
+def make(curve, evs=(-2, 0, 2), stated=None, share=0.0, residue=0.0, source="exif", radiance=None, capture=None, **how):
     """A burst of ``radiance`` through ``curve``; ``stated`` exposures may differ from the true ``evs``."""
     radiance = scene() if radiance is None else radiance
     stated = evs if stated is None else stated
@@ -108,7 +108,7 @@ def make(curve, evs=(-2, 0, 2), stated=None, share=0.0, residue=0.0, source="exi
     for n, ev in enumerate(evs):
         shift = (0.0, 0.0) if ev == 0 else (residue * (-1) ** n, residue * 0.6)
         codes = shoot(moved(radiance, share, n), ev, curve, seed=n, shift=shift, **how)
-        frames.append(frame(codes, stated[n], n, source))
+        frames.append(frame(codes, stated[n], n, source, capture=capture))
     return Burst(tuple(frames), int(np.argmin(np.abs(evs))))
 
 
