@@ -44,8 +44,8 @@ class Container:
 
     ``exif``: the TIFF-structured EXIF block (no "Exif" prefix). ``icc``: the embedded profile. ``primaries``: of a PNG
     the nominal primaries its sRGB, cICP or cHRM chunk states: a name or eight chromaticity coordinates (white first).
-    ``scan_end``: of a sequential JPEG the offset of its end-of-image marker, else 0. ``essential``: a PNG reduced to the
-    chunks its pixels need, so that the decoder meets no other.
+    ``scan_end``: of a sequential JPEG the offset of its end-of-image marker, else 0. ``essential``: a PNG reduced to
+    the chunks its pixels need, so that the decoder meets no other.
     """
 
     width: int

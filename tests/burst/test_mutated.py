@@ -180,6 +180,14 @@ def test_a_burst_with_a_mutated_frame(edits: Any, exif: Any, tmp_path: Path) -> 
     assert np.isfinite(burst.evs).all()
 
 
+@pytest.mark.parametrize("length", range(8, 45))
+def test_a_png_header_cut_anywhere(length: int, exif: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c.png"
+    path.write_bytes(png_of(exif)[:length])
+    with pytest.raises(SmartHDRError, match=r"c\.png is cut short"):
+        read_frame(path)
+
+
 @given(
     data=st.binary(max_size=300),
     magic=st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*"]),
