@@ -119,6 +119,17 @@ def test_window_attention_equals_its_definition(size: tuple[int, int], shifted: 
     assert slow.std() > 0.1
 
 
+def test_training_computes_what_inference_does() -> None:
+    module = WindowAttention(dim=6, window=4, heads=2)
+    x = torch.randn(2, 8, 12, 6, generator=torch.Generator().manual_seed(0))
+    edges = edge_windows(2, 2, 3, 4, x.device)
+    for each in (None, edges):
+        trained = module(x, each)
+        assert trained.requires_grad
+        with torch.inference_mode():
+            torch.testing.assert_close(module(x, each), trained)
+
+
 @torch.no_grad()
 def test_many_windows_go_through_in_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     module = WindowAttention(dim=6, window=4, heads=2)
@@ -133,7 +144,7 @@ def test_gradients_of_attention_pass_through_both_kinds_of_window() -> None:
     module = WindowAttention(dim=4, window=2, heads=2).double()
     x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
     edges = edge_windows(1, 2, 2, 2, x.device)
-    assert torch.autograd.gradcheck(lambda t: module(t, edges), x)
+    assert torch.autograd.gradcheck(lambda t, *_: module(t, edges), (x, module.bias_table, module.qkv.weight))
 
 
 @torch.no_grad()
@@ -189,7 +200,7 @@ def test_the_last_skip_carries_the_reference_and_order_of_frames_matters() -> No
 
 
 def test_every_parameter_learns() -> None:
-    model = GFHDR(SMALL)
+    model = GFHDR(SMALL).eval()  # no path dropped
     out = model(_frames(2, 3, 6, 8, 8))
     (out.radiance.square().mean() + out.features.square().mean()).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
