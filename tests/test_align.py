@@ -46,7 +46,7 @@ def texture(height: int, width: int, rng: np.random.Generator) -> Array:
         else:
             cv2.rectangle(mask, (x - radius, y - radius // 2), (x + radius, y + radius // 3), 1, -1)
         out += mask * np.float32(rng.normal(0, 1.2))
-    return out - 2.5
+    return out - 3.5
 
 
 def motion(height: int, width: int, shift: float, degrees: float, rng: np.random.Generator) -> NDArray[np.float64]:

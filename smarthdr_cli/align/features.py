@@ -17,6 +17,7 @@ from smarthdr_cli.align.view import F64, View
 from smarthdr_cli.linear import F32
 
 _CELLS = 8
+_PIXELS = 5.0e5  # SIFT doubles its picture first: memory and time follow
 _PLAIN_SIDE = 320  # pixels of the longer side for phase correlation
 _PER_CELL = 40
 _RATIO = 0.8
@@ -36,22 +37,28 @@ def detect(view: View) -> Features:
     """SIFT features of the well-exposed part of a view, the strongest of each cell of a grid."""
     h, w = view.log.shape
     plane = np.clip((view.log + 8.0) * (255.0 / 8.0), 0.0, 255.0).astype(np.uint8)
+    factor = min(1.0, float(np.sqrt(_PIXELS / (h * w))))
+    size = (max(1, round(w * factor)), max(1, round(h * factor)))
+    sx, sy = size[0] / w, size[1] / h
+    plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
     plane = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8)).apply(plane)
-    mask = cv2.erode(view.valid, np.ones((5, 5), np.uint8))
+    valid = cv2.resize(view.valid, size, interpolation=cv2.INTER_NEAREST)
+    mask = cv2.erode(valid, np.ones((5, 5), np.uint8))
     sift = cv2.SIFT.create(contrastThreshold=0.02)
     found = sorted(sift.detect(plane, mask), key=lambda point: -point.response)
     room: dict[tuple[int, int], int] = {}
     kept = []
     for point in found:
-        cell = (int(point.pt[0] * _CELLS / w), int(point.pt[1] * _CELLS / h))
+        cell = (int(point.pt[0] * _CELLS / size[0]), int(point.pt[1] * _CELLS / size[1]))
         if room.setdefault(cell, _PER_CELL) > 0:
             room[cell] -= 1
             kept.append(point)
     if len(kept) < _MIN_MATCHES:
         return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
-    kept, descriptors = sift.compute(plane, kept)
-    inverse = np.linalg.inv(view.to_working)
-    points = np.array([point.pt for point in kept]) * np.diag(inverse)[:2] + inverse[:2, 2]
+    described, descriptors = sift.compute(plane, kept)
+    shrink = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+    inverse = np.linalg.inv(shrink @ view.to_working)
+    points = np.array([point.pt for point in described]) * np.diag(inverse)[:2] + inverse[:2, 2]
     rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))  # RootSIFT
     return Features(points, np.asarray(rooted, np.float32))
 
