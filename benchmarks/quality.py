@@ -57,7 +57,7 @@ def scene_methods(scene: frozen.Scene, kind: str, options: argparse.Namespace) -
     curve, entries = ("gamma2.2", 4096) if kind == "gamma16" else ("srgb", 256)
     settings: dict[str, Any] = {
         "evs": [float(np.log2(t / times[at])) for t in times],
-        "reference": at,
+        "reference": at + 1,  # 1-based
         "response": "gamma2.2" if kind == "gamma16" else "auto",
     }
     alone = named_response(curve, entries)
@@ -133,7 +133,7 @@ def measure_stack(stack: stacks.Stack, options: argparse.Namespace) -> dict[str,
     alone = named_response("srgb")
 
     def thinned(**settings: Any) -> Result:
-        result = ours(paths, options, reference=1, **settings)
+        result = ours(paths, options, reference=2, **settings)
         return Result(stacks.thin(result.radiance), None if result.sigma is None else stacks.thin(result.sigma))
 
     methods: dict[str, Callable[[], Result]] = {
