@@ -54,3 +54,9 @@ def test_every_parameter_learns_and_a_pixel_reaches_three_pixels_far() -> None:
     seen = x.grad[0].abs().sum(0).nonzero()
     assert seen.min() == 4
     assert seen.max() == 10
+
+
+def test_several_outputs_are_one_map_each() -> None:
+    log_sigma = Judge(8, outputs=4)(_features(1, 8, 6, 7))
+    assert log_sigma.shape == (1, 4, 6, 7)
+    assert not torch.allclose(log_sigma[:, 0], log_sigma[:, 1])
