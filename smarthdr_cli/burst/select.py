@@ -7,7 +7,7 @@ import numpy as np
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.measure import Reduced, relative_sharpness
 
-_NEAR_TIE = 0.9
+_NEAR_TIE = 0.8
 _SHADE_WEIGHT = 0.25
 _SHARP = 0.8  # frames of one static scene scatter by about this much under camera curves; blur of one pixel gives 0.5
 
@@ -23,7 +23,7 @@ def reference_score(frames: list[Reduced]) -> list[float]:
 
 
 def choose_reference(frames: list[Reduced], evs: list[float]) -> int:
-    """Index of the reference: of the frames within 10 % of the best ``reference_score`` the one in mid-range.
+    """Index of the reference: of the frames within 20 % of the best ``reference_score`` the one in mid-range.
 
     Mid-range: the EV nearest to the middle between the darkest and the brightest frame; on a tie the darker one, which
     holds more highlights. When no frame has well-exposed pixels every score is 0 and the mid-range frame is taken.

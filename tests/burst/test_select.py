@@ -58,11 +58,19 @@ def shades(low: int, high: int) -> np.ndarray:
 
 def test_reference_is_the_well_exposed_frame() -> None:
     frames = [
-        reduce(frame(ev, codes)) for ev, codes in ((-2, shades(0, 40)), (0, shades(20, 255)), (2, shades(60, 200)))
+        reduce(frame(ev, codes)) for ev, codes in ((-2, shades(60, 200)), (0, shades(190, 256)), (2, shades(250, 256)))
     ]
     scores = reference_score(frames)
-    assert scores[0] < scores[1] <= scores[2]
-    assert choose_reference(frames, [-2, 0, 2]) == int(np.argmax(scores)) == 2
+    assert scores[0] > 0.95
+    assert scores[1] < 0.7
+    assert scores[2] < 0.05
+    assert choose_reference(frames, [-2, 0, 2]) == 0
+
+
+def test_shade_counts_a_quarter_and_clipping_nothing() -> None:
+    shade = reduce(frame(0, np.full((64, 64, 3), 20, np.uint8)))  # linear 0.007
+    clipped = reduce(frame(1, np.full((64, 64, 3), 255, np.uint8)))
+    assert reference_score([shade, clipped]) == [0.25, 0.0]
 
 
 def test_near_ties_go_to_mid_range_then_to_the_darker() -> None:
