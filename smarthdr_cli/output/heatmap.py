@@ -17,10 +17,11 @@ from smarthdr_cli.output.sigma import MEANING, require_finite
 U8 = NDArray[np.uint8]
 
 LOWEST, HIGHEST = 1e-4, 1.0  # the same for every picture, so that two compare; beyond, the end colours
-_TICKS = ((1e-4, "≤ 0.0001"), (1e-3, "0.001"), (1e-2, "0.01"), (1e-1, "0.1"), (1.0, "1"))
-TITLE = "Uncertainty σ"
+_TICKS = ((1e-4, "0.0001 or less"), (1e-3, "0.001"), (1e-2, "0.01"), (1e-1, "0.1"), (1.0, "1"))
+# Pillow's built-in font has no Greek: the words are spelled out.
+TITLE = "Uncertainty (sigma)"
 UNITS = (
-    "68 % of the pixels of a colour are closer to the truth than its σ (μ-law, 0 = black, 1 = shortest frame's clip)"
+    "68 % of pixels are closer to the truth than their sigma; mu-law scale, 0 = black, 1 = the shortest frame's clip"
 )
 _BACKGROUND, _INK = (24, 24, 26), (235, 235, 235)
 _NARROWEST = 480  # a legend needs so many pixels; a smaller picture is centred over it

@@ -2,7 +2,8 @@
 
 Brightness in EV is split by an edge-preserving filter (the fast guided filter: He and Sun 2015, arXiv 1505.00996) into
 base and detail; one smooth curve brings the base into the display's range around mid-grey, the detail is kept (after
-Durand and Dorsey 2002). Colour follows brightness at constant hue and turns white only near the display's limit.
+Durand and Dorsey 2002). Colour follows brightness at constant hue up to the shoulder, where it bends as on film, and
+turns white only near the display's limit.
 """
 
 import concurrent.futures
@@ -24,6 +25,7 @@ _THREADS = 2  # more gain little: the work is bound by memory
 _LOWEST_EV, _HIGHEST_EV = -40.0, 40.0  # around mid-grey; beyond is taken as this dark or bright
 _LIMIT = np.float32(1e18)  # radiance beyond is cut, so that no later step overflows
 _GREY = 0.18
+_DARKEST = np.float32(_GREY * 2.0**_LOWEST_EV)
 _TABLE = 1 << 15
 
 
@@ -34,9 +36,10 @@ class Look:
     ``highlights`` and ``shadows``: where the brightest and darkest parts of the base land when the scene has more range
     than that. ``edge``: contrast in EV above which the filter sees an edge rather than detail. ``radius`` of the
     filter, of the shorter side. ``detail`` and ``contrast``: gains on detail and, around mid-grey, on everything.
-    ``exposure``: added to everything. ``saturation``: of the whole, less ``bleach`` at the white end. ``shoulder``: the
-    light at which it begins. ``black``: at most so much light is made black. ``trust``: how far the reference's
-    exposure, rather than the median, decides what is mid-grey.
+    ``exposure``: added to everything. ``saturation``: of the whole, less ``bleach`` at the white end. ``film``: share
+    of a shoulder per channel beside the one at constant hue. ``shoulder``: the light at which it begins. ``black``: at
+    most so much light is made black. ``trust``: how far the reference's exposure, rather than the median, decides what
+    is mid-grey.
     """
 
     highlights: float = 2.0
@@ -46,7 +49,8 @@ class Look:
     detail: float = 1.08
     contrast: float = 1.1
     saturation: float = 0.97
-    bleach: float = 0.3
+    bleach: float = 0.15
+    film: float = 0.6
     exposure: float = 0.3
     shoulder: float = 0.6
     black: float = 0.02
@@ -69,7 +73,7 @@ class ToneMap:
         """Rows ``top`` to ``bottom`` of ``radiance`` as display light: R, G and B planes, Rec. 709 in [0, 1]."""
         look = self.look
         planes = _planes(radiance[top:bottom], self.matrix)
-        luma, brightness = _brightness(planes)
+        brightness = _brightness(planes)
         ev = _ev(brightness)
         base = self._upsampled(self.slope, top, bottom)
         base *= ev
@@ -83,15 +87,34 @@ class ToneMap:
         ev *= np.float32(look.detail)
         target += ev
         target *= np.float32(look.contrast)
-        light = _shoulder(_to_light(target), look.shoulder)
+        bright = _to_light(target)
+        light = _shoulder(bright, look.shoulder)
         light -= np.float32(self.black)
         light *= np.float32(1.0 / (1.0 - self.black))
         np.maximum(light, 0.0, out=light)
+        film = self._film(planes, bright, brightness, light)
         saturation = np.float32(look.saturation) - np.float32(look.bleach) * (light * light)
-        light /= np.maximum(brightness, np.float32(_GREY * 2.0**_LOWEST_EV), out=brightness)
-        for plane in (*planes, luma):
+        light /= np.maximum(brightness, _DARKEST, out=brightness)
+        for plane in planes:
             plane *= light
-        return _into_gamut(planes, luma, saturation)
+        for plane, other in zip(planes, film, strict=True):
+            other -= plane
+            other *= np.float32(look.film)
+            plane += other
+        return _into_gamut(planes, _luma(planes), saturation)
+
+    def _film(self, planes: list[F32], bright: F32, brightness: F32, light: F32) -> list[F32]:
+        """The shoulder on each channel by itself: strong warm lights turn yellow, not pink, as film has it.
+
+        The black point comes in as a factor, ``light`` over what the shoulder makes of ``bright``: no hue moves there.
+        """
+        gain = bright / np.maximum(brightness, _DARKEST)
+        deepen = light / np.maximum(_shoulder(bright, self.look.shoulder), _DARKEST)
+        out = []
+        for plane in planes:
+            lit = np.asarray(np.clip(plane * gain, -_LIMIT, _LIMIT), np.float32)
+            out.append(np.asarray(_shoulder(lit, self.look.shoulder) * deepen, np.float32))
+        return out
 
     def _upsampled(self, small: F32, top: int, bottom: int) -> F32:
         """Rows ``top`` to ``bottom`` of ``small`` brought to full size, bilinear, pixel centres kept."""
@@ -119,7 +142,7 @@ def plan(radiance: F32, space: ColorSpace, anchor_ev: float = 0.0, look: Look | 
     small = radiance
     if shrink < 1.0:
         small = np.asarray(cv2.resize(radiance, size, interpolation=cv2.INTER_AREA), np.float32)
-    ev = _ev(_brightness(_planes(small, to_display))[1])
+    ev = _ev(_brightness(_planes(small, to_display)))
     lit = ev[ev > _LOWEST_EV + 1]
     middle = float(np.median(lit)) if lit.size else 0.0
     grey = (1.0 - look.trust) * middle - look.exposure  # the reference's own mid-grey is at 0 EV
@@ -165,21 +188,25 @@ def _planes(rgb: F32, matrix: NDArray[np.float64]) -> list[F32]:
     return mixed
 
 
-def _brightness(planes: list[F32]) -> tuple[F32, F32]:
-    """Luminance, and its mean with the largest channel: the same for greys, fairer to saturated lights."""
+def _luma(planes: list[F32]) -> F32:
     red, green, blue = planes
     luma = _LUMA[0] * red
     luma += _LUMA[1] * green
     luma += _LUMA[2] * blue
-    brightness = np.maximum(np.maximum(red, green), blue)
-    brightness += luma
+    return np.asarray(luma, np.float32)
+
+
+def _brightness(planes: list[F32]) -> F32:
+    """Mean of luminance and the largest channel: luminance itself for greys, fairer to saturated lights."""
+    brightness = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+    brightness += _luma(planes)
     brightness *= np.float32(0.5)
-    return luma, np.maximum(brightness, 0.0, out=brightness)
+    return np.maximum(brightness, 0.0, out=brightness)
 
 
 def _ev(brightness: F32) -> F32:
     """log2(brightness / grey), within the table's range."""
-    ev = np.asarray(cv2.log(np.maximum(brightness, np.float32(_GREY * 2.0**_LOWEST_EV))), np.float32)
+    ev = np.asarray(cv2.log(np.maximum(brightness, _DARKEST)), np.float32)
     ev *= np.float32(1.0 / np.log(2.0))
     ev -= np.float32(np.log2(_GREY))
     return np.clip(ev, np.float32(_LOWEST_EV), np.float32(_HIGHEST_EV), out=ev)

@@ -2,11 +2,21 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from skimage.color import rgb2lab
 
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table, draw, write_heatmap
+from smarthdr_cli.output.heatmap import (
+    _TICKS,
+    HIGHEST,
+    LOWEST,
+    TITLE,
+    UNITS,
+    colour_index,
+    colour_table,
+    draw,
+    write_heatmap,
+)
 
 
 def test_every_colour_is_lighter_than_the_one_before():
@@ -49,6 +59,13 @@ def test_legend_fits_any_picture(shape):
     assert not (legend[-2:].min(axis=2) > 200).any()
     colours = {tuple(colour) for colour in legend.reshape(-1, 3)}
     assert {tuple(colour) for colour in colour_table()[::8]} <= colours
+
+
+def test_every_letter_of_the_legend_is_in_the_font():
+    font = ImageFont.load_default(20)
+    missing = bytes(font.getmask("\uffff"))
+    text = TITLE + UNITS + "".join(label for _, label in _TICKS)
+    assert [letter for letter in set(text) - {" "} if bytes(font.getmask(letter)) == missing] == []
 
 
 def test_file_reads_back_with_its_record(tmp_path, fused):
