@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.burst import Burst
-
 F32 = NDArray[np.float32]
 
 
@@ -57,7 +55,7 @@ def linearize(codes: NDArray[Any], white: float, response: Response) -> F32:
     last = table.shape[1] - 1
     if codes.dtype == np.uint8 and white == 255 and last == 255:
         return np.asarray(cv2.LUT(codes, np.ascontiguousarray(table.T[None])), np.float32)
-    scaled = np.clip(codes.astype(np.float32) * np.float32(1.0 / white), 0.0, 1.0)
+    scaled: F32 = np.clip(codes.astype(np.float32) * np.float32(1.0 / white), 0.0, 1.0)
     if response.name == "linear":
         return scaled
     grid = np.linspace(0.0, 1.0, last + 1, dtype=np.float32)

@@ -79,7 +79,9 @@ def draw_object(
     shape = (batch, 1)
     side = float(min(height, width))
     radius = log_uniform(generator, (batch,), 3.0, 0.55 * side)
-    home = torch.stack([uniform(generator, (batch,), -0.5, 0.5) * width, uniform(generator, (batch,), -0.5, 0.5) * height], -1)
+    home = torch.stack(
+        [uniform(generator, (batch,), -0.5, 0.5) * width, uniform(generator, (batch,), -0.5, 0.5) * height], -1
+    )
     speed = log_uniform(generator, shape, 0.5, 1.0) * torch.exp(
         uniform(generator, shape) * torch.log((radius.view(-1, 1) * 1.5).clamp(2, 0.3 * side))
     )

@@ -42,7 +42,7 @@ _MIPS = 4
 
 @dataclass(frozen=True)
 class SceneBank:
-    """``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s, scaled to a median luminance of 1."""
+    """``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s, median luminance 1."""
 
     names: tuple[str, ...]
     mips: tuple[tuple[Tensor, ...], ...]

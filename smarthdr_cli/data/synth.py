@@ -23,7 +23,8 @@ class SynthConfig:
     """What kind of bursts to make.
 
     ``kind``: gamma16, camera8 or mixed. ``shake``: "aligned" leaves only the residue that alignment leaves (training,
-    after align); "handheld" moves the camera by ``shake_px`` and two degrees or so. ``reference``: "mixed" draws it, now
+    after align); "handheld" moves the camera by ``shake_px`` and two degrees or so. ``reference``: "mixed" draws it,
+    now
     and then from the ends of the range; "middle" takes the middle frame. ``simulate_jpeg``: False where a real encoder
     follows. ``ev_error``, ``curve_residue``: how wrong exposures and curves may still be when fusion begins.
     """
@@ -119,7 +120,9 @@ def camera_motion(config: SynthConfig, generator: torch.Generator, batch: int, c
     field = torch.randn((batch * count, 2, cells, cells), generator=generator, device=device)
     parallax = log_uniform(generator, (batch, count), 0.2, 6.0) * (uniform(generator, (batch, 1)) < 0.5)
     smooth = F.interpolate(field, size=(height, width), mode="bicubic", align_corners=True)
-    displacement = displacement + smooth.view(batch, count, 2, height, width).permute(0, 1, 3, 4, 2) * parallax[view][..., None]
+    displacement = (
+        displacement + smooth.view(batch, count, 2, height, width).permute(0, 1, 3, 4, 2) * parallax[view][..., None]
+    )
     displacement[:, 0] = 0
     return displacement
 
@@ -177,8 +180,10 @@ def render(
         for n in range(count):
             local = thing.local(points + motion[:, n], n)
             alpha = thing.coverage(local)
-            skin = torch.stack([sample_source(bank, o_index[b], local[b].clamp(-2 * height, 2 * height), o_centre[b], o_scale[b])
-                                for b in range(batch)])  # fmt: skip
+            near = local.clamp(-2 * height, 2 * height)
+            skin = torch.stack(
+                [sample_source(bank, o_index[b], near[b], o_centre[b], o_scale[b]) for b in range(batch)]
+            )
             level = frames[:, n].mean(dim=(1, 2, 3), keepdim=True)
             skin = skin / skin.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6) * level.clamp(max=4.0)
             gain = thing.gain.view(-1, 1, 1, 1)

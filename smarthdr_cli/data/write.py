@@ -1,8 +1,10 @@
 """Whole synthetic benchmarks on disk, in the Kalantari layout that the readers of real ones know.
 
 A scene is a folder: ``{1,2,3}.tif`` (16 bits, gamma 2.2) or ``.jpg`` (8 bits, a camera's curve, EXIF), darkest first,
-``exposure.txt`` (log2 times, one a line), ``HDRImg.exr`` (float, shortest clip = 1, at the reference's moment and pose),
-and what only a synthetic one can have: ``moving.png`` and ``oracle_{1,2,3}.npy`` (the same camera on a tripod with nothing
+``exposure.txt`` (log2 times, one a line), ``HDRImg.exr`` (float, shortest clip = 1, at the reference's moment and
+pose),
+and what only a synthetic one can have: ``moving.png`` and ``oracle_{1,2,3}.npy`` (the same camera on a tripod with
+nothing
 moving, linearised by its true curve).
 """
 
@@ -73,15 +75,16 @@ def write_scene(folder: Path, burst: SyntheticBurst, rng: np.random.Generator) -
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], time: Fraction, quality: int) -> bytes:
-    """(H, W, 3) sRGB-sized codes as a 4:2:0 JPEG that states its exposure: seconds, f/4, ISO 100."""
+    """(H, W, 3) display codes as a 4:2:0 JPEG that states its exposure: seconds, f/4, ISO 100."""
     from PIL import Image
+    from PIL.TiffImagePlugin import IFDRational
 
     picture = Image.fromarray(pixels)
     exif = Image.Exif()
     details = exif.get_ifd(0x8769)
     limited = time.limit_denominator(1_000_000)
-    details[0x829A] = (limited.numerator, limited.denominator)
-    details[0x829D] = (4, 1)
+    details[0x829A] = IFDRational(limited.numerator, limited.denominator)
+    details[0x829D] = IFDRational(4, 1)
     details[0x8827] = 100
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality, subsampling=2, exif=exif)

@@ -5,9 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.build import MODELS, build_model
+from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state
-from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.find import find_weights
 
 
@@ -19,9 +18,6 @@ def load_model(spec: str | Path | None = None) -> tuple[nn.Module, Checkpoint]:
     path = find_weights(spec)
     checkpoint = load_checkpoint(path)
     try:
-        parse_config(
-            checkpoint.config, (kind for kind, _ in MODELS.values())
-        )  # the types, before sizes are made of them
         model = build_model(checkpoint.config)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

@@ -1,10 +1,12 @@
 """saf: selective alignment fusion, pairwise and set-based; the default network.
 
-The idea (align selectively, merge explicitly, refine a little) is Kong et al. 2024, SAFNet; the network is our own. Each
+The idea (align selectively, merge explicitly, refine a little) is Kong et al. 2024, SAFNet; the network is our own.
+Each
 non-reference frame is compared with the reference by the same weights, so 2 to 9 frames in any order are one network's
 work. Three stages:
 
-1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per pair a
+1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per
+   pair a
    displacement field and a trust logit. Its finest level is a cell of 4x4 pixels.
 2. ``verify``: at full resolution (pixels folded into the channels of cells) the moved frame is compared with the
    reference again and the trust decided per pixel. Then the physical merge (models/merge.py): a convex combination.
@@ -130,11 +132,13 @@ def conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def neighbourhood(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """(P, (2r+1)**2, h, w) mean product of ``a`` with ``b`` displaced by up to ``radius`` (the cost volume of PWC-Net)."""
+    """(P, (2r+1)**2, h, w) mean product of ``a`` with ``b`` displaced by up to ``radius``: a cost volume."""
     h, w = a.shape[-2:]
     padded = F.pad(b, (radius,) * 4)
     side = 2 * radius + 1
-    return torch.stack([(a * padded[..., dy : dy + h, dx : dx + w]).mean(dim=1) for dy in range(side) for dx in range(side)], 1)
+    return torch.stack(
+        [(a * padded[..., dy : dy + h, dx : dx + w]).mean(dim=1) for dy in range(side) for dx in range(side)], 1
+    )
 
 
 class SAF(nn.Module):
@@ -144,9 +148,13 @@ class SAF(nn.Module):
         super().__init__()
         c = config
         self.config = c
-        self.encoder = nn.Sequential(conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1))
+        self.encoder = nn.Sequential(
+            conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1)
+        )
         taps = (2 * c.radius + 1) ** 2
-        self.decoder = nn.Sequential(conv(2 * c.encoder + taps + c.hidden + 4, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder))
+        self.decoder = nn.Sequential(
+            conv(2 * c.encoder + taps + c.hidden + 4, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder)
+        )
         self.motion_head = nn.Conv2d(c.encoder, 3 + c.hidden, 3, padding=1)
         folded = CELL * CELL
         self.verify_in = conv(11 * folded + 2 + c.hidden, c.verify)
@@ -158,6 +166,7 @@ class SAF(nn.Module):
         self.judge = Judge(c.refine, outputs=folded)
         for head in (self.motion_head, self.verify_head, self.residual_head):
             nn.init.normal_(head.weight, std=1e-3)
+            assert head.bias is not None
             nn.init.zeros_(head.bias)
 
     def start(self, pairs: int, height: int, width: int, like: Tensor) -> Motion:
@@ -171,8 +180,9 @@ class SAF(nn.Module):
         dtype = self.motion_head.weight.dtype
         fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
         plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
-        known = torch.cat([fa, fb, neighbourhood(fa, fb, self.config.radius), state.hidden, state.logit.to(dtype),
-                           (state.flow / 8).to(dtype), plane.to(dtype)], dim=1)  # fmt: skip
+        matches = neighbourhood(fa, fb, self.config.radius)
+        past = torch.cat([state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
+        known = torch.cat([fa, fb, matches, past.to(dtype)], dim=1)
         out = self.motion_head(self.decoder(known)).float()
         limit = self.config.limit
         flow = state.flow + limit * torch.tanh(out[:, :2] / limit)
@@ -187,7 +197,9 @@ class SAF(nn.Module):
             states.append(self.motion_level(ref, warp(other, state.flow), ev, state))
         return states
 
-    def verify(self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion) -> tuple[Tensor, Tensor, Tensor]:
+    def verify(
+        self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames."""
         a, b, dark = common_exposure(ref, moved, ev)
         gap = disagreement(a, b, dark, ev)
@@ -195,7 +207,9 @@ class SAF(nn.Module):
         planes = torch.cat([a, b - a, dark, valid, (gap / 4).clamp(max=2)], dim=1)
         cells = F.pixel_unshuffle(planes.to(dtype), CELL)
         still = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *cells.shape[-2:])
-        features = self.verify_in(torch.cat([cells, state.logit.to(dtype), still.to(dtype), state.hidden], dim=1))
+        features = self.verify_in(
+            torch.cat([cells, state.logit.to(dtype), still.to(dtype), state.hidden.to(dtype)], dim=1)
+        )
         features = features + self.verify_body(features)
         head = self.verify_head(features).float()
         local = F.pixel_shuffle(head[:, :-1], CELL)
@@ -216,7 +230,9 @@ class SAF(nn.Module):
         dtype = self.residual_head.weight.dtype
         ref = frames[:, 0]
         planes = torch.cat([encode(merged), encode(ref), removed, gate], dim=1)
-        pooled = torch.cat([features.mean(dim=1), features.amax(dim=1), F.pixel_unshuffle(planes.to(dtype), CELL)], dim=1)
+        pooled = torch.cat(
+            [features.mean(dim=1), features.amax(dim=1), F.pixel_unshuffle(planes.to(dtype), CELL)], dim=1
+        )
         hidden = self.refine_in(pooled)
         hidden = hidden + self.refine_body(hidden)
         residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)
@@ -227,7 +243,7 @@ class SAF(nn.Module):
         return Prediction(light, log_sigma, trust, merged, gate, logits)
 
     def forward(self, frames: Tensor, evs: Tensor, valid: Tensor) -> Prediction:
-        """A whole burst at once: (B, N, 3, H, W) linear in frame units with the reference first, sides multiples of 32."""
+        """A whole burst at once: (B, N, 3, H, W) linear in frame units, the reference first, sides multiples of 32."""
         b, n = frames.shape[:2]
         h, w = frames.shape[-2:]
         pairs = n - 1

@@ -55,7 +55,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
     synth = nested.pop("synth", None)
     if synth is not None:
         _check(SynthConfig, synth)
-        nested["synth"] = SynthConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in synth.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in synth.items()}
+        nested["synth"] = SynthConfig(**plain)
     _check(TrainConfig, nested)
     return TrainConfig(**nested)
 

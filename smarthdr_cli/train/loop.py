@@ -52,14 +52,20 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
 
 def save_state(path: Path, state: TrainState, config: TrainConfig) -> None:
     """Write the state atomically; loadable with ``weights_only=True``."""
-    content = {"student": state.student.state_dict(), "teacher": state.teacher, "optimizer": state.optimizer.state_dict(),
-               "step": state.step, "seconds": state.seconds, "config": json.dumps(config.to_dict())}  # fmt: skip
+    content = {
+        "student": state.student.state_dict(),
+        "teacher": state.teacher,
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "config": json.dumps(config.to_dict()),
+    }
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
     partial.replace(path)
 
 
-def load_state(path: Path, config: TrainConfig, device: torch.device) -> TrainState:
+def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> TrainState:
     """Take up a saved run. Raises InputError when the file is missing, damaged or of another model."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -125,7 +131,9 @@ def train(
     device = next(state.student.parameters()).device
     stream = BurstStream(bank, config, device, config.seed * 1_000_003 + state.step)
     stopping: list[int] = []
-    previous = {s: signal.signal(s, lambda number, _frame: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    previous = {
+        s: signal.signal(s, lambda number, _frame: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)
+    }
     started = saved = window = time.monotonic()
     before = state.seconds
     sums: dict[str, float] = {}

@@ -32,7 +32,13 @@ def reconstruction(predicted: Tensor, target: Tensor, scale_short: Tensor, mask:
 
 
 def uncertainty(
-    predicted: Tensor, target: Tensor, log_sigma: Tensor, scale_short: Tensor, *, detach: bool = True, mask: Tensor | None = None
+    predicted: Tensor,
+    target: Tensor,
+    log_sigma: Tensor,
+    scale_short: Tensor,
+    *,
+    detach: bool = True,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """L^k = mean[(T(target) - T(prediction))^2 / (2 sigma^2) + 1/2 log sigma^2], the error a mean over channels.
 
@@ -67,10 +73,13 @@ def motion(prediction: Prediction, batch: Batch) -> Tensor:
 def trust(prediction: Prediction, batch: Batch) -> Tensor:
     """Cross-entropy of trust against how close the moved frame comes to the truth, weighted by its physical weight."""
     assert batch.target is not None
-    b, n, _, h, w = batch.frames.shape
+    _, n, _, h, w = batch.frames.shape
     ev = batch.evs[:, 1:].reshape(-1)
     other = batch.frames[:, 1:].flatten(0, 1)
-    flow = settle(F.interpolate(prediction.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False) * (h / prediction.flows[-1].shape[-2]))
+    flow = settle(
+        F.interpolate(prediction.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False)
+        * (h / prediction.flows[-1].shape[-2])
+    )
     moved = warp(other, flow)
     scale = batch.scale_short.repeat_interleave(n - 1).view(-1, 1, 1, 1)
     target = batch.target.repeat_interleave(n - 1, dim=0)

@@ -19,7 +19,11 @@ def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tu
         "uncertainty": losses.uncertainty(out.radiance, batch.target, out.log_sigma, scale),
         "merged": losses.reconstruction(out.merged, batch.target, scale),
     }
-    total = terms["reconstruction"] + config.weight_uncertainty * terms["uncertainty"] + config.weight_merged * terms["merged"]
+    total = (
+        terms["reconstruction"]
+        + config.weight_uncertainty * terms["uncertainty"]
+        + config.weight_merged * terms["merged"]
+    )
     if batch.flow is not None:
         terms["motion"] = losses.motion(out, batch)
         terms["trust"] = losses.trust(out, batch)
@@ -27,7 +31,9 @@ def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tu
     return total, {name: value.detach() for name, value in terms.items()}
 
 
-def update(student: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, step: int) -> dict[str, float]:
+def update(
+    student: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, step: int
+) -> dict[str, float]:
     """Forward, backward, clip, step at the schedule's rate. Returns the terms; a non-finite loss changes nothing."""
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate_at(step)

@@ -1,0 +1,42 @@
+"""The command ``smarthdr`` and its subcommands."""
+
+from typing import Annotated
+
+import typer
+
+from smarthdr_cli.cli import calibrate, fuse, info, synth, train
+from smarthdr_cli.version import __version__
+
+app = typer.Typer(
+    name="smarthdr",
+    help="Fuse handheld, moving brackets into ghost-free linear HDR, with a map of how far each pixel can be trusted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("fuse")(fuse.command)
+app.command("info")(info.command)
+app.command("calibrate")(calibrate.command)
+app.command("synth")(synth.command)
+app.command("train")(train.command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"smarthdr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Ghost-free HDR fusion of bracketed bursts."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,51 @@
+"""``smarthdr calibrate``: a camera's tone curve from its own brackets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smarthdr_cli.cli import options as opt
+from smarthdr_cli.cli.console import handled, print_json, progress, say
+from smarthdr_cli.errors import UsageError
+
+
+@handled
+def command(
+    files: opt.Files,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The calibration file.", show_default=False)
+    ],
+    ev: opt.Evs = None,
+    exposure_times: opt.Times = None,
+    align: opt.Align = "auto",
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Save a camera's tone curve, found from two or more frames of one scene, for smarthdr fuse --response FILE."""
+    from smarthdr_cli.align import align_burst
+    from smarthdr_cli.burst.exposure import parse_evs, parse_times
+    from smarthdr_cli.burst.load import load_burst
+    from smarthdr_cli.output.atomic import atomic_file, check_targets
+    from smarthdr_cli.response import calibrate, to_toml
+
+    if output.suffix.lower() != ".toml":
+        raise UsageError(f"the calibration is written as .toml; {output.name} is not")
+    check_targets([output], overwrite, files)
+    with progress(quiet=quiet) as tell:
+        tell("read", 0.0)
+        burst = load_burst(
+            files,
+            evs=None if ev is None else parse_evs(ev),
+            times=None if exposure_times is None else parse_times(exposure_times),
+        )
+        tell("align", 0.0)
+        alignment = align_burst(burst, None, mode=align)
+        tell("response", 0.0)
+        response = calibrate(burst, alignment)
+    with atomic_file(output, overwrite=overwrite) as partial:
+        partial.write_text(to_toml(response), encoding="utf-8")
+    say(burst.notes, quiet=quiet)
+    if as_json:
+        print_json({"output": str(output), "response": response.record, "notes": list(burst.notes)})

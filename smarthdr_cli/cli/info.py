@@ -1,0 +1,55 @@
+"""``smarthdr info``: what the files say and what their pixels say."""
+
+from smarthdr_cli.cli import options as opt
+from smarthdr_cli.cli.console import handled, print_json, say
+
+
+@handled
+def command(
+    files: opt.Files, ev: opt.Evs = None, exposure_times: opt.Times = None, reference: opt.ReferenceFrame = "auto",
+    as_json: opt.Json = False, quiet: opt.Quiet = False,
+) -> None:  # fmt: skip
+    """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from smarthdr_cli.burst.exposure import parse_evs, parse_times
+    from smarthdr_cli.burst.inspect import inspect
+
+    seen = inspect(
+        files,
+        evs=None if ev is None else parse_evs(ev),
+        times=None if exposure_times is None else parse_times(exposure_times),
+        reference=opt.parse_reference(reference),
+    )
+    if as_json:
+        print_json(seen.to_dict())
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("file", "size", "time", "f/", "ISO", "EV", "measured", "clipped", "black", "sharpness", ""):
+        table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name != "file")
+    for r in seen.records:
+        table.add_row(
+            r.file, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
+            signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
+            "reference" if r.reference else "",
+        )  # fmt: skip
+    Console(highlight=False).print(table)
+    say(seen.notes, quiet=quiet)
+
+
+def seconds(time: float | None) -> str:
+    """1/125 for short times, 2.5 for long ones, a dash for none."""
+    if time is None:
+        return "-"
+    return f"1/{round(1 / time)}" if 0 < time < 0.3 else f"{time:g}"
+
+
+def number(value: float | None) -> str:
+    """A plain number, or a dash."""
+    return "-" if value is None else f"{value:g}"
+
+
+def signed(value: float | None) -> str:
+    """An EV with its sign, or a dash."""
+    return "-" if value is None else f"{value:+.2f}"

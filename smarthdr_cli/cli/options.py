@@ -1,0 +1,79 @@
+"""One annotated type for each option, shared by all commands that know it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from smarthdr_cli.errors import UsageError
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILES...", help="The frames of one burst, in any order.", show_default=False)
+]
+Evs = Annotated[
+    str | None,
+    typer.Option("--ev", metavar="EV,EV,...", help="Exposures of the files in argument order; larger is brighter."),
+]
+Times = Annotated[
+    str | None,
+    typer.Option(
+        "--exposure-times",
+        metavar="T,T,...",
+        help="Exposure times in seconds, e.g. 1/100,1/25,0.25, in argument order.",
+    ),
+]
+ReferenceFrame = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="auto|N",
+        help="The frame whose moment and pose the result has; N counts the files from 1.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")]
+Panoramas = Annotated[
+    Path | None,
+    typer.Option(
+        "--panoramas", metavar="DIR", help="HDR images (.exr, .hdr) to make bursts from; procedural scenes without."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="What the random numbers start from.")]
+Align = Annotated[
+    Literal["auto", "none"], typer.Option("--align", help="Homography to the reference, kept only where it helps.")
+]
+
+
+def parse_reference(text: str) -> int | Literal["auto"]:
+    """auto or a whole number from 1. Raises UsageError."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise UsageError(f"--reference {text}: use auto or a number counting the files from 1")
+    return int(text)
+
+
+def parse_memory(text: str | None) -> float | None:
+    """Bytes from 800M, 3G, 2.5GiB or a plain number. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
+    stem = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = stem[-1:] if stem[-1:].isalpha() else ""
+    try:
+        value = float(stem.removesuffix(unit)) * units[unit]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"--max-memory {text}: use a size such as 800M or 3G") from error
+    if not 0 < value < float("inf"):
+        raise UsageError(f"--max-memory {text}: use a size above 0, such as 800M or 3G")
+    return value
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from WIDTHxHEIGHT, both at least 64. Raises UsageError."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
+        raise UsageError(f"--size {text}: use WIDTHxHEIGHT in pixels, each at least 64")
+    return int(height), int(width)

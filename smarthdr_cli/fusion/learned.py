@@ -1,0 +1,168 @@
+"""Fusion by the network: motion over the whole picture, then trust, merge, residual and judgement tile by tile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smarthdr_cli.fusion.moving import PairMotion, estimate
+from smarthdr_cli.fusion.physical import Guard, Plane, compare, flag_clipped, order, put, tensor
+from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.tiles import Tile, grid
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.merge import exposure_weight, merge, radiance
+from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement
+
+F32 = NDArray[np.float32]
+STRONG = 2.0  # logits by which --deghost strong distrusts
+HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
+FLOOR = 0.02  # and absolute slack, in units of the shortest clip's tenth part
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The network ready to run: on its device, in its precision."""
+
+    model: SAF
+    device: torch.device
+    dtype: torch.dtype
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The picture, its comparison with the classical merge, the share put back to the convex combination."""
+
+    plane: Plane
+    guard: Guard
+    restored: float
+    trusted: float
+
+
+@torch.inference_mode()
+def fuse_learned(
+    network: Learned, source: Source, members: tuple[int, ...], evidence: tuple[int, ...], size: int, *, strong: bool,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> Outcome:  # fmt: skip
+    """Fuse ``members`` (2 to 9 frames, the reference among them); ``evidence`` frames join where the result bears
+    them out.
+
+    ``size``: side of a tile, 0 for the whole picture at once.
+    """
+    burst = source.burst
+    height, width = burst.size
+    indices, evs = order(source, members)
+    scale = float(torch.exp2(evs.min()))
+    reference = source.cells(indices[0], CELL)
+    share = 0.25  # of the work is the motion stage
+    motions: list[PairMotion] = []
+    for n, index in enumerate(indices[1:], start=1):
+        found = estimate(network.model, source, index, reference, network.device)
+        motions.append(found)
+        on_progress(share * n / (len(indices) - 1))
+    out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
+    ch, cw = reference.shape[:2]
+    classical, result = np.empty((ch, cw, 3), np.float32), np.empty((ch, cw, 3), np.float32)
+    restored = trusted = done = 0.0
+    for tile in grid(height, width, size):
+        light, sigma, plain, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
+        if evidence:
+            light = add_evidence(source, evidence, tile, light, evs)
+        put(out, tile.core, tile.window, light, flag_clipped(sigma, light, scale))
+        _shrink(result, tile, light)
+        _shrink(classical, tile, plain)
+        area = tile.core.height * tile.core.width
+        done += area
+        restored += put_back * area
+        trusted += trust * area
+        on_progress(share + (1 - share) * done / (height * width))
+    total = height * width
+    return Outcome(out, compare(result, classical, scale), restored / total, trusted / total)
+
+
+def _tile(
+    network: Learned,
+    source: Source,
+    indices: list[int],
+    evs: Tensor,
+    motions: list[PairMotion],
+    tile: Tile,
+    strong: bool,
+) -> tuple[Tensor, Tensor, Tensor, float, float]:
+    """Light (1, 3, h, w), sigma (1, 1, h, w), the classical merge of the tile, share restored, mean trust."""
+    model, device = network.model, network.device
+    window = tile.window
+    ref = tensor(source.region(indices[0], window)[0]).to(device)
+    evs = evs.to(device)
+    moved, valid, logits, features, gaps, still, there = [], [], [], [], [], [], []
+    for n, index in enumerate(indices[1:]):
+        flow = motions[n].displacement(window)
+        linear, seen = source.region(index, window, flow)
+        other, mask = tensor(linear).to(device), tensor(seen).to(device)
+        unmoved = (other, mask)
+        if flow is not None:
+            unmoved = tuple(tensor(x).to(device) for x in source.region(index, window))  # type: ignore[assignment]
+        logit, feature, gap = model.verify(ref, other, mask, evs[:, n + 1], motions[n].cut(window))
+        moved.append(other)
+        valid.append(mask)
+        logits.append(logit - STRONG if strong else logit)
+        features.append(feature)
+        gaps.append(gap)
+        still.append(unmoved[0])
+        there.append(unmoved[1])
+    stack = torch.stack([ref, *moved], dim=1)
+    seen_by = torch.stack(valid, dim=1)
+    out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), torch.stack(features, 1), torch.stack(gaps, 1))
+    light, put_back = bounded(out.radiance, out.merged, stack, seen_by * (out.trust > 0.05), evs)
+    sigma = out.log_sigma.exp()
+    if network.calibration is not None:
+        sigma = network.calibration.apply_torch(sigma)
+    plain, _ = merge(torch.stack([ref, *still], dim=1), evs, torch.stack(there, dim=1))
+    return light.cpu(), sigma.cpu(), plain.cpu(), put_back, float(out.trust.mean())
+
+
+def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> tuple[Tensor, float]:
+    """The residual is kept only where it stays near what some trusted frame shows; elsewhere the convex combination.
+
+    Frames at their clip bound from below only. Returns the light and the share of pixels put back.
+    """
+    shown = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
+    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1) > 0
+    open_above = ((frames.amax(dim=2, keepdim=True) > 0.97) & every).any(dim=1)
+    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
+    low = torch.where(every, shown, torch.inf).amin(dim=1) * (1 - HULL) - floor
+    high = torch.where(every, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
+    fine = ((light >= low) & ((light <= high) | open_above)).all(dim=1, keepdim=True)
+    return torch.where(fine, light, merged), float((~fine).float().mean())
+
+
+def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:
+    """Frames beyond the network's nine, merged in by their physical weight where they agree with its result."""
+    members = torch.stack([exposure_weight((light * torch.exp2(ev)).clamp(0, 1), ev.view(1)) for ev in evs[0]])
+    total = members.sum(dim=0)
+    mixed = light * total
+    for index in evidence:
+        linear, seen = source.region(index, tile.window)
+        frame = tensor(linear)
+        ev = torch.tensor([float(source.burst.evs[index])])
+        predicted = (light * torch.exp2(ev)).clamp(0, 1)
+        a, b, dark = common_exposure(predicted, frame, torch.zeros(1))
+        gap = torch.nn.functional.max_pool2d(disagreement(a, b, dark, torch.zeros(1)), 3, 1, 1)
+        weight = exposure_weight(frame, ev) * tensor(seen) * torch.exp(-gap.square())
+        mixed = mixed + weight * radiance(frame, ev)
+        total = total + weight
+    return torch.where(total > 0, mixed / total.clamp(min=1e-9), light)
+
+
+def _shrink(cells: F32, tile: Tile, light: Tensor) -> None:
+    """Box means of a tile's core, into the picture's cells."""
+    core, window = tile.core, tile.window
+    y, x = core.top - window.top, core.left - window.left
+    part = light[0, :, y : y + core.height, x : x + core.width].permute(1, 2, 0).numpy()
+    h, w = -(-core.height // CELL), -(-core.width // CELL)
+    small = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
+    cells[core.top // CELL : core.top // CELL + h, core.left // CELL : core.left // CELL + w] = small

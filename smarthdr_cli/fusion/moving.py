@@ -1,0 +1,102 @@
+"""The motion stage over a whole picture: every other frame against the reference, on cells, coarse to fine.
+
+The picture is seen in cells of 4x4 pixels, a sixteenth of its area, so that whole levels fit in memory; the finest are
+computed in bands that overlap by the receptive field of a level.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp
+
+F32 = NDArray[np.float32]
+BAND = 256  # rows of cells at once
+REACH = 12  # rows a level sees beyond its own: encoder 3, neighbourhood 2, decoder 3, head 1, and some more
+
+
+@dataclass(frozen=True)
+class PairMotion:
+    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``."""
+
+    flow: Tensor
+    logit: Tensor
+    hidden: Tensor
+
+    def cut(self, window: Window) -> Motion:
+        """The state of a window's cells, for ``SAF.verify``."""
+        rows = slice(window.top // CELL, (window.top + window.height) // CELL)
+        columns = slice(window.left // CELL, (window.left + window.width) // CELL)
+        return Motion(*(x[..., rows, columns] for x in (self.flow, self.logit, self.hidden)))
+
+    def displacement(self, window: Window) -> F32 | None:
+        """(h, w, 2) settled displacement in pixels of a window, or None where nothing moves."""
+        top, left = window.top // CELL, window.left // CELL
+        h, w = window.height // CELL, window.width // CELL
+        height, width = self.flow.shape[-2:]
+        y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
+        flow = F.interpolate(self.flow[..., y0:y1, x0:x1], scale_factor=CELL, mode="bilinear", align_corners=False)
+        oy, ox = (top - y0) * CELL, (left - x0) * CELL
+        settled = settle(flow[..., oy : oy + window.height, ox : ox + window.width])
+        if not bool(settled.any()):
+            return None
+        return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
+
+
+def halvings(height: int, width: int) -> int:
+    """How often (height, width) cells can be halved until the short side is 8 to 15."""
+    count = 0
+    while min(height, width) >> count >= 16:
+        count += 1
+    return count
+
+
+def padded(cells: F32, device: torch.device) -> Tensor:
+    """(h, w, 3) cells as (1, 3, H, W), edges repeated up to a size that halves evenly."""
+    image = torch.from_numpy(np.ascontiguousarray(cells.transpose(2, 0, 1)))[None].to(device)
+    h, w = image.shape[-2:]
+    unit = 1 << halvings(h, w)
+    return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate")
+
+
+def levels(finest: Tensor, count: int) -> list[Tensor]:
+    """Coarse to fine, the last being ``finest``."""
+    found = [finest]
+    for _ in range(count):
+        found.append(F.avg_pool2d(found[-1], 2))
+    return found[::-1]
+
+
+def estimate(model: SAF, source: Source, index: int, reference: F32, device: torch.device) -> PairMotion:
+    """Motion and first trust of frame ``index`` against the reference's ``reference`` cells."""
+    ev = torch.tensor([float(source.burst.evs[index])], device=device)
+    ref, other = padded(reference, device), padded(source.cells(index, CELL), device)
+    count = halvings(*reference.shape[:2])
+    state: Motion | None = None
+    for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):
+        h, w = level_ref.shape[-2:]
+        state = upsample(state, 2) if state is not None else model.start(1, h, w, level_ref)
+        state = banded(model, level_ref, warp(level_other, state.flow), ev, state)
+    assert state is not None
+    return PairMotion(state.flow * CELL, state.logit, state.hidden)
+
+
+def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
+    """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
+    height = ref.shape[-2]
+    if height <= BAND + 2 * REACH:
+        return model.motion_level(ref, moved, ev, state)
+    parts: list[Motion] = []
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        y0, y1 = max(0, top - REACH), min(height, bottom + REACH)
+        cut = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
+        done = model.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, cut)
+        rows = slice(top - y0, bottom - y0)
+        parts.append(Motion(*(x[..., rows, :] for x in (done.flow, done.logit, done.hidden))))
+    return Motion(*(torch.cat([getattr(p, name) for p in parts], dim=-2) for name in ("flow", "logit", "hidden")))

@@ -1,0 +1,67 @@
+"""Weights into a network that is ready to fuse, whichever kind they are of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.select import spanning
+from smarthdr_cli.errors import ModelError
+from smarthdr_cli.fusion.device import resolve_precision
+from smarthdr_cli.fusion.learned import Learned, fuse_learned
+from smarthdr_cli.fusion.physical import Plane
+from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.models.checkpoint import Checkpoint
+from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.saf import SAF
+
+NETWORK_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checkpoint's model on its device. ``record`` goes to the report."""
+
+    checkpoint: Checkpoint
+    model: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    record: dict[str, Any]
+
+    def fuse(
+        self, source: Source, size: int, strong: bool, on_progress: Callable[[float], None], report: dict[str, Any]
+    ) -> Plane:
+        """Fuse a burst in tiles of ``size``; what the guard saw is added to ``report``."""
+        if not isinstance(self.model, SAF):
+            raise ModelError(f"{self.checkpoint.path}: {self.checkpoint.config['name']} weights cannot fuse yet")
+        chosen, evidence = members(source.burst)
+        learned = Learned(self.model, self.device, self.dtype, self.checkpoint.calibration)
+        outcome = fuse_learned(learned, source, chosen, evidence, size, strong=strong, on_progress=on_progress)
+        report |= {
+            "tile": size, "network_frames": len(chosen), "evidence_frames": len(evidence),
+            "guard": outcome.guard.to_dict() | {"restored_share": outcome.restored}, "mean_trust": outcome.trusted,
+        }  # fmt: skip
+        return outcome.plane
+
+
+def members(burst: Burst) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The frames for the network (at most nine, spanning the range) and the rest as evidence."""
+    chosen = spanning(burst, NETWORK_FRAMES)
+    return chosen, tuple(i for i in range(len(burst)) if i not in chosen)
+
+
+def load_network(weights: str | Path | None, device: torch.device, precision: str) -> Network:
+    """Find, verify and build. Raises ModelError for weights that are missing, damaged or of an unknown model."""
+    model, checkpoint = load_model(weights)
+    dtype = resolve_precision(precision, device)
+    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    record = {
+        "model": {"name": checkpoint.path.stem, "network": checkpoint.config["name"], "sha256": checkpoint.sha256},
+        "device": str(device), "precision": names[dtype],
+    }  # fmt: skip
+    return Network(checkpoint, model, device, dtype, record)

@@ -1,0 +1,163 @@
+"""The order of a fusion, once: read, align, find the response, align again, fuse, convert."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from smarthdr_cli.align import align_burst
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.color import OUTPUT_SPACES, convert_rgb
+from smarthdr_cli.burst.load import Paths, load_burst
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.response import resolve_response
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """Everything ``fuse`` may be told, with its defaults; see the command's help for words on each."""
+
+    weights: str | Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile: str = "auto"
+    max_memory: float | None = None  # bytes
+    reference: int | Literal["auto"] = "auto"
+    align: Literal["auto", "none"] = "auto"
+    response: str = "auto"
+    deghost: Literal["auto", "off", "strong"] = "auto"
+    evs: Sequence[float] | None = None
+    exposure_times: Sequence[float] | None = None
+    exposure_check: Literal["off", "warn", "fix"] = "warn"
+    colorspace: str = "rec709"
+    anchor: Literal["reference", "short"] = "reference"
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "align": ("auto", "none"),
+    "deghost": ("auto", "off", "strong"),
+    "exposure_check": ("off", "warn", "fix"),
+    "colorspace": tuple(OUTPUT_SPACES),
+    "anchor": ("reference", "short"),
+}
+
+
+def check_options(options: FuseOptions) -> None:
+    """Raises UsageError for a word that an option does not know."""
+    for name, known in _CHOICES.items():
+        value = getattr(options, name)
+        if value not in known:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(known)}")
+
+
+def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **options: Any) -> Fused:
+    """Fuse the files of one burst into linear radiance at the reference's moment and pose.
+
+    ``options`` are the fields of ``FuseOptions``. ``progress`` is told the stage and how much of it is done, 0 to 1.
+    Raises UsageError, InputError, ModelError or MemoryLimitError.
+    """
+    chosen = FuseOptions(**options)
+    check_options(chosen)
+    clock = Stages(progress)
+    with clock.stage("read"):
+        burst = load_burst(paths, evs=chosen.evs, times=chosen.exposure_times, reference=chosen.reference)
+    with clock.stage("align"):
+        alignment = align_burst(burst, None, mode=chosen.align)
+    with clock.stage("response"):
+        resolved = resolve_response(burst, alignment, chosen.response, chosen.exposure_check)
+        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
+    alignment = resolved.alignment
+    if any(alignment.moved) and resolved.response.name != "srgb":
+        with clock.stage("align again"):
+            alignment = align_burst(burst, resolved.response, mode=chosen.align, previous=alignment)
+    source = Source(burst, resolved.response, alignment)
+    report: dict[str, Any] = {
+        "options": _said(chosen), "response": resolved.response.record or {"name": resolved.response.name},
+        "alignment": [{"file": f.path.name, "moved": m} for f, m in zip(burst.frames, alignment.moved, strict=True)],
+    }  # fmt: skip
+    plane = _fuse(source, chosen, clock, report)
+    return finish(plane, source, chosen, clock, report)
+
+
+def _fuse(source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Any:
+    from smarthdr_cli.fusion.device import resolve_device
+    from smarthdr_cli.fusion.physical import static_merge
+    from smarthdr_cli.fusion.tiles import tile_size, with_retreat
+
+    burst = source.burst
+    device = resolve_device(options.device)
+    from smarthdr_cli.fusion.networks import NETWORK_FRAMES
+
+    count = min(len(burst), NETWORK_FRAMES)
+    pixels = burst.size[0] * burst.size[1]
+    held = sum(frame.codes.nbytes for frame in burst.frames) + pixels * (16 + 20 * count) + 700e6
+    size = tile_size(options.tile, count, device, options.max_memory, held)
+    if options.deghost == "off":
+        report |= {"model": "none", "device": "cpu", "precision": "fp32"}
+        with clock.stage("merge") as told:
+            return static_merge(source, min(size, 512) or 512, told)
+    from smarthdr_cli.fusion.networks import load_network
+
+    with clock.stage("load"):
+        network = load_network(options.weights, device, options.precision)
+    report |= network.record
+    with clock.stage("fuse") as told:
+        return with_retreat(
+            size,
+            lambda side: network.fuse(source, side, options.deghost == "strong", told, report),
+            lambda side: report.update(tile_after_retreat=side),
+        )
+
+
+def finish(plane: Any, source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Fused:
+    """Colour and anchor last; the record of it all."""
+    burst: Burst = source.burst
+    short = float(burst.evs.min())
+    space = OUTPUT_SPACES[options.colorspace]
+    with clock.stage("convert"):
+        light = convert_rgb(plane.radiance, burst.frames[0].colorspace, space, out=plane.radiance)
+        anchor = short if options.anchor == "short" else 0.0
+        if anchor:
+            light *= np.float32(2.0**anchor)
+    report |= {
+        "files": [f.path.name for f in burst.frames],
+        "reference": burst.frames[burst.reference].path.name,
+        "evs": [round(float(ev), 4) for ev in burst.evs],
+        "size": [burst.size[1], burst.size[0]],
+        "colorspace": space.name, "source_colorspace": burst.frames[0].colorspace.name,
+        "uncertainty": {"mean": float(plane.sigma.mean()), "p95": float(np.quantile(plane.sigma[::4, ::4], 0.95)),
+                        "clipped_share": float((plane.sigma >= 1.0).mean())},
+        "notes": list(burst.notes), "seconds": clock.seconds,
+    }  # fmt: skip
+    return Fused(light, plane.sigma, space, anchor, 2.0 ** (short - anchor), burst, report)
+
+
+def _said(options: FuseOptions) -> dict[str, Any]:
+    default = FuseOptions()
+    fields = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in fields.items() if v != getattr(default, name)}
+
+
+class Stages:
+    """Names the stages aloud and keeps how long each took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[float], None]]:
+        """A stage; yields what to call with the share of it that is done."""
+        self._progress(name, 0.0)
+        start = time.perf_counter()
+        yield lambda share: self._progress(name, share)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+        self._progress(name, 1.0)

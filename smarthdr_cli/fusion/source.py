@@ -1,0 +1,139 @@
+"""A burst seen through its response and alignment: linear light of any region of the reference view, on demand.
+
+Source codes stay as they were read; float32 exists only for the region asked for, so that peak memory does not grow
+with
+frames times float32. One resampling takes a pixel from its file to the tile, whatever homography and displacement it
+passes through.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.linear import Alignment, Response, linearize
+
+F32 = NDArray[np.float32]
+_PAD = 3  # source pixels beyond what bicubic interpolation reads
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of the reference view; may reach beyond the picture on the right and below (padding)."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames of ``burst`` in the reference's view."""
+
+    burst: Burst
+    response: Response
+    alignment: Alignment
+
+    def region(self, index: int, window: Window, flow: F32 | None = None) -> tuple[F32, F32]:
+        """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
+
+        ``flow``: (h, w, 2) displacement (x, y) in reference pixels, added before the homography. Pixels outside the
+        frame
+        repeat its edge and are invalid. A pixel the source says is clipped reads 1 in all channels where the frame has
+        a clip mask of its own (RAW).
+        """
+        moved = self.alignment.moved[index]
+        if flow is None and not moved:
+            return self._slice(index, window)
+        x, y = self._where(index, window, flow if flow is not None and bool(np.any(flow)) else None)
+        frame = self.burst.frames[index]
+        height, width = frame.size
+        valid = ((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).astype(np.float32)
+        if window.top + window.height > height:
+            valid[height - window.top :] = 0
+        if window.left + window.width > width:
+            valid[:, width - window.left :] = 0
+        x0, x1 = _bounds(x, width)
+        y0, y1 = _bounds(y, height)
+        part = np.ascontiguousarray(frame.codes[y0:y1, x0:x1])
+        shift_x, shift_y = x - np.float32(x0), y - np.float32(y0)
+        codes = cv2.remap(part, shift_x, shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        linear = linearize(codes, frame.white, self.response)
+        if frame.clipped is not None:
+            mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
+            hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            linear[hit > 0] = 1.0
+        return linear, valid
+
+    def _slice(self, index: int, window: Window) -> tuple[F32, F32]:
+        frame = self.burst.frames[index]
+        height, width = frame.size
+        rows = slice(window.top, min(window.top + window.height, height))
+        columns = slice(window.left, min(window.left + window.width, width))
+        linear = linearize(frame.codes[rows, columns], frame.white, self.response)
+        if frame.clipped is not None:
+            linear[frame.clipped[rows, columns]] = 1.0
+        h, w = linear.shape[:2]
+        if (h, w) == (window.height, window.width):
+            return linear, np.ones((h, w), np.float32)
+        valid = np.zeros((window.height, window.width), np.float32)
+        valid[:h, :w] = 1
+        pad = ((0, window.height - h), (0, window.width - w), (0, 0))
+        return np.pad(linear, pad, mode="edge"), valid
+
+    def _where(self, index: int, window: Window, flow: F32 | None) -> tuple[F32, F32]:
+        """Source coordinates (h, w) of every pixel of the window."""
+        x = np.arange(window.left, window.left + window.width, dtype=np.float32)[None]
+        y = np.arange(window.top, window.top + window.height, dtype=np.float32)[:, None]
+        height, width = self.burst.size
+        x, y = np.minimum(x, width - 1), np.minimum(y, height - 1)
+        if flow is not None:
+            x, y = x + flow[..., 0], y + flow[..., 1]
+        else:
+            x, y = np.broadcast_to(x, (window.height, window.width)), np.broadcast_to(y, (window.height, window.width))
+        if not self.alignment.moved[index]:
+            return np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
+        m = (self.alignment.homographies[index] / self.alignment.homographies[index][2, 2]).astype(np.float64)
+        # Relative to the window's middle, so that float32 carries a hundredth of a pixel at any size.
+        cx, cy = window.left + window.width / 2, window.top + window.height / 2
+        dx, dy = x - np.float32(cx), y - np.float32(cy)
+        base = m @ np.array([cx, cy, 1.0])
+        depth = np.float32(base[2]) + np.float32(m[2, 0]) * dx + np.float32(m[2, 1]) * dy
+        ox, oy = base[0] / base[2], base[1] / base[2]
+        # (base + M d) / depth - o, expanded so that large numbers cancel before they are rounded
+        nx = np.float32(m[0, 0] - ox * m[2, 0]) * dx + np.float32(m[0, 1] - ox * m[2, 1]) * dy
+        ny = np.float32(m[1, 0] - oy * m[2, 0]) * dx + np.float32(m[1, 1] - oy * m[2, 1]) * dy
+        return (nx / depth + np.float32(ox)).astype(np.float32), (ny / depth + np.float32(oy)).astype(np.float32)
+
+    def cells(self, index: int, cell: int) -> F32:
+        """(ceil(H/cell), ceil(W/cell), 3) box means of frame ``index`` in the reference view, edges repeated.
+
+        The frame is shrunk first and moved afterwards: what the coarse motion stages look at.
+        """
+        frame = self.burst.frames[index]
+        height, width = frame.size
+        ch, cw = -(-height // cell), -(-width // cell)
+        out = np.empty((ch, cw, 3), np.float32)
+        step = max(cell, (1 << 21) // max(width, 1) // cell * cell)
+        for top in range(0, height, step):
+            linear, _ = self._slice(index, Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell))
+            rows = slice(top // cell, top // cell + linear.shape[0] // cell)
+            out[rows] = cv2.resize(linear, (cw, linear.shape[0] // cell), interpolation=cv2.INTER_AREA)
+        if not self.alignment.moved[index]:
+            return out
+        offset = (cell - 1) / 2
+        up = np.array([[cell, 0, offset], [0, cell, offset], [0, 0, 1.0]])
+        matrix = np.linalg.inv(up) @ self.alignment.homographies[index] @ up
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(
+            cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
+        )
+
+
+def _bounds(coordinate: F32, size: int) -> tuple[int, int]:
+    low = int(np.clip(np.floor(coordinate.min()) - _PAD, 0, size - 1))
+    high = int(np.clip(np.ceil(coordinate.max()) + _PAD + 1, low + 1, size))
+    return low, high
