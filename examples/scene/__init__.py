@@ -1,0 +1,1 @@
+"""The example scene: a room with a window, made from numbers alone."""
