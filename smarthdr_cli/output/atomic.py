@@ -135,4 +135,6 @@ def _flush_folder(folder: Path) -> None:
 def _reason(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "no space left on the disk"
+    if error.errno is None:  # NumPy's own, "N requested and M written"
+        return f"it could not be written in full; is the disk full? ({error})"
     return (error.strerror or str(error)).lower()

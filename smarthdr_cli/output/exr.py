@@ -1,6 +1,7 @@
 """OpenEXR: half or float RGB with typed colour, capture and provenance attributes, and the uncertainty beside it."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,6 +109,8 @@ def _write(parts: list[Any], path: Path, overwrite: bool, verify: Callable[[Path
             OpenEXR.File(parts, num_threads=_threads()).write(str(temporary))
         except (RuntimeError, ValueError) as error:  # the library's way to say ENOSPC; its text names the file we made
             cause = str(error).replace(str(temporary), path.name).strip().rstrip(".")
+            if os.strerror(errno.ENOSPC) in cause:
+                cause = "no space left on the disk"
             raise OutputError(f"cannot write {path}: {cause.splitlines()[0]}") from error
 
 

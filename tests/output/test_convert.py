@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from smarthdr_cli.burst.color import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020, conversion
-from smarthdr_cli.output.convert import convert_rgb, to_colorspace
+from smarthdr_cli.burst.color import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020, conversion, convert_rgb
+from smarthdr_cli.output.convert import to_colorspace
 
 
 @pytest.mark.parametrize("source", [REC709, DISPLAY_P3, PROPHOTO])

@@ -217,3 +217,12 @@ def test_sigma_in_the_files_own_units(make_fused):
     h = np.maximum(radiance.mean(axis=2), 0).astype(np.float64) / 4  # scale_short is 1/4
     moved = ((5001.0 ** (np.log1p(5000 * h) / np.log(5001) + 1e-3) - 1) / 5000 - h) * 4  # T(h) + sigma, inverted
     np.testing.assert_allclose(sigma_radiance(reference), moved, rtol=0.01)
+
+
+def test_disk_fills_up_inside_the_library(tmp_path, fused, monkeypatch):
+    """/dev/full stands in for the temporary file: the library's own message becomes ours."""
+    real = OpenEXR.File.write
+    monkeypatch.setattr(OpenEXR.File, "write", lambda file, _: real(file, "/dev/full"))
+    with pytest.raises(OutputError, match=r"cannot write .*a\.exr: no space left on the disk$"):
+        write_exr(fused, tmp_path / "a.exr")
+    assert list(tmp_path.iterdir()) == []
