@@ -32,16 +32,16 @@ class Windows:
 
 @dataclass(frozen=True)
 class Placement:
-    """A homography with the number of windows measured and of those that agree with it."""
+    """A homography with the number of windows (or matches) tried and of those that agree with it."""
 
     homography: F64
-    measured: int
+    tried: int
     agreeing: int
 
     @property
     def trusted(self) -> bool:
         """Whether enough windows agree that no detour over a neighbour is needed."""
-        return self.agreeing >= 12 and self.agreeing >= 0.4 * self.measured
+        return self.agreeing >= 12 and self.agreeing >= 0.3 * self.tried
 
 
 def tolerance(view: View) -> float:
@@ -102,7 +102,7 @@ def refine(first: View, second: View, start: F64, passes: int = 2) -> Placement 
             return placed
         current = current @ correction.homography
         current = current / current[2, 2]
-        placed = Placement(current, len(found), correction.agreeing)
+        placed = Placement(current, len(windows.fit), correction.agreeing)
         reach = max(3, reach // 4)
     return placed
 

@@ -105,7 +105,7 @@ def _pair(looks: _Looks, first: int, second: int, start: F64 | None) -> list[Pla
     ours, theirs = looks.view(first), looks.view(second)
     size = ours.frame.size
     near = refine(ours, theirs, np.eye(3) if start is None else start, passes=1)
-    if near is not None and near.trusted and near.agreeing >= 0.6 * near.measured:
+    if near is not None and near.trusted and near.agreeing >= 0.6 * near.tried:
         if start is None and largest_shift(near.homography, size) < MIN_SHIFT:
             return [near]  # a tripod
         return [refine(ours, theirs, near.homography, passes=1) or near]
@@ -130,6 +130,6 @@ def descend(first: View, second: View, start: F64) -> list[Placement]:
         coarse = refine(first.coarse, second.coarse, first.between(second, start), passes=2)
         if coarse is not None:
             start = first.lifted(second, coarse.homography)
-            found.append(Placement(start, coarse.measured, coarse.agreeing))
+            found.append(Placement(start, coarse.tried, coarse.agreeing))
     fine = refine(first, second, start)
     return found if fine is None else [*found, fine]
