@@ -20,7 +20,7 @@ from smarthdr_cli.response.prior import GRID, make_prior
 from smarthdr_cli.response.samples import draw
 
 # Prior standard deviations (ln), chosen on real stacks and on made bursts of known curves.
-BEND, SIZE, TINT = 0.05, 1.0, 0.08
+BEND, SIZE, TINT = 0.06, 1.0, 0.1
 
 MIN_SPREAD = 0.6  # EV between the darkest and the brightest frame; less says too little of a curve
 MIN_EQUATIONS = 300
@@ -29,7 +29,9 @@ MIN_COVERAGE = 0.25  # of the code range, seen by at least BIN_SAMPLES agreeing 
 BIN_SAMPLES = 8
 MIN_AGREEING = 0.5  # share of the equations that the best curve explains
 MAX_PAIR_ERROR = 0.2  # EV by which a pair of frames may contradict the curve of all
-JUDGED_NOISE = 0.08  # ln
+MAX_PAIR_ERROR_STACK = 0.35  # of more than STACK frames: the worst of dozens of pairs, some across many EV
+STACK = 5
+JUDGED_NOISE = 0.09  # ln
 JUDGED_SAMPLES = 200
 EXPONENTS = (1.25, 4.0)  # ln f over ln code between codes 0.2 and 0.8; no camera's picture lies outside
 
@@ -143,7 +145,7 @@ def _refusal(record: dict[str, Any], burst: Burst) -> str:
         return f"the frames show only {record['coverage']:.0%} of the tonal range in common"
     if record["agreeing"] < MIN_AGREEING:
         return f"only {record['agreeing']:.0%} of the common pixels agree on any curve (motion, or wrong exposures)"
-    if record["pair_error_ev"] > MAX_PAIR_ERROR:
+    if record["pair_error_ev"] > (MAX_PAIR_ERROR if len(burst) <= STACK else MAX_PAIR_ERROR_STACK):
         i, j = record["worst_pair"]
         names = f"{burst.frames[i].path.name} and {burst.frames[j].path.name}"
         return f"the exposures stated for {names} contradict the other frames by {record['pair_error_ev']:.2f} EV"

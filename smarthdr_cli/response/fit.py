@@ -19,10 +19,10 @@ from smarthdr_cli.response.samples import Samples
 
 CODE_NOISE = 0.5 / 255.0  # of a block mean: quantisation, JPEG, sensor
 SPREAD_SHARE = 0.2  # how much of a block's own spread misalignment can turn into error
-MODEL_NOISE = 0.03  # ln; what no curve explains (shading, in-camera colour)
+MODEL_NOISE = 0.05  # ln; what no curve explains (shading, in-camera colour)
 CUTOFF = 4.0  # Tukey's, in standard deviations
 BINS = 32  # of the code, over which evidence is spread evenly
-BIN_COUNT = 30.0  # samples of one bin, pair and channel that count in full; more are taken as correlated
+BIN_COUNT = 10.0  # samples of one bin, pair and channel that count in full; more are taken as correlated
 PAIR_SAMPLES = 5_000
 MAX_PAIR_EV = 6.0
 MAX_NEIGHBOURS = 3  # of a long stack: pairs further apart add nothing

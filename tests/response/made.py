@@ -48,7 +48,7 @@ def channelwise(x, channel):
     return base + (-0.06, 0.0, 0.06)[channel] * np.sin(2 * np.pi * base) * 0.5
 
 
-def scene(height=400, width=600, seed=0, stops=9.0):
+def scene(height=300, width=450, seed=0, stops=9.0):
     """(H, W, 3) linear radiance: flat patches, ramps and texture, median 0.18."""
     random = np.random.default_rng(seed)
     field = np.zeros((height, width))
