@@ -33,7 +33,10 @@ _LOG_MU1 = math.log1p(MU)
 
 @dataclass(frozen=True)
 class SAFConfig:
-    """Widths of the network. ``limit``: largest correction in cells of one motion level."""
+    """Widths of the network. ``match``: how many features the cost volume compares, over ``radius`` cells each way.
+
+    ``limit``: largest correction of one motion level, in its cells; ``residual``: largest one in the mu-law domain.
+    """
 
     name: str = "saf"
     encoder: int = 32
@@ -42,6 +45,7 @@ class SAFConfig:
     verify: int = 48
     refine: int = 64
     radius: int = 2
+    match: int = 8
     limit: float = 4.0
     residual: float = 0.5
 
@@ -133,12 +137,10 @@ def conv(inputs: int, outputs: int) -> nn.Sequential:
 
 def neighbourhood(a: Tensor, b: Tensor, radius: int) -> Tensor:
     """(P, (2r+1)**2, h, w) mean product of ``a`` with ``b`` displaced by up to ``radius``: a cost volume."""
-    h, w = a.shape[-2:]
-    padded = F.pad(b, (radius,) * 4)
+    p, c, h, w = a.shape
     side = 2 * radius + 1
-    return torch.stack(
-        [(a * padded[..., dy : dy + h, dx : dx + w]).mean(dim=1) for dy in range(side) for dx in range(side)], 1
-    )
+    shifted = F.unfold(b, side, padding=radius).view(p, c, side * side, h, w)
+    return (a[:, :, None] * shifted).mean(dim=1)
 
 
 class SAF(nn.Module):
@@ -180,7 +182,8 @@ class SAF(nn.Module):
         dtype = self.motion_head.weight.dtype
         fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
         plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
-        matches = neighbourhood(fa, fb, self.config.radius)
+        k = self.config.match
+        matches = neighbourhood(fa[:, :k], fb[:, :k], self.config.radius)
         past = torch.cat([state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
         known = torch.cat([fa, fb, matches, past.to(dtype)], dim=1)
         out = self.motion_head(self.decoder(known)).float()
