@@ -13,11 +13,13 @@ class TrainConfig:
     """Options of a supervised run on streamed synthetic bursts.
 
     ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts wait in a
-    pool of ``pool`` batches. ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then
+    pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true displacement: it
+    lives on cells, so that such a step costs a small part of a whole one. ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then
     linearly to zero over the last ``decay`` steps. ``ema``: decay of the averaged weights, warmed up.
     """
 
     iterations: int = 1_000_000
+    motion_steps: int = 0
     batch: int = 4
     learning_rate: float = 4e-4
     warmup: int = 200
@@ -26,7 +28,7 @@ class TrainConfig:
     clip: float = 0.5
     precision: str = "bf16"
     replay: int = 4
-    pool: int = 300
+    pool: int = 200
     seed: int = 0
     weight_uncertainty: float = 0.01
     weight_motion: float = 0.02

@@ -4,6 +4,8 @@
 synthetic bursts, whose true displacement is known; they are not part of the paper.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,19 +57,19 @@ def uncertainty(
     return masked_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
 
 
-def motion(prediction: Prediction, batch: Batch) -> Tensor:
+def motion(flows: Sequence[Tensor], batch: Batch) -> Tensor:
     """Mean end-point error of every level where the surface is seen in both frames, in that level's cells, capped."""
     assert batch.flow is not None
     assert batch.visible is not None
     flow, seen = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
     total = flow.new_zeros(())
-    for level in prediction.flows:
+    for level in flows:
         factor = flow.shape[-1] // level.shape[-1]
         area = F.avg_pool2d(seen, factor)
         true = F.avg_pool2d(flow * seen, factor) / area.clamp(min=1e-3) / factor
         error = (level - true).square().sum(dim=1, keepdim=True).add(1e-4).sqrt()
         total = total + masked_mean(error.clamp(max=8), (area > 0.5).float())
-    return total / len(prediction.flows)
+    return total / len(flows)
 
 
 def trust(prediction: Prediction, batch: Batch) -> Tensor:
