@@ -13,7 +13,7 @@ from smarthdr_cli.align.tone import Transfer, transfer
 from smarthdr_cli.align.view import F64, View, warp_mask, warped_window, window
 from smarthdr_cli.linear import F32
 
-_CELLS = 11  # across the longer side
+_CELLS = 16  # across the longer side
 _MIN_SHARE = 0.6  # of a window that must be well exposed in both frames
 _MIN_TEXTURE = 1e-7  # smaller eigenvalue of the structure tensor, per pixel, (log2 units)^2
 _MIN_LIKENESS = 0.45  # normalised correlation at the peak

@@ -30,8 +30,8 @@ def align_burst(
     the frames' own histograms, so stated EVs may be missing or wrong. ``previous``: an earlier alignment to start
     from, which skips the search for features.
 
-    SIFT and MAGSAC++ at about one megapixel give a first homography; translation ECC of some fifty textured windows
-    at 1:1 gives the fraction of a pixel; other windows decide. ``scores``: trimmed residuals (log2 units) at identity
+    SIFT and MAGSAC++ at half a megapixel give a first homography; translation ECC of some eighty textured windows at
+    1:1 gives the fraction of a pixel; other windows decide. ``scores``: trimmed residuals (log2 units) at identity
     and as returned; equal where identity was kept, (0, 0) for the reference and where nothing could be measured.
     """
     count = len(burst)
