@@ -11,7 +11,6 @@ size: peak memory must not grow with the number of tiles.
 import argparse
 import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -94,12 +93,10 @@ def measure(command: list[str]) -> tuple[float, float]:
 
 
 def ours(folder: Path, extra: list[str]) -> list[str]:
-    beside = Path(sys.executable).with_name("smarthdr")
-    command = str(beside) if beside.exists() else shutil.which("smarthdr")
-    if command is None:
-        raise SystemExit("the smarthdr command is not installed")
+    """What the console script runs, under this interpreter."""
     files = [str(folder / f"{i}.jpg") for i in (1, 2, 3)]
-    return [command, "fuse", *files, "-o", str(folder / "out.exr"), "--overwrite", "-q", *extra]
+    program = [sys.executable, "-c", "from smarthdr_cli.cli.app import main; main()"]
+    return [*program, "fuse", *files, "-o", str(folder / "out.exr"), "--overwrite", "-q", *extra]
 
 
 def rival(folder: Path) -> list[str]:
@@ -154,13 +151,14 @@ def main() -> None:
                     tile_rows.append([tile, seconds, top])
     if options.only:
         return
+    said = " ".join(Path(word).name if os.sep in word else word for word in extra)  # no paths of this machine
     header = ["three JPEGs of", "ours, s", "ours, peak GB", "OpenCV, s", "OpenCV, peak GB", "ratio"]
     text = [
         "## Speed and memory",
         report.circumstances(),
-        "`smarthdr fuse 1.jpg 2.jpg 3.jpg -o out.exr`" + (f" with `{' '.join(extra)}`" if extra else "") + " against "
+        "`smarthdr fuse 1.jpg 2.jpg 3.jpg -o out.exr`" + (f" with `{said}`" if extra else "") + " against "
         "OpenCV imread, AlignMTB, MergeDebevec, imwrite `.hdr`: whole processes, in turn, medians of "
-        f"{options.runs} runs. Wanted at 24 MP: at most {RATIO_LIMIT:g}× and {MEMORY_LIMIT:g} GB.",
+        f"{options.runs} run{'s' if options.runs > 1 else ''}. Wanted at 24 MP: at most {RATIO_LIMIT:g}× and {MEMORY_LIMIT:g} GB.",
         report.markdown_table(header, rows),
     ]
     if tile_rows:
