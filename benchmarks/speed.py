@@ -52,12 +52,12 @@ def synthesise(folder: Path, megapixels: float) -> None:
         matrix = np.eye(3)
         matrix[:2] = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), turn, 1.0)
         matrix[:2, 2] += (dx - margin, dy - margin)
-        view = cv2.warpPerspective(
-            scene, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
-        view *= np.float32(seconds / fraction(TIMES[1]))
+        view = np.empty((height, width, 3), np.float32)
+        cv2.warpPerspective(scene, matrix, (width, height), dst=view, borderMode=cv2.BORDER_REFLECT)
+        np.multiply(view, np.float32(seconds / fraction(TIMES[1])), out=view)
         for rows in np.array_split(view, 16):  # in strips, to stay small
-            rows += rng.standard_normal(rows.shape, np.float32) * np.sqrt(np.maximum(rows, 0) / 3e4 + 1e-7)
+            noise = rng.standard_normal(rows.shape, np.float32) * np.sqrt(np.maximum(rows, 0) / 3e4 + 1e-7)
+            np.add(rows, noise, out=rows)
             np.clip(rows, 0, 1, out=rows)
             np.power(rows, np.float32(1 / 2.2), out=rows)
         exif = Image.Exif()
@@ -158,7 +158,8 @@ def main() -> None:
         report.circumstances(),
         "`smarthdr fuse 1.jpg 2.jpg 3.jpg -o out.exr`" + (f" with `{said}`" if extra else "") + " against "
         "OpenCV imread, AlignMTB, MergeDebevec, imwrite `.hdr`: whole processes, in turn, medians of "
-        f"{options.runs} run{'s' if options.runs > 1 else ''}. Wanted at 24 MP: at most {RATIO_LIMIT:g}× and {MEMORY_LIMIT:g} GB.",
+        f"{options.runs} run{'s' if options.runs > 1 else ''}. Wanted at 24 MP: "
+        f"at most {RATIO_LIMIT:g}× and {MEMORY_LIMIT:g} GB.",
         report.markdown_table(header, rows),
     ]
     if tile_rows:
