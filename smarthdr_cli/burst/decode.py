@@ -18,7 +18,8 @@ from smarthdr_cli.burst.container import Container, check_size
 from smarthdr_cli.errors import InputError
 
 _PLAIN = (1, 8, 32946)  # uncompressed, deflate (both numbers)
-_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+# Not IMREAD_COLOR_RGB: OpenCV 5.0.0 returns wrong pixels for 16-bit TIFF under it.
+_BGR = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
 _RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
 _DNG_VERSION = 50706
@@ -140,14 +141,16 @@ def orient(image: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _opencv(data: bytes, name: str) -> NDArray[Any]:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _BGR)
     except cv2.error as error:
         raise InputError(f"{name} cannot be decoded") from error
     if image is None:
         raise InputError(f"{name} is damaged or cut short: it cannot be decoded")
     if image.ndim != 3 or image.shape[2] != 3 or not math.prod(image.shape) or image.dtype not in _DTYPES:
         raise InputError(f"{name} is of a type that is not read; 8 and 16 bits and float are")
-    return np.asarray(image)
+    if image.dtype == np.float64:
+        return np.ascontiguousarray(image[..., ::-1])
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 _DTYPES = (np.uint8, np.uint16, np.float32, np.float64)

@@ -236,7 +236,7 @@ def make_bursts(
     evs, times = exposures(config, generator, batch, count)
     frames, still, flow, visible, moving = render(bank, config, generator, batch, count, times)
     peak = still.amax(dim=1).flatten(1)
-    quantile = uniform(generator, (batch,), 0.55, 0.97)
+    quantile = uniform(generator, (batch,), 0.7, 0.995)
     order = peak[:, :: max(1, peak.shape[1] // 4096)].sort(dim=1).values
     level = order.gather(1, (quantile * (order.shape[1] - 1)).long()[:, None])[:, 0].clamp(min=1e-5)
     bright = torch.exp2(uniform(generator, (batch,), -0.7, 0.3)) / level

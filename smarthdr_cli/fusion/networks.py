@@ -10,12 +10,14 @@ from torch import nn
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.select import spanning
-from smarthdr_cli.errors import ModelError
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.fusion.context import fuse_three
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.fusion.learned import Learned, fuse_learned
 from smarthdr_cli.fusion.physical import Plane
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.models.checkpoint import Checkpoint
+from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
 
@@ -36,8 +38,9 @@ class Network:
         self, source: Source, size: int, strong: bool, on_progress: Callable[[float], None], report: dict[str, Any]
     ) -> Plane:
         """Fuse a burst in tiles of ``size``; what the guard saw is added to ``report``."""
-        if not isinstance(self.model, SAF):
-            raise ModelError(f"{self.checkpoint.path}: {self.checkpoint.config['name']} weights cannot fuse yet")
+        if isinstance(self.model, JudgedGFHDR):
+            return self._three(self.model, source, size, on_progress, report)
+        assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
         learned = Learned(self.model, self.device, self.dtype, self.checkpoint.calibration)
         outcome = fuse_learned(learned, source, chosen, evidence, size, strong=strong, on_progress=on_progress)
@@ -45,6 +48,27 @@ class Network:
             "tile": size, "network_frames": len(chosen), "evidence_frames": len(evidence),
             "guard": outcome.guard.to_dict() | {"restored_share": outcome.restored}, "mean_trust": outcome.trusted,
         }  # fmt: skip
+        return outcome.plane
+
+    def _three(
+        self,
+        model: JudgedGFHDR,
+        source: Source,
+        size: int,
+        on_progress: Callable[[float], None],
+        report: dict[str, Any],
+    ) -> Plane:
+        """gfhdr takes three frames: the reference and the two that span the range best with it."""
+        if len(source.burst) < 3:
+            raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
+        chosen = spanning(source.burst, 3)
+        outcome = fuse_three(
+            model, self.device, self.dtype, self.checkpoint.calibration, source, chosen, size, on_progress
+        )
+        left = len(source.burst) - 3
+        if left:
+            report.setdefault("notes", []).append(f"gfhdr takes three frames; the other {left} are not used")
+        report |= {"tile": size, "network_frames": 3, "evidence_frames": 0, "guard": outcome.guard.to_dict()}
         return outcome.plane
 
 

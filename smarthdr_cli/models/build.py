@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 
 from smarthdr_cli.models.config import parse_config
-from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
+from smarthdr_cli.models.gfhdr import GFHDRConfig
+from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.saf import SAF, SAFConfig
 
-MODELS: dict[str, tuple[type, type[nn.Module]]] = {"saf": (SAFConfig, SAF), "gfhdr": (GFHDRConfig, GFHDR)}
+MODELS: dict[str, tuple[type, type[nn.Module]]] = {"saf": (SAFConfig, SAF), "gfhdr": (GFHDRConfig, JudgedGFHDR)}
 
 
 def build_model(config: Mapping[str, Any]) -> nn.Module:

@@ -13,9 +13,10 @@ class TrainConfig:
     """Options of a supervised run on streamed synthetic bursts.
 
     ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts wait in a
-    pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true displacement: it
-    lives on cells, so that such a step costs a small part of a whole one. ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then
-    linearly to zero over the last ``decay`` steps. ``ema``: decay of the averaged weights, warmed up.
+    pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true displacement:
+    it lives on cells, so that such a step costs a small part of a whole one. ``iterations`` is the end of the schedule:
+    ``warmup`` steps up, then constant, then linearly to zero over the last ``decay`` steps. ``ema``: decay of the
+    averaged weights, warmed up.
     """
 
     iterations: int = 1_000_000

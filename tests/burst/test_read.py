@@ -314,3 +314,9 @@ def test_the_same_bytes_have_the_same_digest(jpeg: Callable[..., Path]) -> None:
 def test_pixels_are_contiguous_after_a_turn(jpeg: Callable[..., Path], exif: Callable[..., bytes]) -> None:
     codes: NDArray[Any] = read_frame(jpeg("a.jpg", LARGE, exif(Orientation=6))).codes
     assert codes.flags.c_contiguous
+
+
+def test_compressed_16_bit_tiff_keeps_its_values(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (40, 50, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "lzw.tif"), pixels[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    np.testing.assert_array_equal(read_frame(tmp_path / "lzw.tif").codes, pixels)

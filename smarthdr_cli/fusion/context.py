@@ -1,0 +1,96 @@
+"""Fusion by gfhdr: three frames, overlapping tiles, blended, because its attention pools over the tile it sees."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smarthdr_cli.fusion.learned import Outcome
+from smarthdr_cli.fusion.physical import Plane, compare, flag_clipped, order, tensor
+from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.tiles import Tile, grid
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
+from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.saf import CELL
+
+F32 = NDArray[np.float32]
+OVERLAP = 32  # pixels over which neighbouring tiles fade into each other
+LARGEST = 512  # attention on a tile of this side takes about 2 GB
+
+
+@torch.inference_mode()
+def fuse_three(
+    model: JudgedGFHDR,
+    device: torch.device,
+    dtype: torch.dtype,
+    calibration: Calibration | None,
+    source: Source,
+    chosen: tuple[int, ...],
+    size: int,
+    on_progress: Callable[[float], None],
+) -> Outcome:
+    """Fuse the three ``chosen`` frames (ascending EV, the reference among them) in tiles of at most ``LARGEST``."""
+    height, width = source.burst.size
+    reference = source.burst.reference
+    others = [i for i in chosen if i != reference]
+    indices = [others[0], reference, others[1]]
+    evs = torch.tensor([[float(source.burst.evs[i]) for i in indices]])
+    scale = float(torch.exp2(evs.min()))
+    light, sigma, weight = (np.zeros((height, width, c), np.float32) for c in (3, 1, 1))
+    done = 0
+    for tile in grid(height, width, min(size, LARGEST) if size else 0, margin=OVERLAP):
+        w = tile.window
+        frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
+        out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
+        uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
+        fade = ramp(tile, height, width)
+        h, v = fade.shape[:2]
+        rows, columns = slice(w.top, w.top + h), slice(w.left, w.left + v)
+        for target, value in ((light, out.radiance.float() / scale), (sigma, uncertain)):
+            target[rows, columns] += value[0, :, :h, :v].permute(1, 2, 0).cpu().numpy() * fade
+        weight[rows, columns] += fade
+        done += tile.core.height * tile.core.width
+        on_progress(done / (height * width))
+    if not bool((weight > 0).all()):
+        raise AssertionError("tiles do not cover the picture")
+    light /= weight
+    sigma /= weight
+    flagged = flag_clipped(tensor(sigma), tensor(light), scale)[0, 0].numpy()
+    return Outcome(Plane(light, flagged), compare(shrunk(light), classical(source, chosen), scale), 0.0, 1.0)
+
+
+def ramp(tile: Tile, height: int, width: int) -> F32:
+    """(h, w, 1) weight of a tile's pixels inside the picture: 1 in its middle, fading over what it shares."""
+    lines = []
+    for low, high, end in (
+        (tile.window.top, min(tile.window.top + tile.window.height, height), height),
+        (tile.window.left, min(tile.window.left + tile.window.width, width), width),
+    ):
+        at = np.arange(low, high, dtype=np.float32) + 0.5
+        rise = np.ones_like(at) if low == 0 else (at - low) / (2 * OVERLAP)
+        fall = np.ones_like(at) if high == end else (high - at) / (2 * OVERLAP)
+        lines.append(np.clip(np.minimum(rise, fall), 1e-3, 1.0))
+    weight: F32 = (lines[0][:, None] * lines[1][None])[..., None]
+    return weight
+
+
+def shrunk(
+    light: F32,
+) -> F32:
+    """Box means over cells; edges repeated."""
+    image: Tensor = tensor(light)
+    h, w = image.shape[-2:]
+    image = F.avg_pool2d(F.pad(image, (0, -w % CELL, 0, -h % CELL), mode="replicate"), CELL)
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def classical(source: Source, chosen: tuple[int, ...]) -> F32:
+    """The physical merge of ``chosen`` on cells, for the guard."""
+    indices, evs = order(source, chosen)
+    frames = torch.stack([tensor(source.cells(i, CELL)) for i in indices], dim=1)
+    merged, _ = merge(frames, evs, torch.ones_like(frames[:, 1:, :1]))
+    return merged[0].permute(1, 2, 0).numpy()
