@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+_FEW = 1 << 16  # below so many values, interpolating each beats making a table of every 16-bit code
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,14 @@ def linearize(codes: NDArray[Any], white: float, response: Response) -> F32:
     last = table.shape[1] - 1
     if codes.dtype == np.uint8 and white == 255 and last == 255:
         return np.asarray(cv2.LUT(codes, np.ascontiguousarray(table.T[None])), np.float32)
+    grid = np.linspace(0.0, 1.0, last + 1)
+    if codes.dtype == np.uint16 and white == 65535 and codes.size > _FEW:
+        every = np.linspace(0.0, 1.0, 65536)
+        wide = np.stack([np.interp(every, grid, table[channel]) for channel in range(3)], axis=-1)
+        return np.asarray(cv2.LUT(codes, wide[None].astype(np.float32)), np.float32)
     scaled: F32 = np.clip(codes.astype(np.float32) * np.float32(1.0 / white), 0.0, 1.0)
     if response.name == "linear":
         return scaled
-    grid = np.linspace(0.0, 1.0, last + 1, dtype=np.float32)
     out = np.empty_like(scaled)
     for channel in range(3):
         out[..., channel] = np.interp(scaled[..., channel], grid, table[channel])

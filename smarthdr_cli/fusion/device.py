@@ -14,8 +14,8 @@ def resolve_device(option: str) -> torch.device:
     """auto, cpu, cuda or cuda:n. Raises UsageError for another word or a device that is not there."""
     if option == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, _, number = option.partition(":")
-    if name not in ("cpu", "cuda") or (number and not number.isdigit()) or (name == "cpu" and number):
+    name, colon, number = option.partition(":")
+    if name not in ("cpu", "cuda") or (colon and (name == "cpu" or not number.isdecimal())):
         raise UsageError(f"unknown device {option!r}; use auto, cpu, cuda or cuda:N")
     if name == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0

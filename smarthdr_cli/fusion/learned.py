@@ -3,23 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.moving import PairMotion, estimate
-from smarthdr_cli.fusion.physical import Guard, Plane, compare, flag_clipped, order, put, tensor
-from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.physical import Guard, Plane, blank, compare, flag_clipped, order, put, tensor
+from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
-from smarthdr_cli.models.merge import exposure_weight, merge, radiance
+from smarthdr_cli.models.merge import TAPER_START, exposure_weight, merge, radiance
 from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
 HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
+AGREE = 0.25  # of the tolerated difference, up to which two frames show the same; doubtful up to twice of it
+SURE = 20.0  # a logit whose sigmoid is 1 in float32
 FLOOR = 0.02  # and absolute slack, in units of the shortest clip's tenth part
 
 
@@ -65,23 +66,21 @@ def fuse_learned(
         motions.append(found)
         on_progress(share * n / (len(indices) - 1))
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
-    ch, cw = reference.shape[:2]
-    classical, result = np.empty((ch, cw, 3), np.float32), np.empty((ch, cw, 3), np.float32)
+    classical = np.empty_like(reference)
     restored = trusted = done = 0.0
     for tile in grid(height, width, size):
-        light, sigma, plain, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
+        light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
-        put(out, tile.core, tile.window, light, flag_clipped(sigma, light, scale))
-        _shrink(result, tile, light)
-        _shrink(classical, tile, plain)
+        put(out, tile.core, tile.window, light, sigma)
+        classical[_cells(tile.core)] = plain_merge(source, indices, evs, tile.core)
         area = tile.core.height * tile.core.width
         done += area
         restored += put_back * area
         trusted += trust * area
         on_progress(share + (1 - share) * done / (height * width))
     total = height * width
-    return Outcome(out, compare(result, classical, scale), restored / total, trusted / total)
+    return Outcome(out, compare(out.radiance[::CELL, ::CELL], classical, scale), restored / total, trusted / total)
 
 
 def _tile(
@@ -92,37 +91,56 @@ def _tile(
     motions: list[PairMotion],
     tile: Tile,
     strong: bool,
-) -> tuple[Tensor, Tensor, Tensor, float, float]:
-    """Light (1, 3, h, w), sigma (1, 1, h, w), the classical merge of the tile, share restored, mean trust."""
+) -> tuple[Tensor, Tensor, float, float]:
+    """Light (1, 3, h, w) and sigma (1, 1, h, w) of a tile, on the CPU; share put back, mean trust."""
     model, device = network.model, network.device
     window = tile.window
+    scale = float(torch.exp2(evs.min()))
     ref = tensor(source.region(indices[0], window)[0]).to(device)
     evs = evs.to(device)
-    moved, valid, logits, features, gaps, still, there = [], [], [], [], [], [], []
+    moved, valid, logits, features, gaps = [], [], [], [], []
     for n, index in enumerate(indices[1:]):
-        flow = motions[n].displacement(window)
-        linear, seen = source.region(index, window, flow)
+        linear, seen = source.region(index, window, motions[n].displacement(window))
         other, mask = tensor(linear).to(device), tensor(seen).to(device)
-        unmoved = (other, mask)
-        if flow is not None:
-            unmoved = tuple(tensor(x).to(device) for x in source.region(index, window))  # type: ignore[assignment]
-        logit, feature, gap = model.verify(ref, other, mask, evs[:, n + 1], motions[n].cut(window))
+        ev = evs[:, n + 1]
+        logit, feature, gap = model.verify(ref, other, mask, ev, motions[n].cut(window))
         moved.append(other)
         valid.append(mask)
-        logits.append(logit - STRONG if strong else logit)
+        logits.append(agreed(logit - STRONG if strong else logit, gap, ref, other, ev))
         features.append(feature)
         gaps.append(gap)
-        still.append(unmoved[0])
-        there.append(unmoved[1])
-    stack = torch.stack([ref, *moved], dim=1)
     seen_by = torch.stack(valid, dim=1)
+    stack = blank(torch.stack([ref, *moved], dim=1), seen_by)
     out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), torch.stack(features, 1), torch.stack(gaps, 1))
     light, put_back = bounded(out.radiance, out.merged, stack, seen_by * (out.trust > 0.05), evs)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
-    plain, _ = merge(torch.stack([ref, *still], dim=1), evs, torch.stack(there, dim=1))
-    return light.cpu(), sigma.cpu(), plain.cpu(), put_back, float(out.trust.mean())
+    sigma = flag_clipped(sigma, light, scale, stack)
+    return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
+
+
+def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -> Tensor:
+    """Trust logits with the network overruled where the two frames show the same: full trust, so no residual either.
+
+    Same: within AGREE of what noise and codes explain, neither at its clip, where any two frames look alike.
+    """
+    brighter = torch.where((ev > 0).view(-1, 1, 1, 1), other, ref)
+    same = ((2 * AGREE - gap) / AGREE).clamp(0, 1) * (brighter.amax(dim=1, keepdim=True) < TAPER_START)
+    return torch.lerp(logit, logit.clamp(min=SURE), same)
+
+
+def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
+    """(h, w, 3) the classical merge of the same frames, at the first pixel of every cell of ``core``."""
+    seen = [source.region(i, core, stride=CELL) for i in indices]
+    valid = torch.stack([tensor(v) for _, v in seen[1:]], dim=1)
+    frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
+    return np.asarray(merge(frames, evs, valid)[0][0].permute(1, 2, 0).numpy(), np.float32)
+
+
+def _cells(core: Window) -> tuple[slice, slice]:
+    rows, columns = -(-(core.top + core.height) // CELL), -(-(core.left + core.width) // CELL)
+    return slice(core.top // CELL, rows), slice(core.left // CELL, columns)
 
 
 def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> tuple[Tensor, float]:
@@ -156,13 +174,3 @@ def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: T
         mixed = mixed + weight * radiance(frame, ev)
         total = total + weight
     return torch.where(total > 0, mixed / total.clamp(min=1e-9), light)
-
-
-def _shrink(cells: F32, tile: Tile, light: Tensor) -> None:
-    """Box means of a tile's core, into the picture's cells."""
-    core, window = tile.core, tile.window
-    y, x = core.top - window.top, core.left - window.left
-    part = light[0, :, y : y + core.height, x : x + core.width].permute(1, 2, 0).numpy()
-    h, w = -(-core.height // CELL), -(-core.width // CELL)
-    small = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
-    cells[core.top // CELL : core.top // CELL + h, core.left // CELL : core.left // CELL + w] = small

@@ -54,11 +54,11 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     done = 0
     for tile in grid(height, width, size, margin=0):
         seen = [source.region(i, tile.window) for i in indices]
-        frames = torch.stack([tensor(linear) for linear, _ in seen], dim=1)
         valid = torch.stack([tensor(v) for _, v in seen[1:]], dim=1)
+        frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
         merged, _ = merge(frames, evs, valid)
         sigma = spread(frames, evs, valid, merged, scale)
-        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale))
+        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, frames))
         done += tile.core.height * tile.core.width
         on_tile(done / (height * width))
     return out
@@ -77,9 +77,23 @@ def spread(frames: Tensor, evs: Tensor, valid: Tensor, merged: Tensor, scale: fl
     return error
 
 
-def flag_clipped(sigma: Tensor, light: Tensor, scale: float) -> Tensor:
-    """Where the result stands at the shortest frame's clip the truth has no upper bound: sigma is 1 there."""
+def blank(frames: Tensor, valid: Tensor) -> Tensor:
+    """(B, N, 3, H, W) frames, the reference first, the others at their clip where ``valid`` (B, N-1, 1, H, W) is 0.
+
+    A clipped pixel has no weight of its own, so none is left over for the reference: what a frame did not see must not
+    speak for a clipped reference against the frames that saw it.
+    """
+    others = torch.where(valid > 0, frames[:, 1:], torch.ones_like(frames[:, 1:]))
+    return torch.cat([frames[:, :1], others], dim=1)
+
+
+def flag_clipped(sigma: Tensor, light: Tensor, scale: float, frames: Tensor | None = None) -> Tensor:
+    """Where the truth has no upper bound sigma is 1: the result stands at the shortest frame's clip, or all ``frames``
+    (blanked where they saw nothing) are clipped.
+    """
     clipped = light.amax(dim=1, keepdim=True) * scale >= CLIPPED
+    if frames is not None:
+        clipped |= frames.amax(dim=2).amin(dim=1, keepdim=True) >= CLIPPED
     return torch.where(clipped, torch.full_like(sigma, SIGMA_MAX), sigma)
 
 
@@ -95,9 +109,9 @@ def put(out: Plane, core: Window, window: Window, light: Tensor, sigma: Tensor) 
 
 @dataclass(frozen=True)
 class Guard:
-    """How far a result is from the classical merge of the same frames, in the mu-law domain.
+    """How far a result is from the classical merge of the same frames, in the mu-law domain, at one pixel of each cell.
 
-    ``changed``: share of cells further than 0.01 apart; ``mean``, ``largest``: of |difference| over the changed ones.
+    ``changed``: share of pixels further than 0.01 apart; ``mean``, ``largest``: of |difference| over the changed ones.
     """
 
     changed: float

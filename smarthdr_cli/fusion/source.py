@@ -1,9 +1,8 @@
 """A burst seen through its response and alignment: linear light of any region of the reference view, on demand.
 
 Source codes stay as they were read; float32 exists only for the region asked for, so that peak memory does not grow
-with
-frames times float32. One resampling takes a pixel from its file to the tile, whatever homography and displacement it
-passes through.
+with frames times float32. One resampling takes a pixel from its file to the tile, whatever homography and displacement
+it passes through; where it is taken from does not depend, to the last bit, on the tile that asks.
 """
 
 from dataclasses import dataclass
@@ -37,68 +36,70 @@ class Source:
     response: Response
     alignment: Alignment
 
-    def region(self, index: int, window: Window, flow: F32 | None = None) -> tuple[F32, F32]:
+    def region(self, index: int, window: Window, flow: F32 | None = None, *, stride: int = 1) -> tuple[F32, F32]:
         """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
 
         ``flow``: (h, w, 2) displacement (x, y) in reference pixels, added before the homography. Pixels outside the
-        frame
-        repeat its edge and are invalid. A pixel the source says is clipped reads 1 in all channels where the frame has
-        a clip mask of its own (RAW).
+        frame repeat its edge and are invalid. A pixel the source says is clipped reads 1 in all channels where the
+        frame has a clip mask of its own (RAW). ``stride``: every so manieth row and column only, without a ``flow``.
         """
         moved = self.alignment.moved[index]
         if flow is None and not moved:
-            return self._slice(index, window)
-        x, y = self._where(index, window, flow if flow is not None and bool(np.any(flow)) else None)
+            return self._slice(index, window, stride)
+        x, y = self._where(index, window, flow if flow is not None and bool(np.any(flow)) else None, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
         valid = ((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).astype(np.float32)
-        if window.top + window.height > height:
-            valid[height - window.top :] = 0
-        if window.left + window.width > width:
-            valid[:, width - window.left :] = 0
+        valid[-(-(height - window.top) // stride) :] = 0
+        valid[:, -(-(width - window.left) // stride) :] = 0
         x0, x1 = _bounds(x, width)
         y0, y1 = _bounds(y, height)
         part = np.ascontiguousarray(frame.codes[y0:y1, x0:x1])
+        white = frame.white
+        if part.dtype == np.uint8:  # between pixels there are values between codes
+            part, white = part.astype(np.uint16) * np.uint16(257), white * 257
         shift_x, shift_y = x - np.float32(x0), y - np.float32(y0)
         codes = cv2.remap(part, shift_x, shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        linear = linearize(codes, frame.white, self.response)
+        linear = linearize(codes, white, self.response)
         if frame.clipped is not None:
             mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
             hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
             linear[hit > 0] = 1.0
         return linear, valid
 
-    def _slice(self, index: int, window: Window) -> tuple[F32, F32]:
+    def _slice(self, index: int, window: Window, stride: int = 1) -> tuple[F32, F32]:
         frame = self.burst.frames[index]
         height, width = frame.size
-        rows = slice(window.top, min(window.top + window.height, height))
-        columns = slice(window.left, min(window.left + window.width, width))
+        rows = slice(window.top, min(window.top + window.height, height), stride)
+        columns = slice(window.left, min(window.left + window.width, width), stride)
         linear = linearize(frame.codes[rows, columns], frame.white, self.response)
         if frame.clipped is not None:
             linear[frame.clipped[rows, columns]] = 1.0
         h, w = linear.shape[:2]
-        if (h, w) == (window.height, window.width):
+        full = (-(-window.height // stride), -(-window.width // stride))
+        if (h, w) == full:
             return linear, np.ones((h, w), np.float32)
-        valid = np.zeros((window.height, window.width), np.float32)
+        valid = np.zeros(full, np.float32)
         valid[:h, :w] = 1
-        pad = ((0, window.height - h), (0, window.width - w), (0, 0))
+        pad = ((0, full[0] - h), (0, full[1] - w), (0, 0))
         return np.pad(linear, pad, mode="edge"), valid
 
-    def _where(self, index: int, window: Window, flow: F32 | None) -> tuple[F32, F32]:
+    def _where(self, index: int, window: Window, flow: F32 | None, stride: int = 1) -> tuple[F32, F32]:
         """Source coordinates (h, w) of every pixel of the window."""
-        x = np.arange(window.left, window.left + window.width, dtype=np.float32)[None]
-        y = np.arange(window.top, window.top + window.height, dtype=np.float32)[:, None]
+        x = np.arange(window.left, window.left + window.width, stride, dtype=np.float32)[None]
+        y = np.arange(window.top, window.top + window.height, stride, dtype=np.float32)[:, None]
         height, width = self.burst.size
         x, y = np.minimum(x, width - 1), np.minimum(y, height - 1)
         if flow is not None:
             x, y = x + flow[..., 0], y + flow[..., 1]
         else:
-            x, y = np.broadcast_to(x, (window.height, window.width)), np.broadcast_to(y, (window.height, window.width))
+            x, y = (np.broadcast_to(axis, (y.shape[0], x.shape[1])) for axis in (x, y))
         if not self.alignment.moved[index]:
             return np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
         m = (self.alignment.homographies[index] / self.alignment.homographies[index][2, 2]).astype(np.float64)
-        # Relative to the window's middle, so that float32 carries a hundredth of a pixel at any size.
-        cx, cy = window.left + window.width / 2, window.top + window.height / 2
+        # Relative to the picture's middle, so that float32 carries a hundredth of a pixel at any size; not to the
+        # window's, or a pixel would be taken from elsewhere by a rounding error in another tile.
+        cx, cy = width / 2, height / 2
         dx, dy = x - np.float32(cx), y - np.float32(cy)
         base = m @ np.array([cx, cy, 1.0])
         depth = np.float32(base[2]) + np.float32(m[2, 0]) * dx + np.float32(m[2, 1]) * dy

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import cv2
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
@@ -56,7 +57,7 @@ def tile_size(option: str, frames: int, device: torch.device, max_memory: float 
     if option == "0":
         return 0
     if option != "auto":
-        if not option.isdigit() or int(option) < SMALLEST:
+        if not option.isdecimal() or int(option) < SMALLEST:
             raise UsageError(f"--tile {option}: use auto, 0 (one tile) or a size from {SMALLEST} pixels")
         return int(option) // 4 * 4
     if device.type == "cuda":
@@ -73,12 +74,21 @@ def tile_size(option: str, frames: int, device: torch.device, max_memory: float 
     return side // 4 * 4
 
 
+def _memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out: torch has no type of its own for it on a CPU, nor has OpenCV."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "not enough memory", "Insufficient memory"))
+
+
 def with_retreat(size: int, attempt: Callable[[int], T], on_retreat: Callable[[int], None]) -> T:
     """``attempt(size)``, halving the size at each out-of-memory error. Raises MemoryLimitError at last."""
     while True:
         try:
             return attempt(size)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError, cv2.error) as error:
+            if not _memory(error):
+                raise
             smaller = (size or 2 * LARGEST) // 2 // 4 * 4
             if smaller < SMALLEST:
                 raise MemoryLimitError("out of memory even with the smallest tile") from error
