@@ -45,7 +45,7 @@ class SAFConfig:
     verify: int = 48
     refine: int = 64
     radius: int = 2
-    match: int = 8
+    match: int = 12
     limit: float = 4.0
     residual: float = 0.5
 
@@ -135,12 +135,25 @@ def conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
 
 
-def neighbourhood(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """(P, (2r+1)**2, h, w) mean product of ``a`` with ``b`` displaced by up to ``radius``: a cost volume."""
+def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """(P, (2r+1)**2, h, w): how much ``b`` displaced by up to ``radius`` differs from ``a``.
+
+    Mean squared difference of features in a 5x5 window, divided by its mean over all displacements, so that 0 is a
+    perfect match and 1 an ordinary one, whatever the contrast.
+    """
     p, c, h, w = a.shape
     side = 2 * radius + 1
-    shifted = F.unfold(b, side, padding=radius).view(p, c, side * side, h, w)
-    return (a[:, :, None] * shifted).mean(dim=1)
+    shifted = F.unfold(F.pad(b, (radius,) * 4, mode="replicate"), side).view(p, c, side * side, h, w)
+    cost = F.avg_pool2d((a[:, :, None] - shifted).square().mean(dim=1), 5, 1, 2, count_include_pad=False)
+    return cost / (cost.mean(dim=1, keepdim=True) + 1e-4)
+
+
+def best_match(cost: Tensor, radius: int, sharpness: Tensor) -> Tensor:
+    """(P, 2, h, w) expected displacement (x, y) in cells under softmax(-sharpness * cost)."""
+    step = torch.arange(-radius, radius + 1, device=cost.device, dtype=torch.float32)
+    y, x = (v.flatten().view(1, -1, 1, 1) for v in torch.meshgrid(step, step, indexing="ij"))
+    share = torch.softmax(-sharpness * cost, dim=1)
+    return torch.cat([(share * x).sum(dim=1, keepdim=True), (share * y).sum(dim=1, keepdim=True)], dim=1)
 
 
 class SAF(nn.Module):
@@ -155,9 +168,10 @@ class SAF(nn.Module):
         )
         taps = (2 * c.radius + 1) ** 2
         self.decoder = nn.Sequential(
-            conv(2 * c.encoder + taps + c.hidden + 4, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder)
+            conv(2 * c.encoder + taps + c.hidden + 6, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder)
         )
-        self.motion_head = nn.Conv2d(c.encoder, 3 + c.hidden, 3, padding=1)
+        self.motion_head = nn.Conv2d(c.encoder, 4 + c.hidden, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(20.0))
         folded = CELL * CELL
         self.verify_in = conv(11 * folded + 2 + c.hidden, c.verify)
         self.verify_body = nn.Sequential(conv(c.verify, c.verify), conv(c.verify, c.verify))
@@ -182,14 +196,14 @@ class SAF(nn.Module):
         dtype = self.motion_head.weight.dtype
         fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
         plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
-        k = self.config.match
-        matches = neighbourhood(fa[:, :k], fb[:, :k], self.config.radius)
-        past = torch.cat([state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
-        known = torch.cat([fa, fb, matches, past.to(dtype)], dim=1)
-        out = self.motion_head(self.decoder(known)).float()
+        k, radius = self.config.match, self.config.radius
+        cost = cost_volume(fa[:, :k].float(), fb[:, :k].float(), radius)
+        match = best_match(cost, radius, self.sharpness.float())
+        past = torch.cat([cost, match, state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
+        out = self.motion_head(self.decoder(torch.cat([fa, fb, past.to(dtype)], dim=1))).float()
         limit = self.config.limit
-        flow = state.flow + limit * torch.tanh(out[:, :2] / limit)
-        return Motion(flow, state.logit + out[:, 2:3], out[:, 3:].to(dtype))
+        step = torch.sigmoid(out[:, 3:4]) * match + limit * torch.tanh(out[:, :2] / limit)
+        return Motion(state.flow + step, state.logit + out[:, 2:3], out[:, 4:].to(dtype))
 
     def motion(self, refs: list[Tensor], others: list[Tensor], ev: Tensor) -> list[Motion]:
         """All levels, coarse to fine, of two pyramids of (P, 3, h, w) listed coarse to fine, each twice the last."""

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,26 +83,39 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
 
 
 class BurstStream:
-    """Batches for the trainer: freshly made ones and earlier ones seen again under another augmentation."""
+    """Batches for the trainer: freshly made ones and earlier ones seen again under another augmentation.
+
+    The next fresh batch is made on a thread while the trainer works; what comes when depends on the seed alone.
+    """
 
     def __init__(self, bank: SceneBank, config: TrainConfig, device: torch.device, seed: int) -> None:
         self.bank, self.config = bank, config
-        self.generator = torch.Generator(device=device).manual_seed(seed)
+        self.maker = torch.Generator(device=device).manual_seed(seed)
+        self.chooser = torch.Generator().manual_seed(seed + 1)
         self.pool: deque[Batch] = deque(maxlen=max(config.pool, 1))
         self.count = 0
+        self.worker = ThreadPoolExecutor(1)
+        self.coming = self.worker.submit(self._make)
+
+    def _make(self) -> Batch:
+        return make_batch(self.bank, self.config.synth, self.maker, self.config.batch)
 
     def __iter__(self) -> "BurstStream":
         return self
 
     def __next__(self) -> Batch:
-        if self.count % max(self.config.replay, 1) == 0 or not self.pool:
-            self.pool.append(make_batch(self.bank, self.config.synth, self.generator, self.config.batch))
-            chosen = self.pool[-1]
+        if self.count % max(self.config.replay, 1) == 0:
+            chosen = self.coming.result()
+            self.pool.append(chosen)
+            self.coming = self.worker.submit(self._make)
         else:
-            index = torch.randint(len(self.pool), (1,), generator=self.generator, device=self.generator.device)
-            chosen = self.pool[int(index)]
+            chosen = self.pool[int(torch.randint(len(self.pool), (1,), generator=self.chooser))]
         self.count += 1
-        return augment(chosen, Augmentation.draw(self.generator))
+        return augment(chosen, Augmentation.draw(self.chooser))
+
+    def close(self) -> None:
+        """Let the thread finish what it is making."""
+        self.worker.shutdown(wait=True, cancel_futures=True)
 
 
 @torch.no_grad()
@@ -162,6 +176,7 @@ def train(
             if minutes is not None and time.monotonic() - started > minutes * 60:
                 break
     finally:
+        stream.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
         save_state(folder / "state.pt", state, config)
