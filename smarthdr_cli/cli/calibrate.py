@@ -14,7 +14,15 @@ from smarthdr_cli.errors import UsageError
 def command(
     files: opt.Files,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE.toml", help="The calibration file.", show_default=False)
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.toml",
+            help="The calibration file.",
+            show_default=False,
+            rich_help_panel=opt.OUTPUT,
+        ),
     ],
     ev: opt.Evs = None,
     exposure_times: opt.Times = None,
@@ -25,21 +33,20 @@ def command(
 ) -> None:
     """Save a camera's tone curve, found from two or more frames of one scene, for smarthdr fuse --response FILE."""
     from smarthdr_cli.align import align_burst
-    from smarthdr_cli.burst.exposure import parse_evs, parse_times
+    from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
     from smarthdr_cli.burst.load import load_burst
     from smarthdr_cli.output.atomic import atomic_file, check_targets
     from smarthdr_cli.response import calibrate, to_toml
 
     if output.suffix.lower() != ".toml":
         raise UsageError(f"the calibration is written as .toml; {output.name} is not")
+    evs = None if ev is None else parse_evs(ev)
+    times = None if exposure_times is None else parse_times(exposure_times)
+    check_overrides(len(files), evs, times)
     check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
-        burst = load_burst(
-            files,
-            evs=None if ev is None else parse_evs(ev),
-            times=None if exposure_times is None else parse_times(exposure_times),
-        )
+        burst = load_burst(files, evs=evs, times=times)
         tell("align", 0.0)
         alignment = align_burst(burst, None, mode=align)
         tell("response", 0.0)

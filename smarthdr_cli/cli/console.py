@@ -11,9 +11,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from smarthdr_cli.errors import SmartHDRError
+from smarthdr_cli.errors import MemoryLimitError, SmartHDRError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +24,7 @@ TRACEBACK = "SMARTHDR_TRACEBACK"  # environment variable: show where a crash com
 
 def stderr() -> Console:
     """Made when needed, so that it follows a redirected stderr; honours NO_COLOR."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def handled(command: Callable[P, R]) -> Callable[P, R]:
@@ -41,11 +42,14 @@ def handled(command: Callable[P, R]) -> Callable[P, R]:
             stderr().print("smarthdr: interrupted; nothing was left half-written")
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            sys.stderr.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
             raise typer.Exit(1) from error
         except Exception as error:
             if isinstance(error, typer.Exit) or os.environ.get(TRACEBACK):
                 raise
+            if _out_of_memory(error):
+                stderr().print("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
+                raise typer.Exit(MemoryLimitError.exit_code) from error
             said = f"{type(error).__name__}: {error}"
             stderr().print(f"smarthdr: crashed ({_plain(said)}); set {TRACEBACK}=1 to see where", soft_wrap=True)
             raise typer.Exit(1) from error
@@ -71,21 +75,35 @@ def terminated_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def _out_of_memory(error: Exception) -> bool:
+    """What Python, OpenCV and torch raise when the host has no more memory, told without importing them."""
+    if isinstance(error, MemoryError):
+        return True
+    return any(said in str(error) for said in ("Failed to allocate", "can't allocate memory", "CUDA out of memory"))
+
+
 def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("[", r"\[")
+    return escape(" ".join(text.split()))
 
 
-def say(notes: Sequence[str], *, quiet: bool) -> None:
-    """Notes on stderr, one a line."""
+def say(notes: Sequence[str], *, quiet: bool, mark: str = "note: ") -> None:
+    """Notes on stderr, one a line, each after ``mark``."""
     if not quiet:
         console = stderr()
         for note in notes:
-            console.print(f"[yellow]note:[/] {_plain(note)}", soft_wrap=True)
+            console.print(f"[yellow]{mark}[/]{_plain(note)}", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout."""
-    typer.echo(json.dumps(value, default=str))
+    """One JSON object on one line of stdout; NumPy's numbers are numbers there, paths are text.
+
+    Raises ValueError for NaN and infinity, which JSON cannot hold.
+    """
+    typer.echo(json.dumps(value, default=_to_json, allow_nan=False))
+
+
+def _to_json(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,13 @@
 """``smarthdr info``: what the files say and what their pixels say."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, say
+
+if TYPE_CHECKING:
+    from smarthdr_cli.burst.inspect import FrameRecord
 
 
 @handled
@@ -10,9 +16,6 @@ def command(
     as_json: opt.Json = False, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen."""
-    from rich.console import Console
-    from rich.table import Table
-
     from smarthdr_cli.burst.exposure import parse_evs, parse_times
     from smarthdr_cli.burst.inspect import inspect
 
@@ -25,17 +28,30 @@ def command(
     if as_json:
         print_json(seen.to_dict())
         return
+    show(seen.records)
+    say(seen.notes, quiet=quiet)
+
+
+def show(records: "Sequence[FrameRecord]") -> None:
+    """The records as a table on stdout, whole rows wherever it goes: a pipe has no width to fold them to."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("file", "size", "time", "f/", "ISO", "EV", "measured", "clipped", "black", "sharpness", ""):
         table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name != "file")
-    for r in seen.records:
+    for r in records:
+        name = Text(r.file.encode(errors="backslashreplace").decode())
         table.add_row(
-            r.file, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
+            name, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
             signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
             "reference" if r.reference else "",
         )  # fmt: skip
-    Console(highlight=False).print(table)
-    say(seen.notes, quiet=quiet)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table)
 
 
 def seconds(time: float | None) -> str:

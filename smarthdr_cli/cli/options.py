@@ -7,19 +7,28 @@ import typer
 
 from smarthdr_cli.errors import UsageError
 
+# Panels of the help, so that one option is found under one heading in every command.
+INPUT, FUSION, COMPUTATION, OUTPUT = "Input", "Fusion", "Computation", "Output"
+
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILES...", help="The frames of one burst, in any order.", show_default=False)
+    list[Path], typer.Argument(metavar="FILES", help="The frames of one burst, in any order.", show_default=False)
 ]
 Evs = Annotated[
     str | None,
-    typer.Option("--ev", metavar="EV,EV,...", help="Exposures of the files in argument order; larger is brighter."),
+    typer.Option(
+        "--ev",
+        metavar="EV,EV,...",
+        help="Exposures of the files in argument order, e.g. -2,0,2; larger is brighter. Without it: from EXIF.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Times = Annotated[
     str | None,
     typer.Option(
         "--exposure-times",
         metavar="T,T,...",
-        help="Exposure times in seconds, e.g. 1/100,1/25,0.25, in argument order.",
+        help="Exposure times in seconds, in argument order, e.g. 1/100,1/25,0.25; ISO and aperture count as equal.",
+        rich_help_panel=INPUT,
     ),
 ]
 ReferenceFrame = Annotated[
@@ -28,21 +37,37 @@ ReferenceFrame = Annotated[
         "--reference",
         metavar="auto|N",
         help="The frame whose moment and pose the result has; N counts the files from 1.",
+        rich_help_panel=INPUT,
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.")]
+Align = Annotated[
+    Literal["auto", "none"],
+    typer.Option(
+        "--align", help="auto: a homography to the reference, kept only where it helps.", rich_help_panel=FUSION
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.", rich_help_panel=COMPUTATION),
+]
 Panoramas = Annotated[
     Path | None,
     typer.Option(
-        "--panoramas", metavar="DIR", help="HDR images (.exr, .hdr) to make bursts from; procedural scenes without."
+        "--panoramas",
+        metavar="DIR",
+        help="Folder of HDR images (.exr, .hdr) to make bursts from. Without it: procedural scenes.",
+        rich_help_panel=INPUT,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="What the random numbers start from.")]
-Align = Annotated[
-    Literal["auto", "none"], typer.Option("--align", help="Homography to the reference, kept only where it helps.")
+Seed = Annotated[int, typer.Option("--seed", min=0, help="What the random numbers start from.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Say on stderr what was found and how long each stage took.", rich_help_panel=OUTPUT
+    ),
 ]
 
 
@@ -50,7 +75,7 @@ def parse_reference(text: str) -> int | Literal["auto"]:
     """auto or a whole number from 1. Raises UsageError."""
     if text == "auto":
         return "auto"
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise UsageError(f"--reference {text}: use auto or a number counting the files from 1")
     return int(text)
 
@@ -74,6 +99,6 @@ def parse_memory(text: str | None) -> float | None:
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from WIDTHxHEIGHT, both at least 64. Raises UsageError."""
     width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
+    if not (text.isascii() and width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
         raise UsageError(f"--size {text}: use WIDTHxHEIGHT in pixels, each at least 64")
     return int(height), int(width)

@@ -8,21 +8,27 @@ import typer
 
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, stderr
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, OutputError, UsageError
 
 
 @handled
 def command(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run.", show_default=False)
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The run's folder.", show_default=False)
     ],
     panoramas: opt.Panoramas = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE.toml", help="Training options.")] = None,
-    iterations: Annotated[int | None, typer.Option("--iterations", min=1, help="Where the schedule ends.")] = None,
-    decay: Annotated[
-        int | None, typer.Option("--decay", min=0, help="Steps over which the rate falls to 0 at the end.")
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE.toml", help="Training options; the ones below go before it."),
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Bursts a step.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", min=1, help="Where the schedule ends.", show_default="1000000")
+    ] = None,
+    decay: Annotated[
+        int | None,
+        typer.Option("--decay", min=0, help="Steps over which the rate falls to 0 at the end.", show_default="0"),
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Bursts a step.", show_default="4")] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.01, help="Stop after so long; the state is kept.")
     ] = None,
@@ -32,23 +38,28 @@ def command(
         typer.Option("--init", metavar="NAME|PATH", help="Start from these weights instead of from nothing."),
     ] = None,
     device: opt.Device = "auto",
-    seed: Annotated[int | None, typer.Option("--seed", help="What the random numbers start from.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="What the random numbers start from.", show_default="0")
+    ] = None,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Train on synthetic bursts made from HDR images as it goes; Ctrl-C saves the state and the weights so far.
 
-    The run's folder holds state.pt (to resume), metrics.jsonl and model.safetensors, which smarthdr fuse --weights
-    takes.
+    The run's folder holds state.pt (to resume), metrics.jsonl and model.safetensors (for smarthdr fuse --weights).
     """
     values = _read(config)
     given = {"iterations": iterations, "decay": decay, "batch": batch, "seed": seed}
     values |= {name: value for name, value in given.items() if value is not None}
     state_file = output / "state.pt"
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file, not a folder for the run")
     if state_file.exists() and not resume:
         raise UsageError(f"{output} holds a run already; add --resume to go on with it, or choose another folder")
     if resume and init is not None:
         raise UsageError("--init starts a run and --resume goes on with one; give one of them")
+    if resume and not state_file.exists():
+        raise InputError(f"{state_file}: no training state there to resume")
     from smarthdr_cli.train.run import run_training
 
     def log(record: dict[str, Any]) -> None:
@@ -56,9 +67,12 @@ def command(
             numbers = " ".join(f"{k} {v:.4g}" for k, v in record.items() if isinstance(v, float))
             stderr().print(f"step {record['step']}: {numbers}", soft_wrap=True)
 
-    summary = run_training(
-        output, values, panoramas, device=device, resume=resume, init=init, minutes=minutes, on_log=log
-    )
+    try:
+        summary = run_training(
+            output, values, panoramas, device=device, resume=resume, init=init, minutes=minutes, on_log=log
+        )
+    except OSError as error:
+        raise OutputError(f"cannot write {error.filename or output}: {error.strerror}") from error
     if as_json:
         print_json(summary)
 

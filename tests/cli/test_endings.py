@@ -1,0 +1,133 @@
+"""How the command ends when it is interrupted, crashes, or nobody reads what it prints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smarthdr_cli.cli.console import print_json
+
+from .conftest import Run, WriteBurst
+
+# A fusion that has begun and takes its time: the merge tells that it runs, then waits for the signal.
+SLOW = """
+import sys, time
+from pathlib import Path
+import smarthdr_cli.fusion.physical as physical
+from smarthdr_cli.output import atomic
+merge = physical.static_merge
+
+def slow(*arguments, **options):
+    plane = merge(*arguments, **options)
+    Path(sys.argv[1]).touch()
+    time.sleep({before})
+    return plane
+
+physical.static_merge = slow
+flush = atomic._flush
+
+def slow_flush(path):
+    Path(sys.argv[1]).touch()
+    time.sleep({writing})
+    flush(path)
+
+atomic._flush = slow_flush
+marker = sys.argv.pop(1)
+sys.argv.insert(1, marker)
+from smarthdr_cli.cli.app import app
+app(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+@pytest.mark.parametrize(("before", "writing"), [(60, 0), (0, 60)], ids=["fusing", "writing"])
+def test_an_interrupted_fusion_leaves_nothing(
+    burst: list[Path], tmp_path: Path, number: signal.Signals, before: int, writing: int
+) -> None:
+    marker = tmp_path / "begun"
+    script = SLOW.format(before=before, writing=writing)
+    out = tmp_path / "out"
+    out.mkdir()
+    options = ["-o", str(out / "o.exr"), "--deghost", "off"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(marker), "fuse", *map(str, burst), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 100
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if writing:  # the marker of the merge comes first; wait for the temporary file
+        while not list(out.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert list(out.iterdir()) == []
+
+
+def test_a_crash_is_one_line(
+    refused: Callable[..., str], burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
+        raise ZeroDivisionError("a [fault]\nof our own")
+
+    monkeypatch.setattr("smarthdr_cli.fusion.pipeline.align_burst", broken)
+    said = refused(1, "fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
+    assert said == (
+        "smarthdr: crashed (ZeroDivisionError: a [fault] of our own); set SMARTHDR_TRACEBACK=1 to see where"
+    )
+    monkeypatch.setenv("SMARTHDR_TRACEBACK", "1")
+    from typer.testing import CliRunner
+
+    from smarthdr_cli.cli.app import app
+
+    result = CliRunner().invoke(app, ["fuse", *map(str, burst), "-o", str(tmp_path / "o.exr"), "--deghost", "off"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_words_are_printed_as_they_are(refused: Callable[..., str], tmp_path: Path) -> None:
+    """Neither markup nor emoji nor a width folds or changes a name."""
+    name = "[bold]a[/] \\[b] :cat: " + "long" * 40 + ".jpg"
+    said = refused(3, "fuse", tmp_path / name, tmp_path / "b.jpg", "-o", tmp_path / "o.exr")
+    assert name in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_a_reader_that_went_away(burst: list[Path]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "smarthdr_cli", "info", "--json", *map(str, burst)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=100)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_json_holds_numbers_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2), "d": Path("x")})
+    assert json.loads(capsys.readouterr().out) == {"a": 0.5, "b": 3, "c": [0, 1], "d": "x"}
+    with pytest.raises(ValueError, match="JSON"):
+        print_json({"a": float("nan")})
+
+
+def test_no_colour_when_nobody_sees_it(
+    smarthdr: Run, write_burst: WriteBurst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    files = write_burst(stated=None)
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", "--deghost", "off")
+    assert "note: " in result.stderr
+    assert "\x1b" not in result.stderr

@@ -1,0 +1,143 @@
+"""``smarthdr fuse`` from files to files."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from .conftest import HEIGHT, WIDTH, Run, WriteBurst, parse, scene
+
+Fuse = Callable[..., dict[str, Any]]
+
+
+def exr(path: Path) -> NDArray[np.float32]:
+    with OpenEXR.File(str(path)) as file:
+        return np.asarray(file.channels()["RGB"].pixels, np.float32)
+
+
+def hdr(path: Path) -> tuple[NDArray[np.float32], float]:
+    """Pixels as OpenCV reads them, and the header's EXPOSURE."""
+    exposure = re.search(rb"^EXPOSURE=\s*(\S+)", path.read_bytes()[:4096], re.MULTILINE)
+    assert exposure
+    return cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)[..., ::-1], float(exposure[1])
+
+
+def test_the_issues_own_command(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    out, heat, preview = tmp_path / "out.exr", tmp_path / "out-uncertainty.png", tmp_path / "out.jpg"
+    result = smarthdr("fuse", *burst, "-o", out, "--uncertainty", heat, "--preview", preview, "--weights", weights)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert exr(out).shape == (HEIGHT, WIDTH, 3)
+    with Image.open(heat) as picture:
+        assert picture.width >= WIDTH
+        assert picture.height >= HEIGHT
+    with Image.open(preview) as picture:
+        assert picture.size == (WIDTH, HEIGHT)
+        assert picture.getexif()[0x010F] == "Maker"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["burst", "out-uncertainty.png", "out.exr", "out.jpg"]
+
+
+def test_the_json_report_is_whole(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    report = fuse([burst[2], burst[0], burst[1]])
+    assert report["files"] == ["img1.jpg", "img2.jpg", "img3.jpg"]
+    assert report["evs"] == [-2.0, 0.0, 2.0]
+    assert report["reference"] == "img2.jpg"
+    assert report["size"] == [WIDTH, HEIGHT]
+    assert report["outputs"] == [str(tmp_path / "out.exr")]
+    assert report["options"] == {"weights": str(weights)}
+    assert report["model"]["network"] == "saf"
+    assert 0 <= report["guard"]["changed_share"] <= 1
+    assert 0 < report["uncertainty"]["mean"] <= 1
+    assert {"read", "align", "response", "load", "fuse", "convert"} <= set(report["seconds"])
+    assert all(isinstance(value, float) for value in report["seconds"].values())
+
+
+def test_json_goes_to_stdout_and_notes_to_stderr(
+    smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path
+) -> None:
+    files = write_burst(stated=None)
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", "--weights", weights, "--json")
+    assert result.exit_code == 0
+    notes = parse(result.stdout)["notes"]
+    assert notes
+    assert result.stderr.splitlines() == [f"note: {' '.join(note.split())}" for note in notes]
+
+
+def test_quiet_says_nothing(smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path) -> None:
+    result = smarthdr("fuse", *write_burst(stated=None), "-o", tmp_path / "o.exr", "--weights", weights, "-q")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--tile", "128")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    lines = dict(line.split(": ", 1) for line in result.stderr.splitlines() if not line.startswith("note"))
+    assert lines["frames"].startswith("img1.jpg -2.00 EV, img2.jpg +0.00 EV, img3.jpg +2.00 EV; reference img2.jpg")
+    assert "moved onto the reference" in lines["alignment"]
+    assert "stand-in (saf, sha256 " in lines["model"]
+    assert "tiles of 128" in lines["model"]
+    assert "changed share" in lines["against the classical merge"]
+    assert "mean" in lines["uncertainty"]
+    assert re.search(r"align [\d.]+,.* fuse [\d.]+,.*\(in all [\d.]+\)", lines["seconds"])
+    assert all(len(line) < 400 for line in lines.values())
+
+
+def test_verbose_without_the_network(smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
+    result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off", "-v")
+    assert result.exit_code == 0
+    assert "model: none on cpu, fp32" in result.stderr.splitlines()
+
+
+def test_the_static_merge_is_the_scene(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+    fuse(burst, "--deghost", "off", "--response", "srgb", "--align", "none")
+    truth = scene(WIDTH, HEIGHT)
+    seen = (truth < 3.5) & (truth > 0.01)  # not beyond the short frame's clip, nor in the JPEG's last codes
+    ratio = exr(tmp_path / "out.exr")[seen] / truth[seen]
+    assert np.median(ratio) == pytest.approx(1, abs=0.01)
+    assert np.percentile(np.abs(ratio - 1), 95) < 0.1
+
+
+def test_all_formats_hold_the_same_picture(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+    options = ("--deghost", "off")
+    fuse(burst, *options, "--float")
+    fuse(burst, *options, out="out.hdr")
+    fuse(burst, *options, out="out.tif")
+    picture = exr(tmp_path / "out.exr")
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "out.tif"), picture, rtol=1e-6)
+    pixels, _ = hdr(tmp_path / "out.hdr")
+    assert np.abs(pixels - picture).max() <= picture.max() / 100  # 8 bits for the brightest channel of each pixel
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_every_preview(fuse: Fuse, burst: list[Path], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"preview{suffix}"
+    report = fuse(burst, "--deghost", "off", "--preview", path)
+    assert report["outputs"] == [str(tmp_path / "out.exr"), str(path)]
+    pixels = tifffile.imread(path) if suffix == ".tif" else np.asarray(Image.open(path))
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert pixels.dtype == (np.uint16 if suffix == ".tif" else np.uint8)
+    assert pixels.std() > 10
+
+
+def test_uncertainty_as_channels(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+    report = fuse(burst, "--uncertainty", tmp_path / "sigma.exr")
+    with OpenEXR.File(str(tmp_path / "sigma.exr"), separate_channels=True) as file:
+        channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
+    sigma = next(pixels for name, pixels in channels.items() if name.endswith("mu"))
+    assert sigma.shape == (HEIGHT, WIDTH)
+    assert float(sigma.mean()) == pytest.approx(report["uncertainty"]["mean"], rel=1e-2)
+
+
+def test_odd_sizes_and_two_frames(fuse: Fuse, write_burst: WriteBurst, tmp_path: Path) -> None:
+    files = write_burst(size=(157, 101))
+    assert fuse(files[:2])["files"] == ["img1.jpg", "img2.jpg"]
+    assert exr(tmp_path / "out.exr").shape == (101, 157, 3)

@@ -1,0 +1,240 @@
+"""What goes wrong ends with its own exit code, one line on stderr, and nothing half-written."""
+
+import errno
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .conftest import TIMES, Run, WriteBurst, jpeg
+
+Refused = Callable[..., str]
+OFF = ("--deghost", "off")
+
+
+def test_missing_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    assert "absent.jpg" in refused(3, "fuse", *burst, tmp_path / "absent.jpg", "-o", tmp_path / "o.exr")
+
+
+def test_missing_input_with_stated_exposures(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    files = [*burst[:2], tmp_path / "absent.jpg"]
+    assert "absent.jpg" in refused(3, "fuse", *files, "--ev", "-2,0,2", "-o", tmp_path / "o.exr")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--ev", "-2,2"), "2 values for 3 files"),
+        (("--ev", "a,b,c"), "'a' is not a number"),
+        (("--ev", "-2,0,nan"), "--ev"),
+        (("--exposure-times", "1/100,1/25"), "2 values for 3 files"),
+        (("--exposure-times", "1/0,1,2"), "not a number"),
+        (("--exposure-times", "0,1,2"), "positive"),
+        (("--ev", "-2,0,2", "--exposure-times", "1,2,3"), "exclude each other"),
+        (("--reference", "0"), "--reference"),
+        (("--reference", "first"), "--reference"),
+        (("--reference", "4"), "4"),
+        (("--response", "sgrb", *OFF), "srgb"),
+        (("--tile", "100"), "--tile"),
+        (("--tile", "many"), "--tile"),
+        (("--max-memory", "lots"), "--max-memory"),
+        (("--max-memory", "-1G"), "--max-memory"),
+        (("--device", "tpu"), "tpu"),
+        (("--device", "cuda:9"), "cuda:9"),
+        (("--device", "cpu", "--precision", "fp16"), "fp16"),
+        (("--quiet", "--verbose"), "exclude each other"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_usage(
+    refused: Refused, burst: list[Path], weights: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    given = () if "--deghost" in options else ("--weights", weights)
+    assert said in refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", *given, *options)
+    assert [path.name for path in tmp_path.iterdir()] == ["burst"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--deghost", "maybe"), ("--precision", "fp8"), ("--anchor", "long"), ("--compression", "rle"), ("--colour", "x")],
+)
+def test_words_that_an_option_does_not_know(smarthdr: Run, burst: list[Path], options: tuple[str, str]) -> None:
+    result = smarthdr("fuse", *burst, "-o", "o.exr", *options)
+    assert result.exit_code == 2
+    assert options[0] in result.stderr
+
+
+def test_no_output_given(smarthdr: Run, burst: list[Path]) -> None:
+    result = smarthdr("fuse", *burst)
+    assert result.exit_code == 2
+    assert "--output" in result.stderr
+
+
+def test_cuda_where_there_is_none(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--device", "cuda")
+    assert said == "smarthdr: --device cuda: this machine has 0 CUDA devices"
+
+
+@pytest.mark.parametrize("options", [("--float",), ("--compression", "piz"), ("--embed-uncertainty",)])
+def test_exr_options_with_another_format(
+    refused: Refused, burst: list[Path], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert ".exr" in refused(2, "fuse", *burst, "-o", tmp_path / "o.hdr", *options)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("-o", "o.png"), ("-o", "o"), ("--uncertainty", "u.jpg"), ("--preview", "p.exr")]
+)
+def test_unknown_extensions(refused: Refused, burst: list[Path], tmp_path: Path, option: str, name: str) -> None:
+    outputs = {"-o": "o.exr"} | {option: name}
+    assert name in refused(2, "fuse", *burst, *(a for o, n in outputs.items() for a in (o, tmp_path / n)))
+
+
+def test_two_outputs_of_one_name(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    same = tmp_path / "o.tif"
+    assert "o.tif" in refused(2, "fuse", *burst, "-o", same, "--preview", same)
+
+
+def test_an_output_that_is_an_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    before = burst[0].read_bytes()
+    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--preview", burst[0], "--overwrite")
+    assert "img1.jpg" in said
+    assert burst[0].read_bytes() == before
+
+
+def bad_file(kind: str, whole: bytes) -> bytes:
+    if kind == "text":
+        return b"this is no picture\n" * 40
+    if kind == "empty":
+        return b""
+    if kind == "truncated":
+        return whole[: len(whole) // 2]
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "truncated", "huge header"])
+def test_bad_files(refused: Refused, burst: list[Path], tmp_path: Path, kind: str) -> None:
+    bad = burst[1].with_name("bad.png" if kind == "huge header" else "bad.jpg")
+    bad.write_bytes(bad_file(kind, burst[1].read_bytes()))
+    assert bad.name in refused(3, "fuse", burst[0], bad, burst[2], "-o", tmp_path / "o.exr")
+    assert [path.name for path in tmp_path.iterdir()] == ["burst"]
+
+
+def test_a_folder_as_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    assert "burst" in refused(3, "fuse", *burst, tmp_path / "burst", "-o", tmp_path / "o.exr")
+
+
+def test_exif_of_one_by_nought_is_no_exposure(smarthdr: Run, write_burst: WriteBurst, tmp_path: Path) -> None:
+    """The frame's time is unknown: the ratios come from the pixels, and that is said."""
+    files = write_burst(stated=(TIMES[0], (1, 0), TIMES[2]))
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *OFF)
+    assert result.exit_code == 0
+    assert "no exposure time in img2.jpg" in result.stderr
+
+
+def test_equal_exposures(refused: Refused, write_burst: WriteBurst, tmp_path: Path) -> None:
+    files = write_burst(true=(TIMES[1], TIMES[1] * Fraction(101, 100)), stated=(TIMES[1], TIMES[1]))
+    assert "equal exposures" in refused(3, "fuse", *files, "-o", tmp_path / "o.exr")
+
+
+def test_one_file(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    assert "at least two" in refused(3, "fuse", burst[0], "-o", tmp_path / "o.exr")
+
+
+def test_different_sizes(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    burst[2].write_bytes(jpeg(np.zeros((100, 160, 3), np.uint8), TIMES[2]))
+    said = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
+    assert "img3.jpg 160x100" in said
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "changed"])
+def test_corrupt_weights(refused: Refused, burst: list[Path], weights: Path, tmp_path: Path, damage: str) -> None:
+    whole = weights.read_bytes()
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes({"text": b"no tensors", "cut": whole[: len(whole) // 2], "changed": whole[:8] + b"x" * 99}[damage])
+    assert "bad.safetensors" in refused(4, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", bad)
+
+
+@pytest.mark.parametrize("given", ["no-such-network", "./absent.safetensors"])
+def test_unknown_weights(refused: Refused, burst: list[Path], tmp_path: Path, given: str) -> None:
+    assert given.removeprefix("./") in refused(4, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", given)
+
+
+def test_existing_outputs(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    for name, option in (("o.exr", "-o"), ("u.png", "--uncertainty"), ("p.jpg", "--preview")):
+        (tmp_path / name).write_bytes(b"older")
+        outputs = {"-o": tmp_path / "new.exr"} | {option: tmp_path / name}
+        said = refused(5, "fuse", *burst, *(a for pair in outputs.items() for a in pair))
+        assert "--overwrite" in said
+        assert (tmp_path / name).read_bytes() == b"older"
+    assert not (tmp_path / "new.exr").exists()
+
+
+def test_missing_folder(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    assert "does not exist" in refused(5, "fuse", *burst, "-o", tmp_path / "absent" / "o.exr")
+
+
+def test_a_file_where_the_folder_should_be(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    refused(5, "fuse", *burst, "-o", tmp_path / "file" / "o.exr")
+
+
+def test_a_folder_as_output(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "o.exr").mkdir()
+    assert "folder" in refused(5, "fuse", *burst, "-o", tmp_path / "o.exr", "--overwrite")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_dev_full(refused: Refused, burst: list[Path]) -> None:
+    assert "/dev/full" in refused(5, "fuse", *burst, "-o", "/dev/full", "--overwrite")
+
+
+@pytest.mark.parametrize("at", ["fsync", "replace"])
+def test_full_disk(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, at, full)
+    said = refused(5, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
+    assert "no space left" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["burst"]
+
+
+def test_too_little_memory(refused: Refused, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    said = refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "--max-memory", "50M")
+    assert "--max-memory" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")],
+    ids=["python", "torch"],
+)
+def test_memory_that_runs_out(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def exhausted(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("smarthdr_cli.fusion.pipeline.align_burst", exhausted)
+    assert "out of memory" in refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
+
+
+def test_pictures_without_exif_and_without_differences(refused: Refused, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((80, 80, 3), 90, np.uint8)).save(tmp_path / name)
+    refused(3, "fuse", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "o.exr")

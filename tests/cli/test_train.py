@@ -1,0 +1,107 @@
+"""``smarthdr train``: a few steps, taken up again, and refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from smarthdr_cli.cli.app import app
+from smarthdr_cli.train.config import TrainConfig
+
+from .conftest import Run, parse
+
+CONFIG = """
+precision = "fp32"
+validation_bursts = 2
+validate_every = 2
+pool = 2
+[model]
+name = "saf"
+encoder = 8
+motion = 16
+hidden = 8
+verify = 8
+refine = 8
+[synth]
+height = 64
+width = 64
+frames = [2]
+objects = 1
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_a_run_its_weights_and_resuming(
+    smarthdr: Run, fuse: Callable[..., dict[str, Any]], burst: list[Path], config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tiny = ("train", "-o", run, "--config", config, "--batch", 1, "--seed", 3, "--device", "cpu", "--json")
+    first = smarthdr(*tiny, "--iterations", 2, "--decay", 1)
+    assert first.exit_code == 0, first.stderr
+    assert first.stderr.startswith("step 2: ")
+    summary = parse(first.stdout)
+    assert summary["record"]["steps"] == 2
+    assert summary["record"]["config"]["seed"] == 3
+    assert summary["record"]["config"]["decay"] == 1
+    assert Path(summary["weights"]) == run / "model.safetensors"
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2]
+
+    again = smarthdr(*tiny, "--iterations", 3)
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+
+    resumed = smarthdr(*tiny, "--iterations", 3, "--resume", "-q")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert resumed.stderr == ""
+    assert parse(resumed.stdout)["record"]["steps"] == 3
+
+    report = fuse(burst[:2], "--weights", run)
+    assert report["model"]["sha256"] == parse(resumed.stdout)["sha256"]
+
+    other = smarthdr("train", "-o", tmp_path / "next", *tiny[3:], "--iterations", 1, "--init", run, "--minutes", 5)
+    assert other.exit_code == 0, other.stderr
+    assert parse(other.stdout)["record"]["steps"] == 1
+
+
+def test_errors(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    wrong = tmp_path / "wrong.toml"
+    for text, said in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
+        wrong.write_text(text)
+        assert said in refused(2, "train", "-o", run, "--config", wrong)
+    wrong.write_text("= 3")
+    assert "wrong.toml" in refused(3, "train", "-o", run, "--config", wrong)
+    refused(3, "train", "-o", run, "--config", tmp_path / "absent.toml")
+    assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
+    assert "--init" in refused(2, "train", "-o", run, "--config", config, "--resume", "--init", "x")
+    refused(4, "train", "-o", run, "--config", config, "--init", "no-such-weights")
+    refused(2, "train", "-o", run, "--config", config, "--device", "abacus")
+    refused(3, "train", "-o", run, "--config", config, "--panoramas", tmp_path / "nowhere")
+    assert not run.exists()
+    assert "not a folder" in refused(5, "train", "-o", config, "--config", config)
+    refused(5, "train", "-o", config / "below", "--config", config, "--iterations", 1, "--batch", 1)
+
+
+def test_a_damaged_state_is_refused(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "state.pt").write_bytes(b"nothing of the kind")
+    assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
+
+
+def test_help_states_the_real_defaults() -> None:
+    """They live in TrainConfig, which help must not import."""
+    group = typer.main.get_command(app)
+    parameters = group.commands["train"].params  # type: ignore[attr-defined]
+    stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
+    defaults = TrainConfig()
+    assert stated == {name: str(getattr(defaults, name)) for name in ("iterations", "decay", "batch", "seed")}
