@@ -34,8 +34,7 @@ def render_raw(shot: camera.Shot, spp: tuple[int, int], size: tuple[int, int], k
     if kept and kept.exists():
         with np.load(kept) as stored:
             return dict(stored)
-    direct, bounced = render.halves(shot, size, spp, seed=1_000_000 * (1 + camera.SHOTS.index(shot)))
-    raw = render.features(shot, size) | {"d0": direct[0], "d1": direct[1], "b0": bounced[0], "b1": bounced[1]}
+    raw = render.features(shot, size) | render.halves(shot, size, spp, seed=1_000_000 * (1 + camera.SHOTS.index(shot)))
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, allow_pickle=False, **raw)
@@ -74,7 +73,7 @@ def main() -> None:
     for i, shot in enumerate(camera.SHOTS):
         spp = round(args.samples * SAMPLES[i][0]), round(args.samples * SAMPLES[i][1])
         raw = render_raw(shot, spp, size, args.raw)
-        noisy = [raw["d0"] + raw["b0"], raw["d1"] + raw["b1"]]
+        noisy = [raw[f"e{k}"] + raw[f"d{k}"] + raw[f"b{k}"] for k in range(2)]
         smooth, removed = denoise.denoise(raw)
         radiance = (smooth[0] + smooth[1]) / 2
         codes = camera.expose(radiance, shot, np.random.default_rng(2026 + i))

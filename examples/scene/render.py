@@ -13,6 +13,7 @@ from scene.lights import LIGHTS
 F32 = NDArray[Any]  # float32
 Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
 PASS = 16  # samples a pixel in one launch, for memory
+EDGE_SPP = 256  # a pixel, for what is seen to shine
 MAX_DEPTH = 5  # path vertices: four bounces of light
 TREMOR_M, TREMOR_DEG = 0.0006, 0.02  # the hand while the shutter is open
 
@@ -29,18 +30,19 @@ def moments(shot: Shot) -> list[tuple[float, Pose]]:
     return out
 
 
-def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -> tuple[list[F32], list[F32]]:
-    """Two independent estimates of direct light (emission included), and two of the light that bounced more often.
+def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -> dict[str, F32]:
+    """Two independent estimates each of emitted, direct and further bounced light: e0, e1, d0, d1, b0, b1 (H, W, 3).
 
-    Direct light is sampled lamp by lamp, ``spp[0]`` samples a pixel for each: no noise from choosing among them. The
-    rest is a path-traced picture less its own direct part, from the same random numbers; ``spp[1]`` samples a pixel.
+    Emission, cheap, is what the eye meets first, many samples for clean edges. Direct light is sampled lamp by lamp,
+    ``spp[0]`` samples a pixel for each: no noise from choosing among them. The rest is a path-traced picture less its
+    own direct part, from the same random numbers; ``spp[1]`` samples a pixel.
     """
-    once = mi.load_dict({"type": "path", "max_depth": 2, "rr_depth": 20})
-    full = mi.load_dict({"type": "path", "max_depth": MAX_DEPTH, "rr_depth": 20})
+    seen, once, full = (
+        mi.load_dict({"type": "path", "max_depth": depth, "rr_depth": 20}) for depth in (1, 2, MAX_DEPTH)
+    )
     times = moments(shot)
-    few, more = (max(1, round(n / (2 * len(times)))) for n in spp)
-    direct = [np.zeros((size[1], size[0], 3), np.float32) for _ in range(2)]
-    bounced = [np.zeros((size[1], size[0], 3), np.float32) for _ in range(2)]
+    few, more, many = (max(1, round(n / (2 * len(times)))) for n in (*spp, EDGE_SPP))
+    out = {f"{kind}{half}": np.zeros((size[1], size[0], 3), np.float32) for kind in "edb" for half in range(2)}
 
     def shoot(scene: Any, integrator: Any, samples: int, key: int) -> F32:
         parts = -(-samples // PASS)
@@ -52,10 +54,12 @@ def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -
         alone = [room.scene(time, pose, size, light) for light in LIGHTS]
         for half in range(2):
             key = seed + 1000 * (2 * m + half)
-            bounced[half] += shoot(lit, full, more, key) - shoot(lit, once, more, key)
+            out[f"b{half}"] += shoot(lit, full, more, key) - shoot(lit, once, more, key)
+            out[f"e{half}"] += shoot(lit, seen, many, key + 900)
             for i, scene in enumerate(alone):
-                direct[half] += shoot(scene, once, few, key + 100 * (i + 1))
-    return direct, bounced
+                own = key + 100 * (i + 1)
+                out[f"d{half}"] += shoot(scene, once, few, own) - shoot(scene, seen, few, own)
+    return out
 
 
 def features(shot: Shot, size: tuple[int, int], spp: int = 64) -> dict[str, F32]:
