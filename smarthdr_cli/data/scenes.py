@@ -128,6 +128,7 @@ def procedural_scene(rng: np.random.Generator, height: int = 512, width: int = 1
     light = np.exp2(fractal_noise(rng, height, width, 1.6) * rng.uniform(1.0, 2.2))
     tint = rng.uniform(0.6, 1.0, 3).astype(np.float32)
     image = light[..., None] * tint * 0.3
+    grains = [fractal_noise(rng, height, width, slope) for slope in (0.6, 1.0, 1.4)]
     for _ in range(140):
         radius = float(np.clip(6.0 / rng.uniform(0.01, 1.0) ** 0.8, 4, 220))
         cy, cx, angle = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(0, np.pi)
@@ -141,7 +142,9 @@ def procedural_scene(rng: np.random.Generator, height: int = 512, width: int = 1
         power = rng.choice([2.0, 8.0])
         alpha = np.clip(radius - (np.abs(u) ** power + np.abs(v) ** power) ** (1 / power) + 0.5, 0, 1)[..., None]
         albedo = rng.uniform(0.03, 0.9, 3).astype(np.float32)
-        texture = np.exp(fractal_noise(rng, bottom - top, right - left, rng.uniform(0.6, 1.4)) * rng.uniform(0.0, 0.5))
+        row, column = rng.integers(0, height - (bottom - top) + 1), rng.integers(0, width - (right - left) + 1)
+        grain = grains[rng.integers(len(grains))][row : row + bottom - top, column : column + right - left]
+        texture = np.exp(grain * rng.uniform(0.0, 0.5))
         shade = light[top:bottom, left:right] if rng.uniform() < 0.9 else np.float32(np.exp2(rng.uniform(3, 8)))
         patch = albedo * texture[..., None] * np.broadcast_to(shade, texture.shape)[..., None]
         image[top:bottom, left:right] = image[top:bottom, left:right] * (1 - alpha) + patch * alpha
