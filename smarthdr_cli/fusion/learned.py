@@ -13,7 +13,7 @@ from smarthdr_cli.fusion.physical import Guard, Plane, blank, compare, flag_clip
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
-from smarthdr_cli.models.merge import TAPER_START, exposure_weight, merge, radiance
+from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
 from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement
 
 F32 = NDArray[np.float32]
@@ -113,6 +113,7 @@ def _tile(
     stack = blank(torch.stack([ref, *moved], dim=1), seen_by)
     out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), torch.stack(features, 1), torch.stack(gaps, 1))
     light, put_back = bounded(out.radiance, out.merged, stack, seen_by * (out.trust > 0.05), evs)
+    light = at_clip(light, stack, seen_by, evs)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
@@ -126,8 +127,18 @@ def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -
     Same: within AGREE of what noise and codes explain, neither at its clip, where any two frames look alike.
     """
     brighter = torch.where((ev > 0).view(-1, 1, 1, 1), other, ref)
-    same = ((2 * AGREE - gap) / AGREE).clamp(0, 1) * (brighter.amax(dim=1, keepdim=True) < TAPER_START)
+    same = ((2 * AGREE - gap) / AGREE).clamp(0, 1) * (brighter.amax(dim=1, keepdim=True) < TAPER_END)
     return torch.lerp(logit, logit.clamp(min=SURE), same)
+
+
+def at_clip(light: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> Tensor:
+    """Where every frame that saw a place is clipped, what the shortest of them shows: its clip level, neutral."""
+    clipped = (1 - clip_taper(frames)).amin(dim=1)
+    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1) > 0
+    own = torch.where(every, evs.view(*evs.shape, 1, 1, 1), torch.inf)
+    first = own.argmin(dim=1, keepdim=True).expand(-1, -1, 3, -1, -1)
+    shortest = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1).gather(1, first)
+    return torch.lerp(light, shortest[:, 0], clipped)
 
 
 def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
@@ -150,11 +161,11 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Te
     """
     shown = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
     every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1) > 0
-    open_above = ((frames.amax(dim=2, keepdim=True) > 0.97) & every).any(dim=1)
+    below_clip = every & (frames.amax(dim=2, keepdim=True) <= TAPER_END)
     floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
     low = torch.where(every, shown, torch.inf).amin(dim=1) * (1 - HULL) - floor
-    high = torch.where(every, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
-    fine = ((light >= low) & ((light <= high) | open_above)).all(dim=1, keepdim=True)
+    high = torch.where(below_clip, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
+    fine = ((light >= low) & ((light <= high) | ~below_clip.any(dim=1))).all(dim=1, keepdim=True)
     return torch.where(fine, light, merged), float((~fine).float().mean())
 
 

@@ -16,8 +16,8 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp
 
 F32 = NDArray[np.float32]
-BAND = 256  # rows of cells at once
-REACH = 12  # rows a level sees beyond its own: encoder 3, neighbourhood 2, decoder 3, head 1, and some more
+BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
+REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,13 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
     """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
-    height = ref.shape[-2]
-    if height <= BAND + 2 * REACH:
+    height, width = ref.shape[-2:]
+    band = max(BAND // width, 2 * REACH)
+    if height <= band + 2 * REACH:
         return model.motion_level(ref, moved, ev, state)
     parts: list[Motion] = []
-    for top in range(0, height, BAND):
-        bottom = min(top + BAND, height)
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
         y0, y1 = max(0, top - REACH), min(height, bottom + REACH)
         cut = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
         done = model.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, cut)

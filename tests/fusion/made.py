@@ -1,0 +1,99 @@
+"""Bursts in memory, sources without files and networks whose heads do something, for the tests of this room."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.color import SRGB
+from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.fusion.learned import Learned
+from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.models.saf import SAF, SAFConfig
+
+GAMMA = Response("gamma2.2", np.tile(np.linspace(0, 1, 1024) ** 2.2, (3, 1)).astype(np.float32), {})
+GAMMA8 = Response("gamma2.2", np.tile(np.linspace(0, 1, 256) ** 2.2, (3, 1)).astype(np.float32), {})
+LINEAR = Response("linear", np.tile(np.linspace(0, 1, 256, dtype=np.float32), (3, 1)), {})
+SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
+
+
+def frame(codes, ev, white=None, clipped=None, space=SRGB):
+    white = {"uint8": 255, "uint16": 65535, "float32": 1.0}[str(codes.dtype)] if white is None else white
+    encoding = "linear" if codes.dtype == np.float32 else "display"
+    return Frame(Path(f"{ev:+g}.tif"), codes, white, encoding, Exposure(ev, source="ev"), space, Capture(), "", "array",
+                 clipped)  # fmt: skip
+
+
+def texture(height, width, seed=0, low=0.02, high=0.9):
+    """(H, W, 3) smooth detail between two levels."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    waves = sum(
+        np.sin(
+            x[..., None] * rng.uniform(0.02, 0.5, 3) + y[..., None] * rng.uniform(0.02, 0.5, 3) + rng.uniform(0, 6, 3)
+        )
+        for _ in range(5)
+    )
+    waves = (waves - waves.min()) / np.ptp(waves)
+    return (low + (high - low) * waves).astype(np.float32)
+
+
+def burst_of(light, evs, reference, bits=16, gamma=True):
+    """A tripod burst of (H, W, 3) radiance in reference units: exposed, clipped, coded."""
+    frames = []
+    for ev in evs:
+        linear = np.clip(light * 2.0**ev, 0, 1)
+        if bits == 32:
+            frames.append(frame(linear.astype(np.float32), ev))
+            continue
+        codes = linear ** (1 / 2.2) if gamma else linear
+        kind, white = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+        frames.append(frame(np.round(codes * white).astype(kind), ev))
+    return Burst(tuple(frames), reference)
+
+
+def source_of(burst, response=None, homographies=None):
+    bits = burst.frames[0].codes.dtype
+    if response is None:
+        response = {"uint8": GAMMA8, "uint16": GAMMA, "float32": LINEAR}[str(bits)]
+    alignment = Alignment.identity(len(burst))
+    if homographies is not None:
+        alignment = Alignment(
+            np.asarray(homographies, np.float64), tuple(bool((h != np.eye(3)).any()) for h in homographies)
+        )
+    return Source(burst, response, alignment)
+
+
+def lively(seed=0, config=SMALL, heads=0.3, flow=0.05, **overrides):
+    """A random network whose heads are far from zero, so that a test can see what they do."""
+    torch.manual_seed(seed)
+    model = SAF(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, layer in (
+            ("motion", model.motion_head),
+            ("verify", model.verify_head),
+            ("residual", model.residual_head),
+        ):
+            size = overrides.get(name, flow if name == "motion" else heads)
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * size)
+            layer.bias.copy_(torch.randn(layer.bias.shape, generator=generator) * size)
+        model.judge.last.weight.copy_(torch.randn(model.judge.last.weight.shape, generator=generator) * 0.3)
+    if not flow:
+        model.motion_level = lambda ref, moved, ev, state: state  # nothing moves and all is rather trusted
+    return model.eval()
+
+
+def learned(model, dtype=torch.float32, calibration=None, device="cpu"):
+    return Learned(
+        model.to(device=device, dtype=dtype, memory_format=torch.channels_last),
+        torch.device(device),
+        dtype,
+        calibration,
+    )
+
+
+def mu(h):
+    return np.log1p(5000 * np.maximum(h, 0)) / np.log1p(5000)

@@ -1,0 +1,54 @@
+"""Devices and precisions by name."""
+
+import pytest
+import torch
+
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.fusion import device as room
+from smarthdr_cli.fusion.device import bf16_gain, resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+def test_known_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match="2 CUDA devices"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("option", ["gpu", "cpu:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "", ":", "CUDA"])
+def test_other_words_are_usage_errors(option):
+    with pytest.raises(UsageError, match="unknown device"):
+        resolve_device(option)
+
+
+def test_a_device_that_is_not_there_is_a_usage_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for option in ("cuda", "cuda:0"):
+        with pytest.raises(UsageError, match="0 CUDA devices"):
+            resolve_device(option)
+
+
+def test_precisions(monkeypatch):
+    assert resolve_precision("fp32", CPU) == torch.float32
+    assert resolve_precision("bf16", CPU) == torch.bfloat16
+    assert resolve_precision("fp16", torch.device("cuda")) == torch.float16
+    assert resolve_precision("auto", torch.device("cuda")) == torch.float16
+    monkeypatch.setattr(room, "bf16_gain", lambda: 4.0)
+    assert resolve_precision("auto", CPU) == torch.bfloat16
+    monkeypatch.setattr(room, "bf16_gain", lambda: 1.0)
+    assert resolve_precision("auto", CPU) == torch.float32
+    with pytest.raises(UsageError, match="fp16"):
+        resolve_precision("fp16", CPU)
+    with pytest.raises(UsageError, match="unknown precision"):
+        resolve_precision("fp64", CPU)
+
+
+def test_the_gain_is_measured():
+    assert 0.001 < bf16_gain() < 1000

@@ -1,0 +1,297 @@
+"""Fusion by the network: tiles against the whole, the whole against forward, the gate, the bounds and the evidence."""
+
+import cv2
+import fusion_bursts as made
+import numpy as np
+import pytest
+import torch
+
+from smarthdr_cli.fusion import learned as room
+from smarthdr_cli.fusion.learned import add_evidence, agreed, at_clip, bounded, fuse_learned
+from smarthdr_cli.fusion.moving import PairMotion
+from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.tiles import grid
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.saf import mu_law
+
+TURN = np.array([[0.9998, -0.0175, 5.0], [0.0175, 0.9998, -3.0], [1e-6, -2e-6, 1.0]])
+
+
+def ghosted(height, width, evs=(-2.0, 0.0, 2.0), bits=16, reference=1):
+    """A textured burst; a bright square stands elsewhere in every frame."""
+    frames = []
+    for place, ev in enumerate(evs):
+        light = made.texture(height, width, high=1.6)
+        top, left = height // 4, width // 6 + place * max(4, width // 8)
+        light[top : top + height // 3, left : left + width // 5] = (1.4, 0.9, 0.3)
+        frames.append(made.burst_of(light, (ev, ev + 1), 0, bits).frames[0])
+    return made.Burst(tuple(frames), reference)
+
+
+def run(model, source, size=0, *, members=None, evidence=(), strong=False, calibration=None):
+    members = tuple(range(len(source.burst))) if members is None else members
+    network = made.learned(model, model.residual_head.weight.dtype, calibration)
+    return fuse_learned(network, source, members, evidence, size, strong=strong)
+
+
+def short_mu(outcome, source):
+    return made.mu(outcome.plane.radiance * 2.0 ** source.burst.evs.min())
+
+
+@pytest.mark.parametrize(("size", "bits", "turned"), [((201, 217), 8, True), ((150, 250), 16, False)])
+def test_tiles_equal_the_whole(size, bits, turned):
+    homographies = [np.eye(3), np.eye(3), TURN] if turned else None
+    source = made.source_of(ghosted(*size, bits=bits), homographies=homographies)
+    model = made.lively(flow=0.2)
+    whole, tiled = run(model, source), run(model, source, 128)
+    assert np.abs(short_mu(whole, source) - short_mu(tiled, source)).max() <= 1e-3
+    assert np.abs(np.log(whole.plane.sigma) - np.log(tiled.plane.sigma)).max() < 0.02
+    assert whole.trusted == pytest.approx(tiled.trusted, abs=0.05)
+    network_did = np.abs(short_mu(whole, source) - short_mu(run(made.lively(heads=0.0), source), source))
+    assert network_did.max() > 0.05  # or tiles would be equal for nothing
+
+
+def test_tiles_equal_the_whole_in_bf16():
+    source = made.source_of(ghosted(200, 210, bits=8))
+    model = made.lively(heads=0.1, flow=0.05).to(torch.bfloat16)
+    whole, tiled = run(model, source), run(model, source, 128)
+    gap = np.abs(short_mu(whole, source) - short_mu(tiled, source))
+    assert gap.max() <= 5e-3
+    assert gap.mean() <= 5e-4
+
+
+@pytest.mark.parametrize("size", [(50, 50), (101, 77), (33, 500), (9, 8), (5, 3)])
+@pytest.mark.parametrize("reference", [0, 1])
+def test_odd_and_tiny_sizes(size, reference):
+    source = made.source_of(ghosted(*size, evs=(-1.0, 1.5), reference=reference))
+    outcome = run(made.lively(flow=0.2), source, 128)
+    assert outcome.plane.radiance.shape == (*size, 3)
+    assert np.isfinite(outcome.plane.radiance).all()
+    assert (outcome.plane.radiance >= 0).all()
+    assert ((outcome.plane.sigma > 0) & (outcome.plane.sigma <= 1)).all()
+
+
+@pytest.mark.parametrize("reference", [0, 4, 8])
+def test_nine_frames_and_any_reference(reference):
+    light = np.exp2(made.texture(64, 80, low=-6.0, high=1.5) - 1.0)
+    source = made.source_of(made.burst_of(light, tuple(np.linspace(-4, 4, 9)), reference))
+    gain = 2.0 ** source.burst.frames[reference].exposure.ev
+    wild = run(made.lively(heads=1.0, flow=0.0), source).plane.radiance / gain
+    exposed = (light * gain).max(axis=2) < 0.96
+    assert exposed.mean() > 0.02
+    assert np.abs(wild / light - 1)[exposed].max() < 0.01
+    mild = run(made.lively(heads=0.0, flow=0.0), source).plane.radiance / gain
+    assert np.abs(mild / light - 1).max() < 0.08  # trust of 0.95: a twentieth of a clipped reference
+
+
+def test_equals_forward_where_nothing_is_resampled(monkeypatch):
+    """Without its overruling of the network, and with flows of zero, the pipeline is forward."""
+    monkeypatch.setattr(room, "agreed", lambda logit, *_: logit)
+    monkeypatch.setattr(room, "bounded", lambda light, *_: (light, 0.0))
+    monkeypatch.setattr(room, "at_clip", lambda light, *_: light)
+    source = made.source_of(ghosted(64, 96))
+    model = made.lively(flow=0.0)
+    frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 64, 96))[0]) for i in (1, 0, 2)])
+    frames = frames.permute(0, 3, 1, 2)[None]
+    with torch.inference_mode():
+        wanted = model(frames, torch.tensor([[0.0, -2.0, 2.0]]), torch.ones(1, 3, 1, 64, 96))
+    outcome = run(model, source)
+    assert (mu_law(wanted.radiance / 4) - mu_law(wanted.merged / 4)).abs().max() > 0.05
+    light, sigma = wanted.radiance[0].permute(1, 2, 0).numpy(), wanted.log_sigma[0, 0].exp().numpy()
+    assert np.abs(made.mu(outcome.plane.radiance / 4) - made.mu(light / 4)).max() < 1e-4
+    unflagged = outcome.plane.sigma < 1
+    assert unflagged.mean() > 0.5
+    assert np.abs(outcome.plane.sigma / sigma - 1)[unflagged].max() < 1e-2
+
+
+def test_moved_frames_equal_forward_loosely():
+    """With motion the two differ by bicubic against bilinear resampling only."""
+    light = cv2.resize(made.texture(32, 48, high=0.9), (192, 128), interpolation=cv2.INTER_CUBIC).clip(0.01, 1)
+    source = made.source_of(made.burst_of(light, (-1.0, 0.0, 1.0), 1))
+    model = made.lively(heads=0.0, flow=0.1)
+    frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 128, 192))[0]) for i in (1, 0, 2)])
+    with torch.inference_mode():
+        wanted = model(
+            frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0, 1.0]]), torch.ones(1, 3, 1, 128, 192)
+        )
+    assert wanted.flows[-1].abs().max() * 4 > 2
+    found = run(model, source)
+    gap = np.abs(made.mu(found.plane.radiance / 2) - made.mu(wanted.radiance[0].permute(1, 2, 0).numpy() / 2))
+    assert gap.mean() < 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_static_well_exposed_burst_keeps_the_physics(seed):
+    """16 bits, tripod, fp32: within 0.1 % of true radiance, whatever the network's heads say."""
+    light = made.texture(120, 136, seed=seed, low=0.05, high=0.7)
+    source = made.source_of(made.burst_of(light, (-2.0, 0.0, 2.0), 1))
+    outcome = run(made.lively(seed, heads=3.0, flow=0.0), source, 128)
+    assert np.abs(outcome.plane.radiance / light - 1).max() < 1e-3
+    assert outcome.guard.changed == 0
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_where_all_is_clipped_there_is_the_short_clip_neutral_and_flagged(bits):
+    light = made.texture(96, 96, high=0.7)
+    light[30:60, 30:60] = (9.0, 30.0, 12.0)
+    source = made.source_of(made.burst_of(light, (-2.0, 0.0, 2.0), 1, bits))
+    outcome = run(made.lively(heads=1.0, flow=0.0), source, 128)
+    inner = outcome.plane.radiance[34:56, 34:56]
+    assert np.abs(inner - 4.0).max() < 1e-3
+    assert (outcome.plane.sigma[34:56, 34:56] == 1).all()
+    assert (outcome.plane.sigma[:20] < 1).all()
+
+
+def test_what_only_the_reference_saw_is_the_reference():
+    """Frames that look elsewhere altogether: nothing of them is in the picture."""
+    away = np.array([[1.0, 0, 500.0], [0, 1, 0], [0, 0, 1]])
+    source = made.source_of(ghosted(64, 96), homographies=[away, np.eye(3), away])
+    outcome = run(made.lively(heads=0.0, flow=0.0), source)
+    reference, _ = source.region(1, Window(0, 0, 64, 96))
+    assert np.abs(outcome.plane.radiance - reference).max() < 1e-4
+    clipped = reference.max(axis=2) >= 0.995
+    assert clipped.mean() > 0.02
+    assert (outcome.plane.sigma[clipped] == 1).all()
+
+
+def test_a_strip_that_the_long_frame_missed_takes_no_part_of_it():
+    """The long frame's repeated edge must not speak for the clipped reference against the short frame, which saw it."""
+    light = np.full((64, 128, 3), 0.1, np.float32)
+    light[:, 96:] = (2.0, 2.4, 3.0)  # sky: clipped in the reference, not in the short
+    burst = made.burst_of(light, (-2.0, 0.0, 2.0), 1)
+    long = burst.frames[2].codes.copy()
+    long[:, 96:] = long[:, :1]
+    frames = (*burst.frames[:2], made.frame(np.roll(long, 40, axis=1), 2.0))
+    shift = np.array([[1.0, 0, 40.0], [0, 1, 0], [0, 0, 1]])
+    source = made.source_of(made.Burst(frames, 1), homographies=[np.eye(3), np.eye(3), shift])
+    outcome = run(made.lively(heads=0.0, flow=0.0), source)
+    assert np.abs(outcome.plane.radiance[8:-8, 104:120] / light[8:-8, 104:120] - 1).max() < 0.08
+
+
+def test_agreement_overrules_distrust_only_below_the_clip():
+    gap = torch.tensor([0.1, 0.25, 0.375, 0.5, 3.0]).view(1, 1, 1, 5)
+    logit = torch.full((1, 1, 1, 5), -4.0)
+    mid = torch.full((1, 3, 1, 5), 0.2)
+    found = agreed(logit, gap, mid, mid * 2, torch.ones(1))
+    assert found.flatten().tolist() == pytest.approx([20, 20, 8, -4, -4])
+    assert torch.sigmoid(found)[..., 0] == 1
+    assert torch.equal(agreed(logit, gap, mid, torch.full_like(mid, 0.98), torch.ones(1)), logit)
+    assert torch.equal(agreed(logit, gap, torch.full_like(mid, 0.98), mid, -torch.ones(1)), logit)
+    assert torch.equal(agreed(torch.full_like(logit, 30.0), gap, mid, mid, torch.ones(1)), torch.full_like(logit, 30.0))
+
+
+def test_the_residual_is_believed_only_near_what_is_shown():
+    frames = torch.full((1, 2, 3, 1, 4), 0.5)
+    frames[:, 1] = 0.25  # ev -1: the same radiance
+    evs = torch.tensor([[0.0, -1.0]])
+    merged = torch.full((1, 3, 1, 4), 0.5)
+    light = torch.tensor([0.5, 0.55, 0.9, 0.1]).view(1, 1, 1, 4).expand(1, 3, 1, 4)
+    out, share = bounded(light, merged, frames, torch.ones(1, 1, 1, 1, 4), evs)
+    assert torch.allclose(out[0, 0, 0], torch.tensor([0.5, 0.55, 0.5, 0.5]))
+    assert share == 0.5
+    over = frames.clone()
+    over[:, 0] = 1.0  # a clipped reference beside a frame that is not
+    out, share = bounded(light, merged, over, torch.ones(1, 1, 1, 1, 4), evs)
+    assert torch.allclose(out[0, 0, 0], torch.tensor([0.5, 0.55, 0.5, 0.5]))
+    clipped = torch.ones_like(frames)
+    out, _ = bounded(light + 0.7, merged * 2, clipped, torch.ones(1, 1, 1, 1, 4), evs)
+    assert torch.allclose(out[0, 0, 0], torch.tensor([1.2, 1.25, 1.6, 0.8]))  # clipped frames do not bound from above
+    unseen = frames.clone()
+    unseen[:, 1] = 1.0
+    out, share = bounded(light, merged, unseen, torch.zeros(1, 1, 1, 1, 4), evs)
+    assert share == 0.5
+
+
+def test_clipped_everywhere_means_the_shortest_that_saw_it():
+    frames = torch.ones(1, 3, 3, 1, 4)
+    frames[:, 0, :, :, 0] = 0.5  # the reference is well exposed there
+    frames[:, 1, 0, :, 3] = 0.6  # the short frame clips in two channels only
+    seen = torch.tensor([[1.0, 1, 0, 1], [1, 1, 1, 1]]).view(1, 2, 1, 1, 4)
+    out = at_clip(torch.full((1, 3, 1, 4), 0.7), frames, seen, torch.tensor([[0.0, -2.0, 3.0]]))
+    assert torch.allclose(out[0, :, 0].T, torch.tensor([[0.7, 0.7, 0.7], [4, 4, 4], [1, 1, 1], [2.4, 4, 4]]))
+
+
+def test_calibration_is_applied_before_the_flag():
+    source = made.source_of(ghosted(64, 64))
+    plain = run(made.lively(), source)
+    calibrated = run(made.lively(), source, calibration=Calibration((1e-3, 0.1), (2e-3, 0.2)))
+    flagged = plain.plane.sigma == 1
+    inner = ~flagged & (plain.plane.sigma > 1e-3) & (plain.plane.sigma < 0.1)
+    assert inner.any()
+    assert np.allclose(calibrated.plane.sigma[inner], 2 * plain.plane.sigma[inner], rtol=1e-3)
+    assert (calibrated.plane.sigma[flagged] == 1).all()
+
+
+def test_strong_deghosting_trusts_less():
+    source = made.source_of(ghosted(64, 96))
+    assert run(made.lively(), source, strong=True).trusted < run(made.lively(), source).trusted - 0.01
+
+
+def test_the_guard_sees_what_the_network_changed():
+    source = made.source_of(ghosted(96, 96))
+    guard = run(made.lively(heads=0.0, flow=0.0), source).guard
+    assert guard.changed > 0.05  # trust removes the squares; the classical merge shows them
+    assert guard.largest >= guard.mean > 0.01
+    same = made.source_of(made.burst_of(made.texture(96, 96, low=0.05, high=0.7), (-2.0, 0.0, 2.0), 1))
+    assert run(made.lively(heads=0.0, flow=0.0), same).guard.changed == 0
+
+
+def test_progress_rises_to_1():
+    told = []
+    source = made.source_of(ghosted(200, 200))
+    fuse_learned(made.learned(made.lively()), source, (0, 1, 2), (), 128, strong=False, on_progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    assert len(told) == 2 + 4
+
+
+def test_displacement_of_a_window_is_that_of_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    motion = PairMotion(
+        torch.randn(1, 2, 26, 30, generator=generator) * 3, torch.zeros(1, 1, 26, 30), torch.zeros(1, 4, 26, 30)
+    )
+    whole = motion.displacement(Window(0, 0, 104, 120))
+    assert whole.shape == (104, 120, 2)
+    for window in (Window(0, 0, 40, 48), Window(32, 40, 24, 36), Window(64, 80, 40, 40)):
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        assert np.abs(motion.displacement(window) - whole[rows, columns]).max() < 1e-5
+    still = PairMotion(torch.full((1, 2, 26, 30), 0.1), motion.logit, motion.hidden)
+    assert still.displacement(Window(0, 0, 104, 120)) is None
+
+
+def test_evidence_joins_where_it_agrees_and_nowhere_else():
+    """13 frames, nine of them for the network; four noisy ones and a ghost in one of them."""
+    rng = np.random.default_rng(0)
+    light = made.texture(64, 80, low=0.05, high=0.6)
+    frames = []
+    for place, ev in enumerate(np.linspace(-3, 3, 13)):
+        linear = np.clip(light * 2.0**ev + rng.normal(0, 0.004, light.shape), 0, 1)
+        if place == 6 + 1:
+            linear[10:30, 10:30] = 0.9
+        frames.append(made.frame(np.round(linear ** (1 / 2.2) * 65535).astype(np.uint16), float(ev)))
+    burst = made.Burst(tuple(frames), 6)
+    source = made.source_of(burst)
+    evidence = (3, 5, 7, 9)
+    members = tuple(i for i in range(13) if i not in evidence)
+    model = made.lively(heads=0.0, flow=0.0)
+    alone, joined = run(model, source, members=members), run(model, source, members=members, evidence=evidence)
+    outside = np.ones((64, 80), bool)
+    outside[8:32, 8:32] = False
+    before, after = (np.abs(o.plane.radiance / light - 1).mean(axis=2) for o in (alone, joined))
+    assert after[outside].mean() < before[outside].mean()
+    assert after[12:28, 12:28].mean() < before[12:28, 12:28].mean() * 1.05
+    assert np.abs(joined.plane.radiance - alone.plane.radiance)[12:28, 12:28].max() < 0.05
+
+
+def test_evidence_that_agrees_everywhere_weighs_as_the_merge_would():
+    light = np.full((8, 8, 3), 0.2, np.float32)
+    source = made.source_of(made.burst_of(light, (0.0, 1.0, 1.5), 0))
+    (tile,) = grid(8, 8, 0)
+    given = torch.full((1, 3, 8, 8), 0.2)
+    out = add_evidence(source, (2,), tile, given, torch.tensor([[0.0, 1.0]]))
+    assert torch.allclose(out, given, rtol=1e-4)
+    off = given * 1.02
+    out = add_evidence(source, (2,), tile, off, torch.tensor([[0.0, 1.0]]))
+    assert ((out < off) & (out > given)).all()
+    assert (mu_law(out) - mu_law(off)).abs().max() < 0.01
