@@ -7,7 +7,7 @@ import typer
 
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.errors import InputError, UsageError
 
 
 @handled
@@ -47,6 +47,8 @@ def command(
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
         burst = load_burst(files, evs=evs, times=times)
+        if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
+            raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         tell("align", 0.0)
         alignment = align_burst(burst, None, mode=align)
         tell("response", 0.0)

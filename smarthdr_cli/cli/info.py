@@ -42,9 +42,9 @@ def show(records: "Sequence[FrameRecord]") -> None:
     for name in ("file", "size", "time", "f/", "ISO", "EV", "measured", "clipped", "black", "sharpness", ""):
         table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name != "file")
     for r in records:
-        name = Text(r.file.encode(errors="backslashreplace").decode())
+        file = Text(r.file.encode(errors="backslashreplace").decode())
         table.add_row(
-            name, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
+            file, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
             signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
             "reference" if r.reference else "",
         )  # fmt: skip

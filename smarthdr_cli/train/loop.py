@@ -5,6 +5,7 @@ last good one. Signals end the run cleanly after the step in progress.
 """
 
 import json
+import pickle
 import signal
 import time
 from collections import deque
@@ -77,7 +78,7 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
         state.step, state.seconds = int(content["step"]), float(content["seconds"])
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a training state of this model ({str(error).splitlines()[0]})") from error
     return state
 

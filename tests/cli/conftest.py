@@ -17,6 +17,8 @@ from PIL.TiffImagePlugin import IFDRational
 from typer.testing import CliRunner, Result
 
 from smarthdr_cli.cli.app import app
+from smarthdr_cli.data.scenes import HELD_OUT
+from smarthdr_cli.data.write import write_radiance
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 
@@ -75,6 +77,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "stand-in.safetensors"
     save_checkpoint(path, model.state_dict(), {"name": "saf"}, licence="CC0-1.0")
     return path
+
+
+@pytest.fixture(scope="session")
+def panoramas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small sources, one of them by its name for measuring only."""
+    folder = tmp_path_factory.mktemp("hdri")
+    for name, seed in (("mine", 0), (HELD_OUT[0], 1)):
+        write_radiance(folder / f"{name}.exr", scene(256, 128, seed))
+    return folder
 
 
 @pytest.fixture

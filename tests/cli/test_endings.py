@@ -100,7 +100,7 @@ def test_a_crash_is_one_line(
 
 def test_words_are_printed_as_they_are(refused: Callable[..., str], tmp_path: Path) -> None:
     """Neither markup nor emoji nor a width folds or changes a name."""
-    name = "[bold]a[/] \\[b] :cat: " + "long" * 40 + ".jpg"
+    name = "[bold]a[red] \\[b] :cat: " + "long" * 40 + ".jpg"
     said = refused(3, "fuse", tmp_path / name, tmp_path / "b.jpg", "-o", tmp_path / "o.exr")
     assert name in said
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from smarthdr_cli.cli.app import app
+from smarthdr_cli.data import scenes
 from smarthdr_cli.train.config import TrainConfig
 
 from .conftest import Run, parse
@@ -41,10 +42,30 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_a_run_its_weights_and_resuming(
-    smarthdr: Run, fuse: Callable[..., dict[str, Any]], burst: list[Path], config: Path, tmp_path: Path
+    smarthdr: Run,
+    fuse: Callable[..., dict[str, Any]],
+    burst: list[Path],
+    panoramas: Path,
+    config: Path,
+    tmp_path: Path,
 ) -> None:
     run = tmp_path / "run"
-    tiny = ("train", "-o", run, "--config", config, "--batch", 1, "--seed", 3, "--device", "cpu", "--json")
+    tiny = (
+        "train",
+        "-o",
+        run,
+        "--panoramas",
+        panoramas,
+        "--config",
+        config,
+        "--batch",
+        1,
+        "--seed",
+        3,
+        "--device",
+        "cpu",
+        "--json",
+    )
     first = smarthdr(*tiny, "--iterations", 2, "--decay", 1)
     assert first.exit_code == 0, first.stderr
     assert first.stderr.startswith("step 2: ")
@@ -72,7 +93,18 @@ def test_a_run_its_weights_and_resuming(
     assert parse(other.stdout)["record"]["steps"] == 1
 
 
-def test_errors(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+def test_without_panoramas_it_makes_its_own_scenes(
+    smarthdr: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = scenes.procedural_scene
+    monkeypatch.setattr(scenes, "procedural_scene", lambda rng: whole(rng, 64, 128))
+    options = ("--config", config, "--batch", 1, "--iterations", 1, "--json")
+    result = smarthdr("train", "-o", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.stderr
+    assert parse(result.stdout)["record"]["sources"] == 24
+
+
+def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     wrong = tmp_path / "wrong.toml"
     for text, said in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
@@ -83,19 +115,21 @@ def test_errors(refused: Callable[..., str], config: Path, tmp_path: Path) -> No
     refused(3, "train", "-o", run, "--config", tmp_path / "absent.toml")
     assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
     assert "--init" in refused(2, "train", "-o", run, "--config", config, "--resume", "--init", "x")
-    refused(4, "train", "-o", run, "--config", config, "--init", "no-such-weights")
+    refused(4, "train", "-o", run, "--config", config, "--panoramas", panoramas, "--init", "nowhere")
     refused(2, "train", "-o", run, "--config", config, "--device", "abacus")
     refused(3, "train", "-o", run, "--config", config, "--panoramas", tmp_path / "nowhere")
     assert not run.exists()
     assert "not a folder" in refused(5, "train", "-o", config, "--config", config)
-    refused(5, "train", "-o", config / "below", "--config", config, "--iterations", 1, "--batch", 1)
+    options = ("--config", config, "--panoramas", panoramas, "--iterations", 1, "--batch", 1)
+    refused(5, "train", "-o", config / "below", *options)
 
 
-def test_a_damaged_state_is_refused(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "state.pt").write_bytes(b"nothing of the kind")
-    assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
+    options = ("--config", config, "--panoramas", panoramas, "--resume")
+    assert "state.pt" in refused(3, "train", "-o", run, *options)
 
 
 def test_help_states_the_real_defaults() -> None:
