@@ -238,14 +238,27 @@ def test_prior_is_the_srgb_curve() -> None:
     np.testing.assert_allclose(prior("linear").table[2], np.linspace(0, 1, 256), atol=1e-7)
 
 
-def test_window_masks_clipped_and_dark_pixels() -> None:
+def test_a_pixel_with_one_channel_clipped_is_clipped_and_a_dark_one_is_not_well_exposed() -> None:
     codes = np.full((64, 64, 3), 120, np.uint8)
-    codes[:8], codes[8:16] = 255, 2
+    codes[:8, :, 2], codes[8:16] = 255, 2
     view = look(as_frame(codes, 0.0), None)
-    _, mask = window(view, 0, 0, 64, 24)
-    assert not mask[:16].any()
-    assert mask[16:].all()
+    assert not view.valid[:16].any()
+    assert view.valid[16:].all()
     assert prior("display").table[0, 2] < DARK
+    log = window(view, 0, 0, 64, 24)
+    assert np.all(log[:8] == 0)
+    assert np.all(log[16:] < view.ceiling)
+
+
+def test_two_exposures_clamped_to_what_both_record_are_one_picture() -> None:
+    burst, _ = make_burst(300, 400, 10, evs=(-4.0, 0.0, 4.0), moving=False, noise=0.0)
+    darker, reference, brighter = (look(frame, None) for frame in burst.frames)
+    for other, clipped in ((darker, reference), (brighter, brighter)):
+        tone = transfer(reference, other, np.eye(3))
+        assert tone.low < tone.high
+        lost = clipped.log == 0
+        assert lost.mean() > 0.02
+        assert float(np.median(np.abs(tone.clamp(reference.log) - tone(other.log))[lost])) < 0.01
 
 
 def test_warped_window_is_a_crop_of_the_whole_warp() -> None:
@@ -255,7 +268,7 @@ def test_warped_window_is_a_crop_of_the_whole_warp() -> None:
     log, mask = warped_window(view, H, 30, 40, 94, 104)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     whole = cv2.warpPerspective(view.log, H, (160, 120), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = warp_mask(view.valid, H, (160, 120))
+    inside = warp_mask(np.full_like(view.valid, 255), H, (160, 120))
     np.testing.assert_array_equal(mask > 0, inside[40:104, 30:94] > 0)
     np.testing.assert_allclose(log[mask > 0], whole[40:104, 30:94][mask > 0], atol=0.02)
 

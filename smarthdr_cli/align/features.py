@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align.motion import Motion, ecc, fit_motion
 from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.view import F64, View
+from smarthdr_cli.align.view import F64, View, scaling
 from smarthdr_cli.linear import F32
 
 _CELLS = 8
@@ -39,7 +39,6 @@ def detect(view: View) -> Features:
     plane = np.clip((view.log + 8.0) * (255.0 / 8.0), 0.0, 255.0).astype(np.uint8)
     factor = min(1.0, float(np.sqrt(_PIXELS / (h * w))))
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
-    sx, sy = size[0] / w, size[1] / h
     plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
     plane = cv2.createCLAHE(clipLimit=4.0, tileGridSize=(8, 8)).apply(plane)
     valid = cv2.resize(view.valid, size, interpolation=cv2.INTER_NEAREST)
@@ -56,7 +55,7 @@ def detect(view: View) -> Features:
     if len(kept) < _MIN_MATCHES:
         return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
     described, descriptors = sift.compute(plane, kept)
-    shrink = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+    shrink = scaling((h, w), size[::-1])
     inverse = np.linalg.inv(shrink @ view.to_working)
     points = np.array([point.pt for point in described]) * np.diag(inverse)[:2] + inverse[:2, 2]
     rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))  # RootSIFT
@@ -88,17 +87,16 @@ def correlate(first: View, second: View) -> F64 | None:
     tone = transfer(first, second, np.eye(3))
     factor = min(1.0, _PLAIN_SIDE / max(h, w))
     size = (max(16, round(w * factor)), max(16, round(h * factor)))
-    logs = (first.log, tone(second.log))
+    logs = (tone.clamp(first.log), tone(second.log))
     planes = [np.asarray(cv2.resize(log, size, interpolation=cv2.INTER_AREA), np.float32) for log in logs]
-    masks = [cv2.resize(view.valid, size, interpolation=cv2.INTER_NEAREST) for view in (first, second)]
+    mask = np.full(size[::-1], 255, np.uint8)
     hann = cv2.createHanningWindow(size, cv2.CV_32F)
     (dx, dy), _response = cv2.phaseCorrelate(_edges(planes[0]), _edges(planes[1]), hann)
     start = np.array([[1.0, 0.0, dx], [0.0, 1.0, dy]])
-    local = ecc(planes[0], masks[0], planes[1], masks[1], start, cv2.MOTION_EUCLIDEAN)
+    local = ecc(planes[0], mask, planes[1], mask, start, cv2.MOTION_EUCLIDEAN)
     if local is None:
         return None
-    sx, sy = size[0] / w, size[1] / h
-    shrink = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+    shrink = scaling((h, w), size[::-1])
     return first.lifted(second, np.linalg.inv(shrink) @ np.vstack([local, [0.0, 0.0, 1.0]]) @ shrink)
 
 

@@ -14,7 +14,7 @@ from smarthdr_cli.align.view import F64, View, warp_mask, warped_window, window
 from smarthdr_cli.linear import F32
 
 _CELLS = 16  # across the longer side
-_MIN_SHARE = 0.6  # of a window that must be well exposed in both frames
+_MIN_SHARE = 0.6  # of a window that must lie inside both frames
 _MIN_TEXTURE = 1e-7  # smaller eigenvalue of the structure tensor, per pixel, (log2 units)^2
 _MIN_LIKENESS = 0.45  # normalised correlation at the peak
 _MIN_FIT = 6  # windows that must agree
@@ -49,16 +49,16 @@ def tolerance(view: View) -> float:
     return max(0.6, 0.3 / float(view.to_working[0, 0]))
 
 
-def choose_windows(first: View, second: View, homography: F64) -> Windows:
-    """The most textured window of each cell of a grid, well exposed in both frames; every other cell is held out."""
+def choose_windows(first: View, second: View, homography: F64, tone: Transfer) -> Windows:
+    """The window of each cell of a grid with the most texture that both frames record; every other is held out."""
     height, width = first.frame.size
     side = int(np.clip(min(height, width) // 8, 16, 112))
     scale = float(first.to_working[0, 0])
     h, w = first.log.shape
     local = first.between(second, homography)
-    both = cv2.bitwise_and(first.valid, warp_mask(second.valid, local, (w, h)))
+    both = warp_mask(np.full(second.log.shape, 255, np.uint8), local, (w, h))
     block = max(3, round(side * scale))
-    texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(first.log, (0, 0), 1.0), block, ksize=3)
+    texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(tone.clamp(first.log), (0, 0), 1.0), block, ksize=3)
     texture[cv2.blur(both, (block, block)) < 255 * _MIN_SHARE] = 0.0
     margin = block // 2 + 1
     columns = max(2, min(_CELLS, int((w - 2 * margin) / block), round(_CELLS * w / max(w, h))))
@@ -86,8 +86,8 @@ def refine(first: View, second: View, start: F64, passes: int = 2) -> Placement 
     placed: Placement | None = None
     reach = max(6, round(2.5 / float(first.to_working[0, 0])))
     for _ in range(passes):
-        windows = choose_windows(first, second, current)
         tone = transfer(first, second, current)
+        windows = choose_windows(first, second, current, tone)
         found = [
             (corner, shift)
             for corner in windows.fit
@@ -112,11 +112,9 @@ def _displacement(
 ) -> F64 | None:
     """Shift (x, y) in pixels of ``first`` that takes a window to its likeness in ``second`` seen through H."""
     x0, y0 = int(corner[0]), int(corner[1])
-    ours, our_mask = window(first, x0, y0, x0 + side, y0 + side)
+    ours = smooth(tone.clamp(window(first, x0, y0, x0 + side, y0 + side)))
     theirs, their_mask = warped_window(second, homography, x0 - reach, y0 - reach, x0 + side + reach, y0 + side + reach)
-    ours, theirs = smooth(ours), smooth(tone(theirs))
-    ceiling = min(float(tone.table[-1]), 0.0)
-    np.minimum(ours, ceiling, out=ours)
+    theirs = smooth(tone(theirs))
     if float(ours.std()) < 1e-3 or float(theirs.std()) < 1e-3:
         return None
     likeness = cv2.matchTemplate(theirs, ours, cv2.TM_CCOEFF_NORMED)
@@ -125,8 +123,9 @@ def _displacement(
     if not np.isfinite(peak) or peak < _MIN_LIKENESS or min(place) < 1 or max(place) > edge - 1:
         return None
     under = their_mask[place[1] : place[1] + side, place[0] : place[0] + side]
-    if np.count_nonzero(cv2.bitwise_and(under, our_mask)) < _MIN_SHARE * side * side:
+    if np.count_nonzero(under) < _MIN_SHARE * side * side:
         return None
+    our_mask = np.full(ours.shape, 255, np.uint8)
     start = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]], np.float32)
     fine = ecc(ours, our_mask, theirs, their_mask, start, cv2.MOTION_TRANSLATION)
     if fine is None or max(abs(fine[0, 2] - place[0]), abs(fine[1, 2] - place[1])) > 1.5:

@@ -90,12 +90,16 @@ def _place(
             candidates.append(chained)
             if step.trusted:
                 candidates += [placement.homography for placement in descend(ours, theirs, chained)]
-    if candidates:
-        polished = polish(ours, theirs, candidates[-1])
-        candidates += [] if polished is None else [polished]
-    verdict = judge(ours, theirs, np.eye(3), candidates)
+    anchor, anchored = ours, np.eye(3)
+    verdict = judge(anchor, theirs, anchored, candidates)
     if verdict.windows < _MIN_WINDOWS and neighbour != reference:
-        verdict = judge(looks.view(neighbour), theirs, neighbour_at, candidates)
+        anchor, anchored = looks.view(neighbour), neighbour_at
+        verdict = judge(anchor, theirs, anchored, candidates)
+    if candidates:
+        polished = polish(ours, theirs, candidates[-1 if verdict.chosen is None else verdict.chosen])
+        if polished is not None:
+            candidates = [polished, *([] if verdict.chosen is None else [candidates[verdict.chosen]])]
+            verdict = judge(anchor, theirs, anchored, candidates)
     chosen = None if verdict.chosen is None else candidates[verdict.chosen]
     return chosen, (verdict.before, verdict.after)
 
@@ -127,9 +131,9 @@ def descend(first: View, second: View, start: F64) -> list[Placement]:
     """``start`` refined at working size and from there at 1:1, each where its windows agree."""
     found: list[Placement] = []
     if first.coarse is not None and second.coarse is not None:
-        coarse = refine(first.coarse, second.coarse, first.between(second, start), passes=2)
+        coarse = refine(first.coarse, second.coarse, first.stepped(second, start), passes=2)
         if coarse is not None:
-            start = first.lifted(second, coarse.homography)
+            start = first.climbed(second, coarse.homography)
             found.append(Placement(start, coarse.tried, coarse.agreeing))
     fine = refine(first, second, start)
     return found if fine is None else [*found, fine]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.view import F64, View, warp, warp_mask
+from smarthdr_cli.align.view import DARK, F64, FLOOR, View, warp, warp_mask
 from smarthdr_cli.linear import F32
 
 _LEVELS = 256
@@ -19,12 +19,25 @@ _LOW = -8.0  # log2(FLOOR)
 
 @dataclass(frozen=True)
 class Transfer:
-    """``table``: (256,) float32, the second frame's log luminance (-8 to 0 in equal steps) as the first has it."""
+    """``table``: (256,) float32, the second frame's log light (-8 to 0 in equal steps) as the first has it.
+
+    ``low``, ``high``: the range, in the first frame's log light, that both frames record. Clamped to it the two show
+    the same picture, flat where either is clipped or black, and every pixel may be compared.
+    """
 
     table: F32
+    low: float
+    high: float
+
+    def clamp(self, log: F32) -> F32:
+        """Log light of the first frame within the range both record."""
+        return np.clip(log, np.float32(self.low), np.float32(self.high))
 
     def __call__(self, log: F32) -> F32:
-        """Log luminance of the second frame as the first frame would have recorded it."""
+        """Log light of the second frame as the first would have recorded it, within the range both record."""
+        return self.clamp(self._map(log))
+
+    def _map(self, log: F32) -> F32:
         place = np.clip((log - np.float32(_LOW)) * np.float32((_LEVELS - 1) / -_LOW), 0.0, _LEVELS - 1.001)
         index = place.astype(np.int32)
         low = self.table[index]
@@ -45,11 +58,19 @@ def transfer(first: View, second: View, homography: F64) -> Transfer:
     inside = warp_mask(np.full(second.log.shape, 255, np.uint8), coarse, size) > 0
     grid = np.linspace(_LOW, 0.0, _LEVELS)
     if np.count_nonzero(inside) < 64:
-        return Transfer(grid.astype(np.float32))
+        return _ranged(first, second, grid.astype(np.float32))
     theirs = np.asarray(cv2.blur(second.log, (step, step)), np.float32)
     smooth = cv2.blur(first.log, (step, step))[::step, ::step]
     share = np.linspace(0.002, 0.998, 128)
     to = np.quantile(smooth[inside], share)
     source = np.quantile(warp(theirs, coarse, size)[inside], share)
     source += np.arange(source.size) * 1e-6  # strictly increasing for the interpolation
-    return Transfer(np.interp(grid, source, to).astype(np.float32))
+    return _ranged(first, second, np.interp(grid, source, to).astype(np.float32))
+
+
+def _ranged(first: View, second: View, table: F32) -> Transfer:
+    free = Transfer(table, -np.inf, np.inf)
+    dark = float(np.log2(DARK + FLOOR))
+    ends = free(np.array([dark, second.ceiling], np.float32))
+    low, high = max(dark, float(ends[0])), min(first.ceiling, float(ends[1]))
+    return Transfer(table, low, max(low, high))

@@ -13,6 +13,8 @@ MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
 _MARGIN = 0.95  # a candidate's residual must be below this share of identity's
 _CLEAR = 0.9  # a window decides when one residual is below this share of the other
 _MIN_WINDOWS = 4
+_NOTHING = 0.01  # log2 units
+_LIVE = 0.1  # share of a window in which something must be recorded
 _TRIM = 0.8  # share of pixels of a window, and of windows, that count: the rest may move
 
 
@@ -33,6 +35,7 @@ def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> V
     at 1:1 or, where parallax or noise leaves nothing to see there, at working size; it must not lose at the other.
     """
     best: Verdict | None = None
+    least = float("inf")
     size = anchor.frame.size
     back: F64 = np.asarray(np.linalg.inv(anchored), np.float64)
     for index, candidate in enumerate(candidates):
@@ -40,13 +43,15 @@ def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> V
             continue
         levels = [_compare(anchor, second, back, candidate @ back)]
         if anchor.coarse is not None and second.coarse is not None:
-            small = (anchor.between(second, back), anchor.between(second, candidate @ back))
+            small = (anchor.stepped(second, back), anchor.stepped(second, candidate @ back))
             levels.append(_compare(anchor.coarse, second.coarse, *small))
         if max(level.windows for level in levels) < _MIN_WINDOWS:
             continue
         shown = max(levels, key=lambda level: level.gain)
         if shown.beats and not any(level.worse for level in levels):
-            if best is None or best.chosen is None or shown.after / shown.before < best.after / best.before:
+            share = float(np.prod([1.0 - level.gain for level in levels if level.windows >= _MIN_WINDOWS]))
+            if share < least:
+                least = share
                 best = Verdict(index, shown.before, shown.after, shown.windows)
         elif best is None:
             best = Verdict(None, levels[0].before, levels[0].before, levels[0].windows)
@@ -120,22 +125,25 @@ def largest_shift(homography: F64, size: tuple[int, int]) -> float:
 
 
 def _residuals(anchor: View, second: View, relative: list[F64]) -> F64:
-    """(windows, candidates) trimmed residual, log2 units, of held-out windows on pixels all candidates can see."""
-    chosen = choose_windows(anchor, second, relative[-1])
+    """(windows, candidates) trimmed residual, log2 units, of held-out windows on pixels all candidates can see.
+
+    Pixels that are clipped or black in every picture say nothing and do not count.
+    """
     tone = transfer(anchor, second, relative[-1])
+    chosen = choose_windows(anchor, second, relative[-1], tone)
     rows = []
     for corner in chosen.held:
         x0, y0 = int(corner[0]), int(corner[1])
         x1, y1 = x0 + chosen.side, y0 + chosen.side
-        ours, mask = window(anchor, x0, y0, x1, y1)
+        ours = smooth(tone.clamp(window(anchor, x0, y0, x1, y1)))
         seen = [warped_window(second, homography, x0, y0, x1, y1) for homography in relative]
-        common = mask > 0
-        for _, theirs in seen:
-            common &= theirs > 0
-        if np.count_nonzero(common) < 0.3 * chosen.side**2:
+        others = [smooth(tone(log)) for log, _ in seen]
+        common = np.logical_and.reduce([mask > 0 for _, mask in seen])
+        every = np.stack([ours, *others])
+        common &= (every.min(axis=0) < tone.high - _NOTHING) & (every.max(axis=0) > tone.low + _NOTHING)
+        if np.count_nonzero(common) < _LIVE * chosen.side**2:
             continue
-        ours = smooth(ours)
-        rows.append([_spread((ours - smooth(tone(log)))[common]) for log, _ in seen])
+        rows.append([_spread((ours - theirs)[common]) for theirs in others])
     return np.array(rows, np.float64).reshape(-1, len(relative))
 
 
