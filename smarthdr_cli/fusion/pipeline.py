@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.response import resolve_response
+
+if TYPE_CHECKING:
+    from smarthdr_cli.fusion.physical import Plane
 
 Progress = Callable[[str, float], None]
 
@@ -69,6 +72,8 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
     clock = Stages(progress)
     with clock.stage("read"):
         burst = load_burst(paths, evs=chosen.evs, times=chosen.exposure_times, reference=chosen.reference)
+    report: dict[str, Any] = {"options": _said(chosen)}
+    merge = _prepare(burst, chosen, clock, report)  # before the slow stages: what is wrong with it is said at once
     with clock.stage("align"):
         alignment = align_burst(burst, None, mode=chosen.align)
     with clock.stage("response"):
@@ -79,45 +84,53 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
         with clock.stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=chosen.align, previous=alignment)
     source = Source(burst, resolved.response, alignment)
-    report: dict[str, Any] = {
-        "options": _said(chosen), "response": resolved.response.record or {"name": resolved.response.name},
+    report |= {
+        "response": resolved.response.record or {"name": resolved.response.name},
         "alignment": [{"file": f.path.name, "moved": m} for f, m in zip(burst.frames, alignment.moved, strict=True)],
-    }  # fmt: skip
-    plane = _fuse(source, chosen, clock, report)
-    return finish(plane, source, chosen, clock, report)
+    }
+    return finish(merge(source), source, chosen, clock, report)
 
 
-def _fuse(source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Any:
-    from smarthdr_cli.fusion.device import resolve_device
+def _prepare(
+    burst: Burst, options: FuseOptions, clock: "Stages", report: dict[str, Any]
+) -> Callable[[Source], "Plane"]:
+    """Device, tile and network as asked for; returns what fuses a source with them."""
+    from smarthdr_cli.fusion.device import resolve_device, resolve_precision
+    from smarthdr_cli.fusion.networks import NETWORK_FRAMES, load_network
     from smarthdr_cli.fusion.physical import static_merge
     from smarthdr_cli.fusion.tiles import tile_size, with_retreat
 
-    burst = source.burst
     device = resolve_device(options.device)
-    from smarthdr_cli.fusion.networks import NETWORK_FRAMES
-
     count = min(len(burst), NETWORK_FRAMES)
     pixels = burst.size[0] * burst.size[1]
     held = sum(frame.codes.nbytes for frame in burst.frames) + pixels * (16 + 20 * count) + 700e6
     size = tile_size(options.tile, count, device, options.max_memory, held)
-    if options.deghost == "off":
-        report |= {"model": "none", "device": "cpu", "precision": "fp32"}
-        with clock.stage("merge") as told:
-            return static_merge(source, min(size, 512) or 512, told)
-    from smarthdr_cli.fusion.networks import load_network
 
+    def told_retreat(side: int) -> None:
+        report["tile_after_retreat"] = side
+
+    if options.deghost == "off":
+        resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
+        report |= {"model": "none", "device": "cpu", "precision": "fp32"}
+
+        def static(source: Source) -> "Plane":
+            with clock.stage("merge") as told:
+                return with_retreat(min(size, 512) or 512, lambda side: static_merge(source, side, told), told_retreat)
+
+        return static
     with clock.stage("load"):
         network = load_network(options.weights, device, options.precision)
     report |= network.record
-    with clock.stage("fuse") as told:
-        return with_retreat(
-            size,
-            lambda side: network.fuse(source, side, options.deghost == "strong", told, report),
-            lambda side: report.update(tile_after_retreat=side),
-        )
+
+    def learned(source: Source) -> "Plane":
+        strong = options.deghost == "strong"
+        with clock.stage("fuse") as told:
+            return with_retreat(size, lambda side: network.fuse(source, side, strong, told, report), told_retreat)
+
+    return learned
 
 
-def finish(plane: Any, source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Fused:
+def finish(plane: "Plane", source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Fused:
     """Colour and anchor last; the record of it all."""
     burst: Burst = source.burst
     short = float(burst.evs.min())
@@ -135,7 +148,7 @@ def finish(plane: Any, source: Source, options: FuseOptions, clock: "Stages", re
         "colorspace": space.name, "source_colorspace": burst.frames[0].colorspace.name,
         "uncertainty": {"mean": float(plane.sigma.mean()), "p95": float(np.quantile(plane.sigma[::4, ::4], 0.95)),
                         "clipped_share": float((plane.sigma >= 1.0).mean())},
-        "notes": list(burst.notes), "seconds": clock.seconds,
+        "notes": [*burst.notes, *report.get("notes", [])], "seconds": clock.seconds,
     }  # fmt: skip
     return Fused(light, plane.sigma, space, anchor, 2.0 ** (short - anchor), burst, report)
 
