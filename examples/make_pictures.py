@@ -2,8 +2,8 @@
 
     python examples/make_pictures.py
 
-The plain merge is OpenCV's: CalibrateDebevec's curve (300 samples) and MergeDebevec on the frames as they lie, with
-every exposure as EXIF states it. It is brought to our brightness by one factor and tone-mapped by the same code.
+The plain merge is OpenCV's MergeDebevec on the frames as they lie, under gamma 2.2 and the exposures EXIF states, as in
+benchmarks/RESULTS.md. It is brought to our brightness by one factor and tone-mapped by the same code.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smarthdr_cli import Fused, fuse
 from smarthdr_cli.burst.color import REC709, convert_rgb
+from smarthdr_cli.evaluate.baselines import debevec
 from smarthdr_cli.output.preview import render_srgb
 from smarthdr_cli.output.write import write_uncertainty
 
@@ -32,10 +33,8 @@ U8 = NDArray[np.uint8]
 
 def plain_merge(fused: Fused) -> Fused:
     """MergeDebevec of the same frames, in the units of ``fused``."""
-    frames = [np.ascontiguousarray(frame.codes) for frame in fused.burst.frames]
-    times = np.exp2(fused.burst.evs - fused.burst.evs[0]).astype(np.float32)
-    curve = cv2.createCalibrateDebevec(samples=300).process(frames, times=times)
-    merged = np.asarray(cv2.createMergeDebevec().process(frames, times=times, response=curve), np.float32)
+    times = np.exp2(fused.burst.evs - fused.burst.evs[0]).tolist()
+    merged = debevec([frame.codes for frame in fused.burst.frames], times, curve="gamma2.2")
     merged = convert_rgb(np.nan_to_num(merged, posinf=0.0), fused.burst.frames[0].colorspace, REC709)
     seen = (fused.radiance > 0.01).all(axis=-1) & (fused.radiance < 1).all(axis=-1)
     factor = np.median(fused.radiance[seen]) / np.median(merged[seen])
@@ -69,14 +68,11 @@ def labelled(pictures: dict[str, U8]) -> U8:
     return np.asarray(sheet)
 
 
-def busiest(plain: U8, ours: U8, forbidden: tuple[slice, slice] | None = None) -> tuple[slice, slice]:
-    """The square where the two pictures differ most, apart from one already taken."""
-    difference = np.abs(plain.astype(np.float32) - ours).mean(axis=-1)
-    total = cv2.boxFilter(difference, -1, (CROP, CROP), anchor=(0, 0), normalize=True, borderType=cv2.BORDER_REFLECT)
-    total = total[: 1 - CROP, : 1 - CROP].copy()
-    if forbidden is not None:
-        top, left = forbidden[0].start, forbidden[1].start
-        total[max(0, top - CROP) : top + CROP, max(0, left - CROP) : left + CROP] = -1
+def busiest(interest: NDArray[np.float32]) -> tuple[slice, slice]:
+    """The square with the most of an (H, W) measure of interest."""
+    total = cv2.boxFilter(interest, -1, (CROP, CROP), anchor=(0, 0), borderType=cv2.BORDER_REFLECT)[
+        : 1 - CROP, : 1 - CROP
+    ]
     top, left = np.unravel_index(int(total.argmax()), total.shape)
     return slice(int(top), int(top) + CROP), slice(int(left), int(left) + CROP)
 
@@ -111,11 +107,13 @@ def main() -> None:
     save(arguments.out / "plain.jpg", shrink(plain, WIDTH))
     save(arguments.out / "uncertainty.jpg", shrink(heatmap(fused), WIDTH))
     reference = codes[fused.burst.frames[fused.burst.reference].path.name]
-    first = busiest(plain, ours)
-    for number, where in enumerate((first, busiest(plain, ours, first)), start=1):
+    with Image.open(HERE / "burst" / "moving.png") as mask:
+        moving = np.asarray(mask.convert("L"), np.float32)
+    clipped = (reference >= 254).any(axis=-1).astype(np.float32)
+    for name, where in (("moving", busiest(moving)), ("highlights", busiest(clipped))):
         crops = {"reference frame": reference, "plain merge": plain, "smarthdr": ours}
         large = {k: np.asarray(cv2.resize(v[where], None, fx=2, fy=2), np.uint8) for k, v in crops.items()}
-        save(arguments.out / f"detail{number}.jpg", labelled(large))
+        save(arguments.out / f"{name}.jpg", labelled(large))
 
 
 if __name__ == "__main__":
