@@ -35,6 +35,11 @@ def render_raw(shot: camera.Shot, spp: tuple[int, int], size: tuple[int, int], k
         with np.load(kept) as stored:
             return dict(stored)
     raw = render.features(shot, size) | render.halves(shot, size, spp, seed=1_000_000 * (1 + camera.SHOTS.index(shot)))
+    if shot.window:
+        x, y, w, h = window = tuple(round(v * size[0] / 1200) for v in shot.window)
+        finer = render.features(shot, size, window) | render.halves(shot, size, spp, seed=9_000_000, window=window)
+        for name, part in finer.items():
+            raw[name][y : y + h, x : x + w] = part
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.savez(kept, allow_pickle=False, **raw)

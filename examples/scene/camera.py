@@ -33,13 +33,15 @@ class Shot:
     shift: tuple[float, float, float]
     angles: tuple[float, float, float]
     steps: int  # moments the open shutter is sampled at
+    window: tuple[int, int, int, int] | None = None  # x, y, width, height at 1200x900: where things are fast
+    window_steps: int = 1  # moments within the window
 
 
 REFERENCE_SPEED = 64
 SHOTS = (
     Shot("img1", 512, -0.34, (-0.034, 0.006, 0.016), (0.55, -0.35, 0.30), 1),
     Shot("img2", 64, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1),
-    Shot("img3", 8, 0.30, (0.036, -0.012, -0.015), (-0.60, 0.40, -0.50), 5),
+    Shot("img3", 8, 0.30, (0.036, -0.012, -0.015), (-0.60, 0.40, -0.50), 5, (30, 676, 224, 224), 20),
 )
 
 

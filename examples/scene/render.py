@@ -18,11 +18,11 @@ MAX_DEPTH = 5  # path vertices: four bounces of light
 TREMOR_M, TREMOR_DEG = 0.0006, 0.02  # the hand while the shutter is open
 
 
-def moments(shot: Shot) -> list[tuple[float, Pose]]:
+def moments(shot: Shot, steps: int | None = None) -> list[tuple[float, Pose]]:
     """Times and poses at which the open shutter is sampled, the middle of each equal part."""
-    out = []
-    for k in range(shot.steps):
-        part = (k + 0.5) / shot.steps
+    out, steps = [], steps or shot.steps
+    for k in range(steps):
+        part = (k + 0.5) / steps
         shake = (part - 0.5) * (16 / shot.speed if shot.speed < 16 else 0.0)
         shift = np.array(shot.shift) + TREMOR_M * shake * np.array([1.0, 0.2, -0.6])
         angles = np.array(shot.angles) + TREMOR_DEG * shake * np.array([1.0, -0.7, 0.3])
@@ -30,7 +30,9 @@ def moments(shot: Shot) -> list[tuple[float, Pose]]:
     return out
 
 
-def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -> dict[str, F32]:
+def halves(
+    shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int, window: room.Window = None
+) -> dict[str, F32]:
     """Two independent estimates each of emitted, direct and further bounced light: e0, e1, d0, d1, b0, b1 (H, W, 3).
 
     Emission, cheap, is what the eye meets first, many samples for clean edges. Direct light is sampled lamp by lamp,
@@ -40,9 +42,10 @@ def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -
     seen, once, full = (
         mi.load_dict({"type": "path", "max_depth": depth, "rr_depth": 20}) for depth in (1, 2, MAX_DEPTH)
     )
-    times = moments(shot)
+    times = moments(shot, shot.window_steps if window else None)
     few, more, many = (max(1, round(n / (2 * len(times)))) for n in (*spp, EDGE_SPP))
-    out = {f"{kind}{half}": np.zeros((size[1], size[0], 3), np.float32) for kind in "edb" for half in range(2)}
+    shape = (window[3], window[2], 3) if window else (size[1], size[0], 3)
+    out = {f"{kind}{half}": np.zeros(shape, np.float32) for kind in "edb" for half in range(2)}
 
     def shoot(scene: Any, integrator: Any, samples: int, key: int) -> F32:
         parts = -(-samples // PASS)
@@ -50,8 +53,8 @@ def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -
         return np.asarray(sum(np.asarray(image, np.float32) for image in shots) / (parts * len(times)), np.float32)
 
     for m, (time, pose) in enumerate(times):
-        lit = room.scene(time, pose, size)
-        alone = [room.scene(time, pose, size, light) for light in LIGHTS]
+        lit = room.scene(time, pose, size, None, window)
+        alone = [room.scene(time, pose, size, light, window) for light in LIGHTS]
         for half in range(2):
             key = seed + 1000 * (2 * m + half)
             out[f"b{half}"] += shoot(lit, full, more, key) - shoot(lit, once, more, key)
@@ -62,13 +65,13 @@ def halves(shot: Shot, size: tuple[int, int], spp: tuple[int, int], seed: int) -
     return out
 
 
-def features(shot: Shot, size: tuple[int, int], spp: int = 64) -> dict[str, F32]:
+def features(shot: Shot, size: tuple[int, int], window: room.Window = None, spp: int = 64) -> dict[str, F32]:
     """Albedo, shading normal, position (each (H, W, 3)) and depth (H, W), averaged as the shot averages."""
     integrator = mi.load_dict({"type": "aov", "aovs": "al:albedo,nn:sh_normal,pp:position,dd:depth"})
-    times = moments(shot)
+    times = moments(shot, shot.window_steps if window else None)
     total: Any = 0
     for m, (time, pose) in enumerate(times):
-        scene = room.scene(time, pose, size)
+        scene = room.scene(time, pose, size, None, window)
         samples = max(4, spp // len(times))
         total = total + np.asarray(mi.render(scene, integrator=integrator, spp=samples, seed=77 + m), np.float32)
     stack = total / len(times)

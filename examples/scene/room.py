@@ -15,6 +15,7 @@ from scene.movers import moving
 from scene.solids import BACK_Y, ball, box, rod, wall
 
 Add = Callable[[str, Any], None]
+Window = tuple[int, int, int, int] | None  # x, y, width, height of the part wanted
 Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 WINDOW_X, WINDOW_Z = (-1.75, -0.15), (0.92, 2.32)
@@ -220,11 +221,11 @@ def corners(add: Add, m: dict[str, Any]) -> None:
     add("soil", {"type": "disk", "to_world": t().translate([-1.55, 3.05, 0.29]) @ t().scale(0.168), "bsdf": m["soil"]})
 
 
-def scene(time: float | None, pose: Pose, size: tuple[int, int], only: str | None = None) -> Any:
+def scene(time: float | None, pose: Pose, size: tuple[int, int], only: str | None = None, window: Window = None) -> Any:
     """The scene at ``time`` (None: without what moves) from ``pose``: metres; yaw, pitch, roll in degrees."""
     movers = {} if time is None else moving(time)
     return mi.load_dict(
-        {"type": "scene", **still(), **movers, **lights(only), "sensor": camera(pose, size)}, optimize=False
+        {"type": "scene", **still(), **movers, **lights(only), "sensor": camera(pose, size, window)}, optimize=False
     )
 
 
@@ -242,8 +243,16 @@ def view(pose: Pose) -> NDArray[np.float64]:
     )
 
 
-def camera(pose: Pose, size: tuple[int, int]) -> dict[str, Any]:
-    film = {"type": "hdrfilm", "width": size[0], "height": size[1], "rfilter": {"type": "box"}, "pixel_format": "rgb"}
+def camera(pose: Pose, size: tuple[int, int], window: Window = None) -> dict[str, Any]:
+    film: dict[str, Any] = {
+        "type": "hdrfilm",
+        "width": size[0],
+        "height": size[1],
+        "rfilter": {"type": "box"},
+        "pixel_format": "rgb",
+    }
+    if window:
+        film |= dict(zip(("crop_offset_x", "crop_offset_y", "crop_width", "crop_height"), window, strict=True))
     return {
         "type": "perspective",
         "fov": FOV,
