@@ -124,7 +124,7 @@ def jpeg(codes: Tensor, quality: Tensor) -> Tensor:
     h, w = codes.shape[-2:]
     small = F.avg_pool2d(ycc[:, 1:], 2, ceil_mode=True)
     chroma = torch.stack([_quantise_plane(small[:, i], tables[1]) for i in range(2)], dim=1)
-    chroma = F.interpolate(chroma, size=(h, w), mode="bilinear", align_corners=False)
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)[..., :h, :w]
     rgb = torch.einsum("ij,mjhw->mihw", torch.linalg.inv(ycc_matrix), torch.cat([luma[:, None], chroma], 1))
     return (rgb.round() / 255).clamp(0, 1)
 

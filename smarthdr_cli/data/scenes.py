@@ -37,6 +37,7 @@ HELD_OUT = (
     "workshop",
 )
 
+SMALLEST = 16  # pixels on the shorter side of a source
 _MIPS = 4
 
 
@@ -94,18 +95,25 @@ def bank_from_images(names: list[str], images: list[NDArray[np.float32]]) -> Sce
 def load_bank(folder: Path | None, *, held_out: bool = False, procedural: int = 24, seed: int = 0) -> SceneBank:
     """Sources of ``folder`` (.exr, .hdr), either those to train on or the held-out ones; procedural ones with none.
 
-    Raises InputError when the folder holds no usable source.
+    Held out are those named in ``HELD_OUT``; of a folder without any of these, every eighth by name, at least one.
+    Raises InputError when the folder holds no usable source, or one where two are needed.
     """
     if folder is None:
         rng = np.random.default_rng([seed, int(held_out)])
         return bank_from_images([f"procedural_{i:03d}" for i in range(procedural)],
                                 [procedural_scene(rng) for _ in range(procedural)])  # fmt: skip
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".exr", ".hdr"})
-    chosen = [p for p in paths if (p.stem in HELD_OUT) == held_out]
+    kept = {p for p in paths if p.stem in HELD_OUT} or set(paths[7::8] or paths[1:][-1:])
+    chosen = [p for p in paths if (p in kept) == held_out]
     if not chosen:
         kind = "held-out" if held_out else "training"
-        raise InputError(f"{folder}: no {kind} .exr or .hdr sources in this folder")
-    return bank_from_images([p.stem for p in chosen], [read_radiance(p) for p in chosen])
+        found = "only one source, nothing to hold out" if paths else f"no {kind} .exr or .hdr sources"
+        raise InputError(f"{folder}: {found} in this folder")
+    images = [read_radiance(p) for p in chosen]
+    for path, image in zip(chosen, images, strict=True):
+        if min(image.shape[:2]) < SMALLEST:
+            raise InputError(f"{path.name}: a source of radiance needs at least {SMALLEST} pixels on each side")
+    return bank_from_images([p.stem for p in chosen], images)
 
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int, slope: float) -> NDArray[np.float32]:

@@ -2,17 +2,17 @@
 
 A scene is a folder: ``{1,2,3}.tif`` (16 bits, gamma 2.2) or ``.jpg`` (8 bits, a camera's curve, EXIF), darkest first,
 ``exposure.txt`` (log2 times, one a line), ``HDRImg.exr`` (float, shortest clip = 1, at the reference's moment and
-pose),
-and what only a synthetic one can have: ``moving.png`` and ``oracle_{1,2,3}.npy`` (the same camera on a tripod with
-nothing
-moving, linearised by its true curve).
+pose), and what only a synthetic one can have: ``moving.png`` and ``oracle_{1,2,3}.npy`` (the same camera on a tripod
+with nothing moving, linearised by its true curve).
 """
 
+import errno
 import io
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def write_scene(folder: Path, burst: SyntheticBurst, rng: np.random.Generator) -
     for place, index in enumerate(order, start=1):
         codes = burst.codes[0, index].permute(1, 2, 0).numpy()
         if gamma:
-            cv2.imwrite(str(folder / f"{place}.tif"), np.round(codes[..., ::-1] * 65535).astype(np.uint16))
+            write_image(folder / f"{place}.tif", np.round(codes[..., ::-1] * 65535).astype(np.uint16))
         else:
             time = BASE_TIME * Fraction(float(torch.exp2(evs[index]))).limit_denominator(1 << 16)
             pixels = np.round(codes * 255).astype(np.uint8)
@@ -71,7 +71,15 @@ def write_scene(folder: Path, burst: SyntheticBurst, rng: np.random.Generator) -
         np.save(folder / f"oracle_{place}.npy", burst.still[0, index].permute(1, 2, 0).numpy().astype(np.float16))
     (folder / "exposure.txt").write_text("".join(f"{float(evs[i] - evs.min()):.6f}\n" for i in order))
     write_radiance(folder / "HDRImg.exr", (burst.target[0] * torch.exp2(evs.min())).permute(1, 2, 0).numpy())
-    cv2.imwrite(str(folder / "moving.png"), burst.moving[0, 0].numpy().astype(np.uint8) * 255)
+    write_image(folder / "moving.png", burst.moving[0, 0].numpy().astype(np.uint8) * 255)
+
+
+def write_image(path: Path, pixels: NDArray[Any]) -> None:
+    """(H, W, 3) BGR or (H, W) codes in the format of ``path``'s suffix. Raises OSError, which cv2.imwrite would not."""
+    done, data = cv2.imencode(path.suffix, pixels)
+    if not done:
+        raise OSError(errno.EIO, "the picture could not be encoded")
+    path.write_bytes(data.tobytes())
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], time: Fraction, quality: int) -> bytes:
@@ -98,4 +106,7 @@ def write_radiance(path: Path, radiance: NDArray[np.float32]) -> None:
     channels = {c: np.ascontiguousarray(radiance[..., i], np.float32) for i, c in enumerate("RGB")}
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with OpenEXR.File(header, channels) as exr:
-        exr.write(str(path))
+        try:
+            exr.write(str(path))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, f"{path.name} could not be written") from error

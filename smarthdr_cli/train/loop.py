@@ -79,7 +79,8 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
     except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a training state of this model ({str(error).splitlines()[0]})") from error
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: not a training state of this model ({line})") from error
     return state
 
 

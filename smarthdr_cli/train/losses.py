@@ -53,6 +53,7 @@ def uncertainty(
         kept = mask > 0
         predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
         target = torch.where(kept, target, torch.zeros_like(target))
+        log_sigma = torch.where(kept, log_sigma, torch.zeros_like(log_sigma))
     error = (mu_law(predicted * scale) - mu_law(target * scale)).abs().mean(dim=1, keepdim=True)
     return masked_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
 
