@@ -52,8 +52,11 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     return TrainState(student, teacher, optimizer, 0, 0.0)
 
 
-def save_state(path: Path, state: TrainState, config: TrainConfig) -> None:
-    """Write the state atomically; loadable with ``weights_only=True``."""
+def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: bool = False) -> None:
+    """Write the state atomically; loadable with ``weights_only=True``.
+
+    ``compact`` keeps 16 bits of each number, a half of the size: good enough to go on from, not to go on bit for bit.
+    """
     content = {
         "student": state.student.state_dict(),
         "teacher": state.teacher,
@@ -63,8 +66,17 @@ def save_state(path: Path, state: TrainState, config: TrainConfig) -> None:
         "config": json.dumps(config.to_dict()),
     }
     partial = path.with_suffix(".partial")
-    torch.save(content, partial)
+    torch.save(_halved(content) if compact else content, partial)
     partial.replace(path)
+
+
+def _halved(content: Any) -> Any:
+    """Every float tensor of a nested state as bfloat16, but for scalars (step counters)."""
+    if isinstance(content, Tensor):
+        return content.bfloat16() if content.is_floating_point() and content.ndim else content
+    if isinstance(content, dict):
+        return {key: _halved(value) for key, value in content.items()}
+    return content
 
 
 def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> TrainState:
@@ -73,12 +85,22 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
         content = torch.load(path, map_location=device, weights_only=True)
         state = new_state(config, device)
         state.student.load_state_dict(content["student"])
-        state.teacher = {name: value.to(device) for name, value in content["teacher"].items()}
+        state.teacher = {name: value.to(device).float() for name, value in content["teacher"].items()}
         state.optimizer.load_state_dict(content["optimizer"])
         state.step, state.seconds = int(content["step"]), float(content["seconds"])
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+    # What a damaged file makes the unpickler stumble over is not documented; these are what it was seen to raise.
+    except (
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        EOFError,
+        OSError,
+        pickle.PickleError,
+    ) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: not a training state of this model ({line})") from error
     return state
@@ -167,7 +189,7 @@ def train(
                 record: dict[str, Any] = {"step": state.step, "seconds": round(state.seconds, 1)}
                 record |= {name: value / counted for name, value in sums.items()}
                 record["patches_per_second"] = counted * config.batch / max(time.monotonic() - window, 1e-9)
-                record |= validate(state, validation, config)
+                record |= {f"validation_{k}": v for k, v in validate(state, validation, config).items()}
                 with (folder / "metrics.jsonl").open("a") as log:
                     log.write(json.dumps(record) + "\n")
                 on_log(record)

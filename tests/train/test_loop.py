@@ -1,0 +1,170 @@
+"""The loop: what it leaves in its folder, how it stops, and how it goes on."""
+
+import json
+import os
+import signal
+from dataclasses import fields
+
+import pytest
+import torch
+
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.train import loop
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.loop import BurstStream, load_train_state, new_state, save_state, train, validate
+from smarthdr_cli.train.run import held_out_batches
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def validation(bank):
+    return held_out_batches(bank, 2, 77, CPU, side=32)
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
+
+
+def test_a_run_leaves_its_metrics_and_state(values, bank, validation, tmp_path):
+    config = train_config(values)
+    logged = []
+    state = train(config, bank, validation, tmp_path / "run", new_state(config, CPU), logged.append)
+    assert state.step == 6
+    assert state.seconds > 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines == logged
+    assert [line["step"] for line in lines] == [3, 6]
+    assert {"validation_psnr_mu", "merged", "validation_merged", "patches_per_second"} <= set(lines[0])
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["metrics.jsonl", "state.pt"]
+    again = load_train_state(tmp_path / "run" / "state.pt", config, CPU)
+    assert again.step == 6
+    assert same(again.student.state_dict(), state.student.state_dict())
+    assert same(again.teacher, state.teacher)
+    assert not same(state.teacher, state.student.state_dict())
+
+
+def test_resuming_goes_on_counting(values, bank, validation, tmp_path):
+    config = train_config(values | {"iterations": 2})
+    train(config, bank, validation, tmp_path, new_state(config, CPU), lambda _: None)
+    longer = train_config(values | {"iterations": 5})
+    state = load_train_state(tmp_path / "state.pt", longer, CPU)
+    seconds = state.seconds
+    moments = {id(p): s["exp_avg"].clone() for p, s in state.optimizer.state.items()}
+    assert moments
+    state = train(longer, bank, validation, tmp_path, state, lambda _: None)
+    assert state.step == 5
+    assert state.seconds > seconds
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 3, 5]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_its_state_saved(values, bank, validation, tmp_path, number):
+    config = train_config(values | {"iterations": 10**6, "validate_every": 2})
+    handler = signal.getsignal(number)
+    state = train(config, bank, validation, tmp_path, new_state(config, CPU), lambda _: os.kill(os.getpid(), number))
+    assert state.step == 2
+    assert load_train_state(tmp_path / "state.pt", config, CPU).step == 2
+    assert signal.getsignal(number) is handler
+
+
+def test_minutes_end_a_run(values, bank, validation, tmp_path):
+    config = train_config(values | {"iterations": 10**6})
+    assert train(config, bank, validation, tmp_path, new_state(config, CPU), lambda _: None, minutes=1e-6).step == 1
+
+
+def test_an_error_on_the_way_still_saves(values, bank, validation, tmp_path):
+    config = train_config(values)
+
+    def broken(_):
+        raise ValueError("the log is full")
+
+    with pytest.raises(ValueError, match="log is full"):
+        train(config, bank, validation, tmp_path, new_state(config, CPU), broken)
+    assert load_train_state(tmp_path / "state.pt", config, CPU).step == 3
+
+
+def test_a_compact_state_goes_on_from_nearly_the_same_weights(values, tmp_path):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    for name, full in (("full.pt", False), ("compact.pt", True)):
+        save_state(tmp_path / name, state, config, compact=full)
+    assert (tmp_path / "compact.pt").stat().st_size < 0.7 * (tmp_path / "full.pt").stat().st_size
+    taken = load_train_state(tmp_path / "compact.pt", config, CPU)
+    for name, value in state.teacher.items():
+        assert taken.teacher[name].dtype == value.dtype
+        torch.testing.assert_close(taken.teacher[name], value, rtol=2**-8, atol=1e-30)
+        torch.testing.assert_close(taken.student.state_dict()[name], taken.teacher[name])
+
+
+def test_a_state_is_replaced_whole_or_not_at_all(values, tmp_path, monkeypatch):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    path = tmp_path / "state.pt"
+    save_state(path, state, config)
+    good = path.read_bytes()
+
+    def killed(_content, partial):
+        partial.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_state(path, state, config)
+    assert path.read_bytes() == good
+
+
+def test_a_state_that_cannot_be_taken_up_is_an_input_error(values, tmp_path):
+    config = train_config(values)
+    path = tmp_path / "state.pt"
+    with pytest.raises(InputError, match="no training state"):
+        load_train_state(path, config, CPU)
+    for content in (b"", b"text", b"PK\x03\x04 half a zip"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not a training state"):
+            load_train_state(path, config, CPU)
+    save_state(path, new_state(config, CPU), config)
+    other = train_config(values | {"model": {"name": "saf", "refine": 16}})
+    with pytest.raises(InputError, match="not a training state of this model"):
+        load_train_state(path, other, CPU)
+    torch.save([1, 2], path)
+    with pytest.raises(InputError):
+        load_train_state(path, config, CPU)
+
+
+def test_one_seed_is_one_student(values):
+    a, b, c = (new_state(train_config(values | {"seed": s}), CPU) for s in (1, 1, 2))
+    assert same(a.student.state_dict(), b.student.state_dict())
+    assert not same(a.student.state_dict(), c.student.state_dict())
+    assert same(a.teacher, a.student.state_dict())
+    assert all(a.teacher[n].data_ptr() != v.data_ptr() for n, v in a.student.state_dict().items())
+
+
+def test_a_stream_repeats_with_its_seed_and_replays(values, bank):
+    config = train_config(values | {"replay": 3})
+    streams = [BurstStream(bank, config, CPU, seed) for seed in (4, 4, 5)]
+    drawn = [[next(s) for _ in range(6)] for s in streams]
+    for s in streams:
+        s.close()
+    for one, two in zip(drawn[0], drawn[1], strict=True):
+        for field in fields(one):
+            assert torch.equal(getattr(one, field.name), getattr(two, field.name))
+    assert not torch.equal(drawn[0][0].frames, drawn[2][0].frames)
+    levels = [round(float(b.target.sum()), 2) for b in drawn[0]]  # no flip, turn or colour order changes a sum
+    assert len(set(levels)) == 2
+    assert levels[0] == levels[1] == levels[2]
+
+
+def test_validation_scores_pictures_in_the_short_scale(values, validation):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    scores = validate(state, validation, config)
+    wanted = []
+    for batch in validation:
+        for b in range(len(batch.frames)):
+            scale = float(2.0 ** batch.evs[b].min())
+            a, t = (torch.log1p(5000 * x * scale) / 8.517393171418904 for x in (batch.frames[b, 0], batch.target[b]))
+            wanted.append(-10 * torch.log10((a - t).square().mean().clamp(min=1e-5)))
+    assert scores["reference"] == pytest.approx(float(torch.stack(wanted).mean()), abs=1e-3)
+    assert set(scores) == {"psnr_mu", "reference", "merged"}
