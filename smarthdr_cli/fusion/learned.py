@@ -134,11 +134,13 @@ def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -
 def at_clip(light: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> Tensor:
     """Where every frame that saw a place is clipped, what the shortest of them shows: its clip level, neutral."""
     clipped = (1 - clip_taper(frames)).amin(dim=1)
-    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1) > 0
-    own = torch.where(every, evs.view(*evs.shape, 1, 1, 1), torch.inf)
-    first = own.argmin(dim=1, keepdim=True).expand(-1, -1, 3, -1, -1)
-    shortest = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1).gather(1, first)
-    return torch.lerp(light, shortest[:, 0], clipped)
+    if not bool(clipped.any()):
+        return light
+    shortest = radiance(frames[:, 0], evs[:, 0])
+    darkest_last = sorted(range(1, frames.shape[1]), key=lambda i: -float(evs[0, i]))
+    for i in (i for i in darkest_last if evs[0, i] < evs[0, 0]):
+        shortest = torch.where(seen[:, i - 1] > 0, radiance(frames[:, i], evs[:, i]), shortest)
+    return torch.lerp(light, shortest, clipped)
 
 
 def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
@@ -157,16 +159,22 @@ def _cells(core: Window) -> tuple[slice, slice]:
 def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> tuple[Tensor, float]:
     """The residual is kept only where it stays near what some trusted frame shows; elsewhere the convex combination.
 
-    Frames at their clip bound from below only. Returns the light and the share of pixels put back.
+    Of one burst (B = 1). Frames at their clip bound from below only. Returns the light and the share put back.
     """
-    shown = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
-    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1) > 0
-    below_clip = every & (frames.amax(dim=2, keepdim=True) <= TAPER_END)
-    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
+    touched = (light != merged).any(dim=1).flatten().nonzero()[:, 0]
+    if not len(touched):
+        return light, 0.0
+    pixels, given = frames.flatten(3)[..., touched], light.flatten(2)[..., touched]  # (1, N, 3, K), (1, 3, K)
+    shown = pixels * torch.exp2(-evs)[..., None, None]
+    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1).flatten(3)[..., touched] > 0
+    below_clip = every & (pixels.amax(dim=2, keepdim=True) <= TAPER_END)
+    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1)
     low = torch.where(every, shown, torch.inf).amin(dim=1) * (1 - HULL) - floor
     high = torch.where(below_clip, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
-    fine = ((light >= low) & ((light <= high) | ~below_clip.any(dim=1))).all(dim=1, keepdim=True)
-    return torch.where(fine, light, merged), float((~fine).float().mean())
+    fine = ((given >= low) & ((given <= high) | ~below_clip.any(dim=1))).all(dim=1, keepdim=True)
+    kept = torch.where(fine, given, merged.flatten(2)[..., touched])
+    out = light.flatten(2).index_copy(2, touched, kept).view_as(light)
+    return out, float((~fine).sum()) / (light.shape[-2] * light.shape[-1])
 
 
 def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:

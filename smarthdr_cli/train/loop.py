@@ -5,7 +5,6 @@ last good one. Signals end the run cleanly after the step in progress.
 """
 
 import json
-import pickle
 import signal
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 import torch
@@ -91,16 +91,7 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
     # What a damaged file makes the unpickler stumble over is not documented; these are what it was seen to raise.
-    except (
-        RuntimeError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        EOFError,
-        OSError,
-        pickle.PickleError,
-    ) as error:
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, OSError, EOFError, PickleError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: not a training state of this model ({line})") from error
     return state

@@ -35,6 +35,15 @@ from smarthdr_cli.models.saf import (
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Pictures this small are not worth a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def lively(seed=0, size=0.3, flow=0.05):
     """A random network whose heads are far from zero."""
     torch.manual_seed(seed)

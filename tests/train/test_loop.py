@@ -88,8 +88,8 @@ def test_an_error_on_the_way_still_saves(values, bank, validation, tmp_path):
 def test_a_compact_state_goes_on_from_nearly_the_same_weights(values, tmp_path):
     config = train_config(values)
     state = new_state(config, CPU)
-    for name, full in (("full.pt", False), ("compact.pt", True)):
-        save_state(tmp_path / name, state, config, compact=full)
+    for name, compact in (("full.pt", False), ("compact.pt", True)):
+        save_state(tmp_path / name, state, config, compact=compact)
     assert (tmp_path / "compact.pt").stat().st_size < 0.7 * (tmp_path / "full.pt").stat().st_size
     taken = load_train_state(tmp_path / "compact.pt", config, CPU)
     for name, value in state.teacher.items():

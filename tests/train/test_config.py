@@ -1,0 +1,45 @@
+"""A run's options: plain values in, one frozen value out, and the rate they make."""
+
+import json
+
+import pytest
+
+from smarthdr_cli.data.synth import SynthConfig
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.train.config import TrainConfig, train_config
+
+
+def test_plain_values_and_back(values):
+    config = train_config(values)
+    assert config.batch == 2
+    assert config.synth == SynthConfig(height=32, width=32, objects=1, frames=(3,))
+    again = train_config(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert train_config({}) == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [({"lerning_rate": 1}, "learning_rate"), ({"iteration": 5}, "iterations"), ({"synth": {"hight": 5}}, "height")],
+)
+def test_an_unknown_option_names_the_nearest(given, meant):
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
+        train_config(given)
+
+
+def test_an_option_like_no_other_is_refused_all_the_same():
+    with pytest.raises(UsageError, match="unknown training option 'zzzz'"):
+        train_config({"zzzz": 1})
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing():
+    config = TrainConfig(iterations=100, learning_rate=2.0, warmup=10, decay=20)
+    rates = [config.learning_rate_at(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
+    assert set(rates[9:81]) == {2.0}
+    assert rates[80:] == pytest.approx([2.0 * (20 - i) / 20 for i in range(20)])
+    assert 0 < rates[-1] <= 0.1 + 1e-9
+    assert config.learning_rate_at(100) == config.learning_rate_at(500) == 0
+    flat = TrainConfig(iterations=100, learning_rate=2.0, warmup=0, decay=0)
+    assert {flat.learning_rate_at(step) for step in range(100)} == {2.0}
