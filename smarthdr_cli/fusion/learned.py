@@ -133,7 +133,7 @@ def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -
 
 def at_clip(light: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> Tensor:
     """Where every frame that saw a place is clipped, what the shortest of them shows: its clip level, neutral."""
-    clipped = (1 - clip_taper(frames)).amin(dim=1)
+    clipped = 1 - clip_taper(frames.amax(dim=2).amin(dim=1, keepdim=True))  # of the frame furthest from its clip
     if not bool(clipped.any()):
         return light
     shortest = radiance(frames[:, 0], evs[:, 0])
