@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import align_burst
-from smarthdr_cli.align.motion import corner_deviation, fit_motion
+from smarthdr_cli.align import align_burst, pipeline
+from smarthdr_cli.align.motion import corner_deviation, fit_motion, fit_similarity
 from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.verdict import largest_shift, plausible
+from smarthdr_cli.align.verdict import judge, largest_shift, plausible
 from smarthdr_cli.align.view import DARK, look, prior, project, translation, warp_mask, warped_window, window
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.color import SRGB
@@ -104,7 +105,7 @@ def errors(alignment: Alignment, truth: list[NDArray[np.float64]], size: tuple[i
     return [grid_error(found, true, size) for found, true in zip(alignment.homographies, truth, strict=True)]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("curve", "noise"), [("gamma", 0.01), ("s", 0.01), ("gamma", 0.04)])
 def test_recovers_shift_rotation_and_exposure_under_a_pixel(seed: int, curve: str, noise: float) -> None:
     burst, truth = make_burst(600, 900, seed, shift=20, degrees=3, curve=curve, noise=noise)
@@ -127,6 +128,67 @@ def test_frames_far_from_the_reference_come_over_their_neighbours() -> None:
     burst, truth = make_burst(600, 900, 4, evs=(-6.0, -3.0, 0.0, 2.0), shift=12, degrees=1, moving=False)
     found = align_burst(burst, None)
     assert max(errors(found, truth, burst.size)) < 1.0
+
+
+def test_a_bright_frame_that_shares_too_little_is_asked_of_its_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    burst, truth = make_burst(480, 640, 15, evs=(0.0, 3.0, 6.0), shift=12, degrees=1, moving=False)
+    asked, pair = [], pipeline._pair
+
+    def noted(looks: Any, first: int, second: int, start: Any) -> Any:
+        asked.append((first, second))
+        return pair(looks, first, second, start)
+
+    monkeypatch.setattr(pipeline, "_pair", noted)
+    found = align_burst(Burst(burst.frames, 0), None)
+    assert (1, 2) in asked
+    assert found.moved == (False, True, True)
+    relative = [true @ np.linalg.inv(truth[0]) for true in truth]
+    near, far = errors(found, relative, burst.size)[1:]
+    assert near < 0.5
+    assert far < 0.5 * grid_error(np.eye(3), relative[2], burst.size)
+
+
+def test_corners_without_evidence_take_no_perspective() -> None:
+    rng = np.random.default_rng(16)
+    height, width = 400, 600
+    patch = np.full((height + 40, width + 40), -3.0, np.float32)
+    patch[60:240, 60:240] = texture(180, 180, rng)
+    frames = []
+    for ev, x, y in ((0.0, 20, 20), (1.5, 27, 16)):
+        crop = patch[y : y + height, x : x + width]
+        frames.append(as_frame(expose(np.asarray(crop, np.float32), ev, rng, 0.01, "gamma"), ev))
+    found = align_burst(Burst(tuple(frames), 0), None)
+    assert found.moved == (False, True)
+    assert np.all(found.homographies[1][2, :2] == 0)
+    assert grid_error(found.homographies[1], translation(-7, 4), (height, width)) < 1.0
+
+
+def test_a_bent_corner_is_straightened_by_the_verdict() -> None:
+    burst, _ = make_burst(400, 600, 17, evs=(0.0, 1.0), moving=False)
+    frame = burst.frames[0].codes.copy()
+    frame[:, 240:], frame[200:] = 90, 90
+    rng = np.random.default_rng(18)
+    second = np.roll(frame, (3, 5), (0, 1))
+    first = as_frame(np.clip(frame + rng.normal(0, 1, frame.shape), 0, 255).astype(np.uint8), 0.0)
+    other = as_frame(np.clip(second + rng.normal(0, 1, frame.shape), 0, 255).astype(np.uint8), 1.0)
+    bent = cv2.findHomography(
+        np.array([[20, 20], [200, 20], [200, 180], [20, 180.0]]),
+        np.array([[25, 23], [205, 23], [206, 183], [25, 183.0]]),
+    )[0]
+    bent = np.asarray(bent, np.float64)
+    assert grid_error(bent, translation(5, 3), (400, 600)) > 3
+    verdict = judge(look(first, None), look(other, None), np.eye(3), [bent])
+    assert verdict.chosen is not None
+    assert np.all(verdict.chosen[2, :2] == 0)
+    straight, crooked = (grid_error(found, translation(5, 3), (400, 600)) for found in (verdict.chosen, bent))
+    assert straight < 0.75 * crooked
+
+
+def test_fit_similarity_is_exact_on_similar_points() -> None:
+    rng = np.random.default_rng(19)
+    points = rng.uniform(0, 4000, (9, 2))
+    true: NDArray[np.float64] = np.array([[0.99, -0.03, 40.0], [0.03, 0.99, -12.0], [0, 0, 1]])
+    np.testing.assert_allclose(fit_similarity(points, project(true, points)), true, atol=1e-9)
 
 
 def test_stated_exposures_are_not_needed() -> None:
@@ -194,7 +256,7 @@ def misfit(burst: Burst, world: list[Array], alignment: Alignment) -> list[float
     return out
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000), shift=st.sampled_from([0.0, 0.3, 2.0, 9.0]), degrees=st.sampled_from([0.0, 2.0]),
     share=st.sampled_from([0.0, 0.25, 0.6, 1.0]), ev=st.floats(0.5, 4.0), noise=st.sampled_from([0.005, 0.08]),

@@ -49,6 +49,17 @@ def fit_motion(source: F64, target: F64, tolerance: float, size: tuple[int, int]
     return Motion(shift, int(np.count_nonzero(near)))
 
 
+def fit_similarity(source: F64, target: F64) -> F64:
+    """The least-squares similarity (3, 3) that takes (N, 2) ``source`` to ``target``, N >= 2."""
+    centre, scale = source.mean(axis=0), max(float(np.abs(source - source.mean(axis=0)).max()), 1.0)
+    points, shifts = (source - centre) / scale, target - source
+    (x, y, grow, turn), *_rest = np.linalg.lstsq(_design(points, True), shifts.T.ravel(), rcond=None)
+    linear = np.eye(2) + np.array([[grow, -turn], [turn, grow]]) / scale
+    out = np.eye(3)
+    out[:2, :2], out[:2, 2] = linear, centre + np.array([x, y]) - linear @ centre
+    return out
+
+
 def ecc(
     ours: F32, our_mask: NDArray[Any], theirs: F32, their_mask: NDArray[Any], start: NDArray[Any], motion: int
 ) -> F64 | None:

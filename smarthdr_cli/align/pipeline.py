@@ -96,12 +96,11 @@ def _place(
         anchor, anchored = looks.view(neighbour), neighbour_at
         verdict = judge(anchor, theirs, anchored, candidates)
     if candidates:
-        polished = polish(ours, theirs, candidates[-1 if verdict.chosen is None else verdict.chosen])
+        polished = polish(ours, theirs, candidates[-1] if verdict.chosen is None else verdict.chosen)
         if polished is not None:
-            candidates = [polished, *([] if verdict.chosen is None else [candidates[verdict.chosen]])]
+            candidates = [polished, *([] if verdict.chosen is None else [verdict.chosen])]
             verdict = judge(anchor, theirs, anchored, candidates)
-    chosen = None if verdict.chosen is None else candidates[verdict.chosen]
-    return chosen, (verdict.before, verdict.after)
+    return verdict.chosen, (verdict.before, verdict.after)
 
 
 def _pair(looks: _Looks, first: int, second: int, start: F64 | None) -> list[Placement]:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smarthdr_cli.align.motion import corner_deviation, fit_similarity
 from smarthdr_cli.align.patches import choose_windows, smooth
 from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.view import F64, View, project, warped_window, window
+from smarthdr_cli.align.view import F64, View, project, translation, warped_window, window
 from smarthdr_cli.linear import F32
 
 MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
@@ -15,14 +16,16 @@ _CLEAR = 0.9  # a window decides when one residual is below this share of the ot
 _MIN_WINDOWS = 4
 _NOTHING = 0.01  # log2 units
 _LIVE = 0.1  # share of a window in which something must be recorded
+_SHOWN = 0.85  # of identity's residual: bilinear sampling alone takes noise down to 0.89
+_LEVERAGE = 4.0  # deviation of the worst corner, in deviations of a window
 _TRIM = 0.8  # share of pixels of a window, and of windows, that count: the rest may move
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``chosen``: index of the accepted candidate or None; ``before``, ``after``: residuals in log2 units."""
+    """``chosen``: the accepted homography or None; ``before``, ``after``: residuals in log2 units."""
 
-    chosen: int | None
+    chosen: F64 | None
     before: float
     after: float
     windows: int
@@ -32,19 +35,23 @@ def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> V
     """Compare candidates (reference to ``second``) with identity, against ``anchor`` seen through ``anchored``.
 
     ``anchored`` takes reference pixels to the anchor's (identity when the anchor is the reference). A candidate may win
-    at 1:1 or, where parallax or noise leaves nothing to see there, at working size; it must not lose at the other.
+    at 1:1 or, where parallax or noise leaves nothing to see there, at working size; it must not lose at the other. One
+    whose corners hang in the air is held to the similarity, or the shift, that the windows it explains do carry.
     """
     best: Verdict | None = None
     least = float("inf")
     size = anchor.frame.size
     back: F64 = np.asarray(np.linalg.inv(anchored), np.float64)
-    for index, candidate in enumerate(candidates):
+    for candidate in candidates:
+        if not plausible(candidate, size):
+            continue
+        levels = _levels(anchor, second, back, candidate)
+        carried = _carried(candidate, _evidence(levels, size), size)
+        if carried is not candidate:
+            candidate = carried
+            levels = _levels(anchor, second, back, candidate) if plausible(candidate, size) else levels
         if not plausible(candidate, size) or largest_shift(candidate, size) < MIN_SHIFT:
             continue
-        levels = [_compare(anchor, second, back, candidate @ back)]
-        if anchor.coarse is not None and second.coarse is not None:
-            small = (anchor.stepped(second, back), anchor.stepped(second, candidate @ back))
-            levels.append(_compare(anchor.coarse, second.coarse, *small))
         if max(level.windows for level in levels) < _MIN_WINDOWS:
             continue
         shown = max(levels, key=lambda level: level.gain)
@@ -52,7 +59,7 @@ def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> V
             share = float(np.prod([1.0 - level.gain for level in levels if level.windows >= _MIN_WINDOWS]))
             if share < least:
                 least = share
-                best = Verdict(index, shown.before, shown.after, shown.windows)
+                best = Verdict(candidate, shown.before, shown.after, shown.windows)
         elif best is None:
             best = Verdict(None, levels[0].before, levels[0].before, levels[0].windows)
     if best is not None:
@@ -61,15 +68,47 @@ def judge(anchor: View, second: View, anchored: F64, candidates: list[F64]) -> V
     return Verdict(None, stay.before, stay.before, stay.windows)
 
 
+def _levels(anchor: View, second: View, back: F64, candidate: F64) -> "list[_Duel]":
+    levels = [_compare(anchor, second, back, candidate @ back)]
+    if anchor.coarse is not None and second.coarse is not None:
+        small = (anchor.stepped(second, back), anchor.stepped(second, candidate @ back))
+        levels.append(_compare(anchor.coarse, second.coarse, *small))
+    return levels
+
+
+def _evidence(levels: "list[_Duel]", size: tuple[int, int]) -> F64:
+    """(n, 2) full-resolution centres of the level that has more of them."""
+    most = max(levels, key=lambda level: len(level.explained))
+    return most.explained * (max(size) / max(most.size))
+
+
+def _carried(candidate: F64, points: F64, size: tuple[int, int]) -> F64:
+    """``candidate``, or the best similarity or shift to it on ``points`` where they leave a corner unsupported."""
+    if len(points) == 0 or np.array_equal(candidate[:, :2], np.eye(3)[:, :2]):
+        return candidate
+    similar = bool(np.all(candidate[2, :2] == 0))
+    if len(points) >= 4 and corner_deviation(points, 1.0, size, similar=similar) <= _LEVERAGE:
+        return candidate
+    target = project(candidate, points)
+    if not similar and len(points) >= 3 and corner_deviation(points, 1.0, size, similar=True) <= _LEVERAGE:
+        return fit_similarity(points, target)
+    return translation(*(target - points).mean(axis=0))
+
+
 @dataclass(frozen=True)
 class _Duel:
-    """Identity against one candidate on one level: residuals, and the windows each clearly won."""
+    """Identity against one candidate on one level: residuals, and the windows each clearly won.
+
+    ``explained``: (n, 2) centres of the windows that are evidence for the candidate: better, not merely no worse.
+    """
 
     before: float
     after: float
     won: int
     lost: int
     windows: int
+    explained: F64
+    size: tuple[int, int]
 
     @property
     def gain(self) -> float:
@@ -85,13 +124,14 @@ class _Duel:
 
 
 def _compare(anchor: View, second: View, stay: F64, go: F64) -> _Duel:
-    errors = _residuals(anchor, second, [stay, go])
+    centres, errors = _residuals(anchor, second, [stay, go])
     if len(errors) == 0:
-        return _Duel(0.0, 0.0, 0, 0, 0)
+        return _Duel(0.0, 0.0, 0, 0, 0, centres, anchor.frame.size)
     before, after = (_trimmed(errors[:, side]) for side in (0, 1))
     won = int(np.count_nonzero(errors[:, 1] < _CLEAR * errors[:, 0]))
     lost = int(np.count_nonzero(errors[:, 0] < _CLEAR * errors[:, 1]))
-    return _Duel(before, after, won, lost, len(errors))
+    explained = centres[errors[:, 1] < _SHOWN * errors[:, 0]]
+    return _Duel(before, after, won, lost, len(errors), explained, anchor.frame.size)
 
 
 def plausible(homography: F64, size: tuple[int, int]) -> bool:
@@ -124,14 +164,15 @@ def largest_shift(homography: F64, size: tuple[int, int]) -> float:
     return float(np.linalg.norm(project(homography, points) - points, axis=1).max())
 
 
-def _residuals(anchor: View, second: View, relative: list[F64]) -> F64:
-    """(windows, candidates) trimmed residual, log2 units, of held-out windows on pixels all candidates can see.
+def _residuals(anchor: View, second: View, relative: list[F64]) -> tuple[F64, F64]:
+    """Held-out windows: (n, 2) centres in the anchor, (n, candidates) trimmed residuals in log2 units.
 
-    Pixels that are clipped or black in every picture say nothing and do not count.
+    Measured on pixels every candidate can see. Pixels that are clipped or black in every picture say
+    nothing and do not count.
     """
     tone = transfer(anchor, second, relative[-1])
     chosen = choose_windows(anchor, second, relative[-1], tone)
-    rows = []
+    rows, centres = [], []
     for corner in chosen.held:
         x0, y0 = int(corner[0]), int(corner[1])
         x1, y1 = x0 + chosen.side, y0 + chosen.side
@@ -143,8 +184,9 @@ def _residuals(anchor: View, second: View, relative: list[F64]) -> F64:
         common &= (every.min(axis=0) < tone.high - _NOTHING) & (every.max(axis=0) > tone.low + _NOTHING)
         if np.count_nonzero(common) < _LIVE * chosen.side**2:
             continue
+        centres.append(corner + (chosen.side - 1) / 2)
         rows.append([_spread((ours - theirs)[common]) for theirs in others])
-    return np.array(rows, np.float64).reshape(-1, len(relative))
+    return np.array(centres).reshape(-1, 2), np.array(rows, np.float64).reshape(-1, len(relative))
 
 
 def _spread(difference: F32) -> float:

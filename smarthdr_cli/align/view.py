@@ -29,8 +29,9 @@ class View:
     """One frame at working size.
 
     ``log``: (h, w) float32, log2 of the brightest channel + FLOOR in the frame's own exposure (clipped = 0).
-    ``valid``: (h, w) mask of well-exposed pixels. ``to_working``: (3, 3), full-resolution pixel coordinates to working ones. ``coarse``: the
-    working picture as a frame of its own, for the same measurements one step up the pyramid; None at its top.
+    ``valid``: (h, w) mask of well-exposed pixels. ``to_working``: (3, 3), full-resolution pixel coordinates to working
+    ones. ``coarse``: the working picture, or half of it where that is hardly smaller than the frame, as a frame of its
+    own, for the same measurements one step up the pyramid; None at its top.
     """
 
     frame: Frame
