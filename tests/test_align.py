@@ -108,7 +108,7 @@ def errors(alignment: Alignment, truth: list[NDArray[np.float64]], size: tuple[i
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("curve", "noise"), [("gamma", 0.01), ("s", 0.01), ("gamma", 0.04)])
 def test_recovers_shift_rotation_and_exposure_under_a_pixel(seed: int, curve: str, noise: float) -> None:
-    burst, truth = make_burst(600, 900, seed, shift=20, degrees=3, curve=curve, noise=noise)
+    burst, truth = make_burst(480, 720, seed, shift=20, degrees=3, curve=curve, noise=noise)
     found = align_burst(burst, None)
     assert found.moved == (True, False, True)
     assert max(errors(found, truth, burst.size)) < 1.0
@@ -117,7 +117,7 @@ def test_recovers_shift_rotation_and_exposure_under_a_pixel(seed: int, curve: st
 
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_a_tripod_burst_stays_exactly_where_it_is(noise: float) -> None:
-    burst, _ = make_burst(600, 900, 3, noise=noise)
+    burst, _ = make_burst(480, 720, 3, noise=noise)
     found = align_burst(burst, None)
     assert found.moved == (False, False, False)
     np.testing.assert_array_equal(found.homographies, np.tile(np.eye(3), (3, 1, 1)))
@@ -125,7 +125,7 @@ def test_a_tripod_burst_stays_exactly_where_it_is(noise: float) -> None:
 
 
 def test_frames_far_from_the_reference_come_over_their_neighbours() -> None:
-    burst, truth = make_burst(600, 900, 4, evs=(-6.0, -3.0, 0.0, 2.0), shift=12, degrees=1, moving=False)
+    burst, truth = make_burst(480, 720, 4, evs=(-6.0, -3.0, 0.0, 2.0), shift=12, degrees=1, moving=False)
     found = align_burst(burst, None)
     assert max(errors(found, truth, burst.size)) < 1.0
 
@@ -192,7 +192,7 @@ def test_fit_similarity_is_exact_on_similar_points() -> None:
 
 
 def test_stated_exposures_are_not_needed() -> None:
-    burst, truth = make_burst(600, 900, 5, shift=15, degrees=1)
+    burst, truth = make_burst(480, 720, 5, shift=15, degrees=1)
     guessed = Burst(tuple(as_frame(f.codes, index) for index, f in enumerate(burst.frames)), burst.reference)
     assert max(errors(align_burst(guessed, None), truth, burst.size)) < 1.0
 
@@ -210,7 +210,7 @@ def test_linear_16_bit_with_a_clip_mask() -> None:
 
 
 def test_an_earlier_alignment_is_refined_or_kept() -> None:
-    burst, truth = make_burst(600, 900, 7, shift=20, degrees=2)
+    burst, truth = make_burst(480, 720, 7, shift=20, degrees=2)
     off = np.array([true @ translation(1.5, -1.0) for true in truth])
     off[burst.reference] = np.eye(3)
     table = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)
