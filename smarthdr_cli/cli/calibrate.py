@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, progress, say
+from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.errors import InputError, UsageError
 
 
@@ -43,7 +43,8 @@ def command(
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
-    check_targets([output], overwrite, files)
+    with writing(output):
+        check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
         burst = load_burst(files, evs=evs, times=times)

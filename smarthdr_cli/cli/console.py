@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from smarthdr_cli.errors import MemoryLimitError, SmartHDRError
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +74,15 @@ def terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """What the system refuses inside (a name too long, a disk gone) is an OutputError about ``what``."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {what}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _out_of_memory(error: Exception) -> bool:

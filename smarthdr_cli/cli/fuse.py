@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, progress, say
+from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
 from smarthdr_cli.errors import UsageError
 
@@ -116,7 +116,8 @@ def command(
     check_overrides(len(files), evs, times)
     chosen = opt.parse_reference(reference)
     memory = opt.parse_memory(max_memory)
-    check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
+    with writing(output):
+        check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
     with progress(quiet=quiet) as tell:

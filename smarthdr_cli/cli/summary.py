@@ -13,7 +13,7 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     lines = [
         f"frames: {named}; reference {report['reference']}",
         f"alignment: {', '.join(aligned) if aligned else 'no frame'} moved onto the reference",
-        f"response: {_flat(report['response'])}",
+        f"response: {report['options'].get('response', 'auto')}; {_flat(report['response'])}",
         f"model: {_model(report['model'])} on {report['device']}, {report['precision']}" + _tiles(report),
     ]
     guard = report.get("guard")

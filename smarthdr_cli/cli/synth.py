@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, progress
+from smarthdr_cli.cli.console import handled, progress, writing
 from smarthdr_cli.errors import OutputError, UsageError
 
 
@@ -33,7 +33,9 @@ def command(
     shape = opt.parse_size(size)
     if scenes + test == 0:
         raise UsageError("--scenes and --test are both 0; nothing to write")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    with writing(output):
+        used = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if used:
         raise OutputError(f"{output} exists and is not an empty folder")
     from smarthdr_cli.data.scenes import load_bank
     from smarthdr_cli.data.write import benchmark_config, write_benchmark

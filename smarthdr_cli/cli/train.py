@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, stderr
+from smarthdr_cli.cli.console import handled, print_json, stderr, writing
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 
 
@@ -52,13 +52,15 @@ def command(
     given = {"iterations": iterations, "decay": decay, "batch": batch, "seed": seed}
     values |= {name: value for name, value in given.items() if value is not None}
     state_file = output / "state.pt"
+    with writing(output):
+        begun = state_file.exists()
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output} is a file, not a folder for the run")
-    if state_file.exists() and not resume:
+    if begun and not resume:
         raise UsageError(f"{output} holds a run already; add --resume to go on with it, or choose another folder")
     if resume and init is not None:
         raise UsageError("--init starts a run and --resume goes on with one; give one of them")
-    if resume and not state_file.exists():
+    if resume and not begun:
         raise InputError(f"{state_file}: no training state there to resume")
     from smarthdr_cli.train.run import run_training
 
@@ -67,12 +69,10 @@ def command(
             numbers = " ".join(f"{k} {v:.4g}" for k, v in record.items() if isinstance(v, float))
             stderr().print(f"step {record['step']}: {numbers}", soft_wrap=True)
 
-    try:
+    with writing(output):
         summary = run_training(
             output, values, panoramas, device=device, resume=resume, init=init, minutes=minutes, on_log=log
         )
-    except OSError as error:
-        raise OutputError(f"cannot write {error.filename or output}: {error.strerror}") from error
     if as_json:
         print_json(summary)
 

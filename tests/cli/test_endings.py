@@ -131,3 +131,13 @@ def test_no_colour_when_nobody_sees_it(
     result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", "--deghost", "off")
     assert "note: " in result.stderr
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("fuse", "a.jpg", "b.jpg", "-o"), ("calibrate", "a.jpg", "b.jpg", "-o"), ("synth",), ("train", "-o")]
+)
+def test_a_name_longer_than_the_system_takes(
+    refused: Callable[..., str], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    suffix = {"fuse": ".exr", "calibrate": ".toml"}.get(arguments[0], "")
+    assert "too long" in refused(5, *arguments, tmp_path / ("x" * 300 + suffix))

@@ -83,6 +83,7 @@ def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights:
     lines = dict(line.split(": ", 1) for line in result.stderr.splitlines() if not line.startswith("note"))
     assert lines["frames"].startswith("img1.jpg -2.00 EV, img2.jpg +0.00 EV, img3.jpg +2.00 EV; reference img2.jpg")
     assert "moved onto the reference" in lines["alignment"]
+    assert lines["response"].startswith("auto; ")
     assert "stand-in (saf, sha256 " in lines["model"]
     assert "tiles of 128" in lines["model"]
     assert "changed share" in lines["against the classical merge"]
