@@ -96,12 +96,12 @@ def common_exposure(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Ten
 
     ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference.
     """
-    lift = torch.exp2(ev.abs()).view(-1, 1, 1, 1)
+    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)  # a factor on light is one on codes
     brighter = (ev > 0).view(-1, 1, 1, 1)
-    a = encode(torch.where(brighter, ref * lift, ref))
-    b = encode(torch.where(brighter, other, other * lift))
-    dark = encode(torch.where(brighter, ref, other))
-    return a, b, dark
+    seen, found = encode(ref), encode(other)
+    a = torch.where(brighter, (seen * lift).clamp(max=1), seen)
+    b = torch.where(brighter, found, (found * lift).clamp(max=1))
+    return a, b, torch.where(brighter, seen, found)
 
 
 def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
@@ -136,16 +136,31 @@ def conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """(P, (2r+1)**2, h, w): how much ``b`` displaced by up to ``radius`` differs from ``a``.
+    """(P, (2r+1)**2, h, w) float32: how much ``b`` displaced by up to ``radius`` differs from ``a``.
 
     Mean squared difference of features in a 5x5 window, divided by its mean over all displacements, so that 0 is a
     perfect match and 1 an ordinary one, whatever the contrast.
     """
+    gaps = squared_gaps(a, b, radius) if torch.is_grad_enabled() else squared_gaps_lean(a, b, radius)
+    cost = F.avg_pool2d(gaps, 5, 1, 2, count_include_pad=False)
+    return cost / (cost.mean(dim=1, keepdim=True) + 1e-4)
+
+
+def squared_gaps(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """(P, (2r+1)**2, h, w) mean over features of (a - displaced b)**2, row by row; quick to differentiate."""
     p, c, h, w = a.shape
     side = 2 * radius + 1
     shifted = F.unfold(F.pad(b, (radius,) * 4, mode="replicate"), side).view(p, c, side * side, h, w)
-    cost = F.avg_pool2d((a[:, :, None] - shifted).square().mean(dim=1), 5, 1, 2, count_include_pad=False)
-    return cost / (cost.mean(dim=1, keepdim=True) + 1e-4)
+    return (a[:, :, None] - shifted).square().mean(dim=1)
+
+
+def squared_gaps_lean(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """The same without holding every displacement of every feature at once."""
+    h, w = a.shape[-2:]
+    padded = F.pad(b, (radius,) * 4, mode="replicate")
+    side = 2 * radius + 1
+    taps = [(a - padded[..., y : y + h, x : x + w]).square_().mean(dim=1) for y in range(side) for x in range(side)]
+    return torch.stack(taps, dim=1)
 
 
 def best_match(cost: Tensor, radius: int, sharpness: Tensor) -> Tensor:
@@ -197,7 +212,7 @@ class SAF(nn.Module):
         fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
         plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
         k, radius = self.config.match, self.config.radius
-        cost = cost_volume(fa[:, :k].float(), fb[:, :k].float(), radius)
+        cost = cost_volume(fa[:, :k].float().contiguous(), fb[:, :k].float().contiguous(), radius)
         match = best_match(cost, radius, self.sharpness.float())
         past = torch.cat([cost, match, state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
         out = self.motion_head(self.decoder(torch.cat([fa, fb, past.to(dtype)], dim=1))).float()

@@ -28,6 +28,8 @@ from smarthdr_cli.models.saf import (
     mu_law,
     pyramid,
     settle,
+    squared_gaps,
+    squared_gaps_lean,
     upsample,
     warp,
 )
@@ -133,6 +135,12 @@ def test_inside_counts_half_pixels():
     assert inside(flow).all()
     flow[:, 1] = -0.6
     assert inside(flow)[0, 0, :, 0].tolist() == [0, 1, 1, 1]
+
+
+def test_the_lean_cost_is_the_one_that_training_differentiates():
+    generator = torch.Generator().manual_seed(7)
+    a, b = (torch.rand(2, 5, 13, 10, generator=generator) for _ in range(2))
+    torch.testing.assert_close(squared_gaps_lean(a, b, 2), squared_gaps(a, b, 2))
 
 
 def test_the_cost_volume_by_loops():
