@@ -14,10 +14,11 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.response.balance import Balance, freedom, measure_balance
 from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, F64, srgb_to_linear, tabulated
 from smarthdr_cli.response.fit import CUTOFF, Fit, Rows, make_rows, solve
 from smarthdr_cli.response.prior import GRID, make_prior
-from smarthdr_cli.response.samples import draw
+from smarthdr_cli.response.samples import Samples, draw
 
 # Prior standard deviations (ln), chosen on real stacks and on made bursts of known curves.
 BEND, SIZE, TINT = 0.06, 1.0, 0.1
@@ -31,6 +32,9 @@ MIN_AGREEING = 0.5  # share of the equations that the best curve explains
 MAX_PAIR_ERROR = 0.23  # EV by which a pair of frames may contradict the curve of all
 MAX_PAIR_ERROR_STACK = 0.35  # of more than STACK frames: the worst of dozens of pairs, some across many EV
 STACK = 5
+MAX_IMBALANCE = 0.1  # EV of Balance.size at steps of 2 EV: 0.25 EV of an outer frame of three, 0.12 of the middle one
+MIN_IMBALANCE = 0.6  # of it at smaller steps, where the same error bends the curve more; EXIF itself rounds times
+MAX_IMBALANCE_STACK = 0.4  # many frames drift: glare and the toe's shape show as slow shifts along the stack
 JUDGED_NOISE = 0.09  # ln
 JUDGED_SAMPLES = 200
 EXPONENTS = (1.25, 4.0)  # ln f over ln code between codes 0.2 and 0.8; no camera's picture lies outside
@@ -51,6 +55,21 @@ class Estimate:
     contradicted: bool = False
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What a curve explains of ``rows``: the ``fit`` under the stated exposures and its ``record``, the fit ``freed``
+    to shift them and its record, the ``balance`` of the shifts, whether it could be ``checked`` (not with two frames),
+    and what the burst is refused for, or ""."""
+
+    fit: Fit
+    record: dict[str, Any]
+    freed: Fit
+    freed_record: dict[str, Any]
+    balance: Balance
+    checked: bool
+    refusal: str
+
+
 def estimate_response(burst: Burst, alignment: Alignment, name: str = "auto") -> Estimate:
     """The curve of ``burst`` under its stated exposures.
 
@@ -63,18 +82,29 @@ def estimate_response(burst: Burst, alignment: Alignment, name: str = "auto") ->
             f"the exposures span only {spread:.2f} EV, which tells too little of a curve (at least {MIN_SPREAD} EV)"
         )
         return Estimate(None, reason, {"spread_ev": spread})
-    samples = draw(burst, alignment)
+    found = explain(draw(burst, alignment), burst)
+    if found is None:
+        return Estimate(None, "too little of the scene is well exposed in two frames", {"spread_ev": spread})
+    if found.refusal:
+        return Estimate(None, found.refusal, found.record, contradicted=found.record["coverage"] >= MIN_COVERAGE)
+    return Estimate(as_response(found.fit, name, burst, found.record), "", found.record)
+
+
+def explain(samples: Samples, burst: Burst) -> Explained | None:
+    """Fit the curve of ``samples`` (of the frames of ``burst``) and judge it; None with too few equations to fit."""
     rows = make_rows(samples, burst.evs)
-    count = sum(len(row.low) for row in rows)
-    if count < MIN_EQUATIONS:
-        return Estimate(None, "too little of the scene is well exposed in two frames", {"equations": count})
-    fit = solve(rows, make_prior(BEND, SIZE, TINT))
-    record = _judge(fit)
-    reason = _refusal(record, burst)
-    if reason:
-        return Estimate(None, reason, record, contradicted=record["coverage"] >= MIN_COVERAGE)
-    entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
-    return Estimate(_tabulate(fit, name, entries, record), "", record)
+    if sum(len(row.low) for row in rows) < MIN_EQUATIONS:
+        return None
+    prior = make_prior(BEND, SIZE, TINT)
+    directions = freedom(rows, burst.evs)
+    fit = freed = solve(rows, prior, np.zeros((len(burst), 0)))
+    record = freed_record = _judge(fit)
+    if directions.shape[1]:
+        freed = solve(rows, prior, directions)
+        freed_record = _judge(freed)
+    balance = measure_balance(freed.shifts, directions, burst.evs)
+    record = record | {"imbalance_ev": round(balance.size, 4)}
+    return Explained(fit, record, freed, freed_record, balance, directions.shape[1] > 0, refusal(record, burst))
 
 
 def calibrate(burst: Burst, alignment: Alignment) -> Response:
@@ -140,7 +170,8 @@ def _bias(row: Rows, weight: F64, residual: F64, sigma: F64) -> float:
     return float(np.sqrt((told * mean**2).sum() / told.sum()) / np.log(2.0))
 
 
-def _refusal(record: dict[str, Any], burst: Burst) -> str:
+def refusal(record: dict[str, Any], burst: Burst) -> str:
+    """Why a fit with the figures ``record`` is not to be trusted, "" where it is."""
     if record["coverage"] < MIN_COVERAGE:
         return f"the frames show only {record['coverage']:.0%} of the tonal range in common"
     if record["agreeing"] < MIN_AGREEING:
@@ -149,13 +180,25 @@ def _refusal(record: dict[str, Any], burst: Burst) -> str:
         i, j = record["worst_pair"]
         names = f"{burst.frames[i].path.name} and {burst.frames[j].path.name}"
         return f"the exposures stated for {names} contradict the other frames by {record['pair_error_ev']:.2f} EV"
+    if unbalanced(record, burst):
+        return f"the exposures stated contradict one another by {record['imbalance_ev']:.2f} EV, whatever the curve"
     if not EXPONENTS[0] <= record["exponent"] <= EXPONENTS[1]:
         return f"the stated exposures imply a gamma of {record['exponent']:.1f}, which no camera has"
     return ""
 
 
-def _tabulate(fit: Fit, name: str, entries: int, record: dict[str, Any]) -> Response:
-    """The fitted curve as a table. It is the smooth factor over sRGB that is interpolated, so the toe stays exact."""
+def unbalanced(record: dict[str, Any], burst: Burst) -> bool:
+    """Whether the stated exposures of ``burst`` contradict one another more than ordinary EXIF does."""
+    if len(burst) > STACK:
+        return bool(record["imbalance_ev"] > MAX_IMBALANCE_STACK)
+    step = float(np.ptp(burst.evs)) / (len(burst) - 1)
+    return bool(record["imbalance_ev"] > MAX_IMBALANCE * min(1.0, max(MIN_IMBALANCE, step / 2.0)))
+
+
+def as_response(fit: Fit, name: str, burst: Burst, record: dict[str, Any]) -> Response:
+    """The fitted curve as a table of 256 entries for 8-bit frames, 4096 for deeper ones. It is the smooth factor over
+    sRGB that is interpolated, so the toe stays exact."""
+    entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
     code = np.linspace(0.0, 1.0, entries)
     grid = np.linspace(0.0, 1.0, GRID + 1)
     curves = [srgb_to_linear(code) * np.exp(np.interp(code, grid, factor)) for factor in fit.log_factor]

@@ -26,6 +26,7 @@ BIN_COUNT = 10.0  # samples of one bin, pair and channel that count in full; mor
 PAIR_SAMPLES = 5_000
 MAX_PAIR_EV = 6.0
 MAX_NEIGHBOURS = 3  # of a long stack: pairs further apart add nothing
+SHIFT = 0.2  # ln; prior standard deviation of a stated exposure's error, where it may have one
 MIN_SLOPE = 0.02  # of ln f per grid step of s, in units of the mean slope: the floor that keeps f rising
 
 
@@ -48,6 +49,7 @@ class Fit:
 
     ``log_factor``, ``log_curve``: (3, GRID + 1) ln(f / srgb) and ln f at every grid code. Per Rows: ``weights``, the
     final robust weights in [0, 1]; ``residuals`` (ln); ``sigmas``, the standard deviation expected of them (ln).
+    ``shifts``: (N,) EV added to the stated exposures, all 0 unless the fit was free to (see balance.py).
     """
 
     log_factor: F64
@@ -56,6 +58,7 @@ class Fit:
     weights: tuple[F64, ...]
     residuals: tuple[F64, ...]
     sigmas: tuple[F64, ...]
+    shifts: F64
 
 
 def frame_pairs(evs: F64) -> list[tuple[int, int]]:
@@ -84,14 +87,20 @@ def make_rows(samples: Samples, evs: F64) -> tuple[Rows, ...]:
     return tuple(rows)
 
 
-def solve(rows: tuple[Rows, ...], prior: Prior, rounds: int = 12) -> Fit:
-    """Reweighted least squares from the sRGB curve on. ``rows`` must not be empty."""
+def solve(rows: tuple[Rows, ...], prior: Prior, freedom: F64, rounds: int = 12) -> Fit:
+    """Reweighted least squares from the sRGB curve on. ``rows`` must not be empty.
+
+    ``freedom``: (N, m) orthonormal directions in which the N stated exposures may be shifted too; m = 0 takes them as
+    they are. The shifts are eliminated from the normal equations (Schur complement), so that the curve keeps rising.
+    """
     n = prior.basis.shape[1]
-    coefficients = np.zeros(3 * n)
+    coefficients, shifts = np.zeros(3 * n), np.zeros(len(freedom))
     targets = [r.ratio - (prior.log_srgb[r.low] - prior.log_srgb[r.high]) for r in rows]
     systems = [
-        np.column_stack([prior.basis[r.low] - prior.basis[r.high], t]) for r, t in zip(rows, targets, strict=True)
+        np.column_stack([prior.basis[r.low] - prior.basis[r.high], np.ones(len(t)), t])
+        for r, t in zip(rows, targets, strict=True)
     ]
+    steps = [freedom[r.pair[1]] - freedom[r.pair[0]] for r in rows]
     scale = 1.0  # multiplies the cutoff; large while the curve is still wrong
     weights: list[F64] = []
     residuals: list[F64] = []
@@ -100,15 +109,18 @@ def solve(rows: tuple[Rows, ...], prior: Prior, rounds: int = 12) -> Fit:
         factor = np.einsum("cn,gn->cg", coefficients.reshape(3, n), prior.basis)
         curves = prior.log_srgb + factor
         normal, right = prior.precision.copy(), np.zeros(3 * n)
+        mixed, inner = np.zeros((3 * n, freedom.shape[1])), np.eye(freedom.shape[1]) / SHIFT**2
+        inner_right = np.zeros(freedom.shape[1])
         weights, residuals, sigmas = [], [], []
         for row in rows:
             curve = curves[row.channel]
-            residuals.append(row.ratio - (curve[row.low] - curve[row.high]))
+            stated = row.ratio + shifts[row.pair[0]] - shifts[row.pair[1]]
+            residuals.append(stated - (curve[row.low] - curve[row.high]))
             sigmas.append(_noise(row, curves[row.channel]))
         scaled = [np.abs(residual) / sigma for residual, sigma in zip(residuals, sigmas, strict=True)]
         spread = max(1.0, float(np.median(np.concatenate(scaled))) / 0.6745)
         scale = spread * max(1.0, 3.0 * (1.0 - turn / (0.6 * rounds)))
-        for row, system, sigma, z in zip(rows, systems, sigmas, scaled, strict=True):
+        for row, system, step, sigma, z in zip(rows, systems, steps, sigmas, scaled, strict=True):
             own = slice(row.channel * n, (row.channel + 1) * n)
             robust = np.maximum(1.0 - (z / (CUTOFF * scale)) ** 2, 0.0) ** 2
             weights.append(robust)
@@ -116,10 +128,15 @@ def solve(rows: tuple[Rows, ...], prior: Prior, rounds: int = 12) -> Fit:
             # OpenCV's product of a matrix with itself: one thread, where a threaded BLAS would spin on so small a one.
             gram = cv2.mulTransposed(system * np.sqrt(weight)[:, None], True)
             normal[own, own] += gram[:n, :n]
-            right[own] += gram[:n, n]
+            right[own] += gram[:n, n + 1]
+            mixed[own] += np.outer(gram[:n, n], step)
+            inner += gram[n, n] * np.outer(step, step)
+            inner_right += gram[n, n + 1] * step
         if turn < rounds:
-            coefficients = _rising(normal, right, prior)
-    return Fit(factor, curves, rows, tuple(weights), tuple(residuals), tuple(sigmas))
+            back = np.linalg.solve(inner, mixed.T)
+            coefficients = _rising(normal - mixed @ back, right - back.T @ inner_right, prior)
+            shifts = freedom @ np.linalg.solve(inner, inner_right - mixed.T @ coefficients)
+    return Fit(factor, curves, rows, tuple(weights), tuple(residuals), tuple(sigmas), np.asarray(shifts / np.log(2.0)))
 
 
 def _noise(row: Rows, log_curve: F64) -> F64:

@@ -10,6 +10,7 @@ from smarthdr_cli.linear import Alignment, Response
 from smarthdr_cli.response.calibration import load_response
 from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, named_response, resampled
 from smarthdr_cli.response.estimate import estimate_response
+from smarthdr_cli.response.fallback import fall_back
 from smarthdr_cli.response.ratios import ExposureCheck, check_exposures, measure_ratios, with_evs
 
 
@@ -83,9 +84,13 @@ def _automatic(burst: Burst, alignment: Alignment, exposure_check: ExposureCheck
     found = estimate_response(burst, alignment)
     if found.response is not None:
         return Resolved(burst, alignment, found.response, (), False)
-    response = named_response("srgb", entries)
-    note = f"no camera curve could be estimated, sRGB assumed: {found.reason}"
+    if not found.contradicted:
+        note = f"no camera curve could be estimated, sRGB assumed: {found.reason}"
+        return Resolved(burst, alignment, named_response("srgb", entries), (note,), True)
+    second = fall_back(burst, alignment)
+    response = second.response or named_response("srgb", entries)
+    note = second.note if second.response else f"no camera curve could be estimated, sRGB assumed: {second.note}"
     final, said = burst, tuple[str, ...]()
-    if exposure_check == "fix" and found.contradicted:
-        final, said = check_exposures(burst, alignment, response, "fix")
-    return Resolved(final, reordered(alignment, burst, final), response, (note, *said), True)
+    if exposure_check == "fix" or (exposure_check == "warn" and second.response is not None):
+        final, said = check_exposures(burst, alignment, response, exposure_check)
+    return Resolved(final, reordered(alignment, burst, final), response, (note, *said), second.response is None)
