@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.moving import PairMotion, estimate
+from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.physical import Guard, Plane, blank, compare, flag_clipped, order, put, tensor
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
@@ -44,7 +45,6 @@ class Outcome:
     trusted: float
 
 
-@torch.inference_mode()
 def fuse_learned(
     network: Learned, source: Source, members: tuple[int, ...], evidence: tuple[int, ...], size: int, *, strong: bool,
     on_progress: Callable[[float], None] = lambda _: None,
@@ -59,22 +59,29 @@ def fuse_learned(
     indices, evs = order(source, members)
     scale = float(torch.exp2(evs.min()))
     reference = source.cells(indices[0], CELL)
+    count = workers(network.device)
     share = 0.25  # of the work is the motion stage
     motions: list[PairMotion] = []
-    for n, index in enumerate(indices[1:], start=1):
-        found = estimate(network.model, source, index, reference, network.device)
+
+    def motion(index: int) -> PairMotion:
+        return estimate(network.model, source, index, reference, network.device)
+
+    for found in each(motion, indices[1:], count):
         motions.append(found)
-        on_progress(share * n / (len(indices) - 1))
+        on_progress(share * len(motions) / (len(indices) - 1))
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
-    restored = trusted = done = 0.0
-    for tile in grid(height, width, size):
+
+    def compute(tile: Tile) -> tuple[int, float, float]:
         light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
         put(out, tile.core, tile.window, light, sigma)
         classical[_cells(tile.core)] = plain_merge(source, indices, evs, tile.core)
-        area = tile.core.height * tile.core.width
+        return tile.core.height * tile.core.width, put_back, trust
+
+    restored = trusted = done = 0.0
+    for area, put_back, trust in each(compute, grid(height, width, size), count):
         done += area
         restored += put_back * area
         trusted += trust * area

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.fusion.tiles import grid
+from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.models.merge import exposure_weight, merge, radiance
 from smarthdr_cli.models.saf import MU, mu_law
@@ -51,15 +52,19 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     indices, evs = order(source, tuple(range(len(burst))))
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     scale = float(torch.exp2(evs.min()))
-    done = 0
-    for tile in grid(height, width, size, margin=0):
+
+    def compute(tile: Tile) -> int:
         seen = [source.region(i, tile.window) for i in indices]
         valid = torch.stack([tensor(v) for _, v in seen[1:]], dim=1)
         frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
         merged, _ = merge(frames, evs, valid)
         sigma = spread(frames, evs, valid, merged, scale)
         put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, frames))
-        done += tile.core.height * tile.core.width
+        return tile.core.height * tile.core.width
+
+    done = 0
+    for area in each(compute, grid(height, width, size, margin=0), workers(torch.device("cpu"))):
+        done += area
         on_tile(done / (height * width))
     return out
 

@@ -8,12 +8,14 @@ import cv2
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
+from smarthdr_cli.fusion.parallel import workers
 from smarthdr_cli.fusion.source import Window
 
 T = TypeVar("T")
-MARGIN = 48  # pixels around a tile's core: the receptive field of verify and refine (9 cells of 4), and some more
+MARGIN = 40  # pixels around a tile's core: the receptive field of verify and refine (9 cells of 4), and one more cell
 SMALLEST = 128
-LARGEST = 1024
+LARGEST = 512  # on a CPU: larger tiles leave the caches
+LARGEST_CUDA = 2048
 # Bytes a pixel of a tile costs while it is computed, beyond the picture itself: fixed, and for each frame; measured.
 BYTES_PER_PIXEL, BYTES_PER_PIXEL_FRAME = 260, 110
 
@@ -63,11 +65,11 @@ def tile_size(option: str, frames: int, device: torch.device, max_memory: float 
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0] * 0.6
         budget = free if max_memory is None else min(free, max_memory)
-        largest = 2 * LARGEST
+        largest = LARGEST_CUDA
     else:
         budget = float("inf") if max_memory is None else max_memory - overhead
         largest = LARGEST
-    each = BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames
+    each = (BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * workers(device)
     side = int(min(max(budget, 0) / each, float(largest) ** 2) ** 0.5) - 2 * MARGIN * (budget / each < largest**2)
     if side < SMALLEST:
         raise MemoryLimitError("--max-memory is too little even for the smallest tile; raise it, or use fewer frames")
@@ -89,7 +91,7 @@ def with_retreat(size: int, attempt: Callable[[int], T], on_retreat: Callable[[i
         except (torch.OutOfMemoryError, MemoryError, RuntimeError, cv2.error) as error:
             if not _memory(error):
                 raise
-            smaller = (size or 2 * LARGEST) // 2 // 4 * 4
+            smaller = (size or LARGEST_CUDA) // 2 // 4 * 4
             if smaller < SMALLEST:
                 raise MemoryLimitError("out of memory even with the smallest tile") from error
             if torch.cuda.is_available():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
+from smarthdr_cli.fusion import tiles
 from smarthdr_cli.fusion.tiles import LARGEST, MARGIN, SMALLEST, grid, tile_size, with_retreat
 
 CPU = torch.device("cpu")
@@ -63,12 +64,13 @@ def test_sizes_asked_for():
     assert tile_size("auto", 3, CPU, None, 0) == LARGEST
 
 
-def test_a_budget_makes_tiles_smaller_and_ends_in_an_error():
-    sizes = [tile_size("auto", 3, CPU, 1e9 + budget, 1e9) for budget in (4e8, 2e8, 1e8, 5e7)]
+def test_a_budget_makes_tiles_smaller_and_ends_in_an_error(monkeypatch):
+    monkeypatch.setattr(tiles, "workers", lambda _: 2)
+    sizes = [tile_size("auto", 3, CPU, 1e9 + budget, 1e9) for budget in (2.5e8, 1.8e8, 1.2e8, 8e7)]
     assert sizes == sorted(sizes, reverse=True)
     assert all(SMALLEST <= size < LARGEST and size % 4 == 0 for size in sizes)
     assert len(set(sizes)) == 4
-    assert tile_size("auto", 9, CPU, 1.1e9, 1e9) < tile_size("auto", 2, CPU, 1.1e9, 1e9)
+    assert tile_size("auto", 9, CPU, 1.2e9, 1e9) < tile_size("auto", 2, CPU, 1.2e9, 1e9)
     with pytest.raises(MemoryLimitError, match="--max-memory"):
         tile_size("auto", 3, CPU, 1.01e9, 1e9)
     with pytest.raises(MemoryLimitError):

@@ -1,0 +1,45 @@
+"""Parts of a picture side by side."""
+
+import threading
+
+import pytest
+import torch
+
+from smarthdr_cli.fusion.parallel import each, workers
+
+CPU = torch.device("cpu")
+
+
+def test_results_come_in_order_whatever_the_number_of_threads():
+    for count in (1, 2, 5):
+        assert list(each(lambda x: x * x, range(20), count)) == [x * x for x in range(20)]
+
+
+def test_parts_run_side_by_side_each_on_one_core_and_without_gradients():
+    before = torch.get_num_threads()
+    meet = threading.Barrier(2, timeout=20)
+
+    def part(_: int) -> tuple[int, bool]:
+        meet.wait()  # passes only when two parts are at work at once
+        return torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    assert list(each(part, range(4), 2)) == [(1, True)] * 4
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_is_raised_and_leaves_the_number_of_threads():
+    before = torch.get_num_threads()
+
+    def part(number: int) -> int:
+        if number == 3:
+            raise MemoryError
+        return number
+
+    with pytest.raises(MemoryError):
+        list(each(part, range(50), 2))
+    assert torch.get_num_threads() == before
+
+
+def test_a_gpu_does_one_part_after_another():
+    assert workers(torch.device("cuda")) == 1
+    assert workers(CPU) == torch.get_num_threads()
