@@ -103,8 +103,9 @@ def explain(samples: Samples, burst: Burst) -> Explained | None:
         freed = solve(rows, prior, directions)
         freed_record = _judge(freed)
     balance = measure_balance(freed.shifts, directions, burst.evs)
-    record = record | {"imbalance_ev": round(balance.size, 4)}
-    return Explained(fit, record, freed, freed_record, balance, directions.shape[1] > 0, refusal(record, burst))
+    checked = directions.shape[1] > 0
+    record = record | {"imbalance_ev": round(balance.size, 4), "exposures_checked": checked}
+    return Explained(fit, record, freed, freed_record, balance, checked, refusal(record, burst))
 
 
 def calibrate(burst: Burst, alignment: Alignment) -> Response:
