@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
+import imageio.v3 as iio
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def write_scene(folder: Path, burst: SyntheticBurst, rng: np.random.Generator) -
     for place, index in enumerate(order, start=1):
         codes = burst.codes[0, index].permute(1, 2, 0).numpy()
         if gamma:
-            write_image(folder / f"{place}.tif", np.round(codes[..., ::-1] * 65535).astype(np.uint16))
+            write_image(folder / f"{place}.tif", np.round(codes * 65535).astype(np.uint16))
         else:
             time = BASE_TIME * Fraction(float(torch.exp2(evs[index]))).limit_denominator(1 << 16)
             pixels = np.round(codes * 255).astype(np.uint8)
@@ -75,11 +75,8 @@ def write_scene(folder: Path, burst: SyntheticBurst, rng: np.random.Generator) -
 
 
 def write_image(path: Path, pixels: NDArray[Any]) -> None:
-    """(H, W, 3) BGR or (H, W) codes in the format of ``path``'s suffix. Raises OSError, which cv2.imwrite would not."""
-    done, data = cv2.imencode(path.suffix, pixels)
-    if not done:
-        raise OSError(errno.EIO, "the picture could not be encoded")
-    path.write_bytes(data.tobytes())
+    """(H, W, 3) RGB or (H, W) codes as .tif (16 bits kept) or .png, the plugin named: imageio would guess by luck."""
+    iio.imwrite(path, pixels, plugin="tifffile" if path.suffix == ".tif" else "pillow")
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], time: Fraction, quality: int) -> bytes:

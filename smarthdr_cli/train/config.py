@@ -1,6 +1,6 @@
 """What a training run is, as one frozen value that the checkpoint carries."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -53,20 +53,53 @@ class TrainConfig:
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:
-    """A config from plain values. Raises UsageError for an unknown key, naming the nearest known one."""
+    """A config from plain values.
+
+    Raises UsageError for an unknown key, naming the nearest known one, and for a value of the wrong type or out of
+    range.
+    """
     nested = dict(values)
     synth = nested.pop("synth", None)
     if synth is not None:
-        _check(SynthConfig, synth)
-        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in synth.items()}
-        nested["synth"] = SynthConfig(**plain)
-    _check(TrainConfig, nested)
-    return TrainConfig(**nested)
+        bursts = TrainConfig().synth
+        nested["synth"] = replace(bursts, **_checked(bursts, synth))
+    config = replace(TrainConfig(), **_checked(TrainConfig(), nested))
+    for name, value, known in (
+        ("precision", config.precision, ("fp32", "bf16")),
+        ("kind", config.synth.kind, ("gamma16", "camera8", "mixed")),
+        ("shake", config.synth.shake, ("aligned", "handheld")),
+        ("reference", config.synth.reference, ("mixed", "middle")),
+    ):
+        if value not in known:
+            raise UsageError(f"training option {name} = {value!r}: use {', '.join(known)}")
+    if min(config.batch, config.iterations, config.replay, config.pool, config.validate_every) < 1:
+        raise UsageError("batch, iterations, replay, pool and validate_every must be at least 1")
+    if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):
+        raise UsageError("frames must be numbers from 2 to 9")
+    if min(config.synth.height, config.synth.width) < 32 or config.synth.height % 32 or config.synth.width % 32:
+        raise UsageError("height and width of training crops must be multiples of 32")
+    return config
 
 
-def _check(kind: type, values: dict[str, Any]) -> None:
-    known = [f.name for f in fields(kind)]
-    for key in values:
+def _checked(default: Any, values: Any) -> dict[str, Any]:
+    """``values`` for the fields of ``default``, of the types it has; whole numbers will do for fractions."""
+    if not isinstance(values, dict):
+        raise UsageError(f"training options must be a table, not {values!r}")
+    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    found = {}
+    for key, value in values.items():
         if key not in known:
-            near = get_close_matches(key, known, n=1)
+            near = get_close_matches(key, list(known), n=1)
             raise UsageError(f"unknown training option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        kind = type(known[key])
+        if kind is float and type(value) is int:
+            value = float(value)
+        if kind is tuple and isinstance(value, list | tuple):
+            each = type(known[key][0])
+            if not all(type(v) is each or (each is float and type(v) is int) for v in value):
+                raise UsageError(f"training option {key} must be a list of {each.__name__}, not {value!r}")
+            value = tuple(each(v) for v in value)
+        if type(value) is not kind and not (kind is SynthConfig and isinstance(value, SynthConfig)):
+            raise UsageError(f"training option {key} must be {kind.__name__}, not {value!r}")
+        found[key] = value
+    return found

@@ -82,7 +82,7 @@ def test_times_of_any_length_fit_into_exif():
 def test_pictures_are_written_whole_or_an_error(tmp_path):
     codes = np.random.default_rng(0).integers(0, 65536, (8, 9, 3)).astype(np.uint16)
     write_image(tmp_path / "a.tif", codes)
-    assert np.array_equal(cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED), codes)
+    assert np.array_equal(cv2.imread(str(tmp_path / "a.tif"), cv2.IMREAD_UNCHANGED), codes[..., ::-1])
     with pytest.raises(OSError):
         write_image(tmp_path / "absent" / "a.tif", codes)
 

@@ -32,6 +32,27 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         train_config({"zzzz": 1})
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"iterations": "x"},
+        {"iterations": True},
+        {"precision": "fp4"},
+        {"batch": 0},
+        {"synth": {"frames": [1]}},
+        {"synth": {"frames": []}},
+        {"synth": {"kind": "x"}},
+        {"synth": {"height": 48.0}},
+        {"synth": {"height": 40}},
+        {"synth": 3},
+        {"model": "saf"},
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused(given):
+    with pytest.raises(UsageError):
+        train_config(given)
+
+
 def test_the_rate_rises_stays_and_falls_to_nothing():
     config = TrainConfig(iterations=100, learning_rate=2.0, warmup=10, decay=20)
     rates = [config.learning_rate_at(step) for step in range(100)]
