@@ -28,8 +28,8 @@ BIN_MIN, BIN_MAX = 8, 200  # samples that a bin of codes needs to count, and bey
 
 @dataclass(frozen=True)
 class Fallback:
-    """``response``: an estimated curve, or None for sRGB; ``note``: why, in one line; ``misstated``: whether it is the
-    exposures that are wrong."""
+    """``response``: an estimated curve, or None for sRGB; ``note``: why, in one line; ``misstated``: whether
+    the exposures are in doubt rather than the pixels."""
 
     response: Response | None
     note: str
@@ -99,7 +99,7 @@ def _without_one(samples: Samples, burst: Burst, whole: Explained) -> dict[int, 
 def _leave_out(left: int, others: dict[int, Explained], burst: Burst) -> Fallback:
     found, name = others[left], burst.frames[left].path.name
     note = f"{name} contradicts the other frames (motion, misalignment or exposure): curve estimated without it"
-    return Fallback(as_response(found.fit, "auto", burst, found.record | {"without": name}), note, False)
+    return Fallback(as_response(found.fit, "auto", burst, found.record | {"without": name}), note, found.checked)
 
 
 def _misstated(whole: Explained, burst: Burst) -> Fallback:

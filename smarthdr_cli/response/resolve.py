@@ -91,6 +91,6 @@ def _automatic(burst: Burst, alignment: Alignment, exposure_check: ExposureCheck
     response = second.response or named_response("srgb", entries)
     note = second.note if second.response else f"no camera curve could be estimated, sRGB assumed: {second.note}"
     final, said = burst, tuple[str, ...]()
-    if exposure_check == "fix" or (exposure_check == "warn" and second.response is not None):
+    if exposure_check == "fix" or (exposure_check == "warn" and second.response is not None and second.misstated):
         final, said = check_exposures(burst, alignment, response, exposure_check)
     return Resolved(final, reordered(alignment, burst, final), response, (note, *said), second.response is None)
