@@ -1,6 +1,8 @@
 """Alignment error and time on synthetic bursts of known motion, ours beside OpenCV's AlignMTB.
 
-Usage: python benchmarks/align.py [--width 6000 --height 4000] [--seeds 1] [--output benchmarks/RESULTS-align.md]
+    python benchmarks/align.py [--width 6000 --height 4000] [--seeds 1] [--out FILE]
+
+Writes the section "align" of RESULTS.md.
 
 Each burst has three 8-bit frames through an S-shaped camera curve, a quarter of each showing other content that goes
 its own way. The error is the largest distance in pixels between found and true homography on a 9x9 grid that
@@ -21,6 +23,7 @@ from smarthdr_cli.align import align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.evaluate import report
 
 F64 = NDArray[np.float64]
 
@@ -123,10 +126,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=6000)
     parser.add_argument("--height", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=1, help="bursts a case; errors are the worst, times the mean")
-    parser.add_argument("--output", type=Path, help="append the table to this Markdown file")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "RESULTS.md")
     chosen = parser.parse_args()
     lines = [
-        f"### Alignment, three frames of {chosen.width}x{chosen.height}, {chosen.seeds} burst(s) a case",
+        "## Alignment",
+        "",
+        report.circumstances(),
+        "",
+        f"Three 8-bit frames of {chosen.width}x{chosen.height} through an S-shaped camera curve, a quarter of each "
+        f"showing other content on its own way; {chosen.seeds} burst(s) a case. The error is the largest distance "
+        "to the true homography on a 9x9 grid with the corners, the worse of two frames. Wanted: under a pixel.",
         "",
         "| case | unaligned, px | ours, px | AlignMTB, px | ours, s (CPU s) | AlignMTB, s (CPU s) | extra memory, MB |",
         "|---|---|---|---|---|---|---|",
@@ -154,9 +163,7 @@ def main() -> None:
         )
         lines.append(row)
         print(row, flush=True)
-    if chosen.output is not None:
-        with chosen.output.open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n\n")
+    report.write_section(chosen.out, "align", "\n".join(lines))
 
 
 if __name__ == "__main__":

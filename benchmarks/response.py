@@ -1,6 +1,6 @@
 """Real static stacks: how far a curve estimated from three frames carries a plain merge.
 
-    python benchmarks/response.py FOLDER [--stacks NAME ...] [--out TABLE.md]
+    python benchmarks/response.py FOLDER [--stacks NAME ...] [--out FILE]
 
 FOLDER holds one folder of JPEGs with EXIF times per stack. The truth of a stack is the exposure-weighted merge of all
 its frames behind a curve calibrated on all of them, once with this package's calibration and once with OpenCV's
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.burst.load import load_burst
+from smarthdr_cli.evaluate import report
 from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import calibrate, estimate_response, named_response
 
@@ -29,6 +30,10 @@ STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercur
 MU = 5000.0
 CAP = 50.0
 STEP_EV = 2.5
+ABOUT = (
+    "Real static stacks, three frames in; truth merged from all frames of the stack behind a curve calibrated on all. "
+    "The prior widths of the estimator were chosen on these stacks: read the last dB with that in mind."
+)
 MAX_PIXELS = 1_500_000  # larger pictures are scored on every n-th pixel
 
 Curves = NDArray[np.float64]  # (3, 256) linear value of each code
@@ -133,7 +138,7 @@ def score(folder: Path) -> dict[str, dict[str, float]]:
     return out
 
 
-def report(scores: dict[str, dict[str, dict[str, float]]]) -> str:
+def tables(scores: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = []
     for truth in ("own", "Debevec"):
         stacks = list(scores)
@@ -151,12 +156,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="three-frame response estimation on real static stacks")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stacks", nargs="+", default=list(STACKS))
-    parser.add_argument("--out", type=Path, help="write the table here too")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "RESULTS.md")
     options = parser.parse_args()
-    text = report({name: score(options.folder / name) for name in options.stacks})
+    text = tables({name: score(options.folder / name) for name in options.stacks})
     print(text)
-    if options.out:
-        options.out.write_text(text)
+    head = f"## Camera response\n\n{report.circumstances()}\n\n{ABOUT}\n\n"
+    report.write_section(options.out, "response", head + text)
 
 
 if __name__ == "__main__":

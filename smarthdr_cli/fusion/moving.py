@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp
+from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, worthwhile
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
@@ -83,7 +83,7 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
         state = upsample(state, 2) if state is not None else model.start(1, h, w, level_ref)
         state = banded(model, level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
-    return PairMotion(state.flow * CELL, state.logit, state.hidden)
+    return PairMotion(state.flow * CELL * worthwhile(ref, other, state.flow, ev), state.logit, state.hidden)
 
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:

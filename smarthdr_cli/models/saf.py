@@ -130,6 +130,22 @@ def settle(flow: Tensor) -> Tensor:
     return flow * (t * t * (3 - 2 * t))
 
 
+STILL = 1e-4  # mean squared difference of codes that noise explains: a hundredth of the code range
+
+
+def worthwhile(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
+    """(P, 1, h, w): 0 where a place stands still and a displacement brings it no nearer to the reference, 1 elsewhere.
+
+    Squared differences of codes in a window of 5x5, all at one level, ``flow`` in its pixels. What stands still is not
+    to be moved because the network was wrong about it.
+    """
+    moved, unmoved = (
+        F.avg_pool2d((a - b).square().mean(dim=1, keepdim=True), 5, 1, 2, count_include_pad=False)
+        for a, b, _ in (common_exposure(ref, image, ev) for image in (warp(other, flow), other))
+    )
+    return ((moved < 0.9 * unmoved) | (unmoved > STILL)).to(flow.dtype)
+
+
 def conv(inputs: int, outputs: int) -> nn.Sequential:
     """A 3x3 convolution and its activation."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
@@ -283,7 +299,8 @@ class SAF(nn.Module):
         other = frames[:, 1:].flatten(0, 1)
         ref = frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
         states = self.motion(pyramid(ref), pyramid(other), ev)
-        flow = settle(CELL * F.interpolate(states[-1].flow, scale_factor=CELL, mode="bilinear", align_corners=False))
+        held = states[-1].flow * worthwhile(pyramid(ref)[-1], pyramid(other)[-1], states[-1].flow, ev)
+        flow = settle(CELL * F.interpolate(held, scale_factor=CELL, mode="bilinear", align_corners=False))
         moved = warp(other, flow)
         seen = warp(valid[:, 1:].flatten(0, 1), flow) * inside(flow)
         logits, features, gaps = self.verify(ref, moved, seen, ev, states[-1])

@@ -32,6 +32,7 @@ from smarthdr_cli.models.saf import (
     squared_gaps_lean,
     upsample,
     warp,
+    worthwhile,
 )
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
@@ -291,3 +292,16 @@ def test_the_model_is_built_from_its_config():
     with pytest.raises(ModelError, match="unknown model"):
         build_model({"name": "unet"})
     assert model.residual_head.out_channels == 3 * CELL * CELL
+
+
+def test_a_displacement_of_what_stands_still_is_not_worthwhile():
+    generator = torch.Generator().manual_seed(9)
+    ref = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator) * 0.6 + 0.1, scale_factor=4)
+    flow = torch.zeros(1, 2, 32, 32)
+    flow[:, 0] = 3.0
+    ev = torch.zeros(1)
+    assert float(worthwhile(ref, ref, flow, ev).max()) == 0  # it stands still
+    moved = torch.roll(ref, 3, dims=-1)  # seen through the displacement it is the reference again
+    assert float(worthwhile(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
+    unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither fits: the network decides
+    assert float(worthwhile(ref, unlike, flow, ev).min()) == 1
