@@ -1,5 +1,8 @@
 """Every frame to the reference: directly where they share enough, over the neighbour where they do not."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -41,15 +44,19 @@ def align_burst(
     homographies = np.tile(np.eye(3), (count, 1, 1))
     moved = [False] * count
     scores = [(0.0, 0.0)] * count
-    for index in sorted(range(count), key=lambda i: abs(i - burst.reference)):
-        if index == burst.reference:
-            continue
-        neighbour = index + (1 if index < burst.reference else -1)
-        start = None if previous is None else previous.homographies[index]
-        found, scores[index] = _place(looks, burst.reference, neighbour, index, homographies[neighbour], start)
-        if found is not None:
-            homographies[index] = found
-            moved[index] = True
+    looks.view(burst.reference)  # what both sides need is made before they part
+
+    def side(indices: range) -> None:
+        for index in indices:  # away from the reference, each after its neighbour towards it
+            neighbour = index + (1 if index < burst.reference else -1)
+            start = None if previous is None else previous.homographies[index]
+            found, scores[index] = _place(looks, burst.reference, neighbour, index, homographies[neighbour], start)
+            if found is not None:
+                homographies[index] = found
+                moved[index] = True
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(side, (range(burst.reference - 1, -1, -1), range(burst.reference + 1, count))))
     return Alignment(homographies, tuple(moved), tuple(scores))
 
 
@@ -61,6 +68,7 @@ class _Looks:
         self._response = response
         self._views: dict[int, View] = {}
         self._features: dict[int, Features] = {}
+        self._lock = Lock()
 
     def view(self, index: int) -> View:
         if index not in self._views:
@@ -68,9 +76,10 @@ class _Looks:
         return self._views[index]
 
     def features(self, index: int) -> Features:
-        if index not in self._features:
-            self._features[index] = detect(self.view(index))
-        return self._features[index]
+        with self._lock if index == self._burst.reference else nullcontext():  # the one that both sides ask for
+            if index not in self._features:
+                self._features[index] = detect(self.view(index))
+            return self._features[index]
 
 
 def _place(

@@ -168,14 +168,16 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Te
 
     Of one burst (B = 1). Frames at their clip bound from below only. Returns the light and the share put back.
     """
-    touched = (light != merged).any(dim=1).flatten().nonzero()[:, 0]
+    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
+    # The combination lies among the frames: what stays within the slack of it stays within theirs.
+    touched = ((light - merged).abs_() > merged * HULL + floor).any(dim=1).flatten().nonzero()[:, 0]
     if not len(touched):
         return light, 0.0
     pixels, given = frames.flatten(3)[..., touched], light.flatten(2)[..., touched]  # (1, N, 3, K), (1, 3, K)
     shown = pixels * torch.exp2(-evs)[..., None, None]
     every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1).flatten(3)[..., touched] > 0
     below_clip = every & (pixels.amax(dim=2, keepdim=True) <= TAPER_END)
-    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1)
+    floor = floor[..., 0]
     low = torch.where(every, shown, torch.inf).amin(dim=1) * (1 - HULL) - floor
     high = torch.where(below_clip, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
     fine = ((given >= low) & ((given <= high) | ~below_clip.any(dim=1))).all(dim=1, keepdim=True)

@@ -17,6 +17,9 @@ from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, w
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
+# Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
+# pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
+MOST = 625_000
 REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 
 
@@ -80,9 +83,14 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     state: Motion | None = None
     for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):
         h, w = level_ref.shape[-2:]
+        if state is not None and h * w > MOST:
+            break
         state = upsample(state, 2) if state is not None else model.start(1, h, w, level_ref)
         state = banded(model, level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
+    missing = ref.shape[-1] // state.flow.shape[-1]
+    if missing > 1:
+        state = upsample(state, missing)
     return PairMotion(state.flow * CELL * worthwhile(ref, other, state.flow, ev), state.logit, state.hidden)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -108,7 +109,8 @@ def put(out: Plane, core: Window, window: Window, light: Tensor, sigma: Tensor) 
     columns = slice(core.left, core.left + core.width)
     inner_rows = slice(core.top - window.top, core.top - window.top + core.height)
     inner_columns = slice(core.left - window.left, core.left - window.left + core.width)
-    out.radiance[rows, columns] = light[0, :, inner_rows, inner_columns].permute(1, 2, 0).cpu().numpy()
+    planes = light[0, :, inner_rows, inner_columns].cpu().numpy()
+    out.radiance[rows, columns] = cv2.merge([np.ascontiguousarray(plane) for plane in planes])
     out.sigma[rows, columns] = sigma[0, 0, inner_rows, inner_columns].cpu().numpy()
 
 

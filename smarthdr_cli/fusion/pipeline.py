@@ -4,7 +4,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -70,8 +72,11 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
     chosen = FuseOptions(**options)
     check_options(chosen)
     clock = Stages(progress)
+    warm = Thread(target=import_module, args=("smarthdr_cli.fusion.networks",), daemon=True)  # torch, while files load
+    warm.start()
     with clock.stage("read"):
         burst = load_burst(paths, evs=chosen.evs, times=chosen.exposure_times, reference=chosen.reference)
+    warm.join()
     report: dict[str, Any] = {"options": _said(chosen)}
     merge = _prepare(burst, chosen, clock, report)  # before the slow stages: what is wrong with it is said at once
     with clock.stage("align"):

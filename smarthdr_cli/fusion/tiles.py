@@ -14,7 +14,7 @@ from smarthdr_cli.fusion.source import Window
 T = TypeVar("T")
 MARGIN = 40  # pixels around a tile's core: the receptive field of verify and refine (9 cells of 4), and one more cell
 SMALLEST = 128
-LARGEST = 512  # on a CPU: larger tiles leave the caches
+LARGEST = 768  # on a CPU: larger tiles leave the caches, smaller ones overlap more
 LARGEST_CUDA = 2048
 # Bytes a pixel of a tile costs while it is computed, beyond the picture itself: fixed, and for each frame; measured.
 BYTES_PER_PIXEL, BYTES_PER_PIXEL_FRAME = 260, 110

@@ -99,6 +99,10 @@ def common_exposure(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Ten
     lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)  # a factor on light is one on codes
     brighter = (ev > 0).view(-1, 1, 1, 1)
     seen, found = encode(ref), encode(other)
+    if len(ev) == 1:  # one pair: nothing to choose pixel by pixel
+        if float(ev) > 0:
+            return (seen * lift).clamp_(max=1), found, seen
+        return seen, (found * lift).clamp_(max=1), found
     a = torch.where(brighter, (seen * lift).clamp(max=1), seen)
     b = torch.where(brighter, found, (found * lift).clamp(max=1))
     return a, b, torch.where(brighter, seen, found)
@@ -128,6 +132,13 @@ def settle(flow: Tensor) -> Tensor:
     length = flow.square().sum(dim=1, keepdim=True).clamp(min=1e-8).sqrt()
     t = ((length - 0.25) / 0.5).clamp(0, 1)
     return flow * (t * t * (3 - 2 * t))
+
+
+def fold(planes: Tensor) -> Tensor:
+    """(P, C, H, W) to (P, C * CELL**2, H / CELL, W / CELL): ``pixel_unshuffle``, which is slower in bf16 on a CPU."""
+    p, c, h, w = planes.shape
+    cells = planes.view(p, c, h // CELL, CELL, w // CELL, CELL).permute(0, 1, 3, 5, 2, 4)
+    return cells.reshape(p, c * CELL * CELL, h // CELL, w // CELL)
 
 
 STILL = 1e-4  # mean squared difference of codes that noise explains: a hundredth of the code range
@@ -252,8 +263,8 @@ class SAF(nn.Module):
         a, b, dark = common_exposure(ref, moved, ev)
         gap = disagreement(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
-        planes = torch.cat([a, b - a, dark, valid, (gap / 4).clamp(max=2)], dim=1)
-        cells = F.pixel_unshuffle(planes.to(dtype), CELL)
+        planes = [x.to(dtype) for x in (a, b - a, dark, valid, (gap / 4).clamp(max=2))]
+        cells = fold(torch.cat(planes, dim=1))
         still = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *cells.shape[-2:])
         features = self.verify_in(
             torch.cat([cells, state.logit.to(dtype), still.to(dtype), state.hidden.to(dtype)], dim=1)
@@ -277,10 +288,8 @@ class SAF(nn.Module):
         gate = torch.maximum(strife, (removed * 4).clamp(max=1))
         dtype = self.residual_head.weight.dtype
         ref = frames[:, 0]
-        planes = torch.cat([encode(merged), encode(ref), removed, gate], dim=1)
-        pooled = torch.cat(
-            [features.mean(dim=1), features.amax(dim=1), F.pixel_unshuffle(planes.to(dtype), CELL)], dim=1
-        )
+        planes = torch.cat([x.to(dtype) for x in (encode(merged), encode(ref), removed, gate)], dim=1)
+        pooled = torch.cat([features.mean(dim=1), features.amax(dim=1), fold(planes)], dim=1)
         hidden = self.refine_in(pooled)
         hidden = hidden + self.refine_body(hidden)
         residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)

@@ -22,6 +22,7 @@ Depth = Literal["auto", "half", "float"]
 
 COMPRESSIONS = ("zip", "piz", "dwaa")
 HALF_MAX = 65504.0
+_READ_BACK = 8_000_000 * 3  # values up to which a picture is read back whole; of larger ones the headers
 _DWAA_MAX = 32768.0  # DWAA's error (a few per cent, more at edges) may push a half near its limit to infinity
 
 
@@ -67,6 +68,12 @@ def write_exr(
         parts.append(OpenEXR.Part(_data_header(), _sigma_channels(fused), "uncertainty"))
 
     def verify(written: Path) -> None:
+        if pixels.size > _READ_BACK:
+            with _reading(written, header_only=True) as file:
+                low, high = (np.asarray(corner) for corner in file.parts[0].header["dataWindow"])
+                if tuple((high - low + 1)[::-1]) != pixels.shape[:2] or len(file.parts) != len(parts):
+                    raise OutputError(f"{path} does not read back as it was written; it was not kept")
+            return
         with _reading(written) as file:
             stored = file.parts[0].channels["RGB"].pixels
             if stored.shape != pixels.shape or stored.dtype != pixels.dtype:
@@ -115,9 +122,9 @@ def _write(parts: list[Any], path: Path, overwrite: bool, verify: Callable[[Path
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[Any]:
+def _reading(path: Path, *, header_only: bool = False) -> Iterator[Any]:
     try:
-        file = OpenEXR.File(str(path), num_threads=_threads())
+        file = OpenEXR.File(str(path), header_only=header_only, num_threads=_threads())
     except (RuntimeError, ValueError) as error:
         raise OutputError("the EXR does not read back after writing; it was not kept") from error
     yield file

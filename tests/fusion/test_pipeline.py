@@ -164,7 +164,7 @@ def test_running_out_of_memory_is_told_in_the_report(files, weights, monkeypatch
 
     monkeypatch.setattr(networks, "fuse_learned", hungry)
     out = fuse(files, weights=weights, device="cpu", precision="fp32", response="gamma2.2", evs=EVS, align="none")
-    assert out.report["tile_after_retreat"] == out.report["tile"] == 128
+    assert out.report["tile_after_retreat"] == out.report["tile"] == 192
 
 
 def test_a_bursts_notes_reach_the_report(files):

@@ -23,6 +23,7 @@ from smarthdr_cli.models.saf import (
     cost_volume,
     disagreement,
     encode,
+    fold,
     inside,
     inverse_mu_law,
     mu_law,
@@ -305,3 +306,8 @@ def test_a_displacement_of_what_stands_still_is_not_worthwhile():
     assert float(worthwhile(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
     unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither fits: the network decides
     assert float(worthwhile(ref, unlike, flow, ev).min()) == 1
+
+
+def test_folding_is_pixel_unshuffle():
+    planes = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(fold(planes), torch.nn.functional.pixel_unshuffle(planes, 4))

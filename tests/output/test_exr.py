@@ -1,5 +1,6 @@
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import OpenEXR
@@ -226,3 +227,21 @@ def test_disk_fills_up_inside_the_library(tmp_path, fused, monkeypatch):
     with pytest.raises(OutputError, match=r"cannot write .*a\.exr: no space left on the disk$"):
         write_exr(fused, tmp_path / "a.exr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_picture_is_checked_by_its_headers(fused, tmp_path, monkeypatch):
+    monkeypatch.setattr("smarthdr_cli.output.exr._READ_BACK", 0)
+    write_exr(fused, tmp_path / "a.exr", embed_uncertainty=True)
+    with OpenEXR.File(str(tmp_path / "a.exr")) as file:
+        assert file.parts[0].channels["RGB"].pixels.shape == fused.radiance.shape
+    whole = OpenEXR.File.write
+
+    def cut(self, name):
+        whole(self, name)
+        with Path(name).open("r+b") as damaged:
+            damaged.truncate(40)
+
+    monkeypatch.setattr(OpenEXR.File, "write", cut)
+    with pytest.raises(OutputError):
+        write_exr(fused, tmp_path / "b.exr")
+    assert not (tmp_path / "b.exr").exists()
