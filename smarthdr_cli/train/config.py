@@ -22,7 +22,7 @@ class TrainConfig:
     iterations: int = 1_000_000
     motion_steps: int = 0
     batch: int = 4
-    learning_rate: float = 4e-4
+    learning_rate: float = 6e-4
     warmup: int = 200
     decay: int = 0
     ema: float = 0.999
