@@ -15,7 +15,7 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement
+from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement, encode
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
@@ -104,13 +104,14 @@ def _tile(
     window = tile.window
     scale = float(torch.exp2(evs.min()))
     ref = tensor(source.region(indices[0], window)[0]).to(device)
+    codes = encode(ref)
     evs = evs.to(device)
     moved, valid, logits, features, gaps = [], [], [], [], []
     for n, index in enumerate(indices[1:]):
         linear, seen = source.region(index, window, motions[n].displacement(window))
         other, mask = tensor(linear).to(device), tensor(seen).to(device)
         ev = evs[:, n + 1]
-        logit, feature, gap = model.verify(ref, other, mask, ev, motions[n].cut(window))
+        logit, feature, gap = model.verify(ref, other, mask, ev, motions[n].cut(window), codes)
         moved.append(other)
         valid.append(mask)
         logits.append(agreed(logit - STRONG if strong else logit, gap, ref, other, ev))

@@ -20,6 +20,7 @@ BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundr
 # Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
 # pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
 MOST = 625_000
+UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``settle`` takes for none
 REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 
 
@@ -43,7 +44,10 @@ class PairMotion:
         h, w = window.height // CELL, window.width // CELL
         height, width = self.flow.shape[-2:]
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
-        flow = F.interpolate(self.flow[..., y0:y1, x0:x1], scale_factor=CELL, mode="bilinear", align_corners=False)
+        cells = self.flow[..., y0:y1, x0:x1]
+        if float(cells.abs().amax()) < UNSETTLED:
+            return None
+        flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         settled = settle(flow[..., oy : oy + window.height, ox : ox + window.width])
         if not bool(settled.any()):

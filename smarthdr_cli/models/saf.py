@@ -91,14 +91,17 @@ def encode(linear: Tensor) -> Tensor:
     return linear.clamp(1e-7, 1) ** (1 / 2.2)
 
 
-def common_exposure(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def common_exposure(
+    ref: Tensor, other: Tensor, ev: Tensor, ref_codes: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reference and other as the brighter of the two would have recorded them, and the darker as it is; gamma codes.
 
-    ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference.
+    ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference;
+    ``ref_codes``: ``encode(ref)`` where it is at hand.
     """
     lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)  # a factor on light is one on codes
     brighter = (ev > 0).view(-1, 1, 1, 1)
-    seen, found = encode(ref), encode(other)
+    seen, found = encode(ref) if ref_codes is None else ref_codes, encode(other)
     if len(ev) == 1:  # one pair: nothing to choose pixel by pixel
         if float(ev) > 0:
             return (seen * lift).clamp_(max=1), found, seen
@@ -257,10 +260,10 @@ class SAF(nn.Module):
         return states
 
     def verify(
-        self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion
+        self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames."""
-        a, b, dark = common_exposure(ref, moved, ev)
+        a, b, dark = common_exposure(ref, moved, ev, ref_codes)
         gap = disagreement(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (gap / 4).clamp(max=2))]
