@@ -111,7 +111,9 @@ def _tile(
         linear, seen = source.region(index, window, motions[n].displacement(window))
         other, mask = tensor(linear).to(device), tensor(seen).to(device)
         ev = evs[:, n + 1]
-        logit, feature, gap = model.verify(ref, other, mask, ev, motions[n].cut(window), codes)
+        logit, feature, gap = model.verify(
+            ref, other, mask, ev, motions[n].cut(window), codes, motions[n].correction(window)
+        )
         moved.append(other)
         valid.append(mask)
         logits.append(agreed(logit - STRONG if strong else logit, gap, ref, other, ev))

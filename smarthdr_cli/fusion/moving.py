@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.fusion.stillness import settle_still
 from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, worthwhile
 
 F32 = NDArray[np.float32]
@@ -26,11 +27,21 @@ REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, de
 
 @dataclass(frozen=True)
 class PairMotion:
-    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``."""
+    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
+    ``offset`` (1, 3, h, w) as ``stillness.settle_still`` gives it."""
 
     flow: Tensor
     logit: Tensor
     hidden: Tensor
+    offset: Tensor
+
+    def correction(self, window: Window) -> Tensor | None:
+        """(1, 3, h, w) of a window's pixels, to be added to codes at the common exposure; None where there is none."""
+        cells = self.offset[..., window.top // CELL : (window.top + window.height) // CELL, :]
+        cells = cells[..., window.left // CELL : (window.left + window.width) // CELL]
+        if not bool(cells.any()):
+            return None
+        return F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
 
     def cut(self, window: Window) -> Motion:
         """The state of a window's cells, for ``SAF.verify``."""
@@ -95,7 +106,9 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     missing = ref.shape[-1] // state.flow.shape[-1]
     if missing > 1:
         state = upsample(state, missing)
-    return PairMotion(state.flow * CELL * worthwhile(ref, other, state.flow, ev), state.logit, state.hidden)
+    flow = state.flow * worthwhile(ref, other, state.flow, ev)
+    keep, offset = settle_still(ref, other, warp(other, flow), ev)
+    return PairMotion(flow * keep * CELL, state.logit, state.hidden, offset)
 
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:

@@ -1,0 +1,88 @@
+"""Where a pair of frames shows the same, unmoved surfaces, whatever their codes say.
+
+A camera's curve, estimated or stated, leaves residues: the same wall comes out a few per cent apart in two exposures,
+and colour processing that mixes channels cannot be undone by any curve. By codes alone that looks like motion.
+Structure tells them apart: where the texture of both frames correlates nearly everywhere, what differs smoothly is the
+curve's fault and is taken off before the frames are compared (never from what is merged). Measured: 97 to 100 % of the
+textured windows of real tripod stacks correlate, 50 to 90 % of those of handheld bursts in which things move.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smarthdr_cli.models.saf import common_exposure
+
+WINDOW = 7  # cells
+TEXTURED = 0.04  # standard deviation of codes in a window from which it counts as texture, well above noise on cells
+ALIKE, UNLIKE = 0.8, 0.6  # correlation of a window that shows the same, and of one that does not
+ALMOST_ALL, ALL = 0.93, 0.97  # share of textured windows alike from which a pair may be still, and at which it is
+NEAR = 17  # cells around an unlike window that stay strict
+LARGEST = 0.2  # of the code range, that a curve may be off
+FEWEST = 50  # textured windows that can carry a verdict
+CLIP = 0.97  # codes from which a pixel has no say
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two aligned frames on cells as the brighter would have recorded them: ``a``, ``b`` (1, 3, h, w) codes."""
+
+    a: Tensor
+    b: Tensor
+
+    @staticmethod
+    def of(ref: Tensor, other: Tensor, ev: Tensor) -> "Pair":
+        """From (1, 3, h, w) linear cells in each frame's units and the other's (1,) EV."""
+        a, b, _ = common_exposure(ref, other, ev)
+        return Pair(a, b)
+
+    def correlation(self) -> tuple[Tensor, Tensor]:
+        """(1, 1, h, w) correlation of brightness in a window, and where the window is textured and unclipped."""
+        a, b = self.a.mean(dim=1, keepdim=True), self.b.mean(dim=1, keepdim=True)
+        ma, mb = _mean(a), _mean(b)
+        va, vb = (_mean(a * a) - ma * ma).clamp(min=0), (_mean(b * b) - mb * mb).clamp(min=0)
+        found = (_mean(a * b) - ma * mb) / (va * vb).sqrt().clamp(min=1e-8)
+        return found, (va.maximum(vb) > TEXTURED**2) & (_mean(1 - self.unclipped()) < 0.01)
+
+    def unclipped(self) -> Tensor:
+        """(1, 1, h, w): 1 where neither is near its clip."""
+        return (torch.maximum(self.a, self.b).amax(dim=1, keepdim=True) < CLIP).float()
+
+    def still(self) -> Tensor:
+        """(1, 1, h, w), 0 to 1: how sure it is that a place stands still."""
+        correlation, textured = self.correlation()
+        count = float(textured.sum())
+        if count < FEWEST:
+            return torch.zeros_like(correlation)
+        share = float((textured & (correlation > ALIKE)).sum()) / count
+        sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
+        unlike = (textured & (correlation < UNLIKE)).float()
+        return sure * (1 - F.max_pool2d(unlike, NEAR, 1, NEAR // 2))
+
+    def offset(self) -> Tensor:
+        """(1, 3, h, w) local mean of a - b over what is unclipped, at most LARGEST."""
+        weight = self.unclipped()
+        mean = _mean((self.a - self.b) * weight) / _mean(weight).clamp(min=1e-3)
+        return mean.clamp(-LARGEST, LARGEST) * (_mean(weight) > 0.2)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+
+
+def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
+    """Which displacements to drop where a pair stands still, and what to take off its codes.
+
+    ``ref``, ``other``, ``moved``: (1, 3, h, w) linear cells, the last seen through the displacement. Returns (1, 1, h,
+    w), 0 where a still place's texture is no more alike for being moved, else 1; and (1, 3, h, w), to be added to the
+    other's codes at the common exposure.
+    """
+    pair, shifted = Pair.of(ref, other, ev), Pair.of(ref, moved, ev)
+    still = pair.still()
+    if not bool(still.any()):
+        return torch.ones_like(still), torch.zeros_like(ref)
+    better = shifted.correlation()[0] > pair.correlation()[0] + 0.01
+    keep = ((still < 0.5) | better).to(ref.dtype)
+    return keep, torch.where(keep > 0, shifted.offset(), pair.offset()) * still
