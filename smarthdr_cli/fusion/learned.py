@@ -112,7 +112,7 @@ def _tile(
         other, mask = tensor(linear).to(device), tensor(seen).to(device)
         ev = evs[:, n + 1]
         logit, feature, gap = model.verify(
-            ref, other, mask, ev, motions[n].cut(window), codes, motions[n].correction(window)
+            ref, other, mask, ev, motions[n].cut(window), codes, motions[n].leniency(window)
         )
         moved.append(other)
         valid.append(mask)

@@ -28,20 +28,23 @@ REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, de
 @dataclass(frozen=True)
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
-    ``offset`` (1, 3, h, w) as ``stillness.settle_still`` gives it."""
+    ``offset`` (1, 3, h, w) and ``slack`` (1, 1, h, w) as ``stillness.settle_still`` gives them."""
 
     flow: Tensor
     logit: Tensor
     hidden: Tensor
     offset: Tensor
+    slack: Tensor
 
-    def correction(self, window: Window) -> Tensor | None:
-        """(1, 3, h, w) of a window's pixels, to be added to codes at the common exposure; None where there is none."""
-        cells = self.offset[..., window.top // CELL : (window.top + window.height) // CELL, :]
-        cells = cells[..., window.left // CELL : (window.left + window.width) // CELL]
-        if not bool(cells.any()):
+    def leniency(self, window: Window) -> tuple[Tensor, Tensor] | None:
+        """Offset (1, 3, h, w) and slack (1, 1, h, w) of a window's pixels; None where there is neither."""
+        rows = slice(window.top // CELL, (window.top + window.height) // CELL)
+        columns = slice(window.left // CELL, (window.left + window.width) // CELL)
+        offset, slack = self.offset[..., rows, columns], self.slack[..., rows, columns]
+        if not bool(offset.any()) and float(slack.amax()) == 1:
             return None
-        return F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
+        fine = F.interpolate(offset, scale_factor=CELL, mode="bilinear", align_corners=False)
+        return fine, F.interpolate(slack, scale_factor=CELL, mode="nearest")
 
     def cut(self, window: Window) -> Motion:
         """The state of a window's cells, for ``SAF.verify``."""
@@ -107,8 +110,8 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     if missing > 1:
         state = upsample(state, missing)
     flow = state.flow * worthwhile(ref, other, state.flow, ev)
-    keep, offset = settle_still(ref, other, warp(other, flow), ev)
-    return PairMotion(flow * keep * CELL, state.logit, state.hidden, offset)
+    keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
+    return PairMotion(flow * keep * CELL, state.logit, state.hidden, offset, slack)
 
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:

@@ -19,6 +19,9 @@ WINDOW = 7  # cells
 TEXTURED = 0.04  # standard deviation of codes in a window from which it counts as texture, well above noise on cells
 ALIKE, UNLIKE = 0.8, 0.6  # correlation of a window that shows the same, and of one that does not
 ALMOST_ALL, ALL = 0.93, 0.97  # share of textured windows alike from which a pair may be still, and at which it is
+TRIPOD = 0.985  # share at which nothing at all moves, and codes may differ by SLACK times what noise explains
+SLACK = 16.0
+AT_ODDS = 0.002  # median difference of codes from which a curve is thought wrong; half of where it surely is
 NEAR = 17  # cells around an unlike window that stay strict
 LARGEST = 0.2  # of the code range, that a curve may be off
 FEWEST = 50  # textured windows that can carry a verdict
@@ -50,16 +53,20 @@ class Pair:
         """(1, 1, h, w): 1 where neither is near its clip."""
         return (torch.maximum(self.a, self.b).amax(dim=1, keepdim=True) < CLIP).float()
 
-    def still(self) -> Tensor:
-        """(1, 1, h, w), 0 to 1: how sure it is that a place stands still."""
+    def still(self) -> tuple[Tensor, Tensor]:
+        """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
         correlation, textured = self.correlation()
         count = float(textured.sum())
         if count < FEWEST:
-            return torch.zeros_like(correlation)
+            return torch.zeros_like(correlation), torch.zeros_like(correlation)
         share = float((textured & (correlation > ALIKE)).sum()) / count
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
         unlike = (textured & (correlation < UNLIKE)).float()
-        return sure * (1 - F.max_pool2d(unlike, NEAR, 1, NEAR // 2))
+        away = 1 - F.max_pool2d(unlike, NEAR, 1, NEAR // 2)
+        certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
+        odds = float(self.offset().abs().mean(dim=1).median())
+        certain *= min(max(odds / AT_ODDS - 1, 0.0), 1.0)
+        return sure * away, certain * away
 
     def offset(self) -> Tensor:
         """(1, 3, h, w) local mean of a - b over what is unclipped, at most LARGEST."""
@@ -72,17 +79,17 @@ def _mean(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
 
 
-def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
-    """Which displacements to drop where a pair stands still, and what to take off its codes.
+def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which displacements to drop where a pair stands still, what to take off its codes, and what more to tolerate.
 
     ``ref``, ``other``, ``moved``: (1, 3, h, w) linear cells, the last seen through the displacement. Returns (1, 1, h,
-    w), 0 where a still place's texture is no more alike for being moved, else 1; and (1, 3, h, w), to be added to the
-    other's codes at the common exposure.
+    w), 0 where a still place's texture is no more alike for being moved, else 1; (1, 3, h, w), to be added to the
+    other's codes at the common exposure; (1, 1, h, w) from 1 to SLACK, by which differences are to be divided.
     """
     pair, shifted = Pair.of(ref, other, ev), Pair.of(ref, moved, ev)
-    still = pair.still()
+    still, certain = pair.still()
     if not bool(still.any()):
-        return torch.ones_like(still), torch.zeros_like(ref)
+        return torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still)
     better = shifted.correlation()[0] > pair.correlation()[0] + 0.01
     keep = ((still < 0.5) | better).to(ref.dtype)
-    return keep, torch.where(keep > 0, shifted.offset(), pair.offset()) * still
+    return keep, torch.where(keep > 0, shifted.offset(), pair.offset()) * still, 1 + (SLACK - 1) * certain

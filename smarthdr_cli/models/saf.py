@@ -261,12 +261,12 @@ class SAF(nn.Module):
 
     def verify(
         self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None,
-        offset: Tensor | None = None,
+        lenient: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames."""
         a, b, dark = common_exposure(ref, moved, ev, ref_codes)
-        if offset is not None:  # (P, 3, H, W): known not to be motion
-            b = (b + offset).clamp(0, 1)
+        if lenient is not None:  # an offset (P, 3, H, W) of codes and a divisor (P, 1, H, W): known not to be motion
+            b = a + ((b + lenient[0]).clamp(0, 1) - a) / lenient[1]
         gap = disagreement(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (gap / 4).clamp(max=2))]

@@ -1,5 +1,7 @@
 """Fusion by the network: tiles against the whole, the whole against forward, the gate, the bounds and the evidence."""
 
+from dataclasses import replace
+
 import cv2
 import fusion_bursts as made
 import numpy as np
@@ -247,16 +249,15 @@ def test_progress_rises_to_1():
 
 def test_displacement_of_a_window_is_that_of_the_whole():
     generator = torch.Generator().manual_seed(0)
-    motion = PairMotion(
-        torch.randn(1, 2, 26, 30, generator=generator) * 3, torch.zeros(1, 1, 26, 30), torch.zeros(1, 4, 26, 30)
-    )
+    flow = torch.randn(1, 2, 26, 30, generator=generator) * 3
+    motion = PairMotion(flow, *(torch.zeros(1, c, 26, 30) for c in (1, 4, 3)), torch.ones(1, 1, 26, 30))
     whole = motion.displacement(Window(0, 0, 104, 120))
     assert whole.shape == (104, 120, 2)
     for window in (Window(0, 0, 40, 48), Window(32, 40, 24, 36), Window(64, 80, 40, 40)):
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
         assert np.abs(motion.displacement(window) - whole[rows, columns]).max() < 1e-5
-    still = PairMotion(torch.full((1, 2, 26, 30), 0.1), motion.logit, motion.hidden)
+    still = replace(motion, flow=torch.full((1, 2, 26, 30), 0.1))
     assert still.displacement(Window(0, 0, 104, 120)) is None
 
 
