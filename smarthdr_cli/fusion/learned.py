@@ -15,7 +15,7 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement, encode
+from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement, encode, within_reach
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
@@ -110,13 +110,13 @@ def _tile(
     for n, index in enumerate(indices[1:]):
         linear, seen = source.region(index, window, motions[n].displacement(window))
         other, mask = tensor(linear).to(device), tensor(seen).to(device)
-        ev = evs[:, n + 1]
+        look, ev = within_reach(ref, other, evs[:, n + 1])
         logit, feature, gap = model.verify(
-            ref, other, mask, ev, motions[n].cut(window), codes, motions[n].leniency(window)
+            ref, look, mask, ev, motions[n].cut(window), codes, motions[n].leniency(window)
         )
         moved.append(other)
         valid.append(mask)
-        logits.append(agreed(logit - STRONG if strong else logit, gap, ref, other, ev))
+        logits.append(agreed(logit - STRONG if strong else logit, gap, ref, look, ev))
         features.append(feature)
         gaps.append(gap)
     seen_by = torch.stack(valid, dim=1)

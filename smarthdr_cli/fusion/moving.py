@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
-from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, worthwhile
+from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, within_reach, worthwhile
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
@@ -96,7 +96,8 @@ def levels(finest: Tensor, count: int) -> list[Tensor]:
 def estimate(model: SAF, source: Source, index: int, reference: F32, device: torch.device) -> PairMotion:
     """Motion and first trust of frame ``index`` against the reference's ``reference`` cells."""
     ev = torch.tensor([float(source.burst.evs[index])], device=device)
-    ref, other = padded(reference, device), padded(source.cells(index, CELL), device)
+    ref = padded(reference, device)
+    other, ev = within_reach(ref, padded(source.cells(index, CELL), device), ev)
     count = halvings(*reference.shape[:2])
     state: Motion | None = None
     for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):

@@ -27,6 +27,7 @@ from smarthdr_cli.models.judge import Judge
 from smarthdr_cli.models.merge import merge
 
 CELL = 4
+FAR = 3.5  # EV between two frames, the most that training shows
 MU = 5000.0
 _LOG_MU1 = math.log1p(MU)
 
@@ -109,6 +110,21 @@ def common_exposure(
     a = torch.where(brighter, (seen * lift).clamp(max=1), seen)
     b = torch.where(brighter, found, (found * lift).clamp(max=1))
     return a, b, torch.where(brighter, seen, found)
+
+
+def within_reach(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
+    """A brighter frame as the network may look at it: no further than FAR stops from the reference, as in its training.
+
+    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). The frame is darkened to FAR; where it is
+    clipped it shows what the reference does if that would have clipped too, and its clip if not. Only for looking: what
+    is merged is the frame itself. Darker frames stay as they are.
+    """
+    beyond = float(ev) - FAR
+    if beyond <= 0:
+        return frame, ev
+    alike = (ref * 2.0**FAR).clamp(max=1)
+    clipped = torch.where(ref * 2.0 ** float(ev) >= 0.97, alike, torch.ones_like(frame))
+    return torch.where(frame >= 0.97, clipped, frame * 2.0**-beyond), torch.full_like(ev, FAR)
 
 
 def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from smarthdr_cli.fusion.moving import REACH, banded
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.saf import (
     CELL,
+    FAR,
     MU,
     SAF,
     Motion,
@@ -33,6 +34,7 @@ from smarthdr_cli.models.saf import (
     squared_gaps_lean,
     upsample,
     warp,
+    within_reach,
     worthwhile,
 )
 
@@ -311,3 +313,16 @@ def test_a_displacement_of_what_stands_still_is_not_worthwhile():
 def test_folding_is_pixel_unshuffle():
     planes = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(3))
     assert torch.equal(fold(planes), torch.nn.functional.pixel_unshuffle(planes, 4))
+
+
+def test_frames_far_above_the_reference_are_looked_at_from_nearer():
+    frame = torch.tensor([0.0, 0.1, 0.5, 1.0, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    ref = torch.tensor([0.0, 0.003, 0.015, 0.04, 0.001]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    for near in (-8.0, 0.0, 3.5):
+        same, ev = within_reach(ref, frame, torch.tensor([near]))
+        assert same is frame
+        assert float(ev) == near
+    seen, ev = within_reach(ref, frame, torch.tensor([FAR + 2]))
+    assert float(ev) == FAR
+    wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**FAR, 1.0])  # clipped as it should be, and clipped by a stranger
+    torch.testing.assert_close(seen[0, 0, 0], wanted)
