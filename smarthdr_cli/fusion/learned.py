@@ -15,13 +15,14 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import CELL, SAF, common_exposure, disagreement, encode, within_reach
+from smarthdr_cli.models.saf import CELL, FAR, SAF, common_exposure, disagreement, encode, within_reach
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
 HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
 AGREE = 0.25  # of the tolerated difference, up to which two frames show the same; doubtful up to twice of it
 SURE = 20.0  # a logit whose sigmoid is 1 in float32
+HEARD = 0.01  # share of the merge's weight from which a frame's disagreement counts in full
 FLOOR = 0.02  # and absolute slack, in units of the shortest clip's tenth part
 
 
@@ -121,6 +122,8 @@ def _tile(
         gaps.append(gap)
     seen_by = torch.stack(valid, dim=1)
     stack = blank(torch.stack([ref, *moved], dim=1), seen_by)
+    if float(evs.amin()) < -FAR:
+        gaps = unheard(gaps, stack, evs)
     out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), torch.stack(features, 1), torch.stack(gaps, 1))
     light, put_back = bounded(out.radiance, out.merged, stack, seen_by * (out.trust > 0.05), evs)
     light = at_clip(light, stack, seen_by, evs)
@@ -129,6 +132,17 @@ def _tile(
         sigma = network.calibration.apply_torch(sigma)
     sigma = flag_clipped(sigma, light, scale, stack)
     return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
+
+
+def unheard(gaps: list[Tensor], frames: Tensor, evs: Tensor) -> list[Tensor]:
+    """Disagreements (1, 1, h, w) of the other frames, without those of frames that have no say where they disagree.
+
+    What a frame far darker than the rest shows of a shadow is its noise; it has next to no weight there, and must not
+    open the residual.
+    """
+    weights = [exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])]
+    total = torch.stack(weights).sum(dim=0).clamp(min=1e-12)
+    return [gap * (weight / total / HEARD).clamp(max=1) for gap, weight in zip(gaps, weights[1:], strict=True)]
 
 
 def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -> Tensor:

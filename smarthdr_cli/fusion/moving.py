@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
-from smarthdr_cli.models.saf import CELL, SAF, Motion, settle, upsample, warp, within_reach, worthwhile
+from smarthdr_cli.models.saf import CELL, FAR, SAF, Motion, settle, upsample, warp, within_reach, worthwhile
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
@@ -111,6 +111,8 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     if missing > 1:
         state = upsample(state, missing)
     flow = state.flow * worthwhile(ref, other, state.flow, ev)
+    if abs(float(source.burst.evs[index])) > FAR:
+        flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
     keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
     return PairMotion(flow * keep * CELL, state.logit, state.hidden, offset, slack)
 

@@ -296,3 +296,14 @@ def test_evidence_that_agrees_everywhere_weighs_as_the_merge_would():
     out = add_evidence(source, (2,), tile, off, torch.tensor([[0.0, 1.0]]))
     assert ((out < off) & (out > given)).all()
     assert (mu_law(out) - mu_law(off)).abs().max() < 0.01
+
+
+def test_a_frame_without_weight_cannot_open_the_residual():
+    frames = torch.full((1, 3, 3, 1, 2), 0.4)
+    frames[:, 1] = 0.001  # 8 EV darker than the reference, and at odds with it
+    frames[:, 0, :, :, 1] = frames[:, 2, :, :, 1] = 1.0  # there it is the only one that knows
+    gaps = [torch.full((1, 1, 1, 2), 3.0), torch.full((1, 1, 1, 2), 3.0)]
+    dark, bright = room.unheard(gaps, frames, torch.tensor([[0.0, -8.0, 2.0]]))
+    assert float(dark[..., 0]) < 0.1
+    assert float(dark[..., 1]) == 3.0
+    assert float(bright[..., 0]) == 3.0
