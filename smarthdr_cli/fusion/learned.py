@@ -115,6 +115,9 @@ def _tile(
         logit, feature, gap = model.verify(
             ref, look, mask, ev, motions[n].cut(window), codes, motions[n].leniency(window)
         )
+        if float(evs[0, n + 1]) < -FAR:  # lifted noise is no disagreement: what counts is the frame as it is
+            look, ev = other, evs[:, n + 1]
+            gap = disagreement(*common_exposure(ref, look, ev, codes), ev)
         moved.append(other)
         valid.append(mask)
         logits.append(agreed(logit - STRONG if strong else logit, gap, ref, look, ev))

@@ -97,7 +97,9 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     """Motion and first trust of frame ``index`` against the reference's ``reference`` cells."""
     ev = torch.tensor([float(source.burst.evs[index])], device=device)
     ref = padded(reference, device)
-    other, ev = within_reach(ref, padded(source.cells(index, CELL), device), ev)
+    other = padded(source.cells(index, CELL), device)
+    if float(ev) > 0:
+        other, ev = within_reach(ref, other, ev)
     count = halvings(*reference.shape[:2])
     state: Motion | None = None
     for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):

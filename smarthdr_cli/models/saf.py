@@ -113,15 +113,17 @@ def common_exposure(
 
 
 def within_reach(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
-    """A brighter frame as the network may look at it: no further than FAR stops from the reference, as in its training.
+    """A frame as the network may look at it: no further than FAR stops from the reference, as in its training.
 
-    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). The frame is darkened to FAR; where it is
-    clipped it shows what the reference does if that would have clipped too, and its clip if not. Only for looking: what
-    is merged is the frame itself. Darker frames stay as they are.
+    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). A brighter frame is darkened to FAR; where
+    it is clipped it shows what the reference does if that would have clipped too, and its clip if not. A darker one is
+    lifted, noise and all, and clips earlier. Only for looking: what is merged is the frame itself.
     """
-    beyond = float(ev) - FAR
+    beyond = float(ev.abs()) - FAR
     if beyond <= 0:
         return frame, ev
+    if float(ev) < 0:
+        return (frame * 2.0**beyond).clamp(max=1), torch.full_like(ev, -FAR)
     alike = (ref * 2.0**FAR).clamp(max=1)
     clipped = torch.where(ref * 2.0 ** float(ev) >= 0.97, alike, torch.ones_like(frame))
     return torch.where(frame >= 0.97, clipped, frame * 2.0**-beyond), torch.full_like(ev, FAR)

@@ -315,10 +315,10 @@ def test_folding_is_pixel_unshuffle():
     assert torch.equal(fold(planes), torch.nn.functional.pixel_unshuffle(planes, 4))
 
 
-def test_frames_far_above_the_reference_are_looked_at_from_nearer():
+def test_frames_far_from_the_reference_are_looked_at_from_nearer():
     frame = torch.tensor([0.0, 0.1, 0.5, 1.0, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     ref = torch.tensor([0.0, 0.003, 0.015, 0.04, 0.001]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    for near in (-8.0, 0.0, 3.5):
+    for near in (-3.5, 0.0, 3.5):
         same, ev = within_reach(ref, frame, torch.tensor([near]))
         assert same is frame
         assert float(ev) == near
@@ -326,3 +326,6 @@ def test_frames_far_above_the_reference_are_looked_at_from_nearer():
     assert float(ev) == FAR
     wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**FAR, 1.0])  # clipped as it should be, and clipped by a stranger
     torch.testing.assert_close(seen[0, 0, 0], wanted)
+    lifted, ev = within_reach(ref, frame, torch.tensor([-FAR - 2]))
+    assert float(ev) == -FAR
+    torch.testing.assert_close(lifted[0, 0, 0], torch.tensor([0.0, 0.4, 1.0, 1.0, 1.0]))
