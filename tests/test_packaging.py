@@ -33,8 +33,10 @@ def test_a_checkout_has_its_weights_beside_the_package(tmp_path: Path) -> None:
 
 def test_the_project_says_what_it_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    listed = tomllib.loads((ROOT / "weights" / "manifest.toml").read_text("utf-8")).get("weights", [])
+    names = ["manifest.toml", *(entry["file"] for entry in listed)]  # the log and the state to go on from stay out
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {
-        "weights": "smarthdr_cli/_weights"
+        f"weights/{name}": f"smarthdr_cli/_weights/{name}" for name in names
     }
     assert (ROOT / "smarthdr_cli" / "py.typed").is_file()
     for name in ("README.md", "LICENSE", "CHANGELOG.md"):
