@@ -15,6 +15,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.linear import Alignment, Response, linearize
 
 F32 = NDArray[np.float32]
+NEARLY = 0.9  # of the clip, from which a pixel beside a clipped sample counts as clipped
 _PAD = 3  # source pixels beyond what bicubic interpolation reads
 
 
@@ -64,7 +65,7 @@ class Source:
         if frame.clipped is not None:
             mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
             hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-            linear[hit > 0] = 1.0
+            _saturate(linear, hit > 0)
         return linear, valid
 
     def _slice(self, index: int, window: Window, stride: int = 1) -> tuple[F32, F32]:
@@ -74,7 +75,7 @@ class Source:
         columns = slice(window.left, min(window.left + window.width, width), stride)
         linear = linearize(frame.codes[rows, columns], frame.white, self.response)
         if frame.clipped is not None:
-            linear[frame.clipped[rows, columns]] = 1.0
+            _saturate(linear, frame.clipped[rows, columns])
         h, w = linear.shape[:2]
         full = (-(-window.height // stride), -(-window.width // stride))
         if (h, w) == full:
@@ -132,6 +133,11 @@ class Source:
         return np.asarray(
             cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
         )
+
+
+def _saturate(linear: F32, clipped: NDArray[np.bool_]) -> None:
+    """What clipped in the source reads 1 in all channels; a dark pixel that only borders on it keeps its own."""
+    linear[clipped & (linear.max(axis=2) >= NEARLY)] = 1.0
 
 
 def _bounds(coordinate: F32, size: int) -> tuple[int, int]:

@@ -129,9 +129,11 @@ def test_a_stride_takes_every_so_manieth_pixel():
 
 
 def test_a_clip_mask_of_its_own_makes_a_pixel_white():
-    codes = np.full((32, 40, 3), 20000, np.uint16)
+    codes = np.full((32, 40, 3), (64000, 60000, 40000), np.uint16)
+    codes[20:] = 20000
     mask = np.zeros((32, 40), bool)
     mask[10, 12] = True
+    mask[25, 12] = True  # beside a clipped sample, but dark itself
     burst = made.Burst((made.frame(codes, 0.0), made.frame(codes, 1.0, clipped=mask)), 0)
     light, _ = made.source_of(burst, made.LINEAR).region(1, Window(0, 0, 32, 40))
     assert (light[10, 12] == 1).all()
