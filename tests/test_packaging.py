@@ -7,6 +7,7 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,10 +32,13 @@ def test_a_checkout_has_its_weights_beside_the_package(tmp_path: Path) -> None:
     assert run(sys.executable, "-c", WHERE, folder=tmp_path, path=ROOT) == str(ROOT / "weights")
 
 
+def manifest() -> list[dict[str, Any]]:
+    return list(tomllib.loads((ROOT / "weights" / "manifest.toml").read_text("utf-8"))["weights"])
+
+
 def test_the_project_says_what_it_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    listed = tomllib.loads((ROOT / "weights" / "manifest.toml").read_text("utf-8")).get("weights", [])
-    names = ["manifest.toml", *(entry["file"] for entry in listed)]  # the log and the state to go on from stay out
+    names = ["manifest.toml", *(entry["file"] for entry in manifest())]  # the log and the state to go on from stay out
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {
         f"weights/{name}": f"smarthdr_cli/_weights/{name}" for name in names
     }
@@ -51,7 +55,7 @@ def test_a_wheel_has_its_weights_inside(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     assert {"smarthdr_cli/_weights/manifest.toml", "smarthdr_cli/py.typed"} <= names
-    shipped = {path.name for path in (ROOT / "weights").iterdir()}
+    shipped = {"manifest.toml", *(entry["file"] for entry in manifest())}
     assert {name.rpartition("/")[2] for name in names if name.startswith("smarthdr_cli/_weights/")} == shipped
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"smarthdr_cli", f"smarthdr-{__version__}.dist-info"}  # no tests, no examples
