@@ -78,9 +78,7 @@ def ramp(tile: Tile, height: int, width: int) -> F32:
     return weight
 
 
-def shrunk(
-    light: F32,
-) -> F32:
+def shrunk(light: F32) -> F32:
     """Box means over cells; edges repeated."""
     image: Tensor = tensor(light)
     h, w = image.shape[-2:]

@@ -23,7 +23,7 @@ HULL = 0.25  # relative slack around what the frames show, beyond which the resi
 AGREE = 0.25  # of the tolerated difference, up to which two frames show the same; doubtful up to twice of it
 SURE = 20.0  # a logit whose sigmoid is 1 in float32
 HEARD = 0.01  # share of the merge's weight from which a frame's disagreement counts in full
-FLOOR = 0.02  # and absolute slack, in units of the shortest clip's tenth part
+FLOOR = 0.002  # and absolute slack, in units of the shortest frame's clip
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Te
 
     Of one burst (B = 1). Frames at their clip bound from below only. Returns the light and the share put back.
     """
-    floor = FLOOR * 0.1 * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
+    floor = FLOOR * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
     # The combination lies among the frames: what stays within the slack of it stays within theirs.
     touched = ((light - merged).abs_() > merged * HULL + floor).any(dim=1).flatten().nonzero()[:, 0]
     if not len(touched):

@@ -161,7 +161,11 @@ def finish(plane: "Plane", source: Source, options: FuseOptions, clock: "Stages"
 def _said(options: FuseOptions) -> dict[str, Any]:
     default = FuseOptions()
     fields = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return {name: str(v) if isinstance(v, Path) else v for name, v in fields.items() if v != getattr(default, name)}
+    said = {name: value for name, value in fields.items() if value != getattr(default, name)}
+    for name in ("weights", "response"):  # they may be paths, and the report goes into files that are given away
+        if name in said:
+            said[name] = Path(str(said[name])).name
+    return said
 
 
 class Stages:

@@ -1,5 +1,8 @@
 """The whole order on files: options refused early, anchors, colour last, and what the report says."""
 
+import json
+from pathlib import Path
+
 import cv2
 import fusion_bursts as made
 import numpy as np
@@ -147,8 +150,6 @@ def test_the_report_says_how_it_was_made(files, weights):
     shares = [share for stage, share in told if stage == "fuse"]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    import json
-
     json.dumps(report, allow_nan=False)
 
 
@@ -171,3 +172,11 @@ def test_a_bursts_notes_reach_the_report(files):
     assert isinstance(physics(files).report["notes"], list)
     said = fuse(files, deghost="off", device="cpu", evs=EVS, align="none").report["notes"]
     assert all(isinstance(note, str) and note for note in said)
+
+
+def test_the_report_names_files_but_no_folders(files, weights):
+    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "evs": EVS, "align": "none"}
+    report = fuse(files, weights=weights, **options).report
+    assert report["options"]["weights"] == Path(weights).name
+    assert report["options"]["response"] == "gamma2.2"
+    assert str(Path(weights).parent) not in json.dumps(report, default=str)
