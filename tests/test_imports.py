@@ -22,6 +22,7 @@ ROOMS = (
     ("data",),
     ("train",),
     ("evaluate",),
+    ("batch",),
     ("cli",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
