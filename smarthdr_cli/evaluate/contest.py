@@ -69,13 +69,14 @@ def pictures(
     reference_time: float,
     moving: NDArray[np.bool_] | None,
     size: int,
+    scaling: protocol.Scaling = "fitted",
 ) -> sheet.U8:
     """One row of a sheet: truth, each method with its PSNR-mu and its error, and sigma where a method has one.
 
     Crops of ``size`` pixels where most moves, or else where the methods differ most from the truth.
     """
-    pixels = protocol.fit_pixels(truth, reference_time, moving)
-    shown = {name: protocol.fitted(result.radiance, truth, pixels) for name, result in results.items()}
+    view: dict[str, Any] = {"reference_time": reference_time, "moving": moving, "scaling": scaling}
+    shown = {name: protocol.shown(result.radiance, truth, **view) for name, result in results.items()}
     limited = np.clip(truth, 0.0, 1.0)
     errors = {name: error_map(picture, limited) for name, picture in shown.items()}
     busy = moving

@@ -7,7 +7,7 @@ moving) and ``moving.png``.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.data.scenes import read_radiance
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.evaluate import protocol
 
 F32 = NDArray[np.float32]
 FRAME_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
@@ -52,8 +53,13 @@ def scene_folders(root: Path) -> list[Path]:
 
 def identity(root: Path) -> str:
     """sha256 over every file of the set, its path included, in order of paths."""
+    return identity_of(root, (p for p in root.rglob("*") if p.is_file()))
+
+
+def identity_of(root: Path, files: Iterable[Path]) -> str:
+    """sha256 over ``files`` below ``root``, their paths in it included, in order of paths."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+    for path in sorted(files):
         data = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
@@ -93,7 +99,7 @@ def shares(scene: Scene) -> dict[str, float]:
     """
     still = scene.oracle[scene.reference]
     time = np.float32(scene.times[scene.reference])
-    clipped = scene.truth.max(axis=2) * time >= 1.0
+    clipped = protocol.clipped(scene.truth, scene.times[scene.reference])
     luminance = np.array([0.2126, 0.7152, 0.0722], np.float32)
     seen, true = still @ luminance / time, scene.truth @ luminance
     noisy = ~clipped & (np.abs(seen - true) > NOISY * true)

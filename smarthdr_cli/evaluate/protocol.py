@@ -1,13 +1,17 @@
-"""One protocol for every method: a single scale per scene, a cap, and means over scenes.
+"""One protocol for every method: how a scene's prediction is brought to the truth, a cap, and means over scenes.
 
-Methods differ in the brightness they settle on (a calibrated curve has no absolute level), and none of that is
-quality. So every prediction is multiplied by one number before it is scored: the median of truth / prediction over
-static pixels well exposed in the reference frame, all channels together, the same pixels for every method. Prediction
-and truth are then limited to [0, 1]: above the shortest frame's clip nobody has seen anything.
+"fitted": methods differ in the brightness they settle on (a calibrated curve has no absolute level), and none of that
+is quality. So every prediction is multiplied by one number before it is scored: the median of truth / prediction over
+static pixels well exposed in the reference frame, all channels together, the same pixels for every method.
+"published": nothing is multiplied, as papers on Kalantari's and Hu's sets have it; both are in the scale where the
+shortest frame's clip is 1, which a known curve and known exposures fix.
+
+Either way prediction and truth are then limited to [0, 1]: above the shortest frame's clip nobody has seen anything
+(published networks end in a sigmoid, their truths at 1).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +20,10 @@ from smarthdr_cli.evaluate import metrics
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Scaling = Literal["published", "fitted"]
 
 CAP_DB = 50.0  # per scene and metric: beyond it the score measures quantisation of the truth
+PUBLISHED_CAP_DB = 100.0  # papers have none; this one only keeps means finite
 WELL_EXPOSED = (0.05, 0.8)  # linear share of the reference frame's clip, every channel
 MIN_PIXELS = 100  # fewer well-exposed static pixels than this: all static, then all pixels
 
@@ -52,33 +58,63 @@ def fit_scale(prediction: NDArray[Any], truth: NDArray[Any], pixels: Mask) -> fl
 
 def fitted(prediction: NDArray[Any], truth: NDArray[Any], pixels: Mask) -> F32:
     """``prediction`` times its fitted scale, non-finite values as 0, limited to [0, 1]."""
-    scaled = prediction * fit_scale(prediction, truth, pixels)
-    return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
+    return limited(prediction * fit_scale(prediction, truth, pixels))
+
+
+def limited(prediction: NDArray[Any]) -> F32:
+    """``prediction`` with NaN as 0, limited to [0, 1]."""
+    return np.clip(np.nan_to_num(prediction, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
+
+
+def shown(
+    prediction: NDArray[Any], truth: NDArray[Any], *, reference_time: float, moving: Mask | None, scaling: Scaling
+) -> F32:
+    """``prediction`` as ``scaling`` scores it: fitted or left as it is, limited to [0, 1]."""
+    if scaling == "published":
+        return limited(prediction)
+    return fitted(prediction, truth, fit_pixels(truth, reference_time, moving))
+
+
+def clipped(truth: NDArray[Any], reference_time: float) -> Mask:
+    """(H, W) pixels whose truth is at or above the reference frame's clip in any channel."""
+    return np.asarray(truth.max(axis=2) * np.float32(reference_time) >= 1.0)
 
 
 def score(
-    prediction: NDArray[Any], truth: NDArray[Any], *, reference_time: float, moving: Mask | None = None
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    *,
+    reference_time: float,
+    moving: Mask | None = None,
+    scaling: Scaling = "fitted",
 ) -> dict[str, float]:
-    """All metrics of one scene after the scale fit, PSNRs capped at CAP_DB.
+    """All metrics of one scene under ``scaling``.
 
-    Keys: scale, psnr_mu, psnr_l, ssim_mu, ssim_l, pu21 (radiance 1.0 at 1000 cd/m^2), and psnr_mu_moving,
-    psnr_l_moving over moving pixels (NaN where there are none). Raises ValueError for different shapes.
+    Keys: scale (what the prediction was multiplied by), psnr_mu, psnr_l, ssim_mu, ssim_l, pu21 (radiance 1.0 at 1000
+    cd/m^2), and psnr_mu_moving, psnr_l_moving, psnr_mu_clipped, psnr_l_clipped over moving pixels and over those
+    clipped in the reference (NaN where there are none). PSNRs are capped at CAP_DB, or over the whole picture in the
+    published scaling at PUBLISHED_CAP_DB. Raises ValueError for different shapes.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {truth.shape}")
-    pixels = fit_pixels(truth, reference_time, moving)
-    scale = fit_scale(prediction, truth, pixels)
-    p, t = fitted(prediction, truth, pixels), np.clip(truth, 0.0, 1.0)
+    scale = 1.0
+    if scaling == "fitted":
+        scale = fit_scale(prediction, truth, fit_pixels(truth, reference_time, moving))
+    p, t = limited(prediction * scale), np.clip(truth, 0.0, 1.0)
+    cap = CAP_DB if scaling == "fitted" else PUBLISHED_CAP_DB
     nowhere = np.zeros(truth.shape[:2], np.bool_) if moving is None else moving
+    bright = clipped(truth, reference_time)
     return {
         "scale": scale,
-        "psnr_mu": min(CAP_DB, metrics.psnr_mu(p, t)),
-        "psnr_l": min(CAP_DB, metrics.psnr_l(p, t)),
+        "psnr_mu": min(cap, metrics.psnr_mu(p, t)),
+        "psnr_l": min(cap, metrics.psnr_l(p, t)),
         "ssim_mu": metrics.ssim_mu(p, t),
         "ssim_l": metrics.ssim_l(p, t),
-        "pu21": min(CAP_DB, metrics.pu21_psnr(p, t)),
+        "pu21": min(cap, metrics.pu21_psnr(p, t)),
         "psnr_mu_moving": _cap(metrics.psnr_mu(p, t, nowhere)),
         "psnr_l_moving": _cap(metrics.psnr_l(p, t, nowhere)),
+        "psnr_mu_clipped": _cap(metrics.psnr_mu(p, t, bright)),
+        "psnr_l_clipped": _cap(metrics.psnr_l(p, t, bright)),
     }
 
 

@@ -68,18 +68,19 @@ def write_section(path: Path, name: str, text: str) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Writes ``data`` as indented JSON; NaN and infinities become null, since JSON has neither."""
-    _replace(path, json.dumps(_plain(data), indent=1, allow_nan=False) + "\n")
+    _replace(path, json.dumps(plain(data), indent=1, allow_nan=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: NumPy's arrays and numbers as lists and numbers, NaN and infinities as None."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float):
         value = float(value)
         return value if abs(value) < float("inf") else None
-    return _plain(value.tolist()) if hasattr(value, "tolist") else value
+    return plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def _replace(path: Path, text: str) -> None:
