@@ -21,9 +21,13 @@ from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.response import resolve_response
 
 if TYPE_CHECKING:
+    import torch
+
+    from smarthdr_cli.fusion.networks import Network
     from smarthdr_cli.fusion.physical import Plane
 
 Progress = Callable[[str, float], None]
+OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Network"]  # weights, device, precision
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,25 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
     clock = Stages(progress)
     warm = Thread(target=import_module, args=("smarthdr_cli.fusion.networks",), daemon=True)  # torch, while files load
     warm.start()
-    with clock.stage("read"):
-        burst = load_burst(paths, evs=chosen.evs, times=chosen.exposure_times, reference=chosen.reference)
+    burst = load(paths, chosen, clock)
     warm.join()
+    return fuse_loaded(burst, chosen, clock)
+
+
+def load(paths: Paths, options: FuseOptions, clock: "Stages") -> Burst:
+    """The first step of ``fuse``: the files of one burst, read. Raises UsageError or InputError."""
+    with clock.stage("read"):
+        return load_burst(paths, evs=options.evs, times=options.exposure_times, reference=options.reference)
+
+
+def fuse_loaded(burst: Burst, chosen: FuseOptions, clock: "Stages", open_network: OpenNetwork | None = None) -> Fused:
+    """The second step of ``fuse``: a burst as ``load`` read it, fused.
+
+    ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next.
+    Raises UsageError, InputError, ModelError or MemoryLimitError.
+    """
     report: dict[str, Any] = {"options": _said(chosen)}
-    merge = _prepare(burst, chosen, clock, report)  # before the slow stages: what is wrong with it is said at once
+    merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
     with clock.stage("align"):
         alignment = align_burst(burst, None, mode=chosen.align)
     with clock.stage("response"):
@@ -97,7 +115,11 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
 
 
 def _prepare(
-    burst: Burst, options: FuseOptions, clock: "Stages", report: dict[str, Any]
+    burst: Burst,
+    options: FuseOptions,
+    clock: "Stages",
+    report: dict[str, Any],
+    open_network: OpenNetwork | None = None,
 ) -> Callable[[Source], "Plane"]:
     """Device, tile and network as asked for; returns what fuses a source with them."""
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
@@ -124,7 +146,7 @@ def _prepare(
 
         return static
     with clock.stage("load"):
-        network = load_network(options.weights, device, options.precision)
+        network = (open_network or load_network)(options.weights, device, options.precision)
     report |= network.record
 
     def learned(source: Source) -> "Plane":
