@@ -47,3 +47,10 @@ class UncertaintyLimitError(SmartHDRError):
     """The result is less certain than the stated limit (exit 8)."""
 
     exit_code = 8
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """What Python, OpenCV and torch raise when the host or the device has no more memory, told without importing them."""
+    if isinstance(error, MemoryError):
+        return True
+    return any(said in str(error) for said in ("Failed to allocate", "can't allocate memory", "CUDA out of memory"))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,7 +48,7 @@ def handled(command: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if isinstance(error, typer.Exit) or os.environ.get(TRACEBACK):
                 raise
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 stderr().print("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
                 raise typer.Exit(MemoryLimitError.exit_code) from error
             said = f"{type(error).__name__}: {error}"
@@ -83,13 +83,6 @@ def writing(what: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"cannot write {what}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """What Python, OpenCV and torch raise when the host has no more memory, told without importing them."""
-    if isinstance(error, MemoryError):
-        return True
-    return any(said in str(error) for said in ("Failed to allocate", "can't allocate memory", "CUDA out of memory"))
 
 
 def _plain(text: str) -> str:
