@@ -97,21 +97,32 @@ def fuse_loaded(burst: Burst, chosen: FuseOptions, clock: "Stages", open_network
     """
     report: dict[str, Any] = {"options": _said(chosen)}
     merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
+    source = see(burst, chosen, clock)
+    alignment, response = source.alignment, source.response
+    report |= {
+        "response": response.record or {"name": response.name},
+        "alignment": [
+            {"file": f.path.name, "moved": m} for f, m in zip(source.burst.frames, alignment.moved, strict=True)
+        ],
+    }
+    return finish(merge(source), source, chosen, clock, report)
+
+
+def see(burst: Burst, options: FuseOptions, clock: "Stages") -> Source:
+    """What every fusion looks at: ``burst`` aligned, its response found, aligned again; what was said is in its notes.
+
+    Raises UsageError or InputError.
+    """
     with clock.stage("align"):
-        alignment = align_burst(burst, None, mode=chosen.align)
+        alignment = align_burst(burst, None, mode=options.align)
     with clock.stage("response"):
-        resolved = resolve_response(burst, alignment, chosen.response, chosen.exposure_check)
+        resolved = resolve_response(burst, alignment, options.response, options.exposure_check)
         burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
     alignment = resolved.alignment
     if any(alignment.moved) and resolved.response.name != "srgb":
         with clock.stage("align again"):
-            alignment = align_burst(burst, resolved.response, mode=chosen.align, previous=alignment)
-    source = Source(burst, resolved.response, alignment)
-    report |= {
-        "response": resolved.response.record or {"name": resolved.response.name},
-        "alignment": [{"file": f.path.name, "moved": m} for f, m in zip(burst.frames, alignment.moved, strict=True)],
-    }
-    return finish(merge(source), source, chosen, clock, report)
+            alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
+    return Source(burst, resolved.response, alignment)
 
 
 def _prepare(
