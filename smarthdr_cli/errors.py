@@ -50,7 +50,7 @@ class UncertaintyLimitError(SmartHDRError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """What Python, OpenCV and torch raise when the host or the device has no more memory, told without importing them."""
+    """Whether it is what Python, OpenCV and torch raise when memory is at its end, told without importing them."""
     if isinstance(error, MemoryError):
         return True
     return any(said in str(error) for said in ("Failed to allocate", "can't allocate memory", "CUDA out of memory"))
