@@ -23,14 +23,32 @@ def masked_mean(value: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(keep, value, torch.zeros_like(value)).sum() / keep.sum().clamp(min=1)
 
 
+def weighted_mean(value: Tensor, weight: Tensor | None) -> Tensor:
+    """Sum of weight * value over the number of elements whose weight is above 0, at least one.
+
+    With weights of 0 and 1 it is ``masked_mean``. Low weights make the mean small and are not divided out again: a
+    batch that is distrusted as a whole counts little (SMAE, eq. 13). Where the weight is 0 or NaN the value never
+    enters the arithmetic.
+    """
+    if weight is None:
+        return value.mean()
+    weight = weight.expand_as(value)
+    keep = weight > 0
+    nothing = torch.zeros_like(value)
+    return (torch.where(keep, value, nothing) * torch.where(keep, weight, nothing)).sum() / keep.sum().clamp(min=1)
+
+
 def reconstruction(predicted: Tensor, target: Tensor, scale_short: Tensor, mask: Tensor | None = None) -> Tensor:
-    """L^r: L1 between T(prediction) and T(target), (B, 3, H, W) in reference units, (B,) scale to short clip = 1."""
+    """L^r: L1 between T(prediction) and T(target), (B, 3, H, W) in reference units, (B,) scale to short clip = 1.
+
+    ``mask``: (B, 1, H, W), 0 leaves a pixel out, 1 counts it, a fraction weighs it (``weighted_mean``).
+    """
     scale = scale_short.view(-1, 1, 1, 1)
     if mask is not None:  # replaced before the arithmetic: a where afterwards would leak NaN into the gradient
         kept = mask > 0
         predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
         target = torch.where(kept, target, torch.zeros_like(target))
-    return masked_mean((mu_law(predicted * scale) - mu_law(target * scale)).abs(), mask)
+    return weighted_mean((mu_law(predicted * scale) - mu_law(target * scale)).abs(), mask)
 
 
 def uncertainty(
@@ -55,7 +73,7 @@ def uncertainty(
         target = torch.where(kept, target, torch.zeros_like(target))
         log_sigma = torch.where(kept, log_sigma, torch.zeros_like(log_sigma))
     error = (mu_law(predicted * scale) - mu_law(target * scale)).abs().mean(dim=1, keepdim=True)
-    return masked_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
+    return weighted_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
 
 
 def motion(flows: Sequence[Tensor], batch: Batch) -> Tensor:
