@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smarthdr_cli.cli import calibrate, fuse, info, synth, train
+from smarthdr_cli.cli import calibrate, evaluate, fuse, info, synth, train
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("info")(info.command)
 app.command("calibrate")(calibrate.command)
 app.command("synth")(synth.command)
 app.command("train")(train.command)
+app.command("evaluate")(evaluate.command)
 
 
 def _version(value: bool) -> None:

@@ -63,16 +63,27 @@ def fitted(prediction: NDArray[Any], truth: NDArray[Any], pixels: Mask) -> F32:
 
 def limited(prediction: NDArray[Any]) -> F32:
     """``prediction`` with NaN as 0, limited to [0, 1]."""
-    return np.clip(np.nan_to_num(prediction, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0).astype(np.float32)
+    finite = np.nan_to_num(prediction, nan=0.0, posinf=1.0, neginf=0.0)
+    return np.asarray(np.clip(finite, 0.0, 1.0), np.float32)
 
 
 def shown(
     prediction: NDArray[Any], truth: NDArray[Any], *, reference_time: float, moving: Mask | None, scaling: Scaling
 ) -> F32:
-    """``prediction`` as ``scaling`` scores it: fitted or left as it is, limited to [0, 1]."""
-    if scaling == "published":
+    """``prediction`` as ``scaling`` scores it: fitted or left as it is, limited to [0, 1].
+
+    For looking: left as it is, too, where there is nothing positive to fit a scale on.
+    """
+    pixels = fit_pixels(truth, reference_time, moving)
+    if scaling == "published" or not fits(prediction, truth, pixels):
         return limited(prediction)
-    return fitted(prediction, truth, fit_pixels(truth, reference_time, moving))
+    return fitted(prediction, truth, pixels)
+
+
+def fits(prediction: NDArray[Any], truth: NDArray[Any], pixels: Mask) -> bool:
+    """Whether a scale can be fitted on ``pixels``: some value positive and finite in both."""
+    p, t = prediction[pixels], truth[pixels]
+    return bool((np.isfinite(p) & (p > 0) & (t > 0)).any())
 
 
 def clipped(truth: NDArray[Any], reference_time: float) -> Mask:
