@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.prepare import Prepared
+from smarthdr_cli.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -18,19 +22,61 @@ class Crops:
 
 
 class CropSampler:
-    """Square crops of ``size``, ``batch`` at a time, uniform over scenes and, within each part's band, over places."""
+    """Square crops of ``size``, ``batch`` at a time.
+
+    Scenes are drawn uniformly, none twice in a batch while there are others, and places uniformly in each part's band.
+    All scenes of a batch have one number of frames, which is drawn with the weight of the scenes that have it.
+    Raises InputError naming a scene that is smaller than a crop, and ValueError where some scenes have a target and
+    some have none.
+    """
 
     def __init__(self, scenes: Sequence[Prepared], size: int, batch: int, seed: int) -> None:
-        raise NotImplementedError
+        if not scenes or size < 1 or batch < 1:
+            raise ValueError("crops need at least one scene, one pixel and one burst a batch")
+        if len({scene.target is None for scene in scenes}) > 1:
+            raise ValueError("scenes with and without a target do not go into one batch")
+        for scene in scenes:
+            top, bottom = scene.rows
+            if min(bottom - top, scene.size[1]) < size:
+                found = f"{scene.size[1]}x{bottom - top}"
+                raise InputError(f"scene {scene.part.scene.name}: {found} pixels hold no crop of {size}x{size}")
+        self.scenes, self.size, self.batch, self.seed = tuple(scenes), size, batch, seed
+        counts = np.array([len(scene.evs) for scene in self.scenes])
+        self._groups = [np.flatnonzero(counts == count) for count in np.unique(counts)]
 
     def __call__(self, step: int) -> Crops:
         """The batch of one step: the same for the same seed, whatever was drawn before."""
-        raise NotImplementedError
+        rng = np.random.default_rng([self.seed, step])
+        weights = np.array([len(group) for group in self._groups]) / len(self.scenes)
+        group = self._groups[int(rng.choice(len(self._groups), p=weights))]
+        rounds = -(-self.batch // len(group))
+        chosen = np.concatenate([rng.permutation(group) for _ in range(rounds)])[: self.batch]
+        places = []
+        for index in chosen.tolist():
+            top, bottom = self.scenes[index].rows
+            width = self.scenes[index].size[1]
+            at = rng.integers(top, bottom - self.size, endpoint=True), rng.integers(0, width - self.size, endpoint=True)
+            places.append((index, int(at[0]), int(at[1])))
+        return self.at(places)
 
     def at(self, places: Sequence[tuple[int, int, int]]) -> Crops:
         """The crops at given (scene, top, left), all of scenes with one number of frames."""
-        raise NotImplementedError
+        cut = [self.scenes[index].crop(top, left, self.size, self.size) for index, top, left in places]
+        targets = [target for _, _, target in cut if target is not None]
+        batch = Batch(
+            torch.stack([frames for frames, _, _ in cut]),
+            torch.tensor([self.scenes[index].evs for index, _, _ in places], dtype=torch.float32),
+            torch.stack([valid for _, valid, _ in cut]),
+            torch.stack(targets) if targets else None,
+        )
+        indices, tops, lefts = zip(*places, strict=True)
+        return Crops(batch, indices, tops, lefts)
 
     def grid(self, stride: int) -> list[tuple[int, int, int]]:
-        """Every (scene, top, left) of an epoch: crops on a grid inside each part's band."""
-        raise NotImplementedError
+        """Every (scene, top, left) of an epoch: on a grid of ``stride`` from each band's first corner, whole crops."""
+        return [
+            (index, top, left)
+            for index, scene in enumerate(self.scenes)
+            for top in range(scene.rows[0], scene.rows[1] - self.size + 1, stride)
+            for left in range(0, scene.size[1] - self.size + 1, stride)
+        ]

@@ -14,15 +14,15 @@ ground truth when a scene is labelled. Known layouts, a folder a scene, under ``
 pixel is exactly 1 here, everything else is brighter by 3e-5.
 """
 
+import contextlib
 import importlib.util
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from smarthdr_cli.burst import container
+from smarthdr_cli.data.stated import by_exif, read_exposures
 from smarthdr_cli.errors import InputError
 
 _EXPOSURES = ("exposure.txt", "input_exp.txt")
@@ -120,25 +120,37 @@ def _below(folder: Path, deep: int) -> Iterator[Path]:
 
 def _scene(root: Path, folder: Path) -> SceneFiles:
     name = folder.name if folder == root else folder.relative_to(root).as_posix()
-    frames = _frames(folder)
-    exposures = next((folder / e for e in _EXPOSURES if (folder / e).is_file()), None)
-    truth = next((folder / t for t in _TRUTHS if (folder / t).is_file()), None)
-    if not frames:
-        raise InputError(f"scene {name}: no frames (.tif, .jpg, .png) beside {(exposures or truth or folder).name}")
-    camera = frames[0].suffix.lower() not in _KINDS[0]
-    evs = None
-    if exposures is not None:
-        evs = _read_exposures(exposures, name)
-        _check_count(frames, evs, exposures, name)
-    elif not camera:
-        wanted = _EXPOSURES[1] if frames[0].stem.endswith("_aligned") else _EXPOSURES[0]
-        raise InputError(f"scene {name}: no {wanted}")
-    _check_frames(frames, name)
+    with _named(name):
+        frames = _frames(folder)
+        exposures = next((folder / e for e in _EXPOSURES if (folder / e).is_file()), None)
+        truth = next((folder / t for t in _TRUTHS if (folder / t).is_file()), None)
+        if not frames:
+            raise InputError(f"no frames (.tif, .jpg, .png) beside {(exposures or truth or folder).name}")
+        camera = frames[0].suffix.lower() not in _KINDS[0]
+        _check_frames(frames)
+        if exposures is not None:
+            evs = _exposures(exposures, frames)
+        elif camera:
+            frames, evs = by_exif(frames)
+        else:
+            raise InputError(f"no {_EXPOSURES[frames[0].stem.endswith('_aligned')]}")
     split = _split(root, folder)
     if split is None:
         hu = truth is not None and truth.stem == _HU_TRUTH and folder.name.isdigit() and int(folder.name) in _HU_TEST
         split = "test" if hu else "train"
     return SceneFiles(name, split, frames, evs, truth, "camera" if camera else "gamma2.2")
+
+
+@contextlib.contextmanager
+def _named(scene: str) -> Iterator[None]:
+    """Puts the scene's name before what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"scene {scene}: {error}") from error
+    except OSError as error:
+        where = Path(error.filename).name if error.filename else "a file"
+        raise InputError(f"scene {scene}: {where} cannot be read: {error.strerror}") from error
 
 
 def _challenge(folder: Path) -> Path | None:
@@ -152,12 +164,12 @@ def _challenge_scene(root: Path, stem: Path) -> SceneFiles:
     folders = [stem.with_name(f"{stem.name}_{k}") for k in (1, 2, 3)]
     frames = tuple(folder / f"ldr_img_{k}.tif" for k, folder in enumerate(folders, start=1))
     exposures = folders[1] / _EXPOSURES[0]
-    for path in (*frames, exposures):
-        if not path.is_file():
-            raise InputError(f"scene {name}: {path.parent.name}/{path.name} is missing")
-    evs = _read_exposures(exposures, name)
-    _check_count(frames, evs, exposures, name)
-    _check_frames(frames, name)
+    with _named(name):
+        for path in (*frames, exposures):
+            if not path.is_file():
+                raise InputError(f"{path.parent.name}/{path.name} is missing")
+        _check_frames(frames)
+        evs = _exposures(exposures, frames)
     truth = next((folders[1] / t for t in _TRUTHS if (folders[1] / t).is_file()), None)
     return SceneFiles(name, _split(root, stem) or "train", frames, evs, truth, "gamma2.2")
 
@@ -186,46 +198,26 @@ def _number(stem: str, pattern: str) -> str | None:
     return match.group(1) if match else None
 
 
-def _check_count(frames: Sequence[Path], evs: Sequence[float], exposures: Path, name: str) -> None:
-    """As many frames as exposures; of numbered ones the missing is named."""
+def _exposures(path: Path, frames: Sequence[Path]) -> tuple[float, ...]:
+    """The exposures of a file, as many as there are frames; of numbered frames the missing one is named."""
+    evs = read_exposures(path)
     for pattern in _NUMBERED:
-        numbers = [_number(path.stem, pattern) for path in frames]
-        have = {int(n) for n in numbers if n is not None}
-        if all(n is not None for n in numbers):
-            lacking = [k for k in range(1, len(evs) + 1) if k not in have]
+        numbers = {_number(frame.stem, pattern) for frame in frames}
+        if None not in numbers:
+            have = {int(n) for n in numbers if n is not None}
+            lacking = sorted(set(range(1, len(evs) + 1)) - have)
             if lacking and max(have) <= len(evs):
                 missing = frames[0].with_stem(pattern.format(lacking[0])).name
-                raise InputError(f"scene {name}: {missing} is missing; {exposures.name} states {len(evs)} exposures")
-            break
+                raise InputError(f"{missing} is missing; {path.name} states {len(evs)} exposures")
     if len(frames) != len(evs):
-        raise InputError(f"scene {name}: {len(frames)} frames for the {len(evs)} exposures of {exposures.name}")
+        raise InputError(f"{len(frames)} frames for the {len(evs)} exposures of {path.name}")
+    return evs
 
 
-def _check_frames(frames: Sequence[Path], name: str) -> None:
+def _check_frames(frames: Sequence[Path]) -> None:
     for path in frames:
-        try:
-            with path.open("rb") as file:
-                container.sniff(file.read(64), path.name)
-        except InputError as error:
-            raise InputError(f"scene {name}: {error}") from error
-        except OSError as error:
-            raise InputError(f"scene {name}: {path.name} cannot be read: {error.strerror}") from error
-
-
-def _read_exposures(path: Path, name: str) -> tuple[float, ...]:
-    """log2 exposures relative to the first, rising."""
-    try:
-        values = [float(word) for word in path.read_bytes()[:65536].decode("utf-8-sig").replace(",", " ").split()]
-    except OSError as error:
-        raise InputError(f"scene {name}: {path.name} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"scene {name}: {path.name} is not a list of log2 exposures") from error
-    if len(values) < 2 or not all(math.isfinite(v) and abs(v) <= 60 for v in values):
-        raise InputError(f"scene {name}: {path.name} is not a list of two log2 exposures or more")
-    if not all(a < b for a, b in pairwise(values)):
-        said = ", ".join(f"{v:g}" for v in values)
-        raise InputError(f"scene {name}: the exposures of {path.name} do not rise from frame to frame: {said}")
-    return tuple(v - values[0] for v in values)
+        with path.open("rb") as file:
+            container.sniff(file.read(64), path.name)
 
 
 def _pictures(folder: Path) -> list[Path]:
