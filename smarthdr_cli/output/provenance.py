@@ -8,7 +8,7 @@ from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.version import __version__
 
 SOFTWARE = f"smarthdr {__version__}"
-_FROM_REPORT = ("response", "model", "options", "alignment", "device", "precision", "fallback")
+_FROM_REPORT = ("response", "model", "options", "alignment", "device", "precision", "fallback", "settings", "common_exposure")
 
 
 def reference_frame(fused: Fused) -> Frame:

@@ -1,0 +1,90 @@
+"""Sets into jobs: what each is called, where its files go, and that no two get in each other's way."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smarthdr_cli.batch.names import absolute, check_distinct, check_template, fill
+from smarthdr_cli.batch.settings import Settings
+from smarthdr_cli.burst.bracket import BracketSet
+from smarthdr_cli.burst.exif import Stated
+from smarthdr_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One set to be done.
+
+    ``name``: its path below the output folder, without an ending; its key in the results. ``outputs``: role to path,
+    the result last. ``camera``: make and model, "" where EXIF has none.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    outputs: Mapping[str, Path]
+    camera: str = ""
+    ambiguous: bool = False
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def result(self) -> Path:
+        """The picture itself."""
+        return self.outputs["result"]
+
+
+def make_jobs(
+    sets: Sequence[BracketSet],
+    out: Path,
+    template: str,
+    settings: Settings,
+    stated: Mapping[Path, Stated],
+    shoot: Path | None = None,
+) -> list[Job]:
+    """A job for each set, in the order given.
+
+    Sub-folders of ``shoot`` (without it: of the folder all frames are in) are kept below ``out``. ``stated``: the
+    headers of the frames, as far as they are known. ``{n}`` counts the sets from 1.
+    Raises UsageError for unsafe names, and where two outputs, or an output and an input, are one file.
+    """
+    check_template(template)
+    home = absolute(shoot) if shoot is not None else _common(sets)
+    width = max(4, len(str(len(sets))))
+    jobs = []
+    for number, found in enumerate(sets, start=1):
+        head = stated.get(found.frames[0], Stated())
+        name = fill(template.replace("{n}", f"{{n:0{width}}}"), {
+            "first": found.frames[0].stem, "last": found.frames[-1].stem, "stem": found.name, "n": number,
+            "date": _date(head.capture.datetime), "camera": head.capture.model or "unknown",
+        })  # fmt: skip
+        folder = absolute(found.frames[0]).parent
+        below = folder.relative_to(home) if folder.is_relative_to(home) else Path()
+        base = out / below / name
+        if not base.resolve().parent.is_relative_to(out.resolve()):
+            raise UsageError(f"{base} would be written outside {out}")
+        jobs.append(
+            Job(
+                (below / name).as_posix(), found.frames, settings.writing.paths(base),
+                camera_name(head), found.ambiguous, found.reasons,
+            )
+        )  # fmt: skip
+    inputs = [absolute(path) for job in jobs for path in job.files]
+    check_distinct([(job.name, absolute(p)) for job in jobs for p in job.outputs.values()], inputs)
+    return jobs
+
+
+def camera_name(stated: Stated) -> str:
+    """Make and model in one, the make not twice; "" where EXIF has neither."""
+    make, model = stated.capture.make or "", stated.capture.model or ""
+    return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+
+
+def _common(sets: Sequence[BracketSet]) -> Path:
+    """The folder all frames are in, however deep. Links are not followed: the names given are the names meant."""
+    return Path(os.path.commonpath([absolute(path).parent for found in sets for path in found.frames]))
+
+
+def _date(text: str | None) -> str:
+    """YYYY-MM-DD of an EXIF date, or "undated"."""
+    day = (text or "")[:10].replace(":", "-")
+    return day if len(day) == 10 and day.replace("-", "").isdigit() else "undated"

@@ -1,0 +1,73 @@
+"""A process's fusions: the network is found, verified and built once, however many sets there are."""
+
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.load import Paths
+from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
+
+if TYPE_CHECKING:
+    import torch
+
+    from smarthdr_cli.fusion.networks import Network
+
+
+class Session:
+    """Loads and fuses bursts one after another; ``opened`` counts the networks built.
+
+    ``load`` may run in another thread than ``fuse``, ``fuse`` in one at a time (it takes a lock).
+    """
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self._networks: dict[tuple[str, str, str], Network] = {}
+        self._lock = Lock()
+
+    def prepare(self, options: FuseOptions) -> None:
+        """Build what ``options`` need, so that what is missing is said before the first set is read.
+
+        Raises UsageError (device, precision) or ModelError.
+        """
+        from smarthdr_cli.fusion.device import resolve_device, resolve_precision
+
+        device = resolve_device(options.device)
+        if options.deghost == "off":
+            resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
+        else:
+            self._open(options.weights, device, options.precision)
+
+    def load(self, files: Paths, options: FuseOptions, clock: Stages) -> Burst:
+        """The files of one burst, read. Raises UsageError or InputError."""
+        return load(files, options, clock)
+
+    def fuse(self, burst: Burst, options: FuseOptions, clock: Stages) -> Fused:
+        """A burst, fused. Raises UsageError, InputError, ModelError or MemoryLimitError."""
+        with self._lock:
+            return fuse_loaded(burst, options, clock, self._open)
+
+    def _open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Network":
+        from smarthdr_cli.fusion.networks import load_network
+
+        key = (str(weights), str(device), precision)
+        if key not in self._networks:
+            self._networks[key] = load_network(weights, device, precision)
+            self.opened += 1
+        return self._networks[key]
+
+
+def anchored(fused: Fused, common_ev: float, reference_ev: float, record: dict[str, Any]) -> Fused:
+    """``fused`` (anchored to its reference) so that 1.0 is the clip of a frame exposed at ``common_ev``.
+
+    Both are absolute, log2 of ``time * ISO/100 / N**2``; the radiance is scaled in place by 2 ** (common - reference).
+    """
+    step = common_ev - reference_ev - fused.anchor_ev
+    radiance = fused.radiance
+    radiance *= radiance.dtype.type(2.0**step)
+    fused.report["common_exposure"] = record
+    return replace(
+        fused, radiance=radiance, anchor_ev=fused.anchor_ev + step, scale_short=fused.scale_short / 2.0**step
+    )

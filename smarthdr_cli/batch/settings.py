@@ -1,0 +1,112 @@
+"""What a batch was told: how to fuse, what to write, and the part of it that a result must record to count as done."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
+from smarthdr_cli.models.find import find_weights
+from smarthdr_cli.response.curves import NAMES
+
+Result = Literal["exr", "hdr", "tif"]
+# What does not change the picture beyond rounding: where it is computed, and in how large parts.
+_FREE = {"device", "tile", "max_memory", "weights", "response"}
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The files of each set and their form: endings without a dot, ``None`` for a file that is not wanted."""
+
+    result: Result = "exr"
+    preview: str | None = None
+    uncertainty: str | None = None
+    compression: str = "zip"
+    float32: bool = False
+    embed_uncertainty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.result != "exr" and (self.float32 or self.embed_uncertainty or self.compression != "zip"):
+            raise UsageError("--float, --compression and --embed-uncertainty belong to --format exr")
+
+    def paths(self, base: Path) -> dict[str, Path]:
+        """Role to path for the set whose path without an ending is ``base``; the result last."""
+        out: dict[str, Path] = {}
+        if self.uncertainty is not None:
+            out["uncertainty"] = base.with_name(f"{base.name}-uncertainty.{self.uncertainty}")
+        if self.preview is not None:
+            mark = "-preview" if self.preview == self.result else ""
+            out["preview"] = base.with_name(f"{base.name}{mark}.{self.preview}")
+        out["result"] = base.with_name(f"{base.name}.{self.result}")
+        return out
+
+    def recorded(self) -> dict[str, Any]:
+        """What shapes the result's own bytes; previews and maps beside it are judged by being there."""
+        return {
+            "format": self.result, "compression": self.compression, "float": self.float32,
+            "embed_uncertainty": self.embed_uncertainty,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``fuse``: as for one burst. ``common_ev``: the absolute exposure every set is anchored to, log2 of
+    ``time * ISO/100 / N**2``, or None. ``responses``: camera to calibration file, instead of ``fuse.response``."""
+
+    fuse: FuseOptions
+    writing: Writing
+    common_ev: float | None = None
+    responses: tuple[tuple[str, str], ...] = ()
+
+    def check(self) -> None:
+        """Raises UsageError for words an option does not know and options that exclude each other."""
+        check_options(self.fuse)
+        if self.common_ev is not None and self.fuse.anchor != "reference":
+            raise UsageError("--common-exposure and --anchor exclude each other")
+
+    def of_camera(self, camera: str) -> FuseOptions:
+        """The options for a set taken with ``camera``."""
+        known = dict(self.responses)
+        return replace(self.fuse, response=known[camera]) if camera in known else self.fuse
+
+
+def recorded(settings: Settings, camera: str, model: str) -> dict[str, Any]:
+    """What a result of ``camera`` must state to count as made with ``settings``; plain values, ready for JSON.
+
+    Only what differs from the defaults. The ``model`` and a calibration file go in by the digest of their contents.
+    """
+    options, default = settings.of_camera(camera), FuseOptions()
+    out: dict[str, Any] = {"model": model, "response": response_digest(options.response)}
+    for name in FuseOptions.__dataclass_fields__:
+        value = getattr(options, name)
+        if name not in _FREE and value != getattr(default, name):
+            out[name] = list(value) if isinstance(value, tuple) else value
+    if settings.common_ev is not None:
+        out["common_exposure"] = round(settings.common_ev, 4)
+    return out | settings.writing.recorded()
+
+
+def model_digest(options: FuseOptions) -> str:
+    """sha256 of the weights that ``options`` mean, "none" where no network is used. Loads no torch.
+
+    Raises ModelError for weights that are not there.
+    """
+    if options.deghost == "off":
+        return "none"
+    return _sha256(find_weights(options.weights))
+
+
+def response_digest(option: str) -> str:
+    """A named curve's name, or what tells a calibration file's contents. Raises InputError where there is none."""
+    if option == "auto" or option in NAMES or (not Path(option).suffix and not Path(option).exists()):
+        return option  # a word nobody knows is refused when it is used
+    return f"sha256:{_sha256(Path(option))[:16]}"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
