@@ -1,1 +1,1 @@
-"""Which frames belong to one bracket, and why: headers, camera streams, evidence, segmentation. Decodes only in doubt."""
+"""Which frames belong to one bracket, and why: headers, streams, evidence, segmentation. Decodes only in doubt."""

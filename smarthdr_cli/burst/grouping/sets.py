@@ -1,6 +1,7 @@
 """What grouping finds, and its form on disk: JSON lines, each file of the shoot on exactly one of them."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,14 +102,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Twin:
-    """A file left aside because ``of`` is the same exposure in another format."""
+    """A file left aside because ``of`` holds the same exposure: the JPEG beside a RAW, or a copy."""
 
     path: Path
     of: Path
+    reason: str
 
     def to_dict(self) -> dict[str, Any]:
         """One JSON line's worth of plain values."""
-        return {"kind": "twin", "file": str(self.path), "of": str(self.of)}
+        return {"kind": "twin", "file": str(self.path), "of": str(self.of), "reasons": [self.reason]}
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,7 @@ def read_sets(path: Path) -> list[BracketSet]:
     """
     label = "stdin" if str(path) == "-" else path.name
     try:
-        if str(path) == "-":
-            text = sys.stdin.read()
-        else:
-            text = path.read_text("utf-8")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise InputError(f"{label} cannot be read: {reason}") from error
@@ -174,4 +173,4 @@ def _parse(line: str, where: str) -> BracketSet | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - NaN
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
