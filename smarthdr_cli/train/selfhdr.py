@@ -2,16 +2,18 @@
 Multi-Exposure Images in Dynamic Scenes", ICLR 2024).
 
 Colour: the other frames aligned to the reference by optical flow and merged; right where the flow is right, ghosted
-elsewhere. The paper uses Liu's flow and triangle weights for three frames; here it is DIS and our own merge, for any number.
+elsewhere. The paper uses Liu's flow and triangle weights for three frames; here it is DIS and our own merge, for any
+number.
 
 Structure: the paper trains a second network for it, with the reference and the colour as labels,
 
     L = |m (S - colour)| + 4 |w (S - reference)|   on T(.),   w = 1 - |2 c - 1|, c the reference's gamma code,
 
 m = 0 where the two, weighted by w, differ by more than 5/255. Without that network we take what minimises this loss at
-each pixel by itself: the reference where m = 0 or w > 1/4 (a code between 1/8 and 7/8), the colour elsewhere. What is
-missing is what a network would have learned to put where the reference is clipped; there structure and colour agree by
-construction, so the colour is believed there only where the flow is consistent.
+each pixel by itself: the reference where m = 0 or w > 1/4 (a code between 1/8 and 7/8), the colour elsewhere, but where
+the reference is brighter than that no darker than the reference. What is missing is what a network would have learned
+to put where the reference is clipped; there structure and colour agree by construction, so the colour is believed there
+only where the flow is consistent.
 
 The student learns colour by L^r where colour and structure agree (10/255 in the mean over channels), and structure by
 the perceptual term everywhere.
@@ -70,23 +72,25 @@ def structure_target(batch: Batch, colour: Tensor) -> Target:
     w = structure_weight(reference)
     gap = ((mu_law(colour * scale) - mu_law(reference * scale)).abs() * w).mean(dim=1, keepdim=True)
     own = (gap >= DISAGREE_STRUCTURE) | (PRESERVE * w > 1)
-    return Target(torch.where(own, reference, colour), batch.valid[:, 0])
+    light = torch.where(own, reference, colour)
+    bright = code(reference) > 1 - 1 / (2 * PRESERVE)
+    return Target(torch.where(bright, torch.maximum(light, reference), light), batch.valid[:, 0])
 
 
 @torch.no_grad()
 def color_target(batch: Batch, flows: Flows | None = None) -> Target:
     """The colour component, and where it may be learned: where it agrees with the structure component.
 
-    Where the reference is badly exposed in all channels, so that there is no structure to check against, the flow of
-    every frame that saw anything must be consistent. ``flows``: those of the batch where they are at hand. Raises
-    ValueError for frames under 16 pixels.
+    Where the reference is badly exposed in any channel, so that there is no full structure to check against, the flow
+    of every other frame must be consistent too. ``flows``: those of the batch where they are at hand. Raises ValueError
+    for frames under 16 pixels.
     """
     flows = dense_flows(batch) if flows is None else flows
     colour = merged_colour(batch, flows)
     structure = structure_target(batch, colour)
     scale = batch.scale_short.view(-1, 1, 1, 1)
     gap = (mu_law(colour * scale) - mu_law(structure.radiance * scale)).abs().mean(dim=1, keepdim=True)
-    checked = (PRESERVE * structure_weight(batch.frames[:, 0]) > 1).any(dim=1, keepdim=True)
+    checked = (PRESERVE * structure_weight(batch.frames[:, 0]) > 1).all(dim=1, keepdim=True)
     steady = consistent(flows).amin(dim=1) > 0
     keep = (gap < DISAGREE_COLOUR) & (checked | steady) & torch.isfinite(colour).all(dim=1, keepdim=True)
     return Target(colour, keep.float() * structure.keep)

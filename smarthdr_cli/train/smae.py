@@ -3,9 +3,9 @@ with Saturation-Aware Masked Autoencoders", CVPR 2023).
 
 APSS (eqs. 14 to 18): re-render the reference's exposure from the prediction and compare it with the reference where
 that is well exposed. The 85th percentile of this loss over labelled patches is the threshold tau; an unlabelled patch
-weighs 1 up to tau and falls linearly to 0 at the maximum m over the unlabelled patches (eq. 17). Left open there and chosen
-here: "well exposed" is a gamma code between 0.1 and 0.9 in every channel, the norm is a mean over those pixels, and a
-patch without any has loss 0 as the formula gives it. A patch is SMAE's training crop of 128.
+weighs 1 up to tau and falls linearly to 0 at the maximum m over the unlabelled patches (eq. 17). Left open there and
+chosen here: "well exposed" is a gamma code between 0.1 and 0.9 in every channel, the norm is a mean over those pixels,
+and a patch without any has loss 0 as the formula gives it. A patch is SMAE's training crop of 128.
 """
 
 from dataclasses import dataclass, replace

@@ -44,7 +44,7 @@ class VGGFeatures(nn.Module):
 
     def __init__(self, state: dict[str, Tensor], source: Source | None = None) -> None:
         super().__init__()
-        self.source = source
+        self.source = source or Source("", "")
         self.convolutions = nn.ModuleDict()
         for number in (n for block in BLOCKS for n in block):
             weight = state[f"features.{number}.weight"]

@@ -1,8 +1,19 @@
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
+
+# The pictures of these tests, under a name of their own: other folders have a made.py too.
+spec = importlib.util.spec_from_file_location("train_pictures", Path(__file__).with_name("made.py"))
+assert spec is not None
+assert spec.loader is not None
+sys.modules["train_pictures"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["train_pictures"])
 
 TINY = {"name": "saf", "encoder": 8, "motion": 12, "hidden": 4, "match": 4, "verify": 12, "refine": 12}
 SYNTH = {"height": 32, "width": 32, "objects": 1, "frames": [3]}

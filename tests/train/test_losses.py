@@ -90,6 +90,37 @@ def test_a_masked_mean_counts_what_it_keeps():
     assert losses.masked_mean(wide, torch.tensor([[[1.0, 0.0]]])) == 2
 
 
+def test_a_weighted_mean_is_the_masked_one_for_zeros_and_ones_and_weighs_fractions():
+    value = torch.tensor([1.0, 2.0, 6.0, math.nan])
+    mask = torch.tensor([1.0, 0, 1, 0])
+    assert losses.weighted_mean(value, mask) == losses.masked_mean(value, mask)
+    assert losses.weighted_mean(value, mask * 0.25) == 0.25 * 3.5  # a distrusted batch counts little
+    assert losses.weighted_mean(value, torch.tensor([0.5, 1.0, 0, math.nan])) == (0.5 * 1 + 2) / 2
+    assert losses.weighted_mean(value, torch.zeros(4)) == 0
+    assert losses.weighted_mean(value[:3], None) == 3
+
+
+def test_losses_take_fractional_weights():
+    predicted, target, log_sigma, scale = sample()
+    half = torch.full((2, 1, 6, 6), 0.5)
+    plain, weighted = (losses.reconstruction(predicted, target, scale, m) for m in (None, half))
+    assert float(weighted) == pytest.approx(0.5 * float(plain), rel=1e-5)
+    plain, weighted = (losses.uncertainty(predicted, target, log_sigma, scale, mask=m) for m in (None, half))
+    assert float(weighted) == pytest.approx(0.5 * float(plain), rel=1e-5)
+
+
+def test_uncertainty_is_the_divergence_of_a_narrow_normal_up_to_its_constant():
+    """KL(N(error, d) || N(0, sigma)) = error^2 / 2 sigma^2 + log sigma + d^2 / 2 sigma^2 - log d - 1/2."""
+    predicted, target, log_sigma, scale = sample(3)
+    s = scale.view(-1, 1, 1, 1)
+    error = (mu_law(predicted * s) - mu_law(target * s)).abs().mean(dim=1, keepdim=True).double()
+    d = torch.full_like(error, 1e-6)
+    wide = torch.distributions.Normal(torch.zeros_like(error), log_sigma.double().exp())
+    divergence = torch.distributions.kl_divergence(torch.distributions.Normal(error, d), wide).mean()
+    wanted = float(divergence) + math.log(1e-6) + 0.5
+    assert float(losses.uncertainty(predicted, target, log_sigma, scale)) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_motion_is_0_at_the_truth_and_the_distance_elsewhere(batch):
     flow, seen = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
     levels = []
