@@ -30,7 +30,7 @@ class Case:
     """A scene with its truth, everything at the moment and pose of the middle frame, which is the reference.
 
     ``burst``: frames darkest first. ``truth``: (H, W, 3) float32, shortest clip = 1. ``moving``: (H, W) bool, from the
-    set's own moving.png where ``told``, else estimated from the burst. ``oracle``: linear frames in which nothing
+    set's own moving.png where ``told``, else estimated (motion.py). ``oracle``: linear frames in which nothing
     moves, 1 = their clip, where the set has them.
     """
 
@@ -105,7 +105,7 @@ def _read(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
         wrong = "differs in size from the frames" if truth.shape[:2] != burst.size else "is too small to measure"
         raise InputError(f"{files.truth.name} {wrong}: {sizes}")
     moving = _told_moving(files.frames[0].parent / "moving.png", burst.size)
-    seen = moving if moving is not None else _estimated(burst, files.encoding == "gamma2.2", align)
+    seen = moving if moving is not None else _estimated(burst, truth, files.encoding == "gamma2.2", align)
     return Case(files, burst, truth, seen, moving is not None, _oracle(burst))
 
 
@@ -118,10 +118,10 @@ def _told_moving(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     return np.asarray(mask > 127)
 
 
-def _estimated(burst: Burst, gamma: bool, align: Literal["auto", "none"]) -> NDArray[np.bool_]:
+def _estimated(burst: Burst, truth: F32, gamma: bool, align: Literal["auto", "none"]) -> NDArray[np.bool_]:
     alignment = align_burst(burst, None, mode=align)
     resolved = resolve_response(burst, alignment, "gamma2.2" if gamma else "auto", "off")
-    return moving_pixels(Source(resolved.burst, resolved.response, resolved.alignment))
+    return moving_pixels(Source(resolved.burst, resolved.response, resolved.alignment), truth)
 
 
 def _oracle(burst: Burst) -> tuple[F32, ...] | None:

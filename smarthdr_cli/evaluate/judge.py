@@ -54,8 +54,7 @@ def sparsification(error: NDArray[Any], sigma: NDArray[Any], steps: int = 100) -
     total = float(magnitude.mean())
     if total == 0.0:
         raise ValueError("the error is zero everywhere: nothing to sparsify")
-    _, group = np.unique(spread, return_inverse=True)
-    shared = (np.bincount(group, magnitude) / np.bincount(group))[group]
+    shared = _shared(magnitude, spread)
     fractions = np.arange(steps) / steps
     keep = np.maximum(np.round(magnitude.size * (1.0 - fractions)).astype(int), 1)
     curve = _remaining(shared[np.argsort(spread, kind="stable")], keep) / total
@@ -73,23 +72,26 @@ def sparsification(error: NDArray[Any], sigma: NDArray[Any], steps: int = 100) -
 def coverage(error: NDArray[Any], sigma: NDArray[Any], bins: int = 10) -> Coverage:
     """Shares of |error| < sigma and < 2 sigma in ``bins`` groups of equal count, ordered by sigma.
 
-    Raises ValueError for different shapes or fewer pixels than bins.
+    Pixels of equal sigma count with their mean share, so that the result does not depend on their order. Raises ValueError for different shapes or fewer pixels than bins.
     """
     magnitude, spread = _flat(error, sigma)
     if magnitude.size < bins:
         raise ValueError(f"{bins} bins need as many pixels, got {magnitude.size}")
+    one, two = (_shared(magnitude < factor * spread, spread) for factor in (1, 2))
     groups = np.array_split(np.argsort(spread, kind="stable"), bins)
-    return Coverage(
-        np.array([spread[g].mean() for g in groups]),
-        np.array([(magnitude[g] < spread[g]).mean() for g in groups]),
-        np.array([(magnitude[g] < 2 * spread[g]).mean() for g in groups]),
-    )
+    return Coverage(*(np.array([values[g].mean() for g in groups]) for values in (spread, one, two)))
 
 
 def _flat(error: NDArray[Any], sigma: NDArray[Any]) -> tuple[F64, F64]:
     if error.shape != sigma.shape:
         raise ValueError(f"shapes differ: {error.shape} and {sigma.shape}")
     return np.abs(error.astype(np.float64)).ravel(), sigma.astype(np.float64).ravel()
+
+
+def _shared(values: NDArray[Any], spread: F64) -> F64:
+    """(N,) ``values``, each replaced by the mean over the pixels of its sigma."""
+    _, group = np.unique(spread, return_inverse=True)
+    return np.asarray((np.bincount(group, values) / np.bincount(group))[group])
 
 
 def _remaining(ordered: F64, keep: NDArray[np.int_]) -> F64:

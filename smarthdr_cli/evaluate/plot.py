@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-WIDTH, HEIGHT = 960, 640
-LEFT, RIGHT, TOP, BOTTOM = 80, 24, 48, 64
+WIDTH, HEIGHT = 1200, 640
+LEFT, RIGHT, TOP, BOTTOM = 80, 320, 64, 64  # RIGHT holds the legend
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is left for what all are measured against.
 PALETTE: tuple[Colour, ...] = (
@@ -37,20 +37,20 @@ def lines(title: str, x_label: str, y_label: str, curves: Sequence[Curve]) -> U8
     """(HEIGHT, WIDTH, 3) RGB chart of ``curves``, both axes from 0. Raises ValueError without curves."""
     if not curves:
         raise ValueError("a chart needs a curve")
-    top = nice(max(float(np.max(c.y)) for c in curves))
+    top = nice(1.02 * max(float(np.max(c.y)) for c in curves))  # a curve at the very top would hide in the frame
     end = nice(max(float(np.max(c.x)) for c in curves))
     image = np.full((HEIGHT, WIDTH, 3), PAPER, np.uint8)
     _axes(image, end, top)
     text(image, title, (LEFT, 30), 0.65)
     text(image, x_label, ((LEFT + WIDTH - RIGHT) // 2, HEIGHT - 16), 0.5, middle=True)
-    text(image, y_label, (LEFT, TOP - 6), 0.42)
+    text(image, y_label, (LEFT, TOP - 10), 0.45)
     for curve in curves:
         where = np.stack([_across(curve.x, end), _down(curve.y, top)], axis=1)
         draw(image, where, curve.colour, curve.dashed)
     for place, curve in enumerate(curves):
-        y = HEIGHT - BOTTOM - 16 - 20 * (len(curves) - 1 - place)
-        draw(image, np.array([[LEFT + 14.0, y], [LEFT + 58.0, y]]), curve.colour, curve.dashed)
-        text(image, curve.label, (LEFT + 66, y + 5), 0.45)
+        x, y = WIDTH - RIGHT + 16, TOP + 12 + 22 * place
+        draw(image, np.array([[x, y], [x + 40.0, y]]), curve.colour, curve.dashed)
+        text(image, curve.label, (x + 48, y + 5), 0.42)
     return image
 
 

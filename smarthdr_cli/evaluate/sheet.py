@@ -50,7 +50,7 @@ def row(pictures: Sequence[tuple[str, U8]]) -> U8:
 
 def save(path: Path, rows: Sequence[U8]) -> None:
     """Rows, padded to one width, as one PNG. Raises OSError when it cannot be written."""
-    width = max(r.shape[1] for r in rows)
-    padded = [np.pad(r, ((0, GAP), (0, width - r.shape[1]), (0, 0)), constant_values=24) for r in rows]
+    width, gap = max(r.shape[1] for r in rows), GAP if len(rows) > 1 else 0
+    padded = [np.pad(r, ((0, gap), (0, width - r.shape[1]), (0, 0)), constant_values=24) for r in rows]
     if not cv2.imwrite(str(path), np.concatenate(padded)[..., ::-1]):
         raise OSError(f"cannot write {path}")

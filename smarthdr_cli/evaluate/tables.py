@@ -86,7 +86,7 @@ def regions(found: Evaluation) -> str:
     if told == count:
         source = "moving pixels as the set's moving.png has them"
     else:
-        source = "moving pixels where aligned frames contradict the reference beyond noise"
+        source = "moving pixels where an aligned frame contradicts the truth beyond noise"
         source += f" ({told} of {count} scenes: moving.png)" if told else ""
     return (
         f"{source[0].upper()}{source[1:]}: {share['moving']:.1%} of all; pixels whose truth is at the reference's clip "
