@@ -85,8 +85,8 @@ def ms_ssim(predicted: Tensor, target: Tensor, scale_short: Tensor, weight: Tens
 
     (B, 3, H, W) radiance in reference units, at least 11x11; ``weight``: (B, 1, H, W). A window weighs the least of its
     pixels; a scale without a window left drops out of that burst's product, its power going to the others (and with the
-    coarsest the luminance, which L^r has anyway); a burst without any counts nothing. A burst's term is multiplied by the mean weight of its windows. Negative structure
-    counts as 0.001: its power has no real value.
+    coarsest the luminance, which L^r has anyway); a burst without any counts nothing. A burst's term is multiplied by
+    the mean weight of its windows. Negative structure counts as 0.001: its power has no real value.
     """
     seen, wanted, weight = tone_pair(predicted, target, scale_short, weight)
     powers = seen.new_tensor(scales(*seen.shape[-2:]))
