@@ -1,4 +1,4 @@
-"""The pauses between frames: from the end of one exposure to the start of the next, so that long exposures do not split.
+"""Pauses between frames, from the end of one exposure to the start of the next: long exposures do not split a set.
 
 Most cameras state the moment an exposure began, some the moment it ended. A clock that would make exposures of one
 camera overlap is refuted; without refutation the moment is the beginning, as EXIF has it.
@@ -16,9 +16,9 @@ def moments(headers: Sequence[Header]) -> list[float | None]:
 
 
 def pauses(headers: Sequence[Header]) -> list[float | None]:
-    """Seconds from the end of each frame to the start of the next, for frames in order; at least 0; None where unknown."""
+    """Seconds from the end of each frame to the start of the next, frames in order; at least 0, None where unknown."""
     start = moments(headers)
-    pairs = []
+    pairs: list[tuple[float, float, float, float] | None] = []
     for index in range(len(headers) - 1):
         one, two = start[index], start[index + 1]
         if one is None or two is None:

@@ -3,6 +3,7 @@
 Scores are log-odds in nats; CUT says that it cannot be. Nothing here opens a file.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def pause_score(pause: float) -> float:
     """The pause's log-odds: piecewise linear in seconds, CUT from FAR on."""
     if pause >= FAR:
         return CUT
-    for (low, above), (high, below) in zip(_PAUSES, _PAUSES[1:], strict=False):
+    for (low, above), (high, below) in itertools.pairwise(_PAUSES):
         if pause <= high:
             return above + (below - above) * (pause - low) / (high - low)
     return _PAUSES[-1][1] - 2.5 * math.log2(pause / _PAUSES[-1][0])
@@ -61,9 +62,12 @@ def maker_join(one: Header, two: Header) -> float:
     a, b = one.maker, two.maker
     score = 0.0
     if a.shot is not None and b.shot is not None:
-        if b.shot != a.shot + 1 or (a.length, b.length).count(None) == 1 or a.length != b.length:
+        if b.shot <= a.shot or a.length != b.length:
             return CUT
-        score += 4.0 if a.length else 1.5
+        if b.shot > a.shot + 1:  # one between was deleted
+            score += 1.0 if a.length else -1.0
+        else:
+            score += 4.0 if a.length else 1.5
     elif (a.shot is None) != (b.shot is None) and (a.length or b.length):
         return CUT
     ons = (brackets(one), brackets(two))
@@ -87,7 +91,7 @@ def alone(header: Header) -> float:
 
 
 def offsets(row: Sequence[Header]) -> list[float] | None:
-    """The EV by which each frame was meant to differ: the maker's value where it varies, else EXIF's bias, else None."""
+    """The EV by which each frame was meant to differ: the maker's value where it varies, else the bias, else None."""
     for values in ([h.maker.value for h in row], [h.bias for h in row]):
         known = [value for value in values if value is not None]
         if len(known) == len(row) and max(known) - min(known) > pattern.SAME:
@@ -122,9 +126,8 @@ def exposures(row: Sequence[Header], evs: Sequence[float | None], *, exact: bool
         score -= 5.0  # the meter's doing, not a bracket's
     if not manual and not silent and all(h.maker.bracket is False for h in row):
         score -= 2.0
-    if (manual or silent) and seen.order.startswith("from ") and seen.levels >= 3 and kinds == ("time",):
-        if seen.order != "from the middle outwards":
-            score += (1.5 if seen.regular else 1.0) * (seen.levels - 1)
+    if (manual or silent) and seen.order in pattern.LADDERS and seen.levels >= 3 and kinds == ("time",):
+        score += 1.5 * (seen.levels - 1) + (0.0 if seen.regular else 1.0)  # hands turn the wheel one way, unevenly
     return score
 
 

@@ -1,5 +1,6 @@
 """What file names say: a counter, its order across the roll-over from 9999 to 0001, and numbers left out."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def rolled_over(numbers: Sequence[int]) -> bool:
     last = sorted({number % _MODULUS for number in numbers})
     if len(last) < 2 or last[-1] < _TOP or last[0] > _BOTTOM:
         return False
-    return max(high - low for low, high in zip(last, last[1:], strict=False)) > _MODULUS // 2
+    return max(high - low for low, high in itertools.pairwise(last)) > _MODULUS // 2
 
 
 def order_keys(stems: Sequence[str]) -> list[tuple[object, ...]]:
@@ -54,7 +55,7 @@ def steps(stems: Sequence[str]) -> list[int | None]:
     """How far the counter moves from each stem to the next, across a roll-over; None where the names do not compare."""
     names = [parse_name(stem) for stem in stems]
     found: list[int | None] = []
-    for one, two in zip(names, names[1:], strict=False):
+    for one, two in itertools.pairwise(names):
         if one.prefix != two.prefix or one.number is None or two.number is None:
             found.append(None)
             continue

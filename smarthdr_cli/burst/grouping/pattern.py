@@ -4,20 +4,21 @@ Scores are log-odds in nats of "one bracket" against "frames that happen to stan
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 SAME = 0.17  # EV: half a third of a stop, the finest step cameras bracket in
 SAME_MEASURED = 0.45  # EV measured from pixels stray by the camera's tone curve
-HOPELESS = -60.0
+UP, DOWN = LADDERS = ("from dark to bright", "from bright to dark")
 _COUNTS = {2: -0.5, 3: 1.0, 4: 0.0, 5: 1.0, 6: -0.3, 7: 1.0, 8: -0.5, 9: 0.7}
 _REPEATED = -2.5
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """``score``; ``regular``: the steps are equal; ``order``: what the order is called, or ""; ``levels``: distinct EVs."""
+    """``regular``: the steps are equal. ``order``: its name, or "". ``levels``: distinct EVs, ``repeats`` the rest."""
 
     score: float
     regular: bool
@@ -39,14 +40,15 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
     count, levels = len(evs), max(index) + 1
     repeats = count - levels
     if levels < 2:
-        return Pattern(HOPELESS, False, "equal", levels, repeats)
+        return Pattern(-math.inf, False, "", levels, repeats)
     heights = [
         sum(e for e, i in zip(evs, index, strict=True) if i == level) / index.count(level) for level in range(levels)
     ]
-    steps = [high - low for low, high in zip(heights, heights[1:], strict=False)]
+    steps = [high - low for low, high in itertools.pairwise(heights)]
     mean = sum(steps) / len(steps)
     loose = 0.2 + 0.05 * mean if exact else 0.35 * mean
     regular = all(abs(step - mean) <= loose for step in steps)
+    trust = 1.0 if exact else 0.5
     score = 0.0 if levels > 9 else _COUNTS[levels]
     if levels > 17:
         score -= 2.0
@@ -55,7 +57,7 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
     if max(steps) > 3.5:
         score -= 1.0
     if levels >= 3:
-        score += (2.0 + 0.4 * (levels - 2)) * (1.0 if exact else 0.5) if regular else -1.0
+        score += (2.0 + 0.4 * (levels - 2) if regular else -1.0) * trust
     once = _once(index)
     if once is not None:  # every exposure taken twice or more before the next
         order = order_of(once)
@@ -64,7 +66,7 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
         order = ""
         score += _REPEATED * repeats
     if levels >= 3:
-        score += 1.0 if order else -1.5
+        score += 1.0 if order else -1.5 * trust
     return Pattern(score, regular and levels >= 3, order, levels, repeats)
 
 
@@ -73,7 +75,7 @@ def level_of(evs: Sequence[float], same: float = SAME) -> list[int]:
     ranked = sorted(range(len(evs)), key=lambda i: evs[i])
     found = [0] * len(evs)
     level = 0
-    for before, here in zip(ranked, ranked[1:], strict=False):
+    for before, here in itertools.pairwise(ranked):
         level += evs[here] - evs[before] > same
         found[here] = level
     return found
@@ -98,9 +100,9 @@ def order_of(levels: Sequence[int]) -> str:
     count = len(levels)
     ordered = list(range(count))
     if list(levels) == ordered:
-        return "from dark to bright"
+        return UP
     if list(levels) == ordered[::-1]:
-        return "from bright to dark"
+        return DOWN
     if count % 2 == 0 or levels[0] != count // 2:
         return ""
     rest = [level - count // 2 for level in levels[1:]]

@@ -19,7 +19,7 @@ class BracketSet:
 
     ``name``: stable within a shoot, the stem of the first frame. ``frames``: in capture order. ``confidence``: 0 to 1.
     ``reasons``: plain words. ``ambiguous``: the evidence does not settle it; left alone unless somebody says otherwise.
-    ``evs``: relative to the middle exposure, brighter positive, in frame order; None where neither EXIF nor pixels say.
+    ``evs``: relative to the middle exposure, brighter positive, in frame order; None where EXIF does not say.
     """
 
     name: str
