@@ -52,8 +52,8 @@ def draw_labels(scenes: Sequence[SceneFiles], labeled: int | Sequence[str], seed
     Raises UsageError for more scenes than there are, and for names that are unknown, ambiguous, of the test split or
     without truth.
     """
-    train = [scene for scene in scenes if scene.split == "train"]
-    able = sorted((scene for scene in train if scene.truth is not None), key=lambda scene: scene.name)
+    train = sorted((scene for scene in scenes if scene.split == "train"), key=lambda scene: scene.name)
+    able = [scene for scene in train if scene.truth is not None]
     order = [able[i] for i in np.random.default_rng([seed, 0x1ABE1]).permutation(len(able))]
     if isinstance(labeled, int):
         if labeled < 0:
