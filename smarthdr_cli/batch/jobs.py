@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from smarthdr_cli.batch.names import absolute, check_distinct, check_template, fill
 from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.burst.bracket import BracketSet
-from smarthdr_cli.burst.exif import Stated
+from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import UsageError
 
 
@@ -17,15 +18,21 @@ class Job:
     """One set to be done.
 
     ``name``: its path below the output folder, without an ending; its key in the results. ``outputs``: role to path,
-    the result last. ``camera``: make and model, "" where EXIF has none.
+    the result last. ``camera``: make and model, "" where EXIF has none. ``kind``: jpeg, png, tiff or raw.
     """
 
     name: str
     files: tuple[Path, ...]
     outputs: Mapping[str, Path]
     camera: str = ""
+    kind: str = ""
     ambiguous: bool = False
     reasons: tuple[str, ...] = ()
+
+    @property
+    def curve(self) -> str:
+        """What one curve belongs to: a camera, and the kind of file it writes."""
+        return f"{self.camera} {self.kind}".strip()
 
     @property
     def result(self) -> Path:
@@ -38,13 +45,13 @@ def make_jobs(
     out: Path,
     template: str,
     settings: Settings,
-    stated: Mapping[Path, Stated],
+    headers: Mapping[Path, Header],
     shoot: Path | None = None,
 ) -> list[Job]:
     """A job for each set, in the order given.
 
-    Sub-folders of ``shoot`` (without it: of the folder all frames are in) are kept below ``out``. ``stated``: the
-    headers of the frames, as far as they are known. ``{n}`` counts the sets from 1.
+    Sub-folders of ``shoot`` (without it: of the folder all frames are in) are kept below ``out``. ``headers``: what the
+    frames say, as far as it is known. ``{n}`` counts the sets from 1.
     Raises UsageError for unsafe names, and where two outputs, or an output and an input, are one file.
     """
     check_template(template)
@@ -52,10 +59,10 @@ def make_jobs(
     width = max(4, len(str(len(sets))))
     jobs = []
     for number, found in enumerate(sets, start=1):
-        head = stated.get(found.frames[0], Stated())
+        head = headers.get(found.frames[0], Header(found.frames[0]))
         name = fill(template.replace("{n}", f"{{n:0{width}}}"), {
             "first": found.frames[0].stem, "last": found.frames[-1].stem, "stem": found.name, "n": number,
-            "date": _date(head.capture.datetime), "camera": head.capture.model or "unknown",
+            "date": _date(head.start), "camera": head.model or "unknown",
         })  # fmt: skip
         folder = absolute(found.frames[0]).parent
         below = folder.relative_to(home) if folder.is_relative_to(home) else Path()
@@ -65,7 +72,7 @@ def make_jobs(
         jobs.append(
             Job(
                 (below / name).as_posix(), found.frames, settings.writing.paths(base),
-                camera_name(head), found.ambiguous, found.reasons,
+                camera_name(head), head.kind, found.ambiguous, found.reasons,
             )
         )  # fmt: skip
     inputs = [absolute(path) for job in jobs for path in job.files]
@@ -73,10 +80,9 @@ def make_jobs(
     return jobs
 
 
-def camera_name(stated: Stated) -> str:
+def camera_name(head: Header) -> str:
     """Make and model in one, the make not twice; "" where EXIF has neither."""
-    make, model = stated.capture.make or "", stated.capture.model or ""
-    return model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    return head.model if head.model.lower().startswith(head.make.lower()) else f"{head.make} {head.model}".strip()
 
 
 def _common(sets: Sequence[BracketSet]) -> Path:
@@ -84,7 +90,6 @@ def _common(sets: Sequence[BracketSet]) -> Path:
     return Path(os.path.commonpath([absolute(path).parent for found in sets for path in found.frames]))
 
 
-def _date(text: str | None) -> str:
-    """YYYY-MM-DD of an EXIF date, or "undated"."""
-    day = (text or "")[:10].replace(":", "-")
-    return day if len(day) == 10 and day.replace("-", "").isdigit() else "undated"
+def _date(start: float | None) -> str:
+    """YYYY-MM-DD on the camera's clock, or "undated"."""
+    return "undated" if start is None else datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")

@@ -40,7 +40,7 @@ def fill(template: str, values: Mapping[str, str | int]) -> str:
     Values are made fit for file names; the template's own folders are kept. Raises UsageError for a name that is
     empty, absolute, leads out of its folder, or is longer than file systems take.
     """
-    fit = {name: value if isinstance(value, int) else _fit(value) for name, value in values.items()}
+    fit = {name: value if isinstance(value, int) else fit_part(value) for name, value in values.items()}
     name = string.Formatter().vformat(template, (), fit)
     check_name(name)
     return name
@@ -84,6 +84,6 @@ def _key(path: Path) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-def _fit(value: str) -> str:
+def fit_part(value: str) -> str:
     """``value`` without what file names cannot hold; a run of it becomes one underscore."""
     return _UNFIT.sub("_", value).strip(" .") or "_"

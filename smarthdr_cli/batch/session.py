@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from smarthdr_cli.batch.exposure import CommonExposure
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths
 from smarthdr_cli.fusion.fused import Fused
@@ -59,15 +60,16 @@ class Session:
         return self._networks[key]
 
 
-def anchored(fused: Fused, common_ev: float, reference_ev: float, record: dict[str, Any]) -> Fused:
-    """``fused`` (anchored to its reference) so that 1.0 is the clip of a frame exposed at ``common_ev``.
+def anchored(fused: Fused, common: CommonExposure) -> Fused:
+    """``fused`` so that 1.0 is the clip of a frame exposed as ``common`` says.
 
-    Both are absolute, log2 of ``time * ISO/100 / N**2``; the radiance is scaled in place by 2 ** (common - reference).
+    The radiance is scaled in place by 2 ** (common - reference exposure). Raises InputError where the reference does
+    not state its own.
     """
-    step = common_ev - reference_ev - fused.anchor_ev
+    own = common.of_reference(fused.burst)
+    step = common.ev - own - fused.anchor_ev
     radiance = fused.radiance
     radiance *= radiance.dtype.type(2.0**step)
-    fused.report["common_exposure"] = record
-    return replace(
-        fused, radiance=radiance, anchor_ev=fused.anchor_ev + step, scale_short=fused.scale_short / 2.0**step
-    )
+    fused.report["common_exposure"] = {"ev": round(common.ev, 4), "reference_ev": round(own, 4)}
+    short = fused.scale_short / 2.0**step
+    return replace(fused, radiance=radiance, anchor_ev=fused.anchor_ev + step, scale_short=short)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from smarthdr_cli.batch.exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
 from smarthdr_cli.models.find import find_weights
@@ -51,39 +52,39 @@ class Writing:
 
 @dataclass(frozen=True)
 class Settings:
-    """``fuse``: as for one burst. ``common_ev``: the absolute exposure every set is anchored to, log2 of
-    ``time * ISO/100 / N**2``, or None. ``responses``: camera to calibration file, instead of ``fuse.response``."""
+    """``fuse``: as for one burst. ``common``: the absolute exposure every set is anchored to, or None.
+    ``responses``: of each ``Job.curve`` the calibration file to use instead of ``fuse.response``."""
 
     fuse: FuseOptions
     writing: Writing
-    common_ev: float | None = None
+    common: CommonExposure | None = None
     responses: tuple[tuple[str, str], ...] = ()
 
     def check(self) -> None:
         """Raises UsageError for words an option does not know and options that exclude each other."""
         check_options(self.fuse)
-        if self.common_ev is not None and self.fuse.anchor != "reference":
+        if self.common is not None and self.fuse.anchor != "reference":
             raise UsageError("--common-exposure and --anchor exclude each other")
 
-    def of_camera(self, camera: str) -> FuseOptions:
-        """The options for a set taken with ``camera``."""
+    def of_curve(self, curve: str) -> FuseOptions:
+        """The options for a set of this ``Job.curve``."""
         known = dict(self.responses)
-        return replace(self.fuse, response=known[camera]) if camera in known else self.fuse
+        return replace(self.fuse, response=known[curve]) if curve in known else self.fuse
 
 
-def recorded(settings: Settings, camera: str, model: str) -> dict[str, Any]:
-    """What a result of ``camera`` must state to count as made with ``settings``; plain values, ready for JSON.
+def recorded(settings: Settings, curve: str, model: str) -> dict[str, Any]:
+    """What a result of ``curve`` must state to count as made with ``settings``; plain values, ready for JSON.
 
     Only what differs from the defaults. The ``model`` and a calibration file go in by the digest of their contents.
     """
-    options, default = settings.of_camera(camera), FuseOptions()
+    options, default = settings.of_curve(curve), FuseOptions()
     out: dict[str, Any] = {"model": model, "response": response_digest(options.response)}
     for name in FuseOptions.__dataclass_fields__:
         value = getattr(options, name)
         if name not in _FREE and value != getattr(default, name):
             out[name] = list(value) if isinstance(value, tuple) else value
-    if settings.common_ev is not None:
-        out["common_exposure"] = round(settings.common_ev, 4)
+    if settings.common is not None:
+        out["common_exposure"] = round(settings.common.ev, 4)
     return out | settings.writing.recorded()
 
 

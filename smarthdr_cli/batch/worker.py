@@ -12,13 +12,12 @@ import numpy as np
 from smarthdr_cli.batch.failure import failure
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.memory import forget_peak, peak_memory
-from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record
+from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
 from smarthdr_cli.batch.resume import digests, judge
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.batch.settings import Settings, recorded
 from smarthdr_cli.batch.staging import close_stage, commit, is_committed, open_stage
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.exif import exposure_value
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.pipeline import Stages
@@ -40,7 +39,7 @@ class Plan:
 
     def recorded(self, job: Job) -> dict[str, Any]:
         """The settings that the job's result has to state."""
-        return recorded(self.settings, job.camera, self.model)
+        return recorded(self.settings, job.curve, self.model)
 
 
 @dataclass
@@ -69,10 +68,10 @@ class Worker:
         try:
             if self.plan.skip and self._is_done(task, last):
                 return self._skipped(job, last)
-            options = self.plan.settings.of_camera(job.camera)
+            options = self.plan.settings.of_curve(job.curve)
             task.burst = self.session.load(job.files, options, task.clock)
-            if self.plan.settings.common_ev is not None:
-                reference_exposure(task.burst)  # said before the slow stages
+            if self.plan.settings.common is not None:
+                self.plan.settings.common.of_reference(task.burst)  # what is missing is said before the slow stages
         except Exception as error:  # any failure is this set's own; it is recorded with its reason
             return self.failed(task, error)
         return task
@@ -83,9 +82,9 @@ class Worker:
         forget_peak()
         try:
             settings = self.plan.settings
-            fused = self.session.fuse(task.burst, settings.of_camera(task.job.camera), task.clock)
-            if settings.common_ev is not None:
-                fused = _at_common_exposure(fused, settings.common_ev)
+            fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock)
+            if settings.common is not None:
+                fused = anchored(fused, settings.common)
             fused.report["settings"] = self.plan.recorded(task.job)
             task.fused = replace(fused, burst=_without_pixels(fused.burst))
         except Exception as error:
@@ -191,29 +190,6 @@ class Worker:
         }
 
 
-def reference_exposure(burst: Burst) -> float:
-    """The absolute exposure of the reference: log2 of ``time * ISO/100 / N**2``.
-
-    Raises InputError where its EXIF states no time, aperture or ISO: a common exposure would be a guess.
-    """
-    frame = burst.frames[burst.reference]
-    exposure = frame.exposure
-    missing = [
-        what
-        for what, value in (("exposure time", exposure.time), ("aperture", exposure.aperture), ("ISO", exposure.iso))
-        if value is None
-    ]
-    if missing:
-        raise InputError(f"{frame.path.name} states no {' and no '.join(missing)}; --common-exposure needs all three")
-    assert exposure.time is not None
-    return exposure_value(exposure.time, exposure.aperture, exposure.iso)
-
-
-def _at_common_exposure(fused: Fused, common_ev: float) -> Fused:
-    own = reference_exposure(fused.burst)
-    return anchored(fused, common_ev, own, {"ev": round(common_ev, 4), "reference_ev": round(own, 4)})
-
-
 def _without_pixels(burst: Burst) -> Burst:
     """``burst`` for the record alone: its codes are not written, and reading ahead needs their memory."""
     none = np.zeros((0, 0, 3), np.uint8)
@@ -233,3 +209,14 @@ def _record(job: Job, status: str, inputs: list[dict[str, Any]]) -> Record:
         "reasons": list(job.reasons), "host": socket.gethostname(),
         "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }  # fmt: skip
+
+
+def ambiguous_record(job: Job) -> Record:
+    """The record of a set that the grouping was not sure of and that was left alone."""
+    return _record(job, AMBIGUOUS, [{"file": str(path)} for path in job.files]) | {"outputs": [], "error": None}
+
+
+def lost_record(job: Job, reason: str) -> Record:
+    """The record of a set whose process died."""
+    error = {"code": 1, "type": "WorkerDied", "message": reason}
+    return _record(job, FAILED, [{"file": str(path)} for path in job.files]) | {"outputs": [], "error": error}

@@ -1,7 +1,7 @@
 """``smarthdr fuse``: one burst in, one linear HDR file out."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,6 @@ from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
 from smarthdr_cli.errors import UsageError
 
-Fusion: dict[str, Any] = {"rich_help_panel": opt.FUSION}
-Computation: dict[str, Any] = {"rich_help_panel": opt.COMPUTATION}
 Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
 
@@ -26,50 +24,16 @@ def command(
     ],
     ev: opt.Evs = None,
     exposure_times: opt.Times = None,
-    exposure_check: Annotated[
-        Literal["off", "warn", "fix"],
-        typer.Option(
-            "--exposure-check",
-            help="Where the pixels contradict the stated exposures: say nothing, warn, or use what the pixels say.",
-            rich_help_panel=opt.INPUT,
-        ),
-    ] = "warn",
-    response: Annotated[
-        str,
-        typer.Option(
-            "--response",
-            metavar="auto|srgb|gamma2.2|linear|FILE",
-            help="The camera's tone curve: estimated from the burst, named, or a FILE from smarthdr calibrate.",
-            rich_help_panel=opt.INPUT,
-        ),
-    ] = "auto",
+    exposure_check: opt.ExposureCheck = "warn",
+    response: opt.ResponseCurve = "auto",
     reference: opt.ReferenceFrame = "auto",
     align: opt.Align = "auto",
-    deghost: Annotated[
-        Literal["auto", "off", "strong"],
-        typer.Option(
-            "--deghost",
-            help="auto: the network decides what moved; strong: it trusts the other frames less; "
-            "off: the aligned merge by the physics alone.",
-            **Fusion,
-        ),
-    ] = "auto",
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="NAME|PATH", help="Other weights than the ones installed.", **Fusion),
-    ] = None,
+    deghost: opt.Deghost = "auto",
+    weights: opt.Weights = None,
     device: opt.Device = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option("--precision", help="The network's arithmetic; auto measures whether bf16 pays.", **Computation),
-    ] = "auto",
-    tile: Annotated[
-        str,
-        typer.Option("--tile", metavar="auto|N|0", help="Side of a tile in pixels; 0: no tiles.", **Computation),
-    ] = "auto",
-    max_memory: Annotated[
-        str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to stay within, e.g. 3G.", **Computation)
-    ] = None,
+    precision: opt.Precision = "auto",
+    tile: opt.Tile = "auto",
+    max_memory: opt.MaxMemory = None,
     uncertainty: Annotated[
         Path | None,
         typer.Option(
@@ -83,21 +47,11 @@ def command(
         Path | None,
         typer.Option("--preview", metavar="FILE", help="A tone-mapped picture: .jpg, .png or .tif.", **Output),
     ] = None,
-    colorspace: Annotated[
-        Literal["rec709", "rec2020", "acescg"], typer.Option("--colorspace", help="Primaries of the result.", **Output)
-    ] = "rec709",
-    anchor: Annotated[
-        Literal["reference", "short"],
-        typer.Option("--anchor", help="The frame whose clip level is pixel value 1.", **Output),
-    ] = "reference",
-    float32: Annotated[bool, typer.Option("--float", help="32-bit float EXR instead of half.", **Output)] = False,
-    compression: Annotated[
-        Literal["zip", "piz", "dwaa"],
-        typer.Option("--compression", help="The EXR's compression; dwaa is lossy.", **Output),
-    ] = "zip",
-    embed_uncertainty: Annotated[
-        bool, typer.Option("--embed-uncertainty", help="Add the uncertainty to the EXR as a second part.", **Output)
-    ] = False,
+    colorspace: opt.ColorSpaceName = "rec709",
+    anchor: opt.Anchor = "reference",
+    float32: opt.Float32 = False,
+    compression: opt.Compression = "zip",
+    embed_uncertainty: opt.EmbedUncertainty = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,

@@ -46,6 +46,78 @@ Align = Annotated[
         "--align", help="auto: a homography to the reference, kept only where it helps.", rich_help_panel=FUSION
     ),
 ]
+ExposureCheck = Annotated[
+    Literal["off", "warn", "fix"],
+    typer.Option(
+        "--exposure-check",
+        help="Where the pixels contradict the stated exposures: say nothing, warn, or use what the pixels say.",
+        rich_help_panel=INPUT,
+    ),
+]
+ResponseCurve = Annotated[
+    str,
+    typer.Option(
+        "--response",
+        metavar="auto|srgb|gamma2.2|linear|FILE",
+        help="The camera's tone curve: estimated from the burst, named, or a FILE from smarthdr calibrate.",
+        rich_help_panel=INPUT,
+    ),
+]
+Deghost = Annotated[
+    Literal["auto", "off", "strong"],
+    typer.Option(
+        "--deghost",
+        help="auto: the network decides what moved; strong: it trusts the other frames less; "
+        "off: the aligned merge by the physics alone.",
+        rich_help_panel=FUSION,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="NAME|PATH",
+        help="Other weights than the ones installed.",
+        rich_help_panel=FUSION,
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option(
+        "--precision",
+        help="The network's arithmetic; auto measures whether bf16 pays.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "--tile", metavar="auto|N|0", help="Side of a tile in pixels; 0: no tiles.", rich_help_panel=COMPUTATION
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", metavar="SIZE", help="Memory to stay within, e.g. 3G.", rich_help_panel=COMPUTATION),
+]
+ColorSpaceName = Annotated[
+    Literal["rec709", "rec2020", "acescg"],
+    typer.Option("--colorspace", help="Primaries of the result.", rich_help_panel=OUTPUT),
+]
+Anchor = Annotated[
+    Literal["reference", "short"],
+    typer.Option("--anchor", help="The frame whose clip level is pixel value 1.", rich_help_panel=OUTPUT),
+]
+Float32 = Annotated[bool, typer.Option("--float", help="32-bit float EXR instead of half.", rich_help_panel=OUTPUT)]
+Compression = Annotated[
+    Literal["zip", "piz", "dwaa"],
+    typer.Option("--compression", help="The EXR's compression; dwaa is lossy.", rich_help_panel=OUTPUT),
+]
+EmbedUncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--embed-uncertainty", help="Add the uncertainty to the EXR as a second part.", rich_help_panel=OUTPUT
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.", rich_help_panel=COMPUTATION),
