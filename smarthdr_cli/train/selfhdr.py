@@ -94,3 +94,13 @@ def color_target(batch: Batch, flows: Flows | None = None) -> Target:
     steady = consistent(flows).amin(dim=1) > 0
     keep = (gap < DISAGREE_COLOUR) & (checked | steady) & torch.isfinite(colour).all(dim=1, keepdim=True)
     return Target(colour, keep.float() * structure.keep)
+
+
+def fill_masked(pseudo: Tensor, keep: Tensor, other: Target) -> Target:
+    """Pseudo-labels (B, 3, H, W) where ``keep`` (B, 1, H, W) is above 0, and what the masks removed from ``other``.
+
+    The weight is that of whichever was taken, 0 where neither is to be had; pseudo-labels that are masked are not read.
+    """
+    kept, spare = keep > 0, other.keep > 0
+    weight = torch.where(kept, keep, torch.where(spare, other.keep, torch.zeros_like(keep)))
+    return Target(torch.where(kept, pseudo, other.radiance), weight)

@@ -1,5 +1,7 @@
 """The averaged weights against the closed form."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -37,3 +39,32 @@ def test_the_decay_warms_up():
     assert warm_decay(0.999, 10**6) == 0.999
     decays = [warm_decay(0.99, step) for step in range(2000)]
     assert decays == sorted(decays)
+
+
+def test_the_closed_form_holds_while_the_decay_warms_up():
+    """average_n = start * prod(d) + sum_i w_i (1 - d_i) prod_{j > i} d_j."""
+    model = nn.Linear(4, 1, bias=False)
+    start = model.weight.detach().clone()
+    average = {"weight": start.clone()}
+    decays = [warm_decay(0.9, step) for step in range(60)]
+    assert decays[0] < decays[-1] < 0.9
+    for step, decay in enumerate(decays):
+        with torch.no_grad():
+            model.weight.copy_(torch.randn(1, 4, generator=torch.Generator().manual_seed(step)))
+        update_ema(average, model, decay)
+    wanted = start.double() * math.prod(decays)
+    for i, decay in enumerate(decays):
+        seen = torch.randn(1, 4, generator=torch.Generator().manual_seed(i)).double()
+        wanted = wanted + seen * (1 - decay) * math.prod(decays[i + 1 :])
+    assert torch.allclose(average["weight"].double(), wanted, atol=1e-6)
+
+
+def test_decay_0_copies_the_student_and_decay_1_leaves_the_teacher():
+    model = nn.Linear(3, 2)
+    average = {name: torch.rand_like(value) for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in average.items()}
+    update_ema(average, model, 1.0)
+    assert all(torch.equal(average[name], value) for name, value in before.items())
+    update_ema(average, model, 0.0)
+    assert all(torch.equal(average[name], value) for name, value in model.state_dict().items())
+    assert not any(value.requires_grad for value in average.values())

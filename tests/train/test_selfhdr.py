@@ -10,7 +10,15 @@ from smarthdr_cli.data.synth import SynthConfig, make_batch
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.saf import mu_law
 from smarthdr_cli.train.flow import Flows
-from smarthdr_cli.train.selfhdr import aligned, color_target, merged_colour, structure_target, structure_weight
+from smarthdr_cli.train.selfhdr import (
+    Target,
+    aligned,
+    color_target,
+    fill_masked,
+    merged_colour,
+    structure_target,
+    structure_weight,
+)
 
 EVS = torch.tensor([[0.0, -2.0, 2.0]])
 
@@ -139,3 +147,12 @@ def test_on_synthetic_bursts_what_is_kept_is_nearer_the_truth(bank):
     assert 0.6 < kept.float().mean() < 1
     assert error[kept].mean() < 0.5 * error[~kept].mean()
     assert error[kept].mean() < alone[kept].mean()
+
+
+def test_what_the_masks_removed_is_filled_where_there_is_something_to_fill_it_with():
+    pseudo = torch.tensor([1.0, 2.0, torch.nan, torch.nan]).view(1, 1, 1, 4).expand(1, 3, 1, 4)
+    keep = torch.tensor([1.0, 0.5, 0.0, torch.nan]).view(1, 1, 1, 4)
+    other = Target(torch.full((1, 3, 1, 4), 9.0), torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 1, 4))
+    found = fill_masked(pseudo, keep, other)
+    assert found.radiance[0, 0, 0].tolist() == [1, 2, 9, 9]
+    assert found.keep[0, 0, 0].tolist() == [1, 0.5, 1, 0]
