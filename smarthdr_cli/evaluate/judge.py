@@ -72,7 +72,8 @@ def sparsification(error: NDArray[Any], sigma: NDArray[Any], steps: int = 100) -
 def coverage(error: NDArray[Any], sigma: NDArray[Any], bins: int = 10) -> Coverage:
     """Shares of |error| < sigma and < 2 sigma in ``bins`` groups of equal count, ordered by sigma.
 
-    Pixels of equal sigma count with their mean share, so that the result does not depend on their order. Raises ValueError for different shapes or fewer pixels than bins.
+    Pixels of equal sigma count with their mean share, so that the result does not depend on their order. Raises
+    ValueError for different shapes or fewer pixels than bins.
     """
     magnitude, spread = _flat(error, sigma)
     if magnitude.size < bins:

@@ -76,3 +76,14 @@ def test_bad_shapes_and_too_few_pixels_are_refused(check) -> None:  # type: igno
 def test_no_error_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="zero everywhere"):
         judge.sparsification(np.zeros(200), np.ones(200))
+
+
+def test_equal_sigmas_cover_alike_whatever_their_order() -> None:
+    error = np.linspace(0, 2, 1000)
+    sigma = np.ones(1000)
+    for order in (slice(None), slice(None, None, -1)):
+        result = judge.coverage(error[order], sigma)
+        assert result.within_one == pytest.approx(np.full(10, 0.5))
+    sigma[:100] = 0.5
+    assert judge.coverage(error, sigma).within_one[0] == 1
+    assert judge.coverage(error, sigma).within_one[1:] == pytest.approx(np.full(9, 4 / 9))

@@ -83,6 +83,44 @@ def test_averages_leave_out_what_a_scene_does_not_have() -> None:
     assert protocol.average([]) == {}
 
 
+def test_published_multiplies_nothing_and_hardly_caps(truth: np.ndarray) -> None:
+    dim = truth * np.float32(0.9)
+    scores = protocol.score(dim, truth, reference_time=4.0, scaling="published")
+    assert scores["scale"] == 1.0
+    assert scores["psnr_l"] == pytest.approx(metrics.psnr_l(dim, truth))
+    assert scores["psnr_mu"] == pytest.approx(metrics.psnr_mu(dim, truth))
+    assert scores["pu21"] == pytest.approx(metrics.pu21_psnr(dim, truth))
+    near = protocol.score(truth + np.float32(1e-4), truth, reference_time=4.0, scaling="published")
+    assert near["psnr_l"] == pytest.approx(80, abs=0.1)
+    same = protocol.score(truth, truth, reference_time=4.0, scaling="published")
+    assert same["psnr_l"] == protocol.PUBLISHED_CAP_DB
+
+
+def test_pixels_clipped_in_the_reference_are_scored_apart(truth: np.ndarray) -> None:
+    truth[5:9, 5:9, 0] = 0.25  # one channel at the clip of a frame four times the shortest
+    mask = np.zeros(truth.shape[:2], bool)
+    mask[5:9, 5:9] = True
+    assert (protocol.clipped(truth, 4.0) == mask).all()
+    prediction = truth.copy()
+    prediction[mask] += np.float32(0.01)
+    for scaling in ("published", "fitted"):
+        scores = protocol.score(prediction, truth, reference_time=4.0, scaling=scaling)
+        assert scores["psnr_l_clipped"] == pytest.approx(40.0, abs=0.01)
+        assert scores["psnr_mu_clipped"] == pytest.approx(metrics.psnr_mu(prediction, truth, mask), abs=0.01)
+        assert np.isnan(protocol.score(truth, truth, reference_time=1.0, scaling=scaling)["psnr_l_clipped"])
+
+
+def test_what_is_shown_is_what_is_scored(truth: np.ndarray) -> None:
+    view = {"reference_time": 4.0, "moving": None}
+    for scaling, level in (("published", 3.0), ("fitted", 1.0)):
+        shown = protocol.shown(truth * np.float32(3), truth, **view, scaling=scaling)
+        assert shown == pytest.approx(truth * level, rel=1e-4)
+    black = np.zeros_like(truth)
+    assert not protocol.fits(black, truth, np.ones(truth.shape[:2], bool))
+    assert (protocol.shown(black, truth, **view, scaling="fitted") == 0).all()
+    assert (protocol.limited(np.array([np.nan, np.inf, -1.0, 0.5])) == [0, 1, 0, 0.5]).all()
+
+
 def test_share_closed() -> None:
     assert protocol.share_closed(38.0, 34.0, 42.0) == 0.5
     assert np.isnan(protocol.share_closed(38.0, 42.0, 42.0))

@@ -1,0 +1,162 @@
+"""``smarthdr evaluate``: figures on stdout and in files, and refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from smarthdr_cli.cli.evaluate import RIVALS
+from smarthdr_cli.data.scenes import bank_from_images
+from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.evaluate import rivals
+
+from .conftest import Run, parse
+
+FAST = ("--device", "cpu", "--precision", "fp32", "--align", "none")
+NAMES = ["results.json", "sheet.png", "sparsification.png", "table.md"]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two test scenes, with nothing beside frames, exposures and truth in the second."""
+    root = tmp_path_factory.mktemp("set")
+    source = np.random.default_rng(2).lognormal(0, 1.2, (64, 128, 3)).astype(np.float32)
+    bank = bank_from_images(["noise"], [cv2.GaussianBlur(source, (0, 0), 2)])
+    write_benchmark(root / "Test", bank, 2, 4, benchmark_config("gamma16", (64, 96)))
+    for extra in ("moving.png", *(f"oracle_{n}.npy" for n in (1, 2, 3))):
+        (root / "Test" / "002" / extra).unlink()
+    return root
+
+
+def test_the_table_the_json_and_the_files_agree(smarthdr: Run, weights: Path, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    arguments = ("evaluate", weights, "--data", scenes, "--split", "test", *FAST)
+    table = smarthdr(*arguments, "-o", out)
+    assert (table.exit_code, table.stderr) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == NAMES
+    assert table.stdout == (out / "table.md").read_text()
+    assert table.stdout.startswith("# stand-in on 2 test scenes of ")
+    printed = smarthdr(*arguments, "--json", "-q")
+    assert (printed.exit_code, printed.stderr) == (0, "")
+    one, other = parse(printed.stdout), json.loads((out / "results.json").read_text())
+    assert one.pop("outputs") == []
+    for found in (one, other):
+        for scene in found["scenes"].values():
+            for method in scene["methods"].values():
+                assert method.pop("seconds") > 0
+        for method in found["methods"].values():
+            assert method.pop("seconds_median") > 0
+    assert one == other
+    assert list(one["methods"]) == ["stand-in", *rivals.RIVALS, "oracle"]
+    assert "oracle" not in one["scenes"]["Test/002"]["methods"]
+    assert one["scenes"]["Test/002"]["moving_from"] == "the burst"
+    assert one["checkpoints"]["stand-in"]["network"] == "saf"
+
+
+def test_rivals_limit_and_protocol(smarthdr: Run, weights: Path, scenes: Path) -> None:
+    arguments = ("evaluate", weights, "--data", scenes, *FAST, "--scenes", 1, "--json")
+    found = parse(smarthdr(*arguments, "--rivals", "static, reference", "--protocol", "fitted").stdout)
+    assert list(found["methods"]) == ["stand-in", "reference", "static", "oracle"]
+    assert list(found["scenes"]) == ["Test/001"]
+    assert found["protocol"] == "fitted"
+    assert found["methods"]["stand-in"]["psnr_mu_interval"] == [None, None]
+    alone = parse(smarthdr(*arguments, "--rivals", "none", "--split", "all").stdout)
+    assert list(alone["methods"]) == ["stand-in", "oracle"]
+
+
+def test_outputs_that_exist_are_kept(smarthdr: Run, refused: Callable[..., str], weights: Path, scenes: Path,
+                                     tmp_path: Path) -> None:  # fmt: skip
+    (tmp_path / "table.md").write_text("mine")
+    arguments = ("evaluate", weights, "--data", scenes, *FAST, "--scenes", 1, "--rivals", "none", "-o", tmp_path)
+    assert "table.md exists already" in refused(5, *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+    assert smarthdr(*arguments, "--overwrite").exit_code == 0
+    assert (tmp_path / "table.md").read_text().startswith("# stand-in")
+
+
+def test_errors(refused: Callable[..., str], smarthdr: Run, weights: Path, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    data = ("--data", scenes, "-o", out)
+    assert "unknown rival 'mertens'" in refused(2, "evaluate", weights, *data, "--rivals", "mertens")
+    assert "--overwrite" in refused(2, "evaluate", weights, "--data", scenes, "--overwrite")
+    assert "given already" in refused(2, "evaluate", weights, weights, *data)
+    assert "abacus" in refused(2, "evaluate", weights, *data, "--device", "abacus")
+    assert "no train scenes" in refused(3, "evaluate", weights, *data, "--split", "train")
+    assert "does not exist" in refused(3, "evaluate", weights, "--data", tmp_path / "none")
+    assert "nothing-of-it" in refused(4, "evaluate", "nothing-of-it", *data)
+    refused(4, "evaluate", tmp_path / "absent", *data)
+    assert not out.exists()
+    (tmp_path / "file").touch()
+    assert "not a folder" in refused(5, "evaluate", weights, "--data", scenes, "-o", tmp_path / "file")
+    assert smarthdr("evaluate", "--data", scenes).exit_code == 2
+    assert smarthdr("evaluate", weights).exit_code == 2
+    assert smarthdr("evaluate", weights, *data, "--scenes", 0).exit_code == 2
+    assert smarthdr("evaluate", weights, *data, "--protocol", "own").exit_code == 2
+
+
+def test_without_cvvdp_it_says_so(
+    refused: Callable[..., str], weights: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert "pip install cvvdp" in refused(2, "evaluate", weights, "--data", scenes, "--cvvdp")
+
+
+def test_a_scene_that_cannot_be_fused_is_named(
+    refused: Callable[..., str], weights: Path, scenes: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    broken = Path(shutil.copytree(scenes, tmp_path / "set"))
+    data = (broken / "Test/002/3.tif").read_bytes()
+    (broken / "Test/002/3.tif").write_bytes(data[: len(data) // 3])
+    said = refused(3, "evaluate", weights, "--data", broken, *FAST, "--rivals", "none", "-o", tmp_path / "out")
+    assert "scene Test/002: " in said
+    assert "3.tif" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rivals_of_the_help_are_the_rivals_there_are() -> None:
+    assert RIVALS.split(",") == list(rivals.RIVALS)
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import smarthdr_cli.evaluate.run as run
+
+def slow(*arguments, **options):
+    Path(sys.argv[1]).touch()
+    time.sleep(60)
+
+run.scored = slow
+from smarthdr_cli.cli.app import app
+app(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupted_evaluation_leaves_nothing(weights: Path, scenes: Path, tmp_path: Path) -> None:
+    marker, out = tmp_path / "begun", tmp_path / "out"
+    arguments = [str(marker), "evaluate", str(weights), "--data", str(scenes), "-o", str(out), *FAST]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 100
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert out.is_dir()
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert not out.exists()
