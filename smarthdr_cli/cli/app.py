@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smarthdr_cli.cli import calibrate, evaluate, fuse, info, synth, train
+from smarthdr_cli.cli import batch, calibrate, evaluate, fuse, group, info, synth, train
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
@@ -16,6 +16,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("fuse")(fuse.command)
+app.command("batch")(batch.command)
+app.command("group")(group.command)
 app.command("info")(info.command)
 app.command("calibrate")(calibrate.command)
 app.command("synth")(synth.command)

@@ -134,6 +134,9 @@ Panoramas = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="What the random numbers start from.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object a line on stdout for each set.", rich_help_panel=OUTPUT)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
