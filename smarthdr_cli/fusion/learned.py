@@ -10,7 +10,17 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.moving import PairMotion, estimate
 from smarthdr_cli.fusion.parallel import each, workers
-from smarthdr_cli.fusion.physical import Guard, Plane, blank, compare, flag_clipped, order, put, tensor
+from smarthdr_cli.fusion.physical import (
+    Guard,
+    Plane,
+    blank,
+    compare,
+    flag_clipped,
+    lowest_peak,
+    order,
+    put,
+    tensor,
+)
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
@@ -20,6 +30,8 @@ from smarthdr_cli.models.saf import CELL, FAR, SAF, common_exposure, disagreemen
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
 HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
+SHOWS = 10.0  # a frame trusted by a tenth shows something
+FADE = 2.0  # slacks beyond it over which belief falls to none
 AGREE = 0.25  # of the tolerated difference, up to which two frames show the same; doubtful up to twice of it
 SURE = 20.0  # a logit whose sigmoid is 1 in float32
 HEARD = 0.01  # share of the merge's weight from which a frame's disagreement counts in full
@@ -127,13 +139,14 @@ def _tile(
     stack = blank(torch.stack([ref, *moved], dim=1), seen_by)
     if float(evs.amin()) < -FAR:
         gaps = unheard(gaps, stack, evs)
-    out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), torch.stack(features, 1), torch.stack(gaps, 1))
-    light, put_back = bounded(out.radiance, out.merged, stack, seen_by * (out.trust > 0.05), evs)
-    light = at_clip(light, stack, seen_by, evs)
+    out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), features, torch.stack(gaps, 1), codes)
+    light, put_back = bounded(out.radiance, out.merged, stack, (out.trust * SHOWS).clamp(max=1), evs)
+    peak = lowest_peak(stack)
+    light = at_clip(light, peak, stack, seen_by, evs)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
-    sigma = flag_clipped(sigma, light, scale, stack)
+    sigma = flag_clipped(sigma, light, scale, peak)
     return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
 
 
@@ -151,16 +164,19 @@ def unheard(gaps: list[Tensor], frames: Tensor, evs: Tensor) -> list[Tensor]:
 def agreed(logit: Tensor, gap: Tensor, ref: Tensor, other: Tensor, ev: Tensor) -> Tensor:
     """Trust logits with the network overruled where the two frames show the same: full trust, so no residual either.
 
-    Same: within AGREE of what noise and codes explain, neither at its clip, where any two frames look alike.
+    Of one pair. Same: within AGREE of what noise and codes explain, neither at its clip, where any two look alike.
     """
-    brighter = torch.where((ev > 0).view(-1, 1, 1, 1), other, ref)
+    brighter = other if float(ev) > 0 else ref
     same = ((2 * AGREE - gap) / AGREE).clamp(0, 1) * (brighter.amax(dim=1, keepdim=True) < TAPER_END)
     return torch.lerp(logit, logit.clamp(min=SURE), same)
 
 
-def at_clip(light: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> Tensor:
-    """Where every frame that saw a place is clipped, what the shortest of them shows: its clip level, neutral."""
-    clipped = 1 - clip_taper(frames.amax(dim=2).amin(dim=1, keepdim=True))  # of the frame furthest from its clip
+def at_clip(light: Tensor, peak: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> Tensor:
+    """Where every frame that saw a place is clipped, what the shortest of them shows: its clip level, neutral.
+
+    ``peak``: (1, 1, h, w) as ``lowest_peak`` gives it.
+    """
+    clipped = 1 - clip_taper(peak)
     if not bool(clipped.any()):
         return light
     shortest = radiance(frames[:, 0], evs[:, 0])
@@ -183,10 +199,12 @@ def _cells(core: Window) -> tuple[slice, slice]:
     return slice(core.top // CELL, rows), slice(core.left // CELL, columns)
 
 
-def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Tensor) -> tuple[Tensor, float]:
+def bounded(light: Tensor, merged: Tensor, frames: Tensor, say: Tensor, evs: Tensor) -> tuple[Tensor, float]:
     """The residual is kept only where it stays near what some trusted frame shows; elsewhere the convex combination.
 
-    Of one burst (B = 1). Frames at their clip bound from below only. Returns the light and the share put back.
+    Of one burst (B = 1). ``say`` (1, N-1, 1, H, W) from 0 to 1: how far each other frame counts as showing something.
+    Frames at their clip bound from below only. Nothing here is a step: rounding must not decide a pixel. Returns the
+    light and the share put back.
     """
     floor = FLOOR * torch.exp2(-evs.amin(dim=1)).view(-1, 1, 1, 1)
     # The combination lies among the frames: what stays within the slack of it stays within theirs.
@@ -194,16 +212,19 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, seen: Tensor, evs: Te
     if not len(touched):
         return light, 0.0
     pixels, given = frames.flatten(3)[..., touched], light.flatten(2)[..., touched]  # (1, N, 3, K), (1, 3, K)
-    shown = pixels * torch.exp2(-evs)[..., None, None]
-    every = torch.cat([torch.ones_like(seen[:, :1]), seen], dim=1).flatten(3)[..., touched] > 0
-    below_clip = every & (pixels.amax(dim=2, keepdim=True) <= TAPER_END)
+    middle = merged.flatten(2)[..., touched]
+    say = torch.cat([torch.ones_like(say[:, :1]), say], dim=1).flatten(3)[..., touched]
+    shown = torch.lerp(middle[:, None], pixels * torch.exp2(-evs)[..., None, None], say)  # (1, N, 3, K)
+    below_clip = say * (pixels.amax(dim=2, keepdim=True) <= TAPER_END)
     floor = floor[..., 0]
-    low = torch.where(every, shown, torch.inf).amin(dim=1) * (1 - HULL) - floor
-    high = torch.where(below_clip, shown, -torch.inf).amax(dim=1) * (1 + HULL) + floor
-    fine = ((given >= low) & ((given <= high) | ~below_clip.any(dim=1))).all(dim=1, keepdim=True)
-    kept = torch.where(fine, given, merged.flatten(2)[..., touched])
+    least, most = shown.amin(dim=1), torch.where(below_clip > 0, shown, -torch.inf).amax(dim=1).clamp(min=0)
+    under = (least - given) / (least * HULL + floor)  # in slacks: beyond 1 no frame bears it out
+    over = (given - most) / (most * HULL + floor) * below_clip.amax(dim=1)
+    beyond = torch.maximum(under, over).amax(dim=1, keepdim=True) - 1
+    believed = (1 - beyond / FADE).clamp(0, 1)
+    kept = torch.lerp(middle, given, believed)
     out = light.flatten(2).index_copy(2, touched, kept).view_as(light)
-    return out, float((~fine).sum()) / (light.shape[-2] * light.shape[-1])
+    return out, float((believed < 0.5).sum()) / (light.shape[-2] * light.shape[-1])
 
 
 def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
         frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
         merged, _ = merge(frames, evs, valid)
         sigma = spread(frames, evs, valid, merged, scale)
-        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, frames))
+        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, lowest_peak(frames)))
         return tile.core.height * tile.core.width
 
     done = 0
@@ -89,17 +89,27 @@ def blank(frames: Tensor, valid: Tensor) -> Tensor:
     A clipped pixel has no weight of its own, so none is left over for the reference: what a frame did not see must not
     speak for a clipped reference against the frames that saw it.
     """
+    if bool(valid.all()):
+        return frames
     others = torch.where(valid > 0, frames[:, 1:], torch.ones_like(frames[:, 1:]))
     return torch.cat([frames[:, :1], others], dim=1)
 
 
-def flag_clipped(sigma: Tensor, light: Tensor, scale: float, frames: Tensor | None = None) -> Tensor:
-    """Where the truth has no upper bound sigma is 1: the result stands at the shortest frame's clip, or all ``frames``
-    (blanked where they saw nothing) are clipped.
+def lowest_peak(frames: Tensor) -> Tensor:
+    """(B, 1, H, W) brightest channel of whichever of the (B, N, 3, H, W) frames is furthest from its clip."""
+    lowest = frames[:, 0].amax(dim=1, keepdim=True)
+    for i in range(1, frames.shape[1]):
+        lowest = torch.minimum(lowest, frames[:, i].amax(dim=1, keepdim=True))
+    return lowest
+
+
+def flag_clipped(sigma: Tensor, light: Tensor, scale: float, peak: Tensor | None = None) -> Tensor:
+    """Where the truth has no upper bound sigma is 1: the result stands at the shortest frame's clip, or all frames
+    (blanked where they saw nothing) are clipped, by their ``lowest_peak``.
     """
     clipped = light.amax(dim=1, keepdim=True) * scale >= CLIPPED
-    if frames is not None:
-        clipped |= frames.amax(dim=2).amin(dim=1, keepdim=True) >= CLIPPED
+    if peak is not None:
+        clipped |= peak >= CLIPPED
     return torch.where(clipped, torch.full_like(sigma, SIGMA_MAX), sigma)
 
 

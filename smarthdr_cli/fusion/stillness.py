@@ -8,12 +8,14 @@ textured windows of real tripod stacks correlate, 50 to 90 % of those of handhel
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.models.saf import common_exposure
+from smarthdr_cli.models.windows import box_max, box_mean
 
 WINDOW = 7  # cells
 TEXTURED = 0.04  # standard deviation of codes in a window from which it counts as texture, well above noise on cells
@@ -24,6 +26,7 @@ SLACK = 16.0
 AT_ODDS = 0.002  # median difference of codes from which a curve is thought wrong; half of where it surely is
 NEAR = 17  # cells around an unlike window that stay strict
 LARGEST = 0.2  # of the code range, that a curve may be off
+NEGLIGIBLE = 0.002  # half an 8-bit code: the curve's fault below that changes no verdict
 FEWEST = 50  # textured windows that can carry a verdict
 CLIP = 0.97  # codes from which a pixel has no say
 
@@ -41,42 +44,50 @@ class Pair:
         a, b, _ = common_exposure(ref, other, ev)
         return Pair(a, b)
 
+    @cached_property
     def correlation(self) -> tuple[Tensor, Tensor]:
         """(1, 1, h, w) correlation of brightness in a window, and where the window is textured and unclipped."""
         a, b = self.a.mean(dim=1, keepdim=True), self.b.mean(dim=1, keepdim=True)
         ma, mb = _mean(a), _mean(b)
         va, vb = (_mean(a * a) - ma * ma).clamp(min=0), (_mean(b * b) - mb * mb).clamp(min=0)
         found = (_mean(a * b) - ma * mb) / (va * vb).sqrt().clamp(min=1e-8)
-        return found, (va.maximum(vb) > TEXTURED**2) & (_mean(1 - self.unclipped()) < 0.01)
+        return found, (va.maximum(vb) > TEXTURED**2) & (self.share > 0.99)
 
+    @cached_property
     def unclipped(self) -> Tensor:
         """(1, 1, h, w): 1 where neither is near its clip."""
         return (torch.maximum(self.a, self.b).amax(dim=1, keepdim=True) < CLIP).float()
 
     def still(self) -> tuple[Tensor, Tensor]:
         """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
-        correlation, textured = self.correlation()
+        correlation, textured = self.correlation
         count = float(textured.sum())
         if count < FEWEST:
             return torch.zeros_like(correlation), torch.zeros_like(correlation)
         share = float((textured & (correlation > ALIKE)).sum()) / count
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
         unlike = (textured & (correlation < UNLIKE)).float()
-        away = 1 - F.max_pool2d(unlike, NEAR, 1, NEAR // 2)
+        away = 1 - box_max(unlike, NEAR)
         certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
-        odds = float(self.offset().abs().mean(dim=1).median())
-        certain *= min(max(odds / AT_ODDS - 1, 0.0), 1.0)
+        if certain > 0:
+            odds = float(self.offset.abs().mean(dim=1)[..., ::2, ::2].median())
+            certain *= min(max(odds / AT_ODDS - 1, 0.0), 1.0)
         return sure * away, certain * away
 
+    @cached_property
+    def share(self) -> Tensor:
+        """(1, 1, h, w) unclipped share of a window."""
+        return _mean(self.unclipped)
+
+    @cached_property
     def offset(self) -> Tensor:
         """(1, 3, h, w) local mean of a - b over what is unclipped, at most LARGEST."""
-        weight = self.unclipped()
-        mean = _mean((self.a - self.b) * weight) / _mean(weight).clamp(min=1e-3)
-        return mean.clamp(-LARGEST, LARGEST) * (_mean(weight) > 0.2)
+        mean = _mean((self.a - self.b) * self.unclipped) / self.share.clamp(min=1e-3)
+        return mean.clamp_(-LARGEST, LARGEST).mul_(self.share > 0.2)
 
 
 def _mean(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    return box_mean(x, WINDOW)
 
 
 def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,6 +101,8 @@ def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple
     still, certain = pair.still()
     if not bool(still.any()):
         return torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still)
-    better = shifted.correlation()[0] > pair.correlation()[0] + 0.01
+    better = shifted.correlation[0] > pair.correlation[0] + 0.01
     keep = ((still < 0.5) | better).to(ref.dtype)
-    return keep, torch.where(keep > 0, shifted.offset(), pair.offset()) * still, 1 + (SLACK - 1) * certain
+    offset = torch.where(keep > 0, shifted.offset, pair.offset)
+    offset = F.softshrink(offset, NEGLIGIBLE) * still  # exactly none in most places, which then cost nothing
+    return keep, offset, 1 + (SLACK - 1) * certain

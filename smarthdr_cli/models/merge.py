@@ -29,7 +29,12 @@ def exposure_weight(frame: Tensor, ev: Tensor) -> Tensor:
 
 def radiance(frame: Tensor, ev: Tensor) -> Tensor:
     """(B, 3, H, W) linear frame to radiance in reference units (reference clip = 1)."""
-    return frame * torch.exp2(-ev).view(-1, 1, 1, 1)
+    return frame * gain(ev)
+
+
+def gain(ev: Tensor) -> Tensor:
+    """(B,) EVs to the factors (B, 1, 1, 1) from a frame's own units to reference units."""
+    return torch.exp2(-ev).view(-1, 1, 1, 1)
 
 
 def merge(frames: Tensor, evs: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,15 +44,18 @@ def merge(frames: Tensor, evs: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
     the others. Weight that trust removes goes to the reference at its own value. Where no frame has weight (all
     clipped) the shortest valid one decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
     """
-    count = frames.shape[1]
-    weights = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(count)], dim=1)
-    light = torch.stack([radiance(frames[:, i], evs[:, i]) for i in range(count)], dim=1)
     # Where every frame is tapered the shortest decides: a floor too small to matter elsewhere.
-    shortest = (evs == evs.amin(dim=1, keepdim=True)).view(*evs.shape, 1, 1, 1)
-    weights = weights + shortest * 1e-4 * torch.exp2(2 * evs).view(*evs.shape, 1, 1, 1)
-    kept = weights[:, 1:] * trust
-    removed = (weights[:, 1:] - kept).sum(dim=1)
-    total = weights.sum(dim=1)
-    share = removed / total
-    merged = (weights[:, 0] * light[:, 0] + (kept * light[:, 1:]).sum(dim=1)) / total + share * light[:, 0]
-    return merged, share
+    shortest = evs == evs.amin(dim=1, keepdim=True)
+    floor = (shortest * 1e-4 * torch.exp2(2 * evs)).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)  # (B, N, 1, 1, 1)
+    total = exposure_weight(frames[:, 0], evs[:, 0]) + floor[:, 0]
+    own, kept = total, []
+    removed = torch.zeros_like(total)
+    for i in range(1, frames.shape[1]):
+        weight = exposure_weight(frames[:, i], evs[:, i]) + floor[:, i]
+        kept.append(weight * trust[:, i - 1])
+        removed = removed + (weight - kept[-1])
+        total = total + weight
+    merged = frames[:, 0] * ((own + removed) / total * gain(evs[:, 0]))  # planes of one channel before those of three
+    for i, weight in enumerate(kept, start=1):
+        merged = torch.addcmul(merged, frames[:, i], weight / total * gain(evs[:, i]))
+    return merged, removed / total

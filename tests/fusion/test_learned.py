@@ -11,6 +11,7 @@ import torch
 from smarthdr_cli.fusion import learned as room
 from smarthdr_cli.fusion.learned import add_evidence, agreed, at_clip, bounded, fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion
+from smarthdr_cli.fusion.physical import lowest_peak
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.fusion.tiles import grid
 from smarthdr_cli.models.calibration import Calibration
@@ -209,7 +210,7 @@ def test_clipped_everywhere_means_the_shortest_that_saw_it():
     frames[:, 0, :, :, 0] = 0.5  # the reference is well exposed there
     frames[:, 1, 0, :, 3] = 0.6  # the short frame clips in two channels only
     seen = torch.tensor([[1.0, 1, 0, 1], [1, 1, 1, 1]]).view(1, 2, 1, 1, 4)
-    out = at_clip(torch.full((1, 3, 1, 4), 0.7), frames, seen, torch.tensor([[0.0, -2.0, 3.0]]))
+    out = at_clip(torch.full((1, 3, 1, 4), 0.7), lowest_peak(frames), frames, seen, torch.tensor([[0.0, -2.0, 3.0]]))
     assert torch.allclose(out[0, :, 0].T, torch.tensor([[0.7, 0.7, 0.7], [4, 4, 4], [1, 1, 1], [2.4, 4, 4]]))
 
 
