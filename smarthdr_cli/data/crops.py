@@ -61,16 +61,15 @@ class CropSampler:
 
     def at(self, places: Sequence[tuple[int, int, int]]) -> Crops:
         """The crops at given (scene, top, left), all of scenes with one number of frames."""
-        cut = [self.scenes[index].crop(top, left, self.size, self.size) for index, top, left in places]
-        targets = [target for _, _, target in cut if target is not None]
-        batch = Batch(
-            torch.stack([frames for frames, _, _ in cut]),
-            torch.tensor([self.scenes[index].evs for index, _, _ in places], dtype=torch.float32),
-            torch.stack([valid for _, valid, _ in cut]),
-            torch.stack(targets) if targets else None,
-        )
+        chosen = [self.scenes[index] for index, _, _ in places]
+        batch, count, size = len(places), len(chosen[0].evs), self.size
+        frames, valid = torch.empty(batch, count, 3, size, size), torch.empty(batch, count, 1, size, size)
+        target = None if chosen[0].target is None else torch.empty(batch, 3, size, size)
+        for n, (scene, (_, top, left)) in enumerate(zip(chosen, places, strict=True)):
+            scene.fill(top, left, frames[n], valid[n], None if target is None else target[n])
+        evs = torch.tensor([scene.evs for scene in chosen], dtype=torch.float32)
         indices, tops, lefts = zip(*places, strict=True)
-        return Crops(batch, indices, tops, lefts)
+        return Crops(Batch(frames, evs, valid, target), indices, tops, lefts)
 
     def grid(self, stride: int) -> list[tuple[int, int, int]]:
         """Every (scene, top, left) of an epoch: on a grid of ``stride`` from each band's first corner, whole crops."""

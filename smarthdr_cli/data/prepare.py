@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache as once
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from smarthdr_cli.burst.select import spanning
 from smarthdr_cli.data.labels import Part
 from smarthdr_cli.data.layouts import SceneFiles
 from smarthdr_cli.data.scenes import read_radiance
-from smarthdr_cli.data.store import RECORD, array_file, key_of, stamp, stored
+from smarthdr_cli.data.store import RECORD, array_file, key_of, mapped, stamp, stored
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, check_options, see
 from smarthdr_cli.fusion.source import Window
@@ -65,18 +65,25 @@ class Prepared:
         The reference comes first; the target is in its units, capped at the shortest frame's clip, as ``Batch`` says.
         Raises ValueError for a crop that leaves the part's band, and InputError when the cache has been removed.
         """
+        count = len(self.evs)
+        frames, valid = torch.empty(count, 3, height, width), torch.empty(count, 1, height, width)
+        target = None if self.target is None else torch.empty(3, height, width)
+        self.fill(top, left, frames, valid, target)
+        return frames, valid, target
+
+    def fill(self, top: int, left: int, frames: Tensor, valid: Tensor, target: Tensor | None) -> None:
+        """``crop`` into contiguous tensors that are there already, of the size that ``frames`` has."""
+        height, width = frames.shape[-2:]
         first, last = self.rows
         inside = first <= top and top + height <= last and left >= 0 and left + width <= self.size[1]
         if not inside or min(height, width) < 1:
             raise ValueError(f"crop {height}x{width} at ({top}, {left}) leaves rows {first} to {last} of {self.size}")
         rows, columns = slice(top, top + height), slice(left, left + width)
-        codes = _mapped(self.folder / "frames.npy")[:, rows, columns].transpose(0, 3, 1, 2)
-        frames = torch.from_numpy(_decoding()[codes])
-        valid = torch.from_numpy(_mapped(self.folder / "valid.npy")[:, None, rows, columns].astype(np.float32))
-        if self.target is None:
-            return frames, valid, None
-        target = _mapped(self.target / "target.npy")[rows, columns].transpose(2, 0, 1)
-        return frames, valid, torch.from_numpy(np.ascontiguousarray(target))
+        codes = mapped(self.folder / "frames.npy")[:, rows, columns].transpose(0, 3, 1, 2)
+        np.take(_decoding(), codes, out=frames.numpy(), mode="clip")  # "clip": straight into out, no code is outside
+        valid.numpy()[:, 0] = mapped(self.folder / "valid.npy")[:, rows, columns]
+        if self.target is not None and target is not None:
+            target.numpy()[:] = mapped(self.target / "target.npy")[rows, columns].transpose(2, 0, 1)
 
 
 def prepare(
@@ -181,7 +188,7 @@ def _write_target(scene: SceneFiles, truth: Path, frames: Path, evs: Sequence[fl
     by the median ratio where that is well exposed, as the evaluation does to predictions.
     """
     radiance = read_radiance(truth)
-    codes = _mapped(frames / "frames.npy")
+    codes = mapped(frames / "frames.npy")
     if radiance.shape != codes.shape[1:]:
         (h, w), (height, width) = radiance.shape[:2], codes.shape[1:3]
         raise InputError(f"{truth.name} is {w}x{h}, the frames are {width}x{height}")
@@ -197,10 +204,3 @@ def _write_target(scene: SceneFiles, truth: Path, frames: Path, evs: Sequence[fl
     with array_file(folder / "target.npy", target.shape, np.float32) as write:
         write(target)
     (folder / RECORD).write_text(json.dumps({"scene": scene.name, "truth": truth.name, "gain": gain}))
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        return cast(NDArray[Any], np.load(path, mmap_mode="r"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the prepared scene is gone or damaged; start again to prepare it") from error

@@ -2,12 +2,15 @@
 
 import contextlib
 import hashlib
+import io
 import json
+import mmap
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.errors import InputError, OutputError
 
 RECORD = "record.json"  # written last of a folder's files
+_HEADER = 128  # bytes of a .npy header as numpy pads it, for arrays of few dimensions
 _ABANDONED = 24 * 3600.0  # seconds after which a half-written folder belongs to nobody
 
 
@@ -68,10 +72,34 @@ def whole(folder: Path, arrays: tuple[str, ...]) -> bool:
     try:
         json.loads((folder / RECORD).read_text())
         for name in arrays:
-            np.load(folder / name, mmap_mode="r")
-    except (OSError, ValueError):
+            mapped(folder / name)
+    except (OSError, ValueError, InputError):
         return False
     return True
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """An array of the cache, read-only, read from disk where it is looked at.
+
+    What ``np.load`` does in five times the time, which is as long as a crop takes. Raises InputError when it is gone,
+    cut short or no array.
+    """
+    try:
+        with path.open("rb") as file:
+            shape, kind, offset = _header(file.read(_HEADER))
+            mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.ndarray(shape, kind, mapping, offset)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: the prepared scene is gone or damaged; start again to prepare it") from error
+
+
+@lru_cache(maxsize=64)
+def _header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape, type and offset of the data of a .npy file of version 1, from its first bytes."""
+    file = io.BytesIO(start)
+    np.lib.format.read_magic(file)
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    return shape, kind, file.tell()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Crops: the same for the same seed and step, inside their bands, everywhere in them, of one number of frames."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +131,19 @@ def test_scenes_without_target(mini, tmp_path):
     for scenes, size, batch in (([], 8, 1), (labeled, 0, 1), (labeled, 8, 0)):
         with pytest.raises(ValueError, match="at least one"):
             CropSampler(scenes, size, batch, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux lists them")
+def test_nothing_stays_open_or_mapped(three):
+    sampler = CropSampler(three, 16, 6, 0)
+    sampler(0)
+
+    def held():
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        return len(list(Path("/proc/self/fd").iterdir())), sum(".npy" in line for line in maps)
+
+    before = held()
+    for step in range(50):
+        sampler(step)
+    assert held() == before
+    assert before[1] == 0
