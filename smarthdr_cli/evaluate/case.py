@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data.layouts import SceneFiles, find_scenes
@@ -18,8 +17,8 @@ from smarthdr_cli.data.scenes import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.metrics import SSIM_RADIUS
 from smarthdr_cli.evaluate.motion import moving_pixels
+from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, see
 from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.response import resolve_response
 
 F32 = NDArray[np.float32]
 SMALLEST = 2 * SSIM_RADIUS + 1  # pixels on a side
@@ -29,13 +28,14 @@ SMALLEST = 2 * SSIM_RADIUS + 1  # pixels on a side
 class Case:
     """A scene with its truth, everything at the moment and pose of the middle frame, which is the reference.
 
-    ``burst``: frames darkest first. ``truth``: (H, W, 3) float32, shortest clip = 1. ``moving``: (H, W) bool, from the
-    set's own moving.png where ``told``, else estimated (motion.py). ``oracle``: linear frames in which nothing
-    moves, 1 = their clip, where the set has them.
+    ``burst``: frames darkest first. ``source``: the burst as every fusion looks at it, aligned. ``truth``: (H, W, 3)
+    float32, shortest clip = 1. ``moving``: (H, W) bool, from the set's own moving.png where ``told``, else estimated
+    (motion.py). ``oracle``: linear frames in which nothing moves, 1 = their clip, where the set has them.
     """
 
     files: SceneFiles
     burst: Burst
+    source: Source
     truth: F32
     moving: NDArray[np.bool_]
     told: bool
@@ -54,7 +54,7 @@ class Case:
     @property
     def response(self) -> str:
         """The curve by name, or auto where the pixels must say."""
-        return "gamma2.2" if self.files.encoding == "gamma2.2" else "auto"
+        return response_of(self.files)
 
     @property
     def codes(self) -> tuple[NDArray[Any], ...]:
@@ -81,8 +81,13 @@ def files_of(scenes: Sequence[SceneFiles]) -> list[Path]:
     return sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
 
 
+def response_of(files: SceneFiles) -> str:
+    """What ``--response`` is for a scene."""
+    return "gamma2.2" if files.encoding == "gamma2.2" else "auto"
+
+
 def read_case(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
-    """Read one scene. ``align``: how its frames are laid over each other where motion must be estimated.
+    """Read one scene. ``align``: how its frames are laid over each other, once for all that fuse them.
 
     Raises InputError, naming the scene, for what is missing, unreadable or does not fit together.
     """
@@ -105,8 +110,11 @@ def _read(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
         wrong = "differs in size from the frames" if truth.shape[:2] != burst.size else "is too small to measure"
         raise InputError(f"{files.truth.name} {wrong}: {sizes}")
     moving = _told_moving(files.frames[0].parent / "moving.png", burst.size)
-    seen = moving if moving is not None else _estimated(burst, truth, files.encoding == "gamma2.2", align)
-    return Case(files, burst, truth, seen, moving is not None, _oracle(burst))
+    oracle = _oracle(burst)
+    options = FuseOptions(align=align, response=response_of(files))
+    source = see(burst, options, Stages(lambda _stage, _share: None))
+    seen = moving if moving is not None else moving_pixels(source, truth)
+    return Case(files, burst, source, truth, seen, moving is not None, oracle)
 
 
 def _told_moving(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -116,12 +124,6 @@ def _told_moving(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     if mask is None or mask.shape != size:
         raise InputError(f"{path.name}: not a readable mask of the frames' size")
     return np.asarray(mask > 127)
-
-
-def _estimated(burst: Burst, truth: F32, gamma: bool, align: Literal["auto", "none"]) -> NDArray[np.bool_]:
-    alignment = align_burst(burst, None, mode=align)
-    resolved = resolve_response(burst, alignment, "gamma2.2" if gamma else "auto", "off")
-    return moving_pixels(Source(resolved.burst, resolved.response, resolved.alignment), truth)
 
 
 def _oracle(burst: Burst) -> tuple[F32, ...] | None:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate import baselines
 from smarthdr_cli.evaluate.case import Case
 from smarthdr_cli.evaluate.contest import Result
-from smarthdr_cli.fusion.pipeline import fuse
+from smarthdr_cli.fusion.networks import Network, load_network
+from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 from smarthdr_cli.models.find import RUN_FILES, SUFFIX, find_weights
 from smarthdr_cli.response import named_response
@@ -42,6 +44,20 @@ class Computation:
     device: str = "auto"
     precision: str = "auto"
     align: Literal["auto", "none"] = "auto"
+
+
+class Networks:
+    """Networks kept from scene to scene, so that each is loaded, and its precision found out, once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str, str], Network] = {}
+
+    def open(self, weights: str | Path | None, device: torch.device, precision: str) -> Network:
+        """As ``load_network``."""
+        key = (str(weights), str(device), precision)
+        if key not in self._kept:
+            self._kept[key] = load_network(weights, device, precision)
+        return self._kept[key]
 
 
 def contestants(specs: Sequence[str]) -> list[Contestant]:
@@ -80,7 +96,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def methods(
-    case: Case, entrants: Sequence[Contestant], rivals: Sequence[str], how: Computation
+    case: Case, entrants: Sequence[Contestant], rivals: Sequence[str], how: Computation, networks: Networks
 ) -> dict[str, Callable[[], Result]]:
     """What to call for each method's picture of ``case``: checkpoints, the chosen rivals, the oracle where it can be.
 
@@ -95,10 +111,10 @@ def methods(
         "reference": lambda: Result(baselines.reference_alone(codes[at], times[at], alone)),
         "debevec": lambda: Result(baselines.debevec(codes, times, curve=curve)),
         "mtb-debevec": lambda: Result(baselines.debevec(baselines.align_mtb(codes, at), times, curve=curve)),
-        "static": lambda: fused(case, how, deghost="off"),
+        "static": lambda: fused(case, how, networks, deghost="off"),
     }
     everybody: dict[str, Callable[[], Result]] = {
-        entrant.label: lambda path=entrant.path: fused(case, how, weights=path)  # type: ignore[misc]
+        entrant.label: lambda path=entrant.path: fused(case, how, networks, weights=path)  # type: ignore[misc]
         for entrant in entrants
     }
     everybody |= {name: method for name, method in classical.items() if name in rivals}
@@ -108,16 +124,12 @@ def methods(
     return everybody
 
 
-def fused(case: Case, how: Computation, **options: Any) -> Result:
-    """The real pipeline on the case's files, in the scale where the shortest frame's clip is 1.
+def fused(case: Case, how: Computation, networks: Networks, **options: Any) -> Result:
+    """What ``fuse`` makes of the case's files, in the scale where the shortest frame's clip is 1.
 
-    Raises what ``fuse`` raises.
+    The burst is looked at (aligned, its response found) once a case, whoever fuses it. Raises what ``fuse`` raises.
     """
-    result = fuse(
-        [frame.path for frame in case.burst.frames],
-        evs=None if case.files.evs is None else [float(ev) for ev in case.burst.evs],
-        reference=case.burst.reference + 1,
-        response=case.response, device=how.device, precision=how.precision, align=how.align,
-        **options,
-    )  # fmt: skip
+    chosen = FuseOptions(response=case.response, device=how.device, precision=how.precision, align=how.align, **options)
+    clock = Stages(lambda _stage, _share: None)
+    result = fuse_loaded(case.burst, chosen, clock, networks.open, case.source)
     return Result(np.asarray(result.radiance * np.float32(result.scale_short)), result.uncertainty)

@@ -11,7 +11,7 @@ from smarthdr_cli.data.layouts import SceneFiles
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate import bootstrap, contest, cvvdp, frozen, judge, protocol, sheet
 from smarthdr_cli.evaluate.case import Case, files_of, read_case, select
-from smarthdr_cli.evaluate.rivals import RIVALS, Computation, Contestant, contestants, methods
+from smarthdr_cli.evaluate.rivals import RIVALS, Computation, Contestant, Networks, contestants, methods
 
 SHEET_ROWS = 8  # scenes on the sheet, spread over the set
 CROP = 192  # pixels, side of a crop on it
@@ -112,11 +112,12 @@ def evaluate(plan: Plan, on_progress: Callable[[float], None] = lambda _: None) 
     """Run everything. ``on_progress`` is told the share that is done. Raises what reading and ``fuse`` raise."""
     found = Evaluation(plan, frozen.identity_of(plan.root, files_of(plan.scenes)))
     quality = cvvdp.load(plan.device) if plan.options.cvvdp else None
+    networks = Networks()
     pools = {entrant.label: contest.Pool() for entrant in plan.entrants}
     drawn = set(np.linspace(0, len(plan.scenes) - 1, min(SHEET_ROWS, len(plan.scenes))).round().astype(int).tolist())
     for number, files in enumerate(plan.scenes):
         case = read_case(files, plan.options.how.align)
-        todo = methods(case, plan.entrants, plan.options.rivals, plan.options.how)
+        todo = methods(case, plan.entrants, plan.options.rivals, plan.options.how, networks)
         results: dict[str, contest.Result] = {}
         for name in todo:
             on_progress((number + len(results) / len(todo)) / len(plan.scenes))

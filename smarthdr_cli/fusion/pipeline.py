@@ -89,15 +89,23 @@ def load(paths: Paths, options: FuseOptions, clock: "Stages") -> Burst:
         return load_burst(paths, evs=options.evs, times=options.exposure_times, reference=options.reference)
 
 
-def fuse_loaded(burst: Burst, chosen: FuseOptions, clock: "Stages", open_network: OpenNetwork | None = None) -> Fused:
+def fuse_loaded(
+    burst: Burst,
+    chosen: FuseOptions,
+    clock: "Stages",
+    open_network: OpenNetwork | None = None,
+    source: Source | None = None,
+) -> Fused:
     """The second step of ``fuse``: a burst as ``load`` read it, fused.
 
-    ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next.
+    ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next;
+    ``source``, as ``see`` made it of this burst, saves looking again for one that fuses a burst several times.
     Raises UsageError, InputError, ModelError or MemoryLimitError.
     """
     report: dict[str, Any] = {"options": _said(chosen)}
     merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
-    source = see(burst, chosen, clock)
+    if source is None:
+        source = see(burst, chosen, clock)
     alignment, response = source.alignment, source.response
     report |= {
         "response": response.record or {"name": response.name},

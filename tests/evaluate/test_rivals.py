@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,14 +68,24 @@ def test_what_cannot_take_part(weights: Path, tmp_path: Path) -> None:
 
 def test_the_methods_in_order(scene: case.Case, weights: Path) -> None:
     entrants = rivals.contestants([str(weights)])
-    everybody = rivals.methods(scene, entrants, tuple(rivals.RIVALS), HOW)
+    everybody = rivals.methods(scene, entrants, tuple(rivals.RIVALS), HOW, rivals.Networks())
     assert list(everybody) == ["first (student)", "first (teacher)", *rivals.RIVALS, "oracle"]
-    assert list(rivals.methods(scene, entrants[:1], ["static"], HOW)) == ["first (student)", "static", "oracle"]
+    assert list(rivals.methods(scene, entrants[:1], ["static"], HOW, rivals.Networks())) == [
+        "first (student)",
+        "static",
+        "oracle",
+    ]
 
 
-def test_each_does_what_its_name_says(scene: case.Case, weights: Path) -> None:
+@pytest.mark.parametrize("align", ["none", "auto"])
+def test_each_does_what_its_name_says(made: Path, weights: Path, align: Literal["none", "auto"]) -> None:
+    scene = case.read_case(case.select(made, "test", 1)[0], align)
+    how = rivals.Computation("cpu", "fp32", align)
     entrants = rivals.contestants([str(weights)])
-    everybody = {name: method() for name, method in rivals.methods(scene, entrants, tuple(rivals.RIVALS), HOW).items()}
+    everybody = {
+        name: method()
+        for name, method in rivals.methods(scene, entrants, tuple(rivals.RIVALS), how, rivals.Networks()).items()
+    }
     at, times = scene.burst.reference, scene.times
     light = (scene.codes[at] / 65535.0) ** 2.2 / times[at]
     np.testing.assert_allclose(everybody["reference"].radiance, light, atol=2e-6)
@@ -92,6 +103,18 @@ def test_each_does_what_its_name_says(scene: case.Case, weights: Path) -> None:
         paths = [frame.path for frame in scene.burst.frames]
         evs = np.log2(scene.times) - 7  # only differences count
         own = smarthdr_cli.fuse(paths, evs=evs.tolist(), reference=2, response="gamma2.2", anchor="short",
-                                align="none", precision="fp32", device="cpu", **options)  # fmt: skip
+                                align=align, precision="fp32", device="cpu", **options)  # fmt: skip
         np.testing.assert_allclose(everybody[name].radiance, own.radiance, rtol=2e-5, atol=1e-7)
         np.testing.assert_allclose(everybody[name].sigma, own.uncertainty, rtol=1e-5)
+
+
+def test_a_network_is_loaded_once(scene: case.Case, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[object] = []
+    whole = rivals.load_network
+    monkeypatch.setattr(rivals, "load_network", lambda *words: loaded.append(words[0]) or whole(*words))
+    networks = rivals.Networks()
+    entrants = rivals.contestants([str(weights)])
+    for _ in range(2):
+        for method in rivals.methods(scene, entrants, ["static"], HOW, networks).values():
+            method()
+    assert loaded == [entrant.path for entrant in entrants]

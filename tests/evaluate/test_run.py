@@ -10,7 +10,7 @@ import pytest
 import smarthdr_cli
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.evaluate import bootstrap, case, contest, frozen, judge, protocol, run
-from smarthdr_cli.evaluate.rivals import Computation, fused
+from smarthdr_cli.evaluate.rivals import Computation, Networks, fused
 
 OPTIONS = run.EvaluateOptions(rivals=("reference", "static"), how=Computation("cpu", "fp32", "none"))
 
@@ -54,7 +54,7 @@ def test_the_judge_saw_the_error_of_every_scene(found: run.Evaluation, made: Pat
     pool = contest.Pool()
     for entrant, files in ((found.plan.entrants[1], f) for f in case.select(made, "test", None)):
         one = case.read_case(files, "none")
-        result = fused(one, OPTIONS.how, weights=entrant.path)
+        result = fused(one, OPTIONS.how, Networks(), weights=entrant.path)
         assert result.sigma is not None
         error = np.abs(
             np.log1p(5000 * np.clip(result.radiance, 0, 1)) - np.log1p(5000 * np.clip(one.truth, 0, 1))
