@@ -63,7 +63,7 @@ def common_exposure(
     rule = CommonExposure(0.0, assumed)
     middles = [middle for frames in sets if (middle := _middle(frames, headers, rule)) is not None]
     if not middles:
-        raise InputError("no set states exposure time, aperture and ISO: there is no common exposure; give --common-ev")
+        raise InputError("no set states exposure time, aperture and ISO, which a common exposure needs")
     return CommonExposure(round(median(middles), 4), assumed), notes
 
 

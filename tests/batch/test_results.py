@@ -1,0 +1,95 @@
+"""Lines that are whole or not there, read after any crash."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smarthdr_cli.batch.results import Results, last_results, read_results, results_files
+from smarthdr_cli.errors import OutputError
+
+
+def record(name, status="ok", finished="2026-01-01T00:00:00", **more):
+    return {"name": name, "status": status, "finished": finished} | more
+
+
+def test_lines_are_appended_and_come_back(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with Results(path) as results:
+        results.append(record("a", share=np.float32(0.5)))
+    with Results(path) as results:
+        results.append(record("b"))
+    assert [r["name"] for r in read_results(path)] == ["a", "b"]
+    assert next(read_results(path))["share"] == 0.5
+    assert path.read_text().count("\n") == 2
+
+
+def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    with Results(tmp_path / "r.jsonl") as results:
+        results.append(record("a"))
+        assert synced == [(tmp_path / "r.jsonl").stat().st_size]
+
+
+def test_nothing_that_json_does_not_know_is_written(tmp_path):
+    with Results(tmp_path / "r.jsonl") as results, pytest.raises(ValueError, match="JSON"):
+        results.append(record("a", share=float("nan")))
+    assert (tmp_path / "r.jsonl").read_bytes() == b""
+
+
+@given(st.integers(1, 200))
+def test_a_torn_last_line_is_passed_over_and_the_next_is_whole(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("r") / "results.jsonl"
+    with Results(path) as results:
+        results.append(record("a"))
+        results.append(record("b"))
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    path.write_bytes(whole[: max(first, len(whole) - cut)])
+    kept = [r["name"] for r in read_results(path)]
+    assert kept in (["a"], ["a", "b"])
+    with Results(path) as results:
+        results.append(record("c"))
+    assert [r["name"] for r in read_results(path)] == [*kept, "c"]
+
+
+def test_lines_of_something_else_are_passed_over(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'\xff\xfe\n[1]\n"x"\n{"name": 3, "status": "ok"}\n{"name": "a"}\n' + b"[" * 100000 + b"\n{}\n")
+    assert list(read_results(path)) == []
+    assert list(read_results(tmp_path / "none.jsonl")) == []
+
+
+def test_the_last_word_on_each_set(tmp_path):
+    whole, shard = tmp_path / "results.jsonl", tmp_path / "results-1-of-2.jsonl"
+    lines = [record("a", "failed", "1"), record("a", "ok", "2"), record("a", "skipped", "3"), record("b", "ok", "9")]
+    whole.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shard.write_text(json.dumps(record("b", "failed", "5")) + "\n" + json.dumps(record("c", "skipped", "1")) + "\n")
+    (tmp_path / "results-old.jsonl").write_text(json.dumps(record("z")) + "\n")
+    assert results_files(tmp_path) == [whole, shard]
+    last = last_results(results_files(tmp_path))
+    assert {name: r["status"] for name, r in last.items()} == {"a": "ok", "b": "ok", "c": "skipped"}
+
+
+def test_a_second_process_is_refused(tmp_path):
+    pytest.importorskip("fcntl")
+    path = tmp_path / "r.jsonl"
+    code = f"from pathlib import Path\nfrom smarthdr_cli.batch.results import Results\nResults(Path({str(path)!r}))"
+    with Results(path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "another smarthdr batch" in done.stderr
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_folder_that_refuses_is_one_line(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        Results(tmp_path / "missing" / "r.jsonl")
+    (tmp_path / "r.jsonl").mkdir()
+    with pytest.raises(OutputError):
+        Results(tmp_path / "r.jsonl")
