@@ -12,6 +12,7 @@ from smarthdr_cli.burst.grouping.header import Header
 
 CUT = -math.inf
 SET, SINGLE_STATED, SINGLE_NUMBERED = -2.0, -2.0, -3.0
+_BROKEN = 2.0
 FAR = 600.0  # seconds: nobody waits so long within a bracket
 # Pause in seconds against log-odds: cameras bracket within a second, hands within ten, views are minutes apart.
 _PAUSES = ((0.0, 2.0), (0.5, 1.8), (1, 1.2), (2, 0.4), (4, -0.4), (8, -1.2), (16, -2), (32, -3), (64, -4), (128, -5.5))
@@ -106,7 +107,7 @@ def exposures(row: Sequence[Header], evs: Sequence[float | None], *, exact: bool
         return -3.0 * len(row)
     seen = pattern.judge(known, exact=exact)
     score = SET + seen.score
-    if seen.repeats > 8 + seen.levels:
+    if seen.repeats > (8 if seen.order else 4) + seen.levels:
         return None
     if not exact:
         return score
@@ -127,7 +128,26 @@ def exposures(row: Sequence[Header], evs: Sequence[float | None], *, exact: bool
     if not manual and not silent and all(h.maker.bracket is False for h in row):
         score -= 2.0
     if (manual or silent) and seen.order in pattern.LADDERS and seen.levels >= 3 and kinds == ("time",):
-        score += 1.5 * (seen.levels - 1) + (0.0 if seen.regular else 1.0)  # hands turn the wheel one way, unevenly
+        score += 2.0 + 1.8 * (seen.levels - 1) - seen.shape  # hands turn the wheel one way, as far as it goes, unevenly
+    return score
+
+
+def cuts_a_ladder(evs: Sequence[float | None], pauses: Sequence[float | None], start: int, stop: int) -> float:
+    """Log-odds against a set that goes up or down and whose neighbours in the row go on the same way, unhindered."""
+    inside = [ev for ev in evs[start:stop] if ev is not None]
+    if len(inside) < stop - start or pattern.judge(inside).order not in pattern.LADDERS:
+        return 0.0
+    way = inside[-1] - inside[0]
+    longest = max((pause for pause in pauses[start : stop - 1] if pause is not None), default=0.0)
+    score = 0.0
+    for outer, inner, edge in ((start - 1, start, start - 1), (stop, stop - 1, stop - 1)):
+        if not 0 <= outer < len(evs):
+            continue
+        there, here, pause = evs[outer], evs[inner], pauses[edge]
+        waited = pause is not None and pause > 3 * longest + 2
+        if there is not None and here is not None and not waited:
+            step = here - there if outer < inner else there - here
+            score -= _BROKEN if step * way > 0 and abs(step) > pattern.SAME else 0.0
     return score
 
 

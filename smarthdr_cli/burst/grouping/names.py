@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,12 +42,13 @@ def order_keys(stems: Sequence[str]) -> list[tuple[object, ...]]:
     """A sort key for each stem of one camera: natural order, with what follows a roll-over after what precedes it."""
     names = [parse_name(stem) for stem in stems]
     keys: list[tuple[object, ...]] = []
-    wrapped: dict[str, bool] = {}
-    for prefix in {name.prefix for name in names}:
-        numbers = [name.number for name in names if name.prefix == prefix and name.number is not None]
-        wrapped[prefix] = rolled_over(numbers)
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for name in names:
+        if name.number is not None:
+            numbers[name.prefix].append(name.number)
+    wrapped = {prefix for prefix, found in numbers.items() if rolled_over(found)}
     for stem, name in zip(stems, names, strict=True):
-        late = wrapped[name.prefix] and name.number is not None and name.number % _MODULUS < _MODULUS // 2
+        late = name.prefix in wrapped and name.number is not None and name.number % _MODULUS < _MODULUS // 2
         keys.append((1 if late else 0, natural(stem)))
     return keys
 

@@ -18,9 +18,13 @@ _REPEATED = -2.5
 
 @dataclass(frozen=True)
 class Pattern:
-    """``regular``: the steps are equal. ``order``: its name, or "". ``levels``: distinct EVs, ``repeats`` the rest."""
+    """``score``, and ``shape``, the part of it that number and evenness make. ``regular``: the steps are equal.
+
+    ``order``: its name, or "". ``levels``: how many EVs are distinct; ``repeats``: how many are not.
+    """
 
     score: float
+    shape: float
     regular: bool
     order: str
     levels: int
@@ -40,7 +44,7 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
     count, levels = len(evs), max(index) + 1
     repeats = count - levels
     if levels < 2:
-        return Pattern(-math.inf, False, "", levels, repeats)
+        return Pattern(-math.inf, 0.0, False, "", levels, repeats)
     heights = [
         sum(e for e, i in zip(evs, index, strict=True) if i == level) / index.count(level) for level in range(levels)
     ]
@@ -50,14 +54,14 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
     regular = all(abs(step - mean) <= loose for step in steps)
     trust = 1.0 if exact else 0.5
     score = 0.0 if levels > 9 else _COUNTS[levels]
-    if levels > 17:
-        score -= 2.0
+    if levels >= 3:
+        score += (2.0 + 0.4 * (levels - 2) if regular else -1.0) * trust
+    shape = score
+    score -= 2.0 if levels > 17 else 0.0
     if heights[-1] - heights[0] < (0.5 if exact else 0.8):
         score -= 3.0
     if max(steps) > 3.5:
         score -= 1.0
-    if levels >= 3:
-        score += (2.0 + 0.4 * (levels - 2) if regular else -1.0) * trust
     once = _once(index)
     if once is not None:  # every exposure taken twice or more before the next
         order = order_of(once)
@@ -67,7 +71,7 @@ def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
         score += _REPEATED * repeats
     if levels >= 3:
         score += 1.0 if order else -1.5 * trust
-    return Pattern(score, regular and levels >= 3, order, levels, repeats)
+    return Pattern(score, shape, regular and levels >= 3, order, levels, repeats)
 
 
 def level_of(evs: Sequence[float], same: float = SAME) -> list[int]:

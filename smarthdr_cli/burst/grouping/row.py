@@ -112,6 +112,8 @@ def _divide(run: _Row) -> list[Span]:
         if exposed is None:
             return None
         value = total[stop - 1] - total[start] + exposed + evidence.complete(row)
+        if run.bracket is None and not _called(row):
+            value += evidence.cuts_a_ladder(run.evs, run.pauses, start, stop)
         if run.whole and count == len(run.headers):
             value += _WHOLE
         if run.bracket is not None:
