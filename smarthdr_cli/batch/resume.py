@@ -67,8 +67,7 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
     if made_from != sorted(digests(job.files)):
         raise OutputError(f"{path} was made from other inputs; {_HINT}")
     beside = [p for role, p in job.outputs.items() if role != "result"]
-    whole = all(sizes.get(p.name, -1) == p.stat().st_size if p.name in sizes else _opens(p) for p in beside)
-    return "done" if whole else "ours"
+    return "done" if all(path.exists() and _is_whole(path, sizes.get(path.name)) for path in beside) else "ours"
 
 
 _HINT = "use --overwrite to replace it"
@@ -102,6 +101,10 @@ def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
         raise
     except Exception as error:  # three libraries' ways to say that it is no such file
         raise OutputError(f"{path} exists and cannot be read; {_HINT}") from error
+
+
+def _is_whole(path: Path, size: int | None) -> bool:
+    return path.stat().st_size == size if size is not None else _opens(path)
 
 
 def _opens(path: Path) -> bool:

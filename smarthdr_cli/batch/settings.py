@@ -9,6 +9,7 @@ from smarthdr_cli.batch.exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
 from smarthdr_cli.models.find import find_weights
+from smarthdr_cli.response import load_response, named_response
 from smarthdr_cli.response.curves import NAMES
 
 Result = Literal["exr", "hdr", "tif"]
@@ -61,8 +62,14 @@ class Settings:
     responses: tuple[tuple[str, str], ...] = ()
 
     def check(self) -> None:
-        """Raises UsageError for words an option does not know and options that exclude each other."""
+        """Raises UsageError for words an option does not know and options that exclude each other, InputError for a
+        calibration file that is none: once, and not for each set."""
         check_options(self.fuse)
+        option = self.fuse.response
+        if _is_word(option):
+            named_response("srgb" if option == "auto" else option)
+        else:
+            load_response(Path(option))
         if self.common is not None and self.fuse.anchor != "reference":
             raise UsageError("--common-exposure and --anchor exclude each other")
 
@@ -100,9 +107,14 @@ def model_digest(options: FuseOptions) -> str:
 
 def response_digest(option: str) -> str:
     """A named curve's name, or what tells a calibration file's contents. Raises InputError where there is none."""
-    if option == "auto" or option in NAMES or (not Path(option).suffix and not Path(option).exists()):
-        return option  # a word nobody knows is refused when it is used
+    if _is_word(option):
+        return option
     return f"sha256:{_sha256(Path(option))[:16]}"
+
+
+def _is_word(option: str) -> bool:
+    """Whether ``--response`` means a name, a wrong one included, rather than a file."""
+    return option == "auto" or option in NAMES or (not Path(option).suffix and not Path(option).exists())
 
 
 def _sha256(path: Path) -> str:

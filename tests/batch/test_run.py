@@ -2,6 +2,7 @@
 
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_reading_and_writing_overlap_fusing():
     assert tally.idle_share < 0.35  # of about 0.45 s, 0.03 s for the first to be read and what threads cost
     assert worker.most <= 3
     fused = sorted((start, end) for what, _, start, end in worker.spans if what == "fuse")
-    assert all(end <= start for (_, end), (start, _) in zip(fused, fused[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(fused))
 
 
 def test_the_idle_share_is_what_reading_costs():
