@@ -13,6 +13,7 @@ from smarthdr_cli.evaluate import judge, metrics, protocol, report, sheet
 F32 = NDArray[np.float32]
 
 POOL_STEP = 5  # every n-th pixel each way goes into the judge's pool
+FEWEST = 100  # pixels in the pool, for a judgement in percent
 TOP = 0.1  # mu-law error or sigma at the bright end of a heatmap
 
 
@@ -32,16 +33,20 @@ class Pool:
     errors: list[NDArray[Any]] = field(default_factory=list)
     sigmas: list[NDArray[Any]] = field(default_factory=list)
 
-    def add(self, error: NDArray[Any], sigma: NDArray[Any]) -> None:
-        """Thins (H, W) maps by POOL_STEP and keeps them."""
-        self.errors.append(error[::POOL_STEP, ::POOL_STEP].ravel())
-        self.sigmas.append(sigma[::POOL_STEP, ::POOL_STEP].ravel())
+    def add(self, error: NDArray[Any], sigma: NDArray[Any], known: NDArray[np.bool_] | None = None) -> None:
+        """Thins (H, W) maps by POOL_STEP and keeps them, where ``known`` is given only its True pixels."""
+        thinned = (slice(None, None, POOL_STEP),) * 2
+        kept = slice(None) if known is None else known[thinned].ravel()
+        self.errors.append(error[thinned].ravel()[kept])
+        self.sigmas.append(sigma[thinned].ravel()[kept])
 
     def verdict(self) -> tuple[judge.Sparsification, judge.Coverage] | None:
-        """Sparsification and coverage of all that was added; None where nothing was."""
+        """Sparsification and coverage of all that was added; None for too few pixels to judge, or without error."""
         if not self.errors:
             return None
         error, sigma = np.concatenate(self.errors), np.concatenate(self.sigmas)
+        if error.size < FEWEST or not error.any():
+            return None
         return judge.sparsification(error, sigma), judge.coverage(error, sigma)
 
 

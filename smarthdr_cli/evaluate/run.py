@@ -52,7 +52,8 @@ class Evaluation:
     """Figures by scene and method, and what they add up to.
 
     ``scores[scene][method]``: ``Scores``. ``about[scene]``: size, exposures, shares of moving and clipped pixels.
-    ``verdicts``: sparsification and coverage per checkpoint, pooled over scenes. ``rows``: of the sheet.
+    ``verdicts``: sparsification and coverage per checkpoint, pooled over scenes, where the truth is below the shortest
+    frame's clip: above it both are limited, and no error is left to judge. ``rows``: of the sheet.
     """
 
     plan: Plan
@@ -128,7 +129,7 @@ def evaluate(plan: Plan, on_progress: Callable[[float], None] = lambda _: None) 
             sigma = results[label].sigma
             assert sigma is not None
             shown = protocol.shown(results[label].radiance, case.truth, **view(case), scaling=plan.scaling)
-            pool.add(contest.error_map(shown, protocol.limited(case.truth)), sigma)
+            pool.add(contest.error_map(shown, protocol.limited(case.truth)), sigma, ~protocol.clipped(case.truth, 1.0))
         if number in drawn:
             plain = {name: one[plan.scaling] for name, one in found.scores[files.name].items()}
             found.rows.append(

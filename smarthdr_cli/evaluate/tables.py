@@ -23,13 +23,18 @@ VARIANTS = (
     "peak 256."
 )
 
+JUDGED = (
+    "Of |error| in the μ-law domain, mean over channels, over all scenes together, where the truth is below the "
+    "shortest frame's clip: above it truth and result are limited, and a σ that rightly says nobody knows would count as wrong."
+)
+
 
 def markdown(found: Evaluation) -> str:
     """The whole report: what was measured and how, the means, the regions, the judges, every scene."""
     figures = summary(found)
     parts = [f"# {heading(found)}", report.circumstances(), preamble(found), means_table(found, figures)]
     parts += ["## Pixels that move, pixels clipped in the reference", regions(found), regions_table(found, figures)]
-    parts.append("## Uncertainty")
+    parts += ["## Uncertainty", JUDGED]
     for label, verdict in found.verdicts.items():
         parts += [f"### {label}", contest.judge_text(verdict)]
     parts += ["## PSNR-μ of each scene", scenes_table(found)]

@@ -39,6 +39,29 @@ def test_the_pool_judges_what_it_was_given() -> None:
     assert contest.judge_text(found).count("\n") == 6
 
 
+def test_the_pool_leaves_out_what_is_not_known() -> None:
+    rng = np.random.default_rng(1)
+    sigma, error = rng.uniform(0.01, 0.1, (100, 110)), rng.uniform(0, 0.1, (100, 110))
+    known = rng.random((100, 110)) < 0.7
+    step = contest.POOL_STEP
+    pool, by_hand = contest.Pool(), contest.Pool()
+    pool.add(error, sigma, known)
+    by_hand.errors.append(error[::step, ::step][known[::step, ::step]])
+    by_hand.sigmas.append(sigma[::step, ::step][known[::step, ::step]])
+    one, other = pool.verdict(), by_hand.verdict()
+    assert one is not None
+    assert other is not None
+    assert one[0].ause == other[0].ause
+    assert pool.errors[0].size < error[::step, ::step].size
+
+
+@pytest.mark.parametrize(("error", "known"), [(0.1, False), (0.0, True)], ids=["nothing known", "no error"])
+def test_a_pool_with_nothing_to_judge(error: float, known: bool) -> None:
+    pool = contest.Pool()
+    pool.add(np.full((90, 90), error), np.full((90, 90), 0.1), np.full((90, 90), known))
+    assert pool.verdict() is None
+
+
 def test_the_table_states_gain_and_share_closed() -> None:
     keys = ("psnr_mu", "psnr_l", "psnr_mu_moving", "psnr_l_moving", "pu21", "ssim_mu")
     means = {name: dict.fromkeys(keys, value) for name, value in (("floor", 30.0), ("mine", 36.0), ("roof", 40.0))}

@@ -148,3 +148,11 @@ def test_the_plot_has_each_sigma_its_oracle_and_chance(monkeypatch: pytest.Monke
 def test_a_table_cell_for_an_interval() -> None:
     assert tables.between((1.0, 2.0)) == "[1.00, 2.00]"
     assert report.cell(tables.between((NAN, NAN))) == "–"
+
+
+def test_without_a_verdict_the_report_is_still_whole() -> None:
+    found = evaluation()
+    found.verdicts = {}
+    assert "AUSE" not in tables.markdown(found)
+    assert tables.results(found)["judge"] == {}
+    assert tables.sparsification_plot(found).shape == (plot.HEIGHT, plot.WIDTH, 3)
