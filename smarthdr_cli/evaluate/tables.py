@@ -25,7 +25,8 @@ VARIANTS = (
 
 JUDGED = (
     "Of |error| in the μ-law domain, mean over channels, over all scenes together, where the truth is below the "
-    "shortest frame's clip: above it truth and result are limited, and a σ that rightly says nobody knows would count as wrong."
+    "shortest frame's clip: above it truth and result are limited, and a σ that rightly says nobody knows "
+    "would count as wrong."
 )
 
 
