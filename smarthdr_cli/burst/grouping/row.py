@@ -15,6 +15,7 @@ from smarthdr_cli.burst.grouping.segment import Span, divide
 LONGEST = 34  # frames: seventeen exposures, each twice
 SURE, DOUBT = 0.6, 0.9  # below SURE a set is ambiguous; below DOUBT the pictures are looked at
 _SLOW = 2.0  # seconds between frames, from which on exposures alone do not settle it
+_APART = 5.0  # EV: further apart, what both expose well is too little to tell a view by
 _WHOLE, _USUAL, _ORDERED = 2.0, 1.5, 4.0  # log-odds: all of a folder; as many as the other sets; as many as told
 _ALIKE = ((0.5, -3.5), (0.75, 0.0), (0.95, 3.0))  # likeness against log-odds, measured on pairs of one view and of two
 # What a set can be trusted at most: numbered by its camera, called a bracket by it, EXIF alone, no times, brightness
@@ -163,11 +164,14 @@ def _looked_at(run: _Row, tinies: Tinies) -> _Row:
             chain.append(None if two is None else last)
             continue
         likeness = look.compare(one, two)
-        likes.append(likeness.same)
+        before, after = run.evs[index], run.evs[index + 1]
+        apart = before is not None and after is not None and abs(after - before) > _APART
+        likes.append(None if apart else likeness.same)
         last += likeness.ev
         chain.append(last)
-        if likeness.same is not None:
-            joins[index] += _likeness_score(likeness.same)
+        same = likes[-1]
+        if same is not None:
+            joins[index] += _likeness_score(same)
     stated = all(ev is not None for ev in run.evs)
     return replace(run, likes=likes, joins=joins, evs=run.evs if stated else chain, exact=stated)
 

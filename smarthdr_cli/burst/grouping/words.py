@@ -1,5 +1,6 @@
 """Why a set is a set and a single is none, in plain words."""
 
+import itertools
 from collections.abc import Sequence
 
 from smarthdr_cli.burst.grouping import pattern
@@ -57,11 +58,11 @@ def maker_words(row: Sequence[Header]) -> list[str]:
 
 
 def missing(row: Sequence[Header]) -> str | None:
-    """Which frames of a numbered sequence are not there, or None."""
+    """Which frames of a numbered sequence, or which step of an automatic bracket, are not there, or None."""
     length = row[0].maker.length
     shots = [h.maker.shot for h in row]
     if not length or None in shots:
-        return None
+        return _missing_step(row)
     gone = [str(n) for n in range(1, length + 1) if n not in shots]
     if not gone:
         return None
@@ -70,6 +71,21 @@ def missing(row: Sequence[Header]) -> str | None:
         if len(gone) == 1
         else f"frames {', '.join(gone)} of {length} are missing"
     )
+
+
+def _missing_step(row: Sequence[Header]) -> str | None:
+    meant = offsets(row)
+    if meant is None or not all(brackets(h) for h in row):
+        return None
+    levels = sorted({round(ev, 2) for ev in meant})
+    if len(levels) == 2 and abs(levels[0] + levels[1]) <= pattern.SAME:
+        return "the frame between them, of bias 0, is missing"
+    steps = [(high - low, low, high) for low, high in itertools.pairwise(levels)]
+    least = min(step for step, _, _ in steps)
+    for step, low, high in steps:
+        if step > 1.7 * least and abs(step / least - round(step / least)) < 0.15:
+            return f"a frame between bias {signed(low)} and {signed(high)} is missing"
+    return None
 
 
 def pause_words(row: Sequence[Header], pauses: Sequence[float | None]) -> str:
