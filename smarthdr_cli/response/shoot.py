@@ -56,7 +56,10 @@ class Shoot:
             share = min(1.0, MAX_EQUATIONS / len(self._parts) / sum(len(row.low) for row in own))
             rows += [_thinned(row, share, first) for row in own]
             first += len(burst)
-        fit = solve(tuple(rows), make_prior(BEND, SIZE, TINT), np.zeros((first, 0)))
+        # The prior as strong against all bursts as it is against one: it holds back what they have in common, the bias
+        # of noise in the shadows, which more of them do not average out.
+        alike = len(self._parts) ** -0.5
+        fit = solve(tuple(rows), make_prior(BEND * alike, SIZE * alike, TINT * alike), np.zeros((first, 0)))
         pairs = list(zip(fit.residuals, fit.sigmas, strict=True))
         agreeing = sum(int(np.sum(np.abs(r) < CUTOFF * s)) for r, s in pairs) / sum(len(r) for r, _ in pairs)
         record |= {"frames": first, "equations": sum(len(r) for r, _ in pairs), "agreeing": round(agreeing, 4)}
