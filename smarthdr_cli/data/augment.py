@@ -24,6 +24,17 @@ class Augmentation:
         order = torch.randperm(3, generator=generator, device=device).tolist()
         return Augmentation(bool(numbers % 2), int(numbers // 2), (order[0], order[1], order[2]))
 
+    @staticmethod
+    def weak(generator: torch.Generator) -> "Augmentation":
+        """A uniform one of the 2 x 4 that leave the channels in order."""
+        number = int(torch.randint(8, (1,), generator=generator, device=generator.device).item())
+        return Augmentation(bool(number % 2), number // 2, (0, 1, 2))
+
+    def restored(self, image: Tensor) -> Tensor:
+        """(..., C, H, W) that was moved by ``image`` as it was before; its channels left alone."""
+        image = torch.rot90(image, -self.turns, (-2, -1))
+        return image.flip(-1) if self.flip else image
+
     def image(self, image: Tensor) -> Tensor:
         """(..., C, H, W), its channels left alone."""
         if self.flip:

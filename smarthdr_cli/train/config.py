@@ -1,22 +1,56 @@
 """What a training run is, as one frozen value that the checkpoint carries."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from smarthdr_cli.data.synth import SynthConfig
 from smarthdr_cli.errors import UsageError
 
+METHODS = ("supervised", "smarthdr", "smae", "fshdr", "selfhdr")
+_WORDS = {
+    "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
+    "fill": ("none", "selfhdr"), "export": ("student", "teacher"), "synth.kind": ("gamma16", "camera8", "mixed"),
+    "synth.shake": ("aligned", "handheld"), "synth.reference": ("mixed", "middle"), "masks.scale": ("linear", "log"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Bi-level masking (train/masks.py). ``patch``, ``pixel``: whether either level is used.
+
+    ``tau_patch``, ``tau_pixel``: on sigma normalised to the range of all unlabelled bursts, whose top is the quantile
+    ``top``. ``adaptive``: instead, what the judge says of labelled crops, at ``quantile``. ``side``: of a patch.
+    """
+
+    patch: bool = True
+    pixel: bool = True
+    tau_patch: float = 0.4
+    tau_pixel: float = 0.4
+    adaptive: bool = False
+    quantile: float = 0.9
+    side: int = 64
+    top: float = 0.99
+    scale: str = "linear"
+
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of a supervised run on streamed synthetic bursts.
+    """Options of a run, on streamed synthetic bursts or on folders of scenes.
 
-    ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts wait in a
-    pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true displacement:
-    it lives on cells, so that such a step costs a small part of a whole one. ``iterations`` is the end of the schedule:
-    ``warmup`` steps up, then constant, then linearly to zero over the last ``decay`` steps. ``ema``: decay of the
-    averaged weights, warmed up.
+    ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then linearly to zero over the last
+    ``decay`` steps (a share of the iterations where it is below 1). ``ema``: decay of the teacher's weights, warmed up;
+    ``teacher`` copy takes the student's as they are. ``weight_*``: of the terms of the loss (train/objective.py).
+    ``detach``: the judge's loss gives the prediction no gradient.
+
+    Streams: ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts
+    wait in a pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true
+    displacement: it lives on cells, so that such a step costs a small part of a whole one.
+
+    Scenes: ``method`` after a share ``labelled_first`` of the iterations on labels alone; ``batch`` labelled and
+    ``batch_unlabeled`` unlabelled crops of ``crop`` pixels a step. ``pseudo``: labels made once an epoch and kept on
+    disk, or at every step. ``refresh``: steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride.
+    ``fill``: what the masks removed is learned from SelfHDR's colour target. ``export``: whose weights fuse runs.
     """
 
     iterations: int = 1_000_000
@@ -24,7 +58,7 @@ class TrainConfig:
     batch: int = 4
     learning_rate: float = 6e-4
     warmup: int = 200
-    decay: int = 0
+    decay: float = 0.0
     ema: float = 0.999
     clip: float = 0.5
     precision: str = "bf16"
@@ -35,9 +69,28 @@ class TrainConfig:
     weight_motion: float = 0.02
     weight_trust: float = 0.05
     weight_merged: float = 0.5
+    weight_vgg: float = 0.01
+    weight_gradient: float = 0.0
+    weight_ms_ssim: float = 0.0
+    weight_unlabeled: float = 1.0
+    weight_rerender: float = 0.5
+    detach: bool = True
+    vgg: str = ""
     save_minutes: float = 3.0
     validate_every: int = 500
     validation_bursts: int = 16
+    method: str = "supervised"
+    labelled_first: float = 0.15
+    batch_unlabeled: int = 4
+    crop: int = 128
+    pseudo: str = "epoch"
+    refresh: int = 0
+    teacher: str = "ema"
+    strong: bool = True
+    fill: str = "none"
+    smae_stage1: bool = False
+    export: str = "student"
+    masks: MaskConfig = field(default_factory=MaskConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"name": "saf"})
     synth: SynthConfig = field(default_factory=lambda: SynthConfig(height=192, width=192, frames=(3, 3, 3, 2, 4)))
 
@@ -45,11 +98,23 @@ class TrainConfig:
         """Plain values, for the checkpoint and the log."""
         return asdict(self)
 
+    @property
+    def first_unlabeled(self) -> int:
+        """The update from which unlabelled bursts count; SelfHDR has no labels to begin with."""
+        if self.method == "selfhdr":
+            return 0
+        return self.iterations if self.method == "supervised" else round(self.labelled_first * self.iterations)
+
     def learning_rate_at(self, step: int) -> float:
         """The rate of update number ``step`` (0-based)."""
         up = min(1.0, (step + 1) / max(self.warmup, 1))
-        down = min(1.0, (self.iterations - step) / self.decay) if self.decay else 1.0
+        decay = self.decay * self.iterations if self.decay < 1 else self.decay
+        down = min(1.0, (self.iterations - step) / decay) if decay else 1.0
         return self.learning_rate * up * max(down, 0.0)
+
+
+# What a run on scenes does where nothing else is said: benchmarks/ablation.py has the measurements.
+SCENES = {"iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250}
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:
@@ -58,31 +123,38 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
     Raises UsageError for an unknown key, naming the nearest known one, and for a value of the wrong type or out of
     range.
     """
-    nested = dict(values)
-    synth = nested.pop("synth", None)
-    if synth is not None:
-        bursts = TrainConfig().synth
-        nested["synth"] = replace(bursts, **_checked(bursts, synth))
-    config = replace(TrainConfig(), **_checked(TrainConfig(), nested))
-    for name, value, known in (
-        ("precision", config.precision, ("fp32", "bf16")),
-        ("kind", config.synth.kind, ("gamma16", "camera8", "mixed")),
-        ("shake", config.synth.shake, ("aligned", "handheld")),
-        ("reference", config.synth.reference, ("mixed", "middle")),
-    ):
+    config: TrainConfig = _checked(TrainConfig(), values, "")
+    for name, known in _WORDS.items():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
         if value not in known:
             raise UsageError(f"training option {name} = {value!r}: use {', '.join(known)}")
-    if min(config.batch, config.iterations, config.replay, config.pool, config.validate_every) < 1:
-        raise UsageError("batch, iterations, replay, pool and validate_every must be at least 1")
+    counts = (config.batch, config.iterations, config.replay, config.pool, config.validate_every, config.masks.side)
+    if min(*counts, config.batch_unlabeled) < 1:
+        raise UsageError(
+            "batch, iterations, replay, pool, validate_every, batch_unlabeled, masks.side: at least 1 each"
+        )
+    shares = {
+        "labelled_first": config.labelled_first, "ema": config.ema, "masks.quantile": config.masks.quantile,
+        "masks.top": config.masks.top, "masks.tau_patch": config.masks.tau_patch,
+        "masks.tau_pixel": config.masks.tau_pixel,
+    }  # fmt: skip
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")
+    if min(config.decay, config.refresh, config.motion_steps, config.warmup) < 0:
+        raise UsageError("decay, refresh, motion_steps and warmup must not be below 0")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):
         raise UsageError("frames must be numbers from 2 to 9")
-    if min(config.synth.height, config.synth.width) < 32 or config.synth.height % 32 or config.synth.width % 32:
-        raise UsageError("height and width of training crops must be multiples of 32")
+    for name, side in (("synth", config.synth.height), ("synth", config.synth.width), ("scenes", config.crop)):
+        if side < 32 or side % 32:
+            raise UsageError(f"sides of training crops must be multiples of 32; those of {name} are {side}")
     return config
 
 
-def _checked(default: Any, values: Any) -> dict[str, Any]:
-    """``values`` for the fields of ``default``, of the types it has; whole numbers will do for fractions."""
+def _checked(default: Any, values: Any, table: str) -> Any:
+    """``default`` with ``values``, of the types it has; whole numbers will do for fractions, tables for dataclasses."""
     if not isinstance(values, dict):
         raise UsageError(f"training options must be a table, not {values!r}")
     known = {f.name: getattr(default, f.name) for f in fields(default)}
@@ -90,16 +162,20 @@ def _checked(default: Any, values: Any) -> dict[str, Any]:
     for key, value in values.items():
         if key not in known:
             near = get_close_matches(key, list(known), n=1)
-            raise UsageError(f"unknown training option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise UsageError(
+                f"unknown training option {table + key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
         kind = type(known[key])
+        if is_dataclass(known[key]):
+            value = value if isinstance(value, kind) else _checked(known[key], value, f"{table}{key}.")
         if kind is float and type(value) is int:
             value = float(value)
         if kind is tuple and isinstance(value, list | tuple):
             each = type(known[key][0])
             if not all(type(v) is each or (each is float and type(v) is int) for v in value):
-                raise UsageError(f"training option {key} must be a list of {each.__name__}, not {value!r}")
+                raise UsageError(f"training option {table}{key} must be a list of {each.__name__}, not {value!r}")
             value = tuple(each(v) for v in value)
-        if type(value) is not kind and not (kind is SynthConfig and isinstance(value, SynthConfig)):
-            raise UsageError(f"training option {key} must be {kind.__name__}, not {value!r}")
+        if type(value) is not kind:
+            raise UsageError(f"training option {table}{key} must be {kind.__name__}, not {value!r}")
         found[key] = value
-    return found
+    return replace(default, **found)

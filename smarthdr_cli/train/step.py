@@ -1,38 +1,50 @@
-"""One update of the student, on one page."""
+"""One update of the student, on one page: what SmartHDR does with labels, pseudo-labels, masks and augmentation."""
 
 import torch
 from torch import Tensor, nn
 
+from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.saf import SAF, pyramid
-from smarthdr_cli.train import losses
+from smarthdr_cli.train import distributed, losses
+from smarthdr_cli.train.aims import Aim, aimed_loss
 from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.train.estimate import estimate
+from smarthdr_cli.train.objective import Terms, objective
+from smarthdr_cli.train.state import TrainState
+from smarthdr_cli.train.vgg import VGGFeatures
 
 
-def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of labelled bursts and its terms by name (METHOD of SmartHDR: L^r + L^k, and the synthetic truths)."""
-    assert batch.target is not None
-    with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        out = student(batch.frames, batch.evs, batch.valid)
-    scale = batch.scale_short
-    terms = {
-        "reconstruction": losses.reconstruction(out.radiance, batch.target, scale),
-        "uncertainty": losses.uncertainty(out.radiance, batch.target, out.log_sigma, scale),
-        "merged": losses.reconstruction(out.merged, batch.target, scale),
-    }
-    total = (
-        terms["reconstruction"]
-        + config.weight_uncertainty * terms["uncertainty"]
-        + config.weight_merged * terms["merged"]
-    )
-    if batch.flow is not None:
-        terms["motion"] = losses.motion(out.flows, batch)
-        terms["trust"] = losses.trust(out, batch)
-        total = total + config.weight_motion * terms["motion"] + config.weight_trust * terms["trust"]
-    return total, {name: value.detach() for name, value in terms.items()}
+def semi_supervised_loss(
+    student: nn.Module, labelled: Batch | None, aim: Aim | None, config: TrainConfig, draw: torch.Generator,
+    vgg: VGGFeatures | None = None,
+) -> tuple[Tensor, Terms]:  # fmt: skip
+    """L = L_s + lambda_u L_u (arXiv 2511.12939).
+
+    Labelled crops are seen under a weak augmentation (flip of rows, quarter turns). Unlabelled ones come with what the
+    teacher made of them and how far that is to be believed (``aims``), and are seen under a strong one (flip, turns,
+    order of channels), the same for frames, pseudo-labels and masks.
+    """
+    total = torch.zeros((), device=next(student.parameters()).device)
+    terms: Terms = {}
+    if labelled is not None:
+        batch = augment(labelled, Augmentation.weak(draw))
+        loss, terms = objective(estimate(student, batch, config.precision), batch, config, vgg=vgg)
+        total = total + loss
+    if aim is not None:
+        aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
+        loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
+        total = total + config.weight_unlabeled * loss
+        terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares
+    return total, terms
 
 
-def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
+    """The loss of bursts with truth as they are, and its terms by name."""
+    return objective(estimate(student, batch, config.precision), batch, config)
+
+
+def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
     """The motion stage alone against the true displacement."""
     assert isinstance(student, SAF)
     pairs = batch.frames.shape[1] - 1
@@ -44,22 +56,19 @@ def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[
     return loss, {"motion": loss.detach()}
 
 
-def update(
-    student: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, config: TrainConfig, step: int
-) -> dict[str, float]:
-    """Forward, backward, clip, step at the schedule's rate. Returns the terms; a non-finite loss changes nothing."""
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate_at(step)
-    early = step < config.motion_steps
-    total, terms = motion_loss(student, batch, config) if early else supervised_loss(student, batch, config)
-    optimizer.zero_grad(set_to_none=True)
+def update(state: TrainState, total: Tensor, terms: Terms, config: TrainConfig) -> dict[str, float]:
+    """Backward, clip, step at the schedule's rate. Returns the terms; a non-finite loss changes nothing."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate_at(state.step)
+    state.optimizer.zero_grad(set_to_none=True)
     named = {name: float(value) for name, value in terms.items()}
     named["total"] = float(total.detach())
-    if not torch.isfinite(total):
+    if distributed.any_of(not bool(torch.isfinite(total))) or not total.requires_grad:
         return named
     total.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
+    distributed.mean_gradients(state.student)
+    norm = torch.nn.utils.clip_grad_norm_(state.student.parameters(), config.clip)
     named["gradient"] = float(norm)
     if torch.isfinite(norm):
-        optimizer.step()
+        state.optimizer.step()
     return named

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.train import loop
+from smarthdr_cli.train import state as state_room
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.loop import BurstStream, load_train_state, new_state, save_state, train, validate
+from smarthdr_cli.train.loop import train as train_session
 from smarthdr_cli.train.run import held_out_batches
+from smarthdr_cli.train.score import score
+from smarthdr_cli.train.state import load_train_state, new_state, save_state
+from smarthdr_cli.train.stream import BurstStream, StreamSession
 
 CPU = torch.device("cpu")
 
@@ -20,6 +23,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def validation(bank):
     return held_out_batches(bank, 2, 77, CPU, side=32)
+
+
+def train(config, bank, validation, folder, state, on_log, **how):
+    return train_session(config, StreamSession(bank, validation, config, state), folder, state, on_log, **how)
 
 
 def same(a, b):
@@ -40,8 +47,8 @@ def test_a_run_leaves_its_metrics_and_state(values, bank, validation, tmp_path):
     again = load_train_state(tmp_path / "run" / "state.pt", config, CPU)
     assert again.step == 6
     assert same(again.student.state_dict(), state.student.state_dict())
-    assert same(again.teacher, state.teacher)
-    assert not same(state.teacher, state.student.state_dict())
+    assert same(again.teacher.state_dict(), state.teacher.state_dict())
+    assert not same(state.teacher.state_dict(), state.student.state_dict())
 
 
 def test_resuming_goes_on_counting(values, bank, validation, tmp_path):
@@ -92,10 +99,11 @@ def test_a_compact_state_goes_on_from_nearly_the_same_weights(values, tmp_path):
         save_state(tmp_path / name, state, config, compact=compact)
     assert (tmp_path / "compact.pt").stat().st_size < 0.7 * (tmp_path / "full.pt").stat().st_size
     taken = load_train_state(tmp_path / "compact.pt", config, CPU)
-    for name, value in state.teacher.items():
-        assert taken.teacher[name].dtype == value.dtype
-        torch.testing.assert_close(taken.teacher[name], value, rtol=2**-8, atol=1e-30)
-        torch.testing.assert_close(taken.student.state_dict()[name], taken.teacher[name])
+    for name, value in state.teacher.state_dict().items():
+        found = taken.teacher.state_dict()[name]
+        assert found.dtype == value.dtype
+        torch.testing.assert_close(found, value, rtol=2**-8, atol=1e-30)
+        torch.testing.assert_close(taken.student.state_dict()[name], found)
 
 
 def test_a_state_is_replaced_whole_or_not_at_all(values, tmp_path, monkeypatch):
@@ -109,7 +117,7 @@ def test_a_state_is_replaced_whole_or_not_at_all(values, tmp_path, monkeypatch):
         partial.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop.torch, "save", killed)
+    monkeypatch.setattr(state_room.torch, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         save_state(path, state, config)
     assert path.read_bytes() == good
@@ -137,8 +145,8 @@ def test_one_seed_is_one_student(values):
     a, b, c = (new_state(train_config(values | {"seed": s}), CPU) for s in (1, 1, 2))
     assert same(a.student.state_dict(), b.student.state_dict())
     assert not same(a.student.state_dict(), c.student.state_dict())
-    assert same(a.teacher, a.student.state_dict())
-    assert all(a.teacher[n].data_ptr() != v.data_ptr() for n, v in a.student.state_dict().items())
+    assert same(a.teacher.state_dict(), a.student.state_dict())
+    assert all(a.teacher.state_dict()[n].data_ptr() != v.data_ptr() for n, v in a.student.state_dict().items())
 
 
 def test_a_stream_repeats_with_its_seed_and_replays(values, bank):
@@ -159,7 +167,7 @@ def test_a_stream_repeats_with_its_seed_and_replays(values, bank):
 def test_validation_scores_pictures_in_the_short_scale(values, validation):
     config = train_config(values)
     state = new_state(config, CPU)
-    scores = validate(state, validation, config)
+    scores = score(state.teacher, validation)
     wanted = []
     for batch in validation:
         for b in range(len(batch.frames)):

@@ -7,10 +7,16 @@ import torch
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.saf import mu_law
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.loop import new_state
-from smarthdr_cli.train.step import supervised_loss, update
+from smarthdr_cli.train.state import new_state
+from smarthdr_cli.train.step import motion_loss, supervised_loss, update
 
 CPU = torch.device("cpu")
+
+
+def learn(state, batch, config, step):
+    state.step = step
+    loss = motion_loss if step < config.motion_steps else supervised_loss
+    return update(state, *loss(state.student, batch, config), config)
 
 
 def test_one_batch_is_overfitted(values, batch):
@@ -18,7 +24,7 @@ def test_one_batch_is_overfitted(values, batch):
     batch = Batch(*(getattr(batch, f.name)[:1] for f in fields(batch)))
     config = train_config(values | {"learning_rate": 4e-3, "warmup": 3, "iterations": 10**6})
     state = new_state(config, CPU)
-    history = [update(state.student, state.optimizer, batch, config, step) for step in range(40)]
+    history = [learn(state, batch, config, step) for step in range(40)]
     assert {"reconstruction", "uncertainty", "merged", "motion", "trust", "total", "gradient"} <= set(history[0])
     assert history[-1]["reconstruction"] < 0.8 * history[0]["reconstruction"]
     assert history[-1]["total"] < history[0]["total"]
@@ -34,23 +40,23 @@ def test_motion_alone_leaves_the_rest_untouched(values, batch):
     config = train_config(values | {"motion_steps": 5, "warmup": 0, "learning_rate": 1e-3})
     state = new_state(config, CPU)
     before = {name: value.clone() for name, value in state.student.state_dict().items()}
-    terms = [update(state.student, state.optimizer, batch, config, step) for step in range(5)]
+    terms = [learn(state, batch, config, step) for step in range(5)]
     assert set(terms[0]) == {"motion", "total", "gradient"}
     changed = {
         name.split(".")[0] for name, value in state.student.state_dict().items() if not torch.equal(value, before[name])
     }
     assert {"encoder", "decoder", "motion_head"} <= changed
     assert not changed & {"verify_in", "verify_head", "refine_in", "residual_head", "judge"}
-    assert "reconstruction" in update(state.student, state.optimizer, batch, config, 5)
+    assert "reconstruction" in learn(state, batch, config, 5)
 
 
 def test_a_batch_that_is_not_finite_changes_nothing(values, batch):
     config = train_config(values)
     state = new_state(config, CPU)
-    update(state.student, state.optimizer, batch, config, 0)
+    learn(state, batch, config, 0)
     before = {name: value.clone() for name, value in state.student.state_dict().items()}
     bad = replace(batch, target=batch.target * torch.nan)
-    named = update(state.student, state.optimizer, bad, config, 1)
+    named = learn(state, bad, config, 1)
     assert named["total"] != named["total"]
     for name, value in state.student.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -59,7 +65,7 @@ def test_a_batch_that_is_not_finite_changes_nothing(values, batch):
 def test_gradients_are_clipped_and_the_rate_is_the_schedules(values, batch):
     config = train_config(values | {"clip": 1e-4, "learning_rate": 0.01, "warmup": 100})
     state = new_state(config, CPU)
-    named = update(state.student, state.optimizer, batch, config, 9)
+    named = learn(state, batch, config, 9)
     assert named["gradient"] > 1e-4
     norm = torch.cat([p.grad.flatten() for p in state.student.parameters() if p.grad is not None]).norm()
     assert norm <= 1.01e-4

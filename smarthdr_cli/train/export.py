@@ -1,0 +1,44 @@
+"""From a trained network to the file that fuse takes: its judge calibrated, its record beside the weights."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.calibration import BIN_SAMPLES, Calibration, fit_calibration
+from smarthdr_cli.models.checkpoint import save_checkpoint
+from smarthdr_cli.models.saf import mu_law
+from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.train.estimate import estimate
+
+
+@torch.no_grad()
+def calibrated(model: nn.Module, batches: Iterable[Batch]) -> Calibration | None:
+    """The judge's curve on bursts neither trained nor validated on; None where there are too few pixels for one."""
+    sigmas, errors = [], []
+    for batch in batches:
+        assert batch.target is not None
+        out = estimate(model, batch)
+        scale = batch.scale_short.view(-1, 1, 1, 1)
+        error = (mu_law(out.radiance * scale) - mu_law(batch.target * scale)).abs().mean(dim=1)
+        sigmas.append(out.log_sigma.exp().flatten().cpu())
+        errors.append(error.flatten().cpu())
+    if sum(part.numel() for part in errors) < BIN_SAMPLES:
+        return None
+    return fit_calibration(torch.cat(sigmas).numpy(), torch.cat(errors).numpy())
+
+
+def write_weights(
+    path: Path, network: nn.Module, config: TrainConfig, record: dict[str, Any], calibration: Calibration | None,
+    licence: str, metrics: dict[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    """Write a network in half precision; returns where, its sha256, record and metrics."""
+    model = dict(config.model) | {"name": config.model.get("name", "saf")}
+    weights = {
+        name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()
+    }
+    sha256 = save_checkpoint(path, weights, model, record, calibration, licence, metrics)
+    return {"weights": str(path), "sha256": sha256, "record": record, "metrics": metrics}

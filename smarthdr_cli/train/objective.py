@@ -1,0 +1,46 @@
+"""L of METHOD's section 4 for one estimate and its target, with or without a weight on its pixels.
+
+L = L^r + lambda_v L^v + lambda_k L^k (arXiv 2511.12939), and beyond the paper: the merge before the residual, gradients
+and MS-SSIM for where no VGG weights are at hand, displacement and trust where a synthetic burst knows them. A pixel of
+weight 0 contributes to nothing.
+"""
+
+from torch import Tensor
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.train import losses, perceptual
+from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.train.estimate import Estimate
+from smarthdr_cli.train.vgg import VGGFeatures
+from smarthdr_cli.train.vgg import perceptual as vgg_distance
+
+Terms = dict[str, Tensor]
+
+
+def objective(
+    out: Estimate, batch: Batch, config: TrainConfig, weight: Tensor | None = None, vgg: VGGFeatures | None = None
+) -> tuple[Tensor, Terms]:
+    """The loss of an estimate against ``batch.target``, and its terms by name, detached and not yet weighted."""
+    assert batch.target is not None
+    scale, target = batch.scale_short, batch.target
+    terms = {
+        "reconstruction": (1.0, losses.reconstruction(out.radiance, target, scale, weight)),
+        "uncertainty": (
+            config.weight_uncertainty,
+            losses.uncertainty(out.radiance, target, out.log_sigma, scale, detach=config.detach, mask=weight),
+        ),
+    }
+    if out.detail is not None and config.weight_merged:
+        merged = losses.reconstruction(out.detail.merged, target, scale, weight)
+        terms["merged"] = (config.weight_merged, merged)
+    if vgg is not None and config.weight_vgg:
+        terms["vgg"] = (config.weight_vgg, vgg_distance(vgg, out.radiance, target, scale, weight))
+    if config.weight_gradient:
+        terms["gradients"] = (config.weight_gradient, perceptual.gradient(out.radiance, target, scale, weight))
+    if config.weight_ms_ssim:
+        terms["ms_ssim"] = (config.weight_ms_ssim, perceptual.ms_ssim(out.radiance, target, scale, weight))
+    if out.detail is not None and batch.flow is not None:
+        terms["motion"] = (config.weight_motion, losses.motion(out.detail.flows, batch))
+        terms["trust"] = (config.weight_trust, losses.trust(out.detail, batch))
+    total = sum((factor * value for factor, value in terms.values()), out.radiance.new_zeros(()))
+    return total, {name: value.detach() for name, (_, value) in terms.items()}

@@ -1,0 +1,139 @@
+"""Pseudo-labels: what the teacher makes of unlabelled bursts, at every step or once an epoch, kept on disk."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from smarthdr_cli.data.augment import Augmentation, augment
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.data.crops import Crops
+from smarthdr_cli.data.prepare import Prepared
+from smarthdr_cli.models.saf import inverse_mu_law, mu_law
+from smarthdr_cli.train import distributed
+from smarthdr_cli.train.estimate import estimate
+
+WINDOW, BORDER = 512, 48  # pixels of a scene seen at once, and of those what is not kept at inner edges
+_WHITE = 65535
+
+
+class Pseudo(NamedTuple):
+    """``radiance`` (B, 3, H, W) in reference units, ``sigma`` (B, 1, H, W) the judge's raw one."""
+
+    radiance: Tensor
+    sigma: Tensor
+
+
+@torch.no_grad()
+def pseudo_of(teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str) -> Pseudo:
+    """The teacher's result for a batch seen under a weak augmentation, brought back to where the batch is."""
+    how = Augmentation.weak(draw)
+    out = estimate(teacher, augment(batch, how), precision)
+    return Pseudo(how.restored(out.radiance.float()), how.restored(out.log_sigma.float().exp()))
+
+
+@torch.no_grad()
+def predict_scene(model: nn.Module, scene: Prepared, device: torch.device, precision: str) -> Pseudo:
+    """The result for the whole band of a scene, (1, 3, H, W) and (1, 1, H, W) on the CPU, window by window."""
+    first, last = scene.rows
+    height, width = last - first, scene.size[1]
+    light, sigma = torch.empty(1, 3, height, width), torch.empty(1, 1, height, width)
+    for top, bottom, y0, y1 in _windows(height):
+        for left, right, x0, x1 in _windows(width):
+            frames, valid, _ = scene.crop(first + y0, x0, y1 - y0, x1 - x0)
+            batch = Batch(_padded(frames)[None], torch.tensor([scene.evs]), _padded(valid)[None]).to(device)
+            out = estimate(model, batch, precision)
+            inner = (..., slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+            light[..., top:bottom, left:right] = out.radiance[inner].float().cpu()
+            sigma[..., top:bottom, left:right] = out.log_sigma[inner].float().exp().cpu()
+    return Pseudo(light, sigma)
+
+
+def _windows(length: int) -> Iterator[tuple[int, int, int, int]]:
+    """What each window keeps (from, to) and what it sees (from, to) along one axis."""
+    step = WINDOW - 2 * BORDER
+    for start in range(0, length, step):
+        end = min(start + step, length)
+        yield start, end, max(0, start - BORDER), min(length, end + BORDER)
+
+
+def _padded(image: Tensor) -> Tensor:
+    """(N, C, h, w) with edges repeated until the sides are multiples of 32."""
+    h, w = image.shape[-2:]
+    return F.pad(image, (0, -w % 32, 0, -h % 32), mode="replicate")
+
+
+class PseudoStore:
+    """The pseudo-labels of one epoch in a folder of the run: mu-law codes of 16 bits, and sigma in half precision.
+
+    A refresh appears whole or not at all. An older one is kept until a state that has the newer one behind it is saved:
+    a run killed in between goes on with what it had.
+    """
+
+    def __init__(self, folder: Path, scenes: Sequence[Prepared]) -> None:
+        self.folder, self.scenes = folder, scenes
+        self.made: Path | None = None
+
+    def at(self, step: int) -> Path:
+        """Where the refresh made before update ``step`` lies."""
+        return self.folder / f"{step:09d}"
+
+    def take(self, step: int) -> bool:
+        """Go on with an earlier refresh; whether it is there."""
+        if self.at(step).is_dir():
+            self.made = self.at(step)
+        return self.made == self.at(step)
+
+    def refresh(self, teacher: nn.Module, step: int, device: torch.device, precision: str) -> None:
+        """Predict every scene; several processes share the work and the folder."""
+        partial = self.folder / f"{step:09d}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        for number in range(distributed.rank(), len(self.scenes), distributed.count()):
+            scene = self.scenes[number]
+            found = predict_scene(teacher, scene, device, precision)
+            scale = 2.0 ** min(scene.evs)
+            codes = (mu_law(found.radiance[0] * scale).clamp(0, 1) * _WHITE).round().permute(1, 2, 0).numpy()
+            np.save(partial / f"{number}.light.npy", codes.astype(np.uint16))
+            np.save(partial / f"{number}.sigma.npy", found.sigma[0, 0].numpy().astype(np.float16))
+        distributed.wait()
+        if distributed.rank() == 0:
+            shutil.rmtree(self.at(step), ignore_errors=True)
+            partial.replace(self.at(step))
+        distributed.wait()
+        self.made = self.at(step)
+
+    def sigmas(self) -> Iterator[Tensor]:
+        """(1, 1, H, W) of every scene."""
+        for number in range(len(self.scenes)):
+            yield torch.from_numpy(self._open(number, "sigma").astype(np.float32))[None, None]
+
+    def cut(self, crops: Crops) -> Pseudo:
+        """The pseudo-labels of crops of these scenes."""
+        size = crops.batch.frames.shape[-1]
+        light, sigma = [], []
+        for number, top, left in zip(crops.scenes, crops.tops, crops.lefts, strict=True):
+            scene = self.scenes[number]
+            y = top - scene.rows[0]
+            where = (slice(y, y + size), slice(left, left + size))
+            codes = self._open(number, "light")[where].astype(np.float32) / _WHITE
+            light.append(inverse_mu_law(torch.from_numpy(codes).permute(2, 0, 1)) / 2.0 ** min(scene.evs))
+            sigma.append(torch.from_numpy(self._open(number, "sigma")[where].astype(np.float32))[None])
+        return Pseudo(torch.stack(light), torch.stack(sigma))
+
+    def tidy(self) -> None:
+        """Remove every refresh but the one in use."""
+        if distributed.rank() == 0 and self.made is not None:
+            for other in self.folder.iterdir():
+                if other != self.made:
+                    shutil.rmtree(other, ignore_errors=True)
+
+    def _open(self, number: int, what: str) -> NDArray[np.generic]:
+        assert self.made is not None, "refresh before use"
+        found: NDArray[np.generic] = np.load(self.made / f"{number}.{what}.npy", mmap_mode="r")
+        return found

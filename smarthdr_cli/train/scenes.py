@@ -1,0 +1,215 @@
+"""A run on folders of scenes: labelled crops first, then unlabelled ones too, by one of the methods."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.data.crops import Crops, CropSampler
+from smarthdr_cli.data.prefetch import Prefetch
+from smarthdr_cli.data.prepare import Prepared
+from smarthdr_cli.train import aims, distributed, masks, smae
+from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.train.draws import generator
+from smarthdr_cli.train.pseudo import Pseudo, PseudoStore, predict_scene, pseudo_of
+from smarthdr_cli.train.score import score
+from smarthdr_cli.train.state import TrainState
+from smarthdr_cli.train.step import semi_supervised_loss, update
+from smarthdr_cli.train.vgg import VGGFeatures
+
+LARGEST = 640  # pixels of a held-out picture looked at each way, from its middle
+RUNNING = 0.999  # decay of ranges that are kept up at every step
+
+
+@dataclass(frozen=True)
+class SceneData:
+    """Prepared scenes by their role."""
+
+    labeled: tuple[Prepared, ...]
+    unlabeled: tuple[Prepared, ...]
+    held_out: tuple[Prepared, ...]
+
+    def validation(self, device: torch.device) -> list[Batch]:
+        """The middle of every held-out picture, one a batch, sides multiples of 32."""
+        return [middle(scene).to(device) for scene in self.held_out]
+
+
+class SceneSession:
+    """Crops of prepared scenes. Which come at a step depends on the seed and the step alone."""
+
+    def __init__(
+        self, data: SceneData, config: TrainConfig, state: TrainState, folder: Path, vgg: VGGFeatures | None = None
+    ) -> None:
+        self.data, self.config, self.vgg, self.device = data, config, vgg, state.device
+        self.held_out = data.validation(state.device)
+        seed = config.seed
+        self.labeled = CropSampler(data.labeled, config.crop, config.batch, 2 * seed) if data.labeled else None
+        self.unlabeled = None
+        if data.unlabeled and config.method != "supervised":
+            self.unlabeled = CropSampler(data.unlabeled, config.crop, config.batch_unlabeled, 2 * seed + 1)
+        self.patches = (config.batch if self.labeled else 0) + (config.batch_unlabeled if self.unlabeled else 0)
+        m = config.masks
+        decay = RUNNING if config.pseudo == "step" else 1.0
+        self.limits = masks.SigmaRange(high_quantile=m.top, patch=m.side, scale=m.scale, decay=decay)
+        self.trusted = masks.SigmaRange(high_quantile=m.top, patch=m.side, scale=m.scale, decay=decay)
+        self.threshold = smae.Threshold(decay=decay)
+        self.kept: dict[str, Any] = {"limits": self.limits, "trusted": self.trusted, "threshold": self.threshold}
+        for name, values in state.extra.items():
+            self.kept[name].load_state_dict(values)
+        self.store = PseudoStore(folder / "pseudo", data.unlabeled)
+        if self._stored(state.step) and state.step > config.first_unlabeled:
+            last = state.step - (state.step - config.first_unlabeled) % self.epoch
+            if not self.store.take(last):
+                self._refresh(state, last)
+        self.coming = Prefetch(self._cut, state.step)
+
+    @property
+    def epoch(self) -> int:
+        """Steps between two refreshes; FSHDR predicts once."""
+        if self.config.method == "fshdr":
+            return max(self.config.iterations, 1)
+        if self.config.refresh or self.unlabeled is None:
+            return max(self.config.refresh, 1)
+        return max(1, len(self.unlabeled.grid(self.config.crop // 2)) // self.config.batch_unlabeled)
+
+    def phase(self, step: int) -> str:
+        """labelled, or the method's name."""
+        return self.config.method if step >= self.config.first_unlabeled else "labelled"
+
+    def step(self, state: TrainState) -> dict[str, float]:
+        """One update."""
+        config, step = self.config, state.step
+        if self._stored(step) and (step - config.first_unlabeled) % self.epoch == 0:
+            self._refresh(state, step)
+        labeled, unlabeled = next(self.coming)
+        draw = generator(config.seed, 3, step)
+        aim = None if unlabeled is None else self._aim(state, on(unlabeled, self.device), draw)
+        batch = None if labeled is None else on(labeled, self.device).batch
+        if batch is not None and self._running(step):
+            self._look(state, batch, draw)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=draw)))  # what DropPath draws from
+            loss, terms = semi_supervised_loss(state.student, batch, aim, config, draw, self.vgg)
+        return update(state, loss, terms, config)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Scores of the held-out labels: teacher, and student as ``student``."""
+        if not self.held_out:
+            return {}
+        return score(state.teacher, self.held_out) | {"student": score(state.student, self.held_out)["psnr_mu"]}
+
+    def saving(self, state: TrainState) -> None:
+        """Keeps the ranges."""
+        state.extra = {name: part.state_dict() for name, part in self.kept.items()}
+
+    def saved(self) -> None:
+        """Older pseudo-labels may go."""
+        self.store.tidy()
+
+    def close(self) -> None:
+        """Cut no more crops."""
+        self.coming.close()
+
+    def _stored(self, step: int) -> bool:
+        """Whether pseudo-labels come from the store at a step."""
+        config = self.config
+        wanted = config.method in ("smarthdr", "smae", "fshdr") and step >= config.first_unlabeled
+        return wanted and self.unlabeled is not None and (config.pseudo == "epoch" or config.method == "fshdr")
+
+    def _running(self, step: int) -> bool:
+        """Whether the teacher must look at labelled crops at this step, to keep thresholds up."""
+        config = self.config
+        asked = config.method == "smae" or (config.method == "smarthdr" and config.masks.adaptive)
+        return asked and config.pseudo == "step" and step >= config.first_unlabeled
+
+    def _cut(self, step: int) -> tuple[Crops | None, Crops | None]:
+        config = self.config
+        early = config.method == "fshdr" or config.smae_stage1
+        unlabeled = self.unlabeled if step >= config.first_unlabeled or early else None
+        return share(self.labeled, step), share(unlabeled, step)
+
+    def _aim(self, state: TrainState, crops: Crops, draw: torch.Generator) -> aims.Aim | None:
+        config = self.config
+        if state.step < config.first_unlabeled:
+            if config.method == "fshdr":
+                return aims.Aim(crops.batch)
+            return aims.masked(crops, draw) if config.method == "smae" else None
+        if config.method == "selfhdr":
+            return aims.self_supervised(crops)
+        if self._stored(state.step):
+            pseudo = Pseudo(*(part.to(self.device) for part in self.store.cut(crops)))
+        else:
+            pseudo = pseudo_of(state.teacher, crops.batch, draw, config.precision)
+            origin = torch.tensor([crops.tops, crops.lefts], device=self.device).T
+            self.limits.update(pseudo.sigma, origin)
+            self.threshold.update_unlabelled(smae.patch_loss(pseudo.radiance, crops.batch))
+        if config.method == "fshdr":
+            return aims.artificial(pseudo, crops)
+        if config.method == "smae":
+            return aims.weighted(pseudo, crops, self.threshold) if not self.threshold.labelled.empty else None
+        tau = self.trusted.quantile(config.masks.quantile) if config.masks.adaptive and not self.trusted.empty else None
+        return aims.smarthdr(pseudo, crops, self.limits, config, tau)
+
+    def _look(self, state: TrainState, batch: Batch, draw: torch.Generator) -> None:
+        """Running thresholds from what the teacher makes of labelled crops."""
+        found = pseudo_of(state.teacher, batch, draw, self.config.precision)
+        self.trusted.update(found.sigma)
+        self.threshold.update(smae.patch_loss(found.radiance, batch))
+
+    def _refresh(self, state: TrainState, step: int) -> None:
+        """New pseudo-labels for an epoch, their range, and the thresholds of labelled scenes under the same teacher."""
+        config = self.config
+        self.store.refresh(state.teacher, step, self.device, config.precision)
+        for part in (self.limits.patches, self.limits.pixels, self.trusted.patches, self.trusted.pixels):
+            part.counts.zero_()
+        self.threshold.labelled.counts.zero_()
+        self.threshold.unlabelled.counts.zero_()
+        for scene, sigma in zip(self.data.unlabeled, self.store.sigmas(), strict=True):
+            self.limits.update(sigma, (scene.rows[0], 0))
+        if config.method == "smae" or config.masks.adaptive:
+            for scene in self.data.labeled:
+                found = predict_scene(state.teacher, scene, self.device, config.precision)
+                self.trusted.update(found.sigma)
+                self.threshold.update(smae.patch_loss(found.radiance, whole(scene)))
+        if config.method == "smae" and self.unlabeled is not None:
+            for place in self.unlabeled.grid(config.crop):
+                crops = self.unlabeled.at([place])
+                self.threshold.update_unlabelled(smae.patch_loss(self.store.cut(crops).radiance, crops.batch))
+
+
+def share(sampler: CropSampler | None, step: int) -> Crops | None:
+    """This process's part of the crops of a step."""
+    if sampler is None:
+        return None
+    crops, n, count = sampler(step), distributed.rank(), distributed.count()
+    if count == 1:
+        return crops
+    places = list(zip(crops.scenes, crops.tops, crops.lefts, strict=True))[n::count]
+    return sampler.at(places)
+
+
+def on(crops: Crops, device: torch.device) -> Crops:
+    """The same crops on another device."""
+    return crops if device.type == "cpu" else replace(crops, batch=crops.batch.to(device))
+
+
+def middle(scene: Prepared) -> Batch:
+    """The middle of a scene's band as a batch of one, sides multiples of 32 and at most LARGEST."""
+    first, last = scene.rows
+    h, w = (min(length, LARGEST) // 32 * 32 for length in (last - first, scene.size[1]))
+    return _batch(scene, first + (last - first - h) // 2, (scene.size[1] - w) // 2, h, w)
+
+
+def whole(scene: Prepared) -> Batch:
+    """A scene's band as a batch of one."""
+    first, last = scene.rows
+    return _batch(scene, first, 0, last - first, scene.size[1])
+
+
+def _batch(scene: Prepared, top: int, left: int, height: int, width: int) -> Batch:
+    frames, valid, target = scene.crop(top, left, height, width)
+    given: Tensor | None = None if target is None else target[None]
+    return Batch(frames[None], torch.tensor([scene.evs]), valid[None], given)

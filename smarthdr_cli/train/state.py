@@ -1,0 +1,105 @@
+"""Everything a run is at one moment, and its file, from which it can be taken up again bit for bit."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import PickleError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.models.build import build_model
+from smarthdr_cli.train.config import TrainConfig
+
+
+@dataclass
+class TrainState:
+    """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: what a session keeps (tensors)."""
+
+    student: nn.Module
+    teacher: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int
+    seconds: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+        return next(self.student.parameters()).device
+
+
+def new_state(config: TrainConfig, device: torch.device) -> TrainState:
+    """A fresh student from ``config.seed``; its average starts as a copy."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        student = build_model(config.model)
+    student = student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
+    return TrainState(student, copied(student), optimizer, 0, 0.0)
+
+
+def copied(student: nn.Module) -> nn.Module:
+    """A teacher with the student's weights."""
+    return copy.deepcopy(student).eval().requires_grad_(False)
+
+
+def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: bool = False) -> None:
+    """Write the state atomically; loadable with ``weights_only=True``.
+
+    ``compact`` keeps 16 bits of each number, a half of the size: good enough to go on from, not to go on bit for bit.
+    """
+    content = {
+        "student": state.student.state_dict(),
+        "teacher": state.teacher.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "seconds": state.seconds,
+        "extra": state.extra,
+        "config": json.dumps(config.to_dict()),
+    }
+    partial = path.with_suffix(".partial")
+    torch.save(_halved(content) if compact else content, partial)
+    partial.replace(path)
+
+
+def _halved(content: Any) -> Any:
+    """Every float tensor of a nested state as bfloat16, but for scalars (step counters)."""
+    if isinstance(content, Tensor):
+        return content.bfloat16() if content.is_floating_point() and content.ndim else content
+    if isinstance(content, dict):
+        return {key: _halved(value) for key, value in content.items()}
+    return content
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """The content of a state file. Raises InputError when it is missing or damaged."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        json.loads(content["config"])
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no training state there to resume") from error
+    # What a damaged file makes the unpickler stumble over is not documented; these are what it was seen to raise.
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, OSError, EOFError, PickleError) as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: not a training state ({line})") from error
+    return dict(content)
+
+
+def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> TrainState:
+    """Take up a saved run. Raises InputError when the file is missing, damaged or of another model."""
+    content = read_state(path, device)
+    try:
+        state = new_state(config, device)
+        state.student.load_state_dict(content["student"])
+        state.teacher.load_state_dict(content["teacher"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.step, state.seconds = int(content["step"]), float(content["seconds"])
+        state.extra = dict(content.get("extra", {}))
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path}: not a training state of this model ({line})") from error
+    return state
