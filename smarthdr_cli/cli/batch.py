@@ -266,8 +266,9 @@ def _find(
         return read_sets(Path(sets)), []
     assert shoot is not None
     notes: list[str] = []
-    own = output.resolve()
-    pictures = [p for p in find_pictures(shoot, on_error=notes.append) if not p.resolve().is_relative_to(own)]
+    pictures, own = find_pictures(shoot, on_error=notes.append), output.resolve()
+    if own != shoot.resolve():  # which is refused, where all is checked
+        pictures = [path for path in pictures if not path.resolve().is_relative_to(own)]
     grouping = group_files(
         pictures, bracket=bracket, gap=gap, on_file=lambda done, every: bar("group", done / (every or 1))
     )

@@ -1,0 +1,227 @@
+"""``smarthdr batch`` as it is typed: what it prints, how it ends, and that it takes up where it was left."""
+
+import importlib.util
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smarthdr_cli.cli.batch import command
+from smarthdr_cli.fusion.pipeline import FuseOptions
+
+from .conftest import Run
+
+spec = importlib.util.spec_from_file_location("batch_shoots_cli", Path(__file__).parents[1] / "batch" / "made.py")
+assert spec is not None
+assert spec.loader is not None
+made: Any = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(made)
+
+FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _no_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_ARRAY_TASK_ID", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Path:
+    """Three brackets in one folder."""
+    made.write_shoot(tmp_path / "shoot", 3)
+    return tmp_path / "shoot"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "merged"
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_shoot(smarthdr: Run, shoot: Path, out: Path) -> None:
+    result = smarthdr("batch", shoot, "-o", out, "--preview", "--uncertainty", *FAST)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("3 ok; ")
+    assert "the fusing waited for files" in result.stderr
+    names = sorted(p.name for p in out.iterdir())
+    assert names[:3] == ["IMG_0001-IMG_0003-uncertainty.png", "IMG_0001-IMG_0003.exr", "IMG_0001-IMG_0003.jpg"]
+    assert len(names) == 10
+
+
+def test_json_lines_are_those_of_the_file(smarthdr: Run, shoot: Path, out: Path) -> None:
+    result = smarthdr("batch", shoot, "-o", out, "--json", *FAST)
+    assert result.exit_code == 0
+    assert lines(result.stdout) == lines((out / "results.jsonl").read_text())
+    again = smarthdr("batch", shoot, "-o", out, "--json", "--skip-existing", *FAST)
+    assert [r["status"] for r in lines(again.stdout)] == ["skipped"] * 3
+
+
+def test_quiet_and_verbose(smarthdr: Run, shoot: Path, out: Path) -> None:
+    assert smarthdr("batch", shoot, "-o", out, "-q", *FAST).stderr == ""
+    loud = smarthdr("batch", shoot, "-o", out, "-v", "--overwrite", *FAST)
+    assert "IMG_0001-IMG_0003: ok, " in loud.stderr
+    assert smarthdr("batch", shoot, "-o", out, "-q", "-v").exit_code == 2
+
+
+def test_a_failure_is_named_and_the_end_is_7(smarthdr: Run, shoot: Path, out: Path) -> None:
+    path = shoot / "IMG_0005.jpg"
+    path.write_bytes(path.read_bytes()[:-300])  # its header is whole, its end is not
+    result = smarthdr("batch", shoot, "-o", out, *FAST)
+    assert result.exit_code == 7
+    said = result.stderr.splitlines()
+    assert said[0].startswith("failed: IMG_0004-IMG_0006: IMG_0005.jpg is ")
+    assert said[0].endswith("(exit 3)")
+    assert said[-1] == f"smarthdr: 1 of 3 sets failed; {out / 'results.jsonl'} says why"
+    assert len(list(out.glob("*.exr"))) == 2
+    stopped = smarthdr("batch", shoot, "-o", out, "--overwrite", "--fail-fast", *FAST)
+    assert stopped.exit_code == 7
+    assert "stopped at the first" in stopped.stderr
+    made.write_bracket(shoot, 1)
+    assert smarthdr("batch", shoot, "-o", out, "--retry-failed", "--json", *FAST).stdout.count("\n") == 1
+
+
+def test_sets_from_a_file_and_from_stdin(
+    smarthdr: Run, shoot: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [
+        {"name": "one", "frames": [str(shoot / f"IMG_000{n}.jpg") for n in (1, 2, 3)]},
+        {"name": "two", "frames": [str(shoot / f"IMG_000{n}.jpg") for n in (4, 5)], "ambiguous": True,
+         "reasons": ["a riddle"]},
+    ]  # fmt: skip
+    text = "".join(json.dumps(entry) + "\n" for entry in listed)
+    (tmp_path / "sets.jsonl").write_text(text)
+    result = smarthdr("batch", "--sets", tmp_path / "sets.jsonl", "-o", out, "--name", "{stem}", *FAST)
+    assert result.exit_code == 0
+    assert "left alone, ambiguous: two: a riddle" in result.stderr
+    assert sorted(p.name for p in out.glob("*.exr")) == ["one.exr"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    merged = smarthdr("batch", "--sets", "-", "-o", tmp_path / "all", "--ambiguous", "merge", "--name", "{stem}", *FAST)
+    assert merged.exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "all").glob("*.exr")) == ["one.exr", "two.exr"]
+
+
+def test_results_inside_the_shoot_are_no_frames(smarthdr: Run, shoot: Path) -> None:
+    out = shoot / "merged"
+    assert smarthdr("batch", shoot, "-o", out, "--preview", *FAST).exit_code == 0
+    again = smarthdr("batch", shoot, "-o", out, "--preview", "--skip-existing", "--json", *FAST)
+    assert [r["status"] for r in lines(again.stdout)] == ["skipped"] * 3
+
+
+def test_shards_from_slurm(smarthdr: Run, shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ID": "2", "COUNT": "2", "MIN": "1", "MAX": "2", "STEP": "1"}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    result = smarthdr("batch", shoot, "-o", out, *FAST)
+    assert result.exit_code == 0
+    assert "shard 2 of 2" in result.stderr
+    assert [r["name"] for r in lines((out / "results-2-of-2.jsonl").read_text())] == ["IMG_0004-IMG_0006"]
+    other = smarthdr("batch", shoot, "-o", out, "--shard", "1/2", *FAST)
+    assert other.exit_code == 0
+    assert len(list(out.glob("*.exr"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "said"),
+    [
+        (2, ("--sets", "x.jsonl"), "either a folder of frames or --sets"),
+        (2, ("--name", "same"), "--name same: it needs"),
+        (2, ("--name", "../{first}"), "no safe name"),
+        (2, ("--name", "{nonsense}"), "is not known"),
+        (2, ("--shard", "4/3"), "--shard 4/3"),
+        (2, ("--address", "auto"), "--address belongs to --engine ray"),
+        (2, ("--num-gpus", "1"), "--num-gpus belongs to --engine ray"),
+        (2, ("--format", "hdr", "--float"), "belong to --format exr"),
+        (2, ("--common-exposure", "--anchor", "short"), "exclude each other"),
+        (2, ("--common-ev", "nan"), "--common-ev nan"),
+        (2, ("--ev", "1,2", "--exposure-times", "1,2"), "exclude each other"),
+        (2, ("--max-memory", "lots"), "--max-memory lots"),
+        (2, ("--device", "tpu"), "unknown device"),
+        (3, ("--response", "missing.toml"), "missing.toml does not exist"),
+        (4, ("--deghost", "auto", "--weights", "nowhere"), "no weights are called"),
+    ],
+)
+def test_what_is_refused_before_any_work(
+    refused: Callable[..., str], shoot: Path, out: Path, code: int, options: tuple[str, ...], said: str
+) -> None:
+    assert said in refused(code, "batch", shoot, "-o", out, "-q", *FAST, *options)
+    assert not list(out.glob("*.exr")) if out.exists() else True
+
+
+def test_other_refusals(refused: Callable[..., str], shoot: Path, out: Path, tmp_path: Path) -> None:
+    assert "either a folder" in refused(2, "batch", "-o", out)
+    assert "--bracket and --gap" in refused(2, "batch", "--sets", "x.jsonl", "-o", out, "--gap", 2)
+    assert "does not exist" in refused(3, "batch", tmp_path / "missing", "-o", out)
+    (tmp_path / "empty").mkdir()
+    assert "no sets" in refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
+    assert "folder of their own" in refused(2, "batch", shoot, "-o", shoot, "-q")
+    out.write_text("a file")
+    assert "cannot write in" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
+
+
+def test_a_second_run_without_a_word_is_refused(
+    smarthdr: Run, refused: Callable[..., str], shoot: Path, out: Path
+) -> None:
+    assert smarthdr("batch", shoot, "-o", out, *FAST).exit_code == 0
+    assert "--skip-existing to go on" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
+
+
+def test_the_defaults_are_those_of_the_library() -> None:
+    import inspect
+
+    given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
+    for name in FuseOptions.__dataclass_fields__:
+        assert given[{"evs": "ev"}.get(name, name)] == getattr(FuseOptions(), name), name
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import smarthdr_cli.fusion.physical as physical
+merge, marker = physical.static_merge, Path(sys.argv.pop(1))
+
+def slow(*arguments, **options):
+    plane = merge(*arguments, **options)
+    if marker.exists():  # the second set
+        marker.with_suffix(".now").touch()
+        time.sleep(60)
+    marker.touch()
+    return plane
+
+physical.static_merge = slow
+from smarthdr_cli.cli.app import app
+app(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_an_interrupted_batch_goes_on_later(
+    smarthdr: Run, shoot: Path, out: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = ["batch", str(shoot), "-o", str(out), *FAST]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path / "begun"), *arguments], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "begun.now").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    while not list(out.glob("*.exr")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "smarthdr: interrupted; nothing was left half-written"
+    assert sorted(p.name for p in out.iterdir()) == ["IMG_0001-IMG_0003.exr", "results.jsonl"]
+    result = smarthdr(*arguments, "--skip-existing", "--json")
+    assert [r["status"] for r in sorted(lines(result.stdout), key=lambda r: str(r["name"]))] == ["skipped", "ok", "ok"]
