@@ -1,7 +1,6 @@
 """``smarthdr batch`` as it is typed: what it prints, how it ends, and that it takes up where it was left."""
 
 import importlib.util
-import io
 import json
 import signal
 import subprocess
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.batch import command
 from smarthdr_cli.fusion.pipeline import FuseOptions
 
@@ -92,9 +93,7 @@ def test_a_failure_is_named_and_the_end_is_7(smarthdr: Run, shoot: Path, out: Pa
     assert smarthdr("batch", shoot, "-o", out, "--retry-failed", "--json", *FAST).stdout.count("\n") == 1
 
 
-def test_sets_from_a_file_and_from_stdin(
-    smarthdr: Run, shoot: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sets_from_a_file_and_from_stdin(smarthdr: Run, shoot: Path, out: Path, tmp_path: Path) -> None:
     listed = [
         {"name": "one", "frames": [str(shoot / f"IMG_000{n}.jpg") for n in (1, 2, 3)]},
         {"name": "two", "frames": [str(shoot / f"IMG_000{n}.jpg") for n in (4, 5)], "ambiguous": True,
@@ -106,8 +105,8 @@ def test_sets_from_a_file_and_from_stdin(
     assert result.exit_code == 0
     assert "left alone, ambiguous: two: a riddle" in result.stderr
     assert sorted(p.name for p in out.glob("*.exr")) == ["one.exr"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    merged = smarthdr("batch", "--sets", "-", "-o", tmp_path / "all", "--ambiguous", "merge", "--name", "{stem}", *FAST)
+    arguments = ["batch", "--sets", "-", "-o", str(tmp_path / "all"), "--ambiguous", "merge", "--name", "{stem}", *FAST]
+    merged = CliRunner().invoke(app, arguments, input=text)
     assert merged.exit_code == 0
     assert sorted(p.name for p in (tmp_path / "all").glob("*.exr")) == ["one.exr", "two.exr"]
 
