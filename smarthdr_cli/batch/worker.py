@@ -1,6 +1,7 @@
 """One set from its files to its results, in three steps that may overlap with those of its neighbours."""
 
 import hashlib
+import os
 import socket
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -206,7 +207,7 @@ def _inputs(burst: Burst) -> list[dict[str, Any]]:
 def _record(job: Job, status: str, inputs: list[dict[str, Any]]) -> Record:
     return {
         "name": job.name, "status": status, "inputs": inputs, "camera": job.camera or None,
-        "reasons": list(job.reasons), "host": socket.gethostname(),
+        "reasons": list(job.reasons), "host": socket.gethostname(), "pid": os.getpid(),
         "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }  # fmt: skip
 
