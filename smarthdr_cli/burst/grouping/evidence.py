@@ -84,6 +84,11 @@ def brackets(header: Header) -> bool:
     return header.stated or header.maker.bracket is True
 
 
+def called(row: Sequence[Header]) -> bool:
+    """Whether the camera itself calls these a bracket."""
+    return all(brackets(h) for h in row) or complete(row) > 0
+
+
 def alone(header: Header) -> float:
     """Log-odds of a frame standing alone."""
     if header.maker.shot is not None and header.maker.length and header.maker.length > 1:
@@ -127,7 +132,8 @@ def exposures(row: Sequence[Header], evs: Sequence[float | None], *, exact: bool
         score -= 5.0  # the meter's doing, not a bracket's
     if not manual and not silent and all(h.maker.bracket is False for h in row):
         score -= 2.0
-    if (manual or silent) and seen.order in pattern.LADDERS and seen.levels >= 3 and kinds == ("time",):
+    drilled = seen.order in pattern.LADDERS or (seen.order and seen.regular and seen.levels >= 5)
+    if (manual or silent) and drilled and seen.levels >= 3 and kinds == ("time",):
         score += 2.0 + 1.8 * (seen.levels - 1) - seen.shape  # hands turn the wheel one way, as far as it goes, unevenly
     return score
 

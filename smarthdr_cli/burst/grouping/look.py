@@ -23,6 +23,7 @@ _CODE = np.arange(256) / 255
 _LINEAR = np.where(_CODE <= 0.04045, _CODE / 12.92, ((_CODE + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
 
 F64 = NDArray[np.float64]
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a picture that cannot be decoded says nothing
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Likeness:
 
 def tiny(header: Header) -> Tiny | None:
     """The frame's tiny picture, or None where it cannot be decoded (damaged, or RAW without rawpy)."""
-    if header.size is not None and header.size[0] * header.size[1] > MAX_PIXELS:
+    width, height = header.size or (0, 0)
+    if width * height > MAX_PIXELS or header.bytes > MAX_FILE:
         return None
     try:
         grey = _raw(header) if header.kind == "raw" else _decode(header.path.read_bytes(), header)
@@ -65,8 +67,6 @@ def tiny_of(grey: NDArray[np.uint8]) -> Tiny:
 
 
 def _decode(data: bytes, header: Header) -> NDArray[np.uint8] | None:
-    if len(data) > MAX_FILE:
-        return None
     long = max(header.size or (0, 0))
     reduced = cv2.IMREAD_REDUCED_GRAYSCALE_8 if long >= 8 * SIDE else cv2.IMREAD_GRAYSCALE
     image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), reduced | cv2.IMREAD_IGNORE_ORIENTATION)

@@ -4,59 +4,25 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from smarthdr_cli.burst.grouping import evidence, look, words
+import numpy as np
+
+from smarthdr_cli.burst.grouping import evidence, look
 from smarthdr_cli.burst.grouping.clock import pauses as pauses_of
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.burst.grouping.names import steps as steps_of
 from smarthdr_cli.burst.grouping.segment import Span, divide
+from smarthdr_cli.burst.grouping.verdict import Found, Run, judge_span, unsettled
 
 LONGEST = 34  # frames: seventeen exposures, each twice
-SURE, DOUBT = 0.6, 0.9  # below SURE a set is ambiguous; below DOUBT the pictures are looked at
-_SLOW = 2.0  # seconds between frames, from which on exposures alone do not settle it
+DOUBT = 0.9  # probability below which the pictures are looked at
 _APART = 5.0  # EV: further apart, what both expose well is too little to tell a view by
 _WHOLE, _USUAL, _ORDERED = 2.0, 1.5, 4.0  # log-odds: all of a folder; as many as the other sets; as many as told
-_ALIKE = ((0.5, -3.5), (0.75, 0.0), (0.95, 3.0))  # likeness against log-odds, measured on pairs of one view and of two
-# What a set can be trusted at most: numbered by its camera, called a bracket by it, EXIF alone, no times, brightness
-# measured from pixels, and a slow one that nobody calls a bracket and whose pictures cannot be compared.
-_NUMBERED, _CALLED, _EXIF, _UNTIMED, _MEASURED, _BLIND = 0.99, 0.97, 0.95, 0.85, 0.7, 0.55
+# Likeness against log-odds, measured on pairs of one view (0.8 to 1, a crowd 0.6) and of two (up to 0.66).
+_ALIKE = ((0.4, -9.0), (0.6, -2.0), (0.7, 0.0), (0.95, 3.0))
 
 Tinies = Callable[[Sequence[Header]], list[look.Tiny | None]]
-
-
-@dataclass(frozen=True)
-class Found:
-    """A span of the row, with what was found out about it."""
-
-    frames: tuple[Header, ...]
-    confidence: float
-    reasons: tuple[str, ...]
-    ambiguous: bool
-    evs: tuple[float, ...] | None
-
-
-@dataclass(frozen=True)
-class _Row:
-    headers: Sequence[Header]
-    evs: Sequence[float | None]
-    pauses: Sequence[float | None]
-    joins: Sequence[float]
-    whole: bool
-    bracket: int | None
-    usual: int | None = None
-    likes: Sequence[float | None] | None = None
-    exact: bool = True
-
-    def part(self, start: int, stop: int) -> "_Row":
-        return replace(
-            self,
-            headers=self.headers[start:stop],
-            evs=self.evs[start:stop],
-            pauses=self.pauses[start : stop - 1],
-            joins=self.joins[start : stop - 1],
-            whole=self.whole and stop - start == len(self.headers),
-        )
 
 
 def group_row(
@@ -70,7 +36,7 @@ def group_row(
         evidence.join(one, two, pause=pause, step=step, usual=usual, gap=gap)
         for one, two, pause, step in zip(headers[:-1], headers[1:], pauses, steps, strict=True)
     ]
-    row = _Row(headers, [h.ev for h in headers], pauses, joins, whole_folder, bracket)
+    row = Run(headers, [h.ev for h in headers], pauses, joins, whole_folder, bracket)
     runs = _runs(row)
     divided = [_divide(run) for run in runs]
     for index, run in enumerate(runs):
@@ -83,7 +49,7 @@ def group_row(
             if any(span.probability < DOUBT for span in divided[index]):
                 runs[index] = replace(run, usual=usual_length)
                 divided[index] = _divide(runs[index])
-    return [_found(run, span) for run, spans in zip(runs, divided, strict=True) for span in spans]
+    return [judge_span(run, span) for run, spans in zip(runs, divided, strict=True) for span in spans]
 
 
 def _usual_step(steps: Sequence[int | None]) -> int:
@@ -91,13 +57,13 @@ def _usual_step(steps: Sequence[int | None]) -> int:
     return counted.most_common(1)[0][0] if counted else 1
 
 
-def _runs(row: _Row) -> list[_Row]:
+def _runs(row: Run) -> list[Run]:
     cuts = [index + 1 for index, join in enumerate(row.joins) if join == evidence.CUT]
     edges = [0, *cuts, len(row.headers)]
     return [row.part(low, high) for low, high in itertools.pairwise(edges)]
 
 
-def _divide(run: _Row) -> list[Span]:
+def _divide(run: Run) -> list[Span]:
     total = [0.0]
     for join in run.joins:
         total.append(total[-1] + join)
@@ -113,7 +79,7 @@ def _divide(run: _Row) -> list[Span]:
         if exposed is None:
             return None
         value = total[stop - 1] - total[start] + exposed + evidence.complete(row)
-        if run.bracket is None and not _called(row):
+        if run.bracket is None and not evidence.called(row):
             value += evidence.cuts_a_ladder(run.evs, run.pauses, start, stop)
         if run.whole and count == len(run.headers):
             value += _WHOLE
@@ -126,7 +92,7 @@ def _divide(run: _Row) -> list[Span]:
     return divide(len(run.headers), score, LONGEST)
 
 
-def _in_doubt(run: _Row, spans: Sequence[Span]) -> bool:
+def _in_doubt(run: Run, spans: Sequence[Span]) -> bool:
     """Whether headers leave a doubt that pictures may settle."""
     if len(run.headers) < 2:
         return False
@@ -137,21 +103,12 @@ def _in_doubt(run: _Row, spans: Sequence[Span]) -> bool:
             return True
         if span.stop - span.start < 2:
             continue
-        if _slow(run.pauses[span.start : span.stop - 1]) and not _called(run.headers[span.start : span.stop]):
+        if unsettled(run.part(span.start, span.stop)):
             return True
     return False
 
 
-def _slow(pauses: Sequence[float | None]) -> bool:
-    return any(pause is None or pause > _SLOW for pause in pauses)
-
-
-def _called(row: Sequence[Header]) -> bool:
-    """Whether the camera itself calls these a bracket."""
-    return all(evidence.brackets(h) for h in row) or evidence.complete(row) > 0
-
-
-def _looked_at(run: _Row, tinies: Tinies) -> _Row:
+def _looked_at(run: Run, tinies: Tinies) -> Run:
     """The run with its neighbours' likeness weighed in, and measured EVs where EXIF has none."""
     seen = tinies(run.headers)
     likes: list[float | None] = []
@@ -177,10 +134,8 @@ def _looked_at(run: _Row, tinies: Tinies) -> _Row:
 
 
 def _likeness_score(same: float) -> float:
-    low, middle, high = _ALIKE
-    if same <= middle[0]:
-        return max(low[1], low[1] + (middle[1] - low[1]) * (same - low[0]) / (middle[0] - low[0]))
-    return min(high[1], (high[1] - middle[1]) * (same - middle[0]) / (high[0] - middle[0]))
+    likenesses, scores = zip(*_ALIKE, strict=True)
+    return float(np.interp(same, likenesses, scores))
 
 
 def _usual_length(divided: Sequence[Sequence[Span]]) -> int | None:
@@ -192,44 +147,3 @@ def _usual_length(divided: Sequence[Sequence[Span]]) -> int | None:
         return None
     length, count = sure.most_common(1)[0]
     return length if count >= 3 and count >= 0.6 * sure.total() else None
-
-
-def _found(run: _Row, span: Span) -> Found:
-    row = tuple(run.headers[span.start : span.stop])
-    evs = run.evs[span.start : span.stop]
-    if len(row) == 1:
-        reasons = words.of_single(run.headers, span.start, run.pauses, run.evs)
-        if span.probability < SURE:
-            reasons.append("perhaps of a bracket with its neighbours")
-        return Found(row, span.probability, tuple(reasons), False, None)
-    between = run.pauses[span.start : span.stop - 1]
-    likes = None if run.likes is None else run.likes[span.start : span.stop - 1]
-    whole = run.whole and len(row) == len(run.headers)
-    reasons = words.of_set(row, evs, between, likes, exact=run.exact, whole_folder=whole)
-    if run.bracket is not None:
-        reasons.append(f"sets of {run.bracket} were asked for")
-    elif run.usual == len(row):
-        reasons.append(f"most sets of this camera have {len(row)} frames")
-    confidence = span.probability * _most(run, row, between, likes)
-    gone = words.missing(row)
-    if gone is not None:
-        reasons.append(gone)
-    if confidence < SURE:
-        reasons.append("other divisions are as likely" if span.probability < 0.8 else "the evidence is thin")
-    known = [ev for ev in evs if ev is not None]
-    stated = tuple(words.relative(known)) if run.exact and len(known) == len(row) else None
-    return Found(row, confidence, tuple(reasons), gone is not None or confidence < SURE, stated)
-
-
-def _most(
-    run: _Row, row: Sequence[Header], between: Sequence[float | None], likes: Sequence[float | None] | None
-) -> float:
-    if evidence.complete(row) > 0:
-        return _NUMBERED
-    if not run.exact:
-        return _MEASURED
-    if _slow(between) and not _called(row) and all(like is None for like in likes or ()) and run.bracket is None:
-        return _BLIND
-    if any(pause is None for pause in between):
-        return _UNTIMED
-    return _CALLED if _called(row) or evidence.offsets(row) is not None else _EXIF

@@ -62,14 +62,25 @@ def _copies(headers: Sequence[Header]) -> list[tuple[Header, Header]]:
         for h in sorted(group, key=lambda h: (len(h.path.name), h.path.name)):
             probed[_probe(h)].append(h)
         for original, *others in probed.values():
-            found += [(original, o) for o in others if filecmp.cmp(original.path, o.path, shallow=False)]
+            found += [(original, other) for other in others if _equal(original.path, other.path)]
     return found
 
 
+def _equal(one: Path, two: Path) -> bool:
+    try:
+        return filecmp.cmp(one, two, shallow=False)
+    except OSError:
+        return False
+
+
 def _probe(header: Header) -> bytes:
-    with header.path.open("rb") as file:
-        file.seek(header.bytes // 2)
-        return file.read(1024)
+    """Some bytes from the middle, which tell most files apart; the name where they cannot be read."""
+    try:
+        with header.path.open("rb") as file:
+            file.seek(header.bytes // 2)
+            return file.read(1024)
+    except OSError:
+        return str(header.path).encode(errors="surrogateescape")
 
 
 def streams(headers: Sequence[Header], *, across_folders: bool = False) -> list[list[Header]]:

@@ -32,7 +32,7 @@ def of_set(
     seen = [like for like in likes or () if like is not None]
     if seen:
         low, high = min(seen), max(seen)
-        what = "the pictures show one view" if low >= 0.75 else "the pictures differ"
+        what = "the pictures show one view" if low >= 0.7 else "the pictures differ"
         said.append(
             f"{what} (likeness {low:.2f})" if high - low < 0.005 else f"{what} (likeness {low:.2f} to {high:.2f})"
         )
