@@ -1,7 +1,6 @@
 """Shoots that tests write: small pictures of a view at an exposure, EXIF by Pillow, maker notes byte by byte."""
 
 import io
-import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,9 @@ from PIL.TiffImagePlugin import IFDRational
 
 WIDTH, HEIGHT = 96, 64
 NOON = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
-Note = Callable[[int], bytes]  # the maker note's bytes, given where in the TIFF block they begin
+Note = Callable[
+    [int, str], bytes
+]  # the maker note's bytes, given where in the TIFF block they begin, and its byte order
 
 
 @cache
@@ -67,11 +68,13 @@ def sony(shot: int, length: int, mode: int = 2, version: str = "c") -> Note:
     struct.pack_into("<I", plain, image, shot - 1)
     coded = bytearray(pow(v, 3, 249) if v < 249 else v for v in plain)
     coded[0] = 0x23 if head is None else head
-    return lambda at: b"SONY DSC \0\0\0" + directory("<", at, [(0x9400, 7, bytes(coded))], start=12)
+    return lambda at, order: b"SONY DSC \0\0\0" + directory(order, at, [(0x9400, 7, bytes(coded))], start=12)
 
 
 def sony_old(shot: int, mode: int = 5) -> Note:
-    return lambda at: b"SONY DSC \0\0\0" + directory("<", at, [(0xB049, 3, [mode]), (0xB04A, 3, [shot])], start=12)
+    return lambda at, order: (
+        b"SONY DSC \0\0\0" + directory(order, at, [(0xB049, 3, [mode]), (0xB04A, 3, [shot])], start=12)
+    )
 
 
 def canon(shot: int, value: float, mode: int = 1) -> Note:
@@ -79,36 +82,36 @@ def canon(shot: int, value: float, mode: int = 1) -> Note:
     whole, part = divmod(round(abs(value) * 3), 3)
     code = (whole * 32 + (0, 12, 20)[part]) * (1 if value >= 0 else -1)
     info = [24, 1, 0, mode, code, shot, 0, 0, 0, 0, 0, 0]
-    return lambda at: directory("<", at, [(0x0093, 8, info)], start=0)
+    return lambda at, order: directory(order, at, [(0x0093, 8, info)], start=0)
 
 
 def canon_shot(shot: int, value: float) -> Note:
     """ShotInfo only: the AEB shot and the value in 1/32 EV."""
     info = [0] * 20
     info[16], info[17] = shot, round(value * 32)
-    return lambda at: directory("<", at, [(0x0004, 8, info)], start=0)
+    return lambda at, order: directory(order, at, [(0x0004, 8, info)], start=0)
 
 
 def nikon(value: float, mode: int = 16) -> Note:
     entries = [(0x0089, 3, [mode]), (0x0019, 10, [round(value * 6), 6])]
-    return lambda at: b"Nikon\0\x02\x10\0\0" + b"MM\0*\0\0\0\x08" + directory(">", 0, entries, start=8)
+    return lambda at, order: b"Nikon\0\x02\x10\0\0" + b"MM\0*\0\0\0\x08" + directory(">", 0, entries, start=8)
 
 
 def fujifilm(shot: int, mode: int = 1) -> Note:
     entries = [(0x1100, 3, [mode]), (0x1101, 3, [shot])]
-    return lambda at: b"FUJIFILM\x0c\0\0\0" + directory("<", 0, entries, start=12)
+    return lambda at, order: b"FUJIFILM\x0c\0\0\0" + directory("<", 0, entries, start=12)
 
 
 def panasonic(shot: int, settings: int = 3) -> Note:
     entries = [(0x2A, 3, [2]), (0x2B, 4, [shot]), (0x45, 3, [settings])]
-    return lambda at: b"Panasonic\0\0\0" + directory("<", at, entries, start=12)
+    return lambda at, order: b"Panasonic\0\0\0" + directory(order, at, entries, start=12)
 
 
 def olympus(shot: int, head: bytes = b"OLYMPUS\0II\x03\0") -> Note:
     start = len(head)
     outer = directory("<", 0, [(0x2020, 4, [start + 18])], start=start)
     inner = directory("<", 0, [(0x0600, 3, [2, shot, 0, 0, 0])], start=start + 18)
-    return lambda at: head + outer + inner
+    return lambda at, order: head + outer + inner
 
 
 @dataclass
@@ -202,10 +205,12 @@ def _block(exif: Image.Exif, note: Note | None) -> bytes:
     """ "Exif" prefix and TIFF block; the note is written once for its length, and again where it came to lie."""
     if note is None:
         return _prefixed(exif.tobytes())
-    exif.get_ifd(0x8769)[0x927C] = note(0)
+    order = {b"II": "<", b"MM": ">"}[_prefixed(exif.tobytes())[6:8]]
+    first = note(0, order)
+    exif.get_ifd(0x8769)[0x927C] = first
     block = _prefixed(exif.tobytes())
-    at = block.index(note(0))
-    return block[:at] + note(at - 6) + block[at + len(note(0)) :]
+    at = block.index(first)
+    return block[:at] + note(at - 6, order) + block[at + len(first) :]
 
 
 def _prefixed(block: bytes) -> bytes:
@@ -226,7 +231,3 @@ def orders(count: int, step: float) -> dict[str, list[float]]:
     outwards = [0.0] + [sign * step * i for i in range(1, half + 1) for sign in (-1, 1)]
     first = [0.0, *(step * -i for i in range(1, half + 1)), *(step * i for i in range(1, half + 1))]
     return {"-0+": rising, "+0-": rising[::-1], "0-+": outwards if count <= 3 else first, "0-+-+": outwards}
-
-
-def log2(value: float) -> float:
-    return math.log2(value)

@@ -21,7 +21,7 @@ _DIGITS = re.compile(r"(\d+)")
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which 2 comes before 10; digits by value, everything else by its characters, case ignored."""
     parts = _DIGITS.split(text.casefold())
-    return tuple((0, int(p), p) if i % 2 and p.isascii() else (1, 0, p) for i, p in enumerate(parts) if p)
+    return tuple((0, int(p), "") if i % 2 and p.isascii() else (1, 0, p) for i, p in enumerate(parts) if p)
 
 
 def find_pictures(folder: Path, recursive: bool = True, on_error: Callable[[str], None] | None = None) -> list[Path]:
