@@ -1,0 +1,310 @@
+"""Sets on disk, twins and copies, tiny pictures, and the answers to what is asked of group_files."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smarthdr_cli.burst import bracket
+from smarthdr_cli.burst.bracket import BracketSet, find_pictures, group_files, read_sets
+from smarthdr_cli.burst.grouping import look, pattern
+from smarthdr_cli.burst.grouping.evidence import pause_score
+from smarthdr_cli.burst.grouping.header import read_header
+from smarthdr_cli.burst.grouping.streams import without_twins
+from smarthdr_cli.errors import InputError, UsageError
+
+from .shoot import Camera, Shoot, orders, picture
+
+AEB: dict[str, Any] = {"mode": 2}
+ONE = BracketSet("a1", (Path("d/a1.jpg"), Path("d/a2.jpg")), 0.93, ("0.2 s apart",), False, (0.0, -2.0))
+
+
+def write(path: Path, *lines: Any) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines), "utf-8")
+    return path
+
+
+def test_sets_survive_the_way_to_disk_and_back(tmp_path: Path) -> None:
+    other = BracketSet("b", (Path("ü \udcff.jpg"),), 0.4, (), True)
+    path = write(tmp_path / "s.jsonl", ONE.to_dict(), "", {"kind": "single", "file": "x"}, other.to_dict())
+    assert read_sets(path) == [ONE, other]
+
+
+def test_sets_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(ONE.to_dict())))
+    assert read_sets(Path("-")) == [ONE]
+
+
+def test_a_line_by_hand_needs_frames_only(tmp_path: Path) -> None:
+    found = read_sets(write(tmp_path / "s.jsonl", {"frames": ["x/a.jpg", "x/b.jpg"]}))
+    assert found == [BracketSet("a", (Path("x/a.jpg"), Path("x/b.jpg")), 1.0, (), False, None)]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"frames": ["a.jpg"', "line 2: not JSON, or cut short"),
+        ("[" * 100_000, "line 2: not JSON, or cut short"),
+        ("[1]", "line 2: not a JSON object"),
+        ("{}", "a set needs frames"),
+        ('{"frames": []}', "a set needs frames"),
+        ('{"frames": [1]}', "a set needs frames"),
+        ('{"frames": ["a", "a"]}', "names a frame twice"),
+        ('{"frames": ["a\\u0000"]}', "NUL"),
+        ('{"frames": ["b"], "name": "x/y"}', "without a slash"),
+        ('{"frames": ["b"], "confidence": 2}', "confidence"),
+        ('{"frames": ["b"], "confidence": NaN}', "confidence"),
+        ('{"frames": ["b"], "confidence": true}', "confidence"),
+        ('{"frames": ["b"], "ambiguous": 1}', "ambiguous"),
+        ('{"frames": ["b"], "reasons": "x"}', "reasons"),
+        ('{"frames": ["b"], "evs": [1, 2]}', "evs"),
+        ('{"frames": ["b"], "evs": [1e999]}', "evs"),
+        ('{"frames": ["b"], "name": "a1"}', "line 2: the set a1 stands on line 1 already"),
+        ('{"kind": "sett", "frames": ["b"]}', "'sett' is not known"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(InputError, match=r"^s\.jsonl, line 2") as caught:
+        read_sets(write(tmp_path / "s.jsonl", ONE.to_dict(), line))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_no_sets(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    for path, said in (
+        (tmp_path / "gone", "cannot be read"),
+        (tmp_path / "bytes", "not UTF-8"),
+        (tmp_path, "cannot be read"),
+        (write(tmp_path / "none", {"kind": "skipped", "file": "x"}), "holds no sets"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_sets(path)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_sets_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    path.write_text(text, "utf-8", errors="replace")
+    with pytest.raises(InputError):
+        read_sets(path)
+
+
+def _pair(folder: Path) -> list[Path]:
+    """Three exposures, each as RAW and as JPEG."""
+    shoot = Shoot(folder)
+    for ev in (0, -2, 2):
+        number, clock = shoot.number, shoot.clock
+        shoot.take(ev, suffix=".ARW", bias=ev, **AEB)
+        shoot.number, shoot.clock = number, clock
+        shoot.take(ev, bias=ev, **AEB)
+        shoot.wait(0.2)
+    return find_pictures(folder)
+
+
+@pytest.mark.parametrize(("raw", "kept"), [(True, ".ARW"), (False, ".JPG")])
+def test_raw_beside_jpeg_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bool, kept: str) -> None:
+    files = _pair(tmp_path)
+    monkeypatch.setattr(bracket, "reads_raw", lambda: raw)
+    found = group_files(files)
+    assert [p.suffix for s in found.sets for p in s.frames] == [kept] * 3
+    assert sorted(t.path for t in found.twins) == sorted(p for p in files if p.suffix != kept)
+    assert [(t.of.stem, t.of.suffix) for t in found.twins] == [(t.path.stem, kept) for t in found.twins]
+    said = "3 exposures are there in two formats: the " + ("RAW is taken" if raw else "JPEG is taken, since rawpy")
+    assert found.notes[0].startswith(said)
+
+
+def test_one_stem_at_two_moments_is_two_frames(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    shoot.take(0, name="a", suffix=".ARW")
+    shoot.wait(30).take(0, name="a")
+    headers = [read_header(path) for path in find_pictures(tmp_path)]
+    assert without_twins(headers, raw=True)[1] == []
+
+
+def test_copies_are_left_aside(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    frames = [shoot.wait(0.2).take(ev, bias=ev, **AEB) for ev in (0, -2, 2)]
+    for path in frames[:2]:
+        shutil.copy(path, path.with_stem(path.stem + " (1)"))
+    found = group_files(find_pictures(tmp_path))
+    assert [list(s.frames) for s in found.sets] == [frames]
+    assert [(t.path.name, t.of) for t in found.twins] == [
+        ("IMG_0001 (1).JPG", frames[0]),
+        ("IMG_0002 (1).JPG", frames[1]),
+    ]
+    assert found.notes == ("2 files are copies of others and left aside",)
+
+
+def test_what_cannot_be_read_is_skipped_with_its_reason(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    frames = [shoot.wait(0.2).take(ev, bias=ev, **AEB) for ev in (0, -2, 2)]
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "film.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    found = group_files([*find_pictures(tmp_path), frames[0]])  # one named twice
+    assert [list(s.frames) for s in found.sets] == [frames]
+    assert {s.path.name: s.reason for s in found.skipped} == {
+        "empty.jpg": "empty.jpg is empty",
+        "film.heic": "film.heic is a HEIF/HEIC or video file; JPEG, PNG, TIFF and RAW are read",
+        "gone.jpg": "gone.jpg does not exist",
+    }
+
+
+def test_our_own_previews_are_no_frames(tmp_path: Path) -> None:
+    from smarthdr_cli.output.provenance import SOFTWARE
+
+    path = Shoot(tmp_path).take(0)
+    from PIL import Image
+
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0131] = SOFTWARE
+        image.save(tmp_path / "preview.jpg", exif=exif)
+    found = group_files(find_pictures(tmp_path))
+    assert [s.reason for s in found.skipped] == ["preview.jpg was written by smarthdr"]
+
+
+def test_names_are_distinct_and_the_first_frames(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c/b"):
+        shoot = Shoot(tmp_path / folder)
+        for ev in (0, -2, 2):
+            shoot.wait(0.2).take(ev, bias=ev, **AEB)
+    found = group_files(find_pictures(tmp_path))
+    assert [s.name for s in found.sets] == ["IMG_0001", "b_IMG_0001", "IMG_0001_2"]
+
+
+def test_headers_alone_settle_a_bracket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shoot = Shoot(tmp_path)
+    for _ in range(3):
+        for ev in (0, -2, 2):
+            shoot.wait(0.2).take(ev, bias=ev, **AEB)
+        shoot.wait(5)
+
+    def refuse(_header: Any) -> None:
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(bracket, "tiny", refuse)
+    told: list[tuple[int, int]] = []
+    found = group_files(find_pictures(tmp_path), on_file=lambda done, every: told.append((done, every)))
+    assert len(found.sets) == 3
+    assert told == [(n, 9) for n in range(1, 10)]
+
+
+@pytest.mark.parametrize("options", [{"bracket": 1}, {"bracket": 99}, {"gap": -1.0}, {"gap": float("nan")}])
+def test_options_that_make_no_sense(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"^--"):
+        group_files([Shoot(tmp_path).take(0)], **options)
+
+
+def test_a_gap_splits(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    files = [shoot.wait(1.0).take(ev, bias=ev, **AEB) for ev in (0, -2, 2)]
+    assert len(group_files(files).sets) == 1
+    assert group_files(files, gap=0.5).sets == ()
+
+
+def test_a_bracket_of_other_length_is_not_made(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    files = [shoot.wait(0.1).take(ev, bias=ev, **AEB) for ev in (0, -2, 2, 0, -2, 2)]
+    assert [len(s.frames) for s in group_files(files).sets] == [3, 3]
+    assert [len(s.frames) for s in group_files(files, bracket=2).sets] == [2, 2, 2]
+
+
+def test_without_a_camera_word_pictures_that_differ_split(tmp_path: Path) -> None:
+    shoot, by_hand = Shoot(tmp_path), {"mode": 1, "bias": 0.0}
+    files = []
+    for ev in (-2, 0, 2):
+        shoot.view += 1
+        files.append(shoot.wait(3).take(ev, **by_hand))
+    assert group_files(files).sets == ()
+    shoot.view = 9
+    files = [shoot.wait(3).take(ev, **by_hand) for ev in (-2, 0, 2)]
+    assert [list(s.frames) for s in group_files(files).sets] == [files]
+
+
+def test_pictures_that_cannot_be_decoded_leave_it_open(tmp_path: Path) -> None:
+    shoot = Shoot(tmp_path)
+    files = [shoot.wait(3).take(ev, mode=1, bias=0.0, suffix=".NEF") for ev in (-2, 0, 2)]
+    found = group_files(files).sets
+    assert [(list(s.frames), s.ambiguous, s.reasons[-1]) for s in found] == [(files, True, "the evidence is thin")]
+
+
+def grey(seed: int, ev: float, shift: int = 0) -> look.Tiny:
+    return look.tiny_of(np.asarray(picture(seed, ev, shift).convert("L")))
+
+
+@pytest.mark.parametrize("ev", [-3.0, -1.0, 1.0, 2.0])
+@pytest.mark.parametrize("shift", [-5, 0, 4])
+def test_likeness_sees_neither_exposure_nor_a_small_shift(ev: float, shift: int) -> None:
+    found = look.compare(grey(1, 0), grey(1, ev, shift))
+    assert found.same is not None
+    assert found.same > 0.9
+    assert found.ev == pytest.approx(ev, abs=0.25)
+
+
+def test_other_views_are_unlike() -> None:
+    likes = [look.compare(grey(a, 0), grey(b, 1)).same for a in range(6) for b in range(6, 10)]
+    assert [same for same in likes if same is None or same > 0.75] == []
+    assert float(np.median([same for same in likes if same is not None])) < 0.5
+
+
+def test_black_white_and_walls_say_nothing() -> None:
+    black, white = (look.tiny_of(np.full((64, 96), code, np.uint8)) for code in (0, 255))
+    wall = look.tiny_of(np.full((64, 96), 100, np.uint8))
+    for other in (black, white, wall):
+        assert look.compare(wall, other).same is None
+    assert look.compare(black, white).ev > 10
+
+
+@pytest.mark.parametrize("count", [3, 5, 7, 9])
+@pytest.mark.parametrize("order", ["-0+", "+0-", "0-+", "0-+-+"])
+def test_known_orders_have_names(count: int, order: str) -> None:
+    seen = pattern.judge(orders(count, 1.0)[order])
+    assert seen.order
+    assert seen.regular
+    assert (seen.levels, seen.repeats) == (count, 0)
+
+
+def test_orders_of_no_camera_have_none() -> None:
+    assert [pattern.judge(evs).order for evs in ([-2, 2, 0], [0, 2, -1, 1, -2], [0, 0, 2, 4])] == ["", "", ""]
+
+
+def test_repeats_cost_unless_they_come_in_turn() -> None:
+    once, turn, again = ([-2, 0, 2], [-2, -2, 0, 0, 2, 2], [-2, 0, 2, -2, 0, 2])
+    assert pattern.judge(once).score > pattern.judge(turn).score > pattern.judge(again).score
+    assert pattern.judge([1, 1.1, 0.95]).score == -np.inf
+
+
+@given(st.lists(st.floats(-8, 8), min_size=2, max_size=20), st.floats(-5, 5))
+def test_a_pattern_does_not_see_the_common_exposure(evs: list[float], offset: float) -> None:
+    rounded = [round(ev, 1) for ev in evs]
+    assert pattern.judge(rounded) == pattern.judge([ev + round(offset, 1) for ev in rounded])
+
+
+@given(st.floats(0, 599), st.floats(0, 599))
+def test_a_longer_pause_never_speaks_more_for_a_set(one: float, two: float) -> None:
+    assert pause_score(min(one, two)) >= pause_score(max(one, two))
+
+
+def test_a_camera_whose_frames_are_all_alike_is_read_once(tmp_path: Path) -> None:
+    """Ten thousand equal exposures in a row must not take the square of their number."""
+    from time import perf_counter
+
+    from smarthdr_cli.burst.grouping.row import group_row
+
+    shoot = Shoot(tmp_path, Camera())
+    header = read_header(shoot.take(0, bias=0.0, mode=0))
+    from dataclasses import replace
+
+    row = [replace(header, start=header.start + n * 0.1, path=tmp_path / f"I{n:05d}.JPG") for n in range(10_000)]  # type: ignore[operator]
+    begun = perf_counter()
+    found = group_row(row, bracket=None, gap=None, whole_folder=True, tinies=lambda _: [])
+    assert len(found) == 10_000
+    assert perf_counter() - begun < 20
