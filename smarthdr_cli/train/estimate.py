@@ -30,7 +30,8 @@ def estimate(model: nn.Module, batch: Batch, precision: str = "fp32") -> Estimat
             return Estimate(out.radiance, out.log_sigma, out)
         if batch.frames.shape[1] != 3:
             raise UsageError(f"gfhdr takes three frames; the bursts have {batch.frames.shape[1]}")
-        order = batch.evs.argsort(dim=1)  # short, reference, long, as it was made for
+        others = batch.evs[:, 1:].argsort(dim=1) + 1  # short, reference, long, as fusing hands them to it
+        order = torch.cat([others[:, :1], torch.zeros_like(others[:, :1]), others[:, 1:]], dim=1)
         frames = batch.frames.gather(1, order.view(*order.shape, 1, 1, 1).expand_as(batch.frames))
         judged = model(gfhdr_input(frames, batch.evs.gather(1, order)))
     return Estimate(judged.radiance.float() / batch.scale_short.view(-1, 1, 1, 1), judged.log_sigma.float())

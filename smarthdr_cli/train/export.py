@@ -13,6 +13,7 @@ from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.saf import mu_law
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
+from smarthdr_cli.train.state import TrainState
 
 
 @torch.no_grad()
@@ -29,6 +30,12 @@ def calibrated(model: nn.Module, batches: Iterable[Batch]) -> Calibration | None
     if sum(part.numel() for part in errors) < BIN_SAMPLES:
         return None
     return fit_calibration(torch.cat(sigmas).numpy(), torch.cat(errors).numpy())
+
+
+def licence(own: str, state: TrainState) -> str:
+    """That of what was trained on, and that of the weights it began with where it is another one."""
+    first = state.init.get("licence", own)
+    return own if first == own else f"{own}; and, of the weights it began with: {first or 'unknown'}"
 
 
 def write_weights(

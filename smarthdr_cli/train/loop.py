@@ -16,6 +16,7 @@ from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.ema import update_ema, warm_decay
 from smarthdr_cli.train.state import TrainState, save_state
 
+METRICS = "metrics.jsonl"
 Told = Callable[[dict[str, Any]], None]
 
 
@@ -54,6 +55,8 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     first = distributed.rank() == 0
+    if first:
+        _forget_after(folder / METRICS, state.step)
     stopping: list[int] = []
     previous = {
         s: signal.signal(s, lambda number, _frame: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)
@@ -62,13 +65,15 @@ def train(
     before = state.seconds
     sums: dict[str, list[float]] = {}
     counted = 0
+    failed = False
 
     def save() -> None:
         session.saving(state)
         if first:
             save_state(folder / "state.pt", state, config)
-        distributed.wait()
-        session.saved()
+        if not failed:  # the others, who know nothing of it, are somewhere else
+            distributed.wait()
+            session.saved()
 
     try:
         while state.step < config.iterations and not distributed.any_of(bool(stopping)):
@@ -89,7 +94,7 @@ def train(
                 record["patches_per_second"] = speed
                 record |= {f"validation_{k}": v for k, v in session.validate(state).items()}
                 if first:
-                    with (folder / "metrics.jsonl").open("a") as log:
+                    with (folder / METRICS).open("a") as log:
                         log.write(json.dumps(record) + "\n")
                 on_log(record)
                 sums, counted, window = {}, 0, time.monotonic()
@@ -98,9 +103,32 @@ def train(
                 saved = time.monotonic()
             if distributed.any_of(minutes is not None and time.monotonic() - started > minutes * 60):
                 break
+    except BaseException:
+        failed = True
+        raise
     finally:
-        session.close()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        save()
+        try:
+            session.close()
+            save()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
     return state
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop what a killed run has logged since the state that is gone on from: those updates come again."""
+    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if 0 <= _step_of(line) <= step]
+    if kept != lines:
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(path)
+
+
+def _step_of(line: str) -> int:
+    """The update a line of the log is about; -1 where it was cut short."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith("\n") else -1
+    except (ValueError, LookupError, TypeError):
+        return -1

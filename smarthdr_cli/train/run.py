@@ -8,12 +8,13 @@ import torch
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank, load_bank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
+from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig, train_config
-from smarthdr_cli.train.export import calibrated, write_weights
+from smarthdr_cli.train.export import calibrated, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState, load_train_state, new_state
@@ -39,8 +40,10 @@ def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bo
         return load_train_state(folder / "state.pt", config, device)
     state = new_state(config, device)
     if init is not None:
-        load_state(state.student, load_checkpoint(find_weights(init)))
+        checkpoint = load_checkpoint(find_weights(init))
+        load_state(state.student, checkpoint)
         state.teacher.load_state_dict(state.student.state_dict())
+        state.init = {"name": checkpoint.path.name, "sha256": checkpoint.sha256, "licence": checkpoint.licence}
     return state
 
 
@@ -56,12 +59,16 @@ def run_training(
     """
     config = train_config(values)
     where = distributed.join(resolve_device(device))
+    if config.batch % distributed.count():
+        raise UsageError(f"batch must be a multiple of the {distributed.count()} processes")
     bank = load_bank(panoramas, seed=config.seed).to(where)
     held = load_bank(panoramas, held_out=True, seed=config.seed).to(where)
     validation = held_out_batches(held, config.validation_bursts, VALIDATION_SEED, where)
     state = begin(folder, config, where, resume=resume, init=init)
     session = StreamSession(bank, validation, config, state)
     state = train(config, session, folder, state, on_log, on_step=on_step, minutes=minutes)
+    if distributed.rank() > 0:
+        return {}
     return export(state, config, held, validation, folder / "model.safetensors", sources=len(bank))
 
 
@@ -72,8 +79,8 @@ def export(
     metrics = {name: round(value, 3) for name, value in score(state.teacher, validation).items()}
     record = {
         "method": "supervised on synthetic bursts", "steps": state.step, "hours": round(state.seconds / 3600, 2),
-        "sources": sources, "device": state.device.type, "config": config.to_dict(),
+        "sources": sources, "device": state.device.type, "config": config.to_dict(), "init": state.init,
     }  # fmt: skip
     batches = held_out_batches(held, config.validation_bursts, CALIBRATION_SEED, state.device)
     calibration = calibrated(state.teacher, batches)
-    return write_weights(path, state.teacher, config, record, calibration, LICENCE, metrics)
+    return write_weights(path, state.teacher, config, record, calibration, licence(LICENCE, state), metrics)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import PickleError
@@ -10,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import InputError, OutputError
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.train.config import TrainConfig
 
 
 @dataclass
 class TrainState:
-    """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: what a session keeps (tensors)."""
+    """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: what a session keeps (tensors).
+
+    ``init``: the weights it began with: "name", "sha256" and "licence"; empty where it began with nothing.
+    """
 
     student: nn.Module
     teacher: nn.Module
@@ -25,6 +29,7 @@ class TrainState:
     step: int
     seconds: float
     extra: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -51,6 +56,7 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
     """Write the state atomically; loadable with ``weights_only=True``.
 
     ``compact`` keeps 16 bits of each number, a half of the size: good enough to go on from, not to go on bit for bit.
+    Raises OutputError or OSError where it cannot be written; an older one stays.
     """
     content = {
         "student": state.student.state_dict(),
@@ -59,10 +65,16 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
         "step": state.step,
         "seconds": state.seconds,
         "extra": state.extra,
+        "init": state.init,
         "config": json.dumps(config.to_dict()),
     }
     partial = path.with_suffix(".partial")
-    torch.save(_halved(content) if compact else content, partial)
+    try:
+        torch.save(_halved(content) if compact else content, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # what torch's writer says of a full disk
+        raise OutputError(f"cannot write {path}: it could not be written in full; is the disk full?") from error
     partial.replace(path)
 
 
@@ -98,7 +110,7 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
         state.teacher.load_state_dict(content["teacher"])
         state.optimizer.load_state_dict(content["optimizer"])
         state.step, state.seconds = int(content["step"]), float(content["seconds"])
-        state.extra = dict(content.get("extra", {}))
+        state.extra, state.init = dict(content.get("extra", {})), dict(content.get("init", {}))
     except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path}: not a training state of this model ({line})") from error

@@ -63,7 +63,7 @@ def update(state: TrainState, total: Tensor, terms: Terms, config: TrainConfig) 
     state.optimizer.zero_grad(set_to_none=True)
     named = {name: float(value) for name, value in terms.items()}
     named["total"] = float(total.detach())
-    if distributed.any_of(not bool(torch.isfinite(total))) or not total.requires_grad:
+    if distributed.any_of(not (bool(torch.isfinite(total)) and total.requires_grad)):
         return named
     total.backward()  # type: ignore[no-untyped-call]
     distributed.mean_gradients(state.student)

@@ -11,6 +11,7 @@ from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.data.synth import make_batch
+from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
 from smarthdr_cli.train.score import score
@@ -72,7 +73,7 @@ class StreamSession:
 
     def step(self, state: TrainState) -> dict[str, float]:
         """One update."""
-        batch, config = next(self.stream), self.config
+        batch, config = distributed.part_of(next(self.stream)), self.config
         loss: Callable[..., tuple[Tensor, dict[str, Tensor]]]
         loss = motion_loss if state.step < config.motion_steps else supervised_loss
         return update(state, *loss(state.student, batch, config), config)
