@@ -49,7 +49,7 @@ def stored(folder: Path, arrays: tuple[str, ...], fill: Callable[[Path], None]) 
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        sweep(folder)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             fill(temporary)
@@ -120,7 +120,7 @@ def _append(file: Any, piece: NDArray[Any]) -> None:
     file.write(piece.data)
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what a killed run left of this folder, unless another may still be at it."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         with contextlib.suppress(OSError):

@@ -77,7 +77,9 @@ def smarthdr(
     limit, levels = (None, tau) if tau is not None else (limits, masks.Thresholds(m.tau_patch, m.tau_pixel))
 
     def kept(patch: bool, pixel: bool) -> Tensor:
-        return masks.bilevel_mask(pseudo.sigma, limit, levels, m.side, origin, use_patch=patch, use_pixel=pixel)
+        return masks.bilevel_mask(
+            pseudo.sigma, limit, levels, m.side, origin, use_patch=patch, use_pixel=pixel, means=pseudo.means
+        )
 
     weight = kept(m.patch, m.pixel)
     shares = {"kept": weight.mean(), "kept_patches": kept(m.patch, False).mean()}

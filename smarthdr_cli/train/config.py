@@ -114,7 +114,9 @@ class TrainConfig:
 
 
 # What a run on scenes does where nothing else is said: benchmarks/ablation.py has the measurements.
-SCENES = {"iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250}
+SCENES = {
+    "method": "smarthdr", "iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250,
+}  # fmt: skip
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:
@@ -143,8 +145,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")
-    if min(config.decay, config.refresh, config.motion_steps, config.warmup) < 0:
-        raise UsageError("decay, refresh, motion_steps and warmup must not be below 0")
+    if min(config.decay, config.refresh, config.motion_steps, config.warmup, config.seed) < 0:
+        raise UsageError("decay, refresh, motion_steps, warmup and seed must not be below 0")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):
         raise UsageError("frames must be numbers from 2 to 9")
     for name, side in (("synth", config.synth.height), ("synth", config.synth.width), ("scenes", config.crop)):

@@ -150,12 +150,17 @@ def pixel_mask(sigma: Tensor, limits: SigmaRange | None, tau: float = TAU) -> Te
 
 def bilevel_mask(
     sigma: Tensor, limits: SigmaRange | None, tau: Thresholds | None = None, patch: int = PATCH,
-    origin: Origin = (0, 0), *, use_patch: bool = True, use_pixel: bool = True,
+    origin: Origin = (0, 0), *, use_patch: bool = True, use_pixel: bool = True, means: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """(B, 1, H, W) keep: the pixels below tau in the patches below tau. With both levels off, all finite sigmas."""
+    """(B, 1, H, W) keep: the pixels below tau in the patches below tau. With both levels off, all finite sigmas.
+
+    ``means``: (B, 1, H, W) mean sigma of each pixel's patch, where more of the scene is known than the crop has.
+    """
     tau = tau or Thresholds(TAU, TAU)
     keep = torch.isfinite(sigma).float()
-    if use_patch:
+    if use_patch and means is not None:
+        keep = keep * ((means if limits is None else limits.normalise_patches(means)) < tau.patch)
+    elif use_patch:
         keep = keep * patch_mask(sigma, limits, tau.patch, patch, origin)
     if use_pixel:
         keep = keep * pixel_mask(sigma, limits, tau.pixel)

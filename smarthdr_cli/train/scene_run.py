@@ -1,12 +1,14 @@
 """A whole run on folders of scenes: which are labelled, prepare them, train, and leave student and teacher."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from smarthdr_cli.burst.bracket import find_pictures, group_files
+from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.data.home import cache_home, own_benchmark
 from smarthdr_cli.data.labels import Part, Split, draw_labels
 from smarthdr_cli.data.layouts import SceneFiles, burst_files, find_bursts, find_scenes
@@ -15,17 +17,18 @@ from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import SCENES, TrainConfig, train_config
-from smarthdr_cli.train.export import calibrated, write_weights
+from smarthdr_cli.train.export import calibrated, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.run import begin
-from smarthdr_cli.train.scenes import SceneData, SceneSession, whole
+from smarthdr_cli.train.scenes import PSEUDO, SceneData, SceneSession, large_enough, whole
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.vgg import VGGFeatures, load_vgg
 
 RUN = "run.json"  # what a run's folder remembers of its data
-OWN_LICENCE = "CC0-1.0"
+OWN_LICENCE, PICTURES_LICENCE = "CC0-1.0", "that of the pictures it was trained on"
 Heard = Callable[[str, float], None]
+Looked = Callable[[SceneSession, TrainState], None]
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,11 @@ class Request:
     unlabeled: tuple[str, ...] = ()
     epochs: tuple[int, int] | None = None
 
-    def save(self, folder: Path) -> None:
-        """Remember it in the run's folder."""
+    def save(self, folder: Path, split: Split | None = None) -> None:
+        """Remember it in the run's folder, with which scenes came out of it."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN).write_text(json.dumps(asdict(self), indent=1))
+        drawn = {} if split is None else {"split": split.to_dict()}
+        (folder / RUN).write_text(json.dumps(asdict(self) | drawn, indent=1))
 
     @staticmethod
     def load(folder: Path) -> "Request":
@@ -72,6 +76,8 @@ class Plan:
     vgg: VGGFeatures | None
     notes: tuple[str, ...]
     record: dict[str, Any]
+    request: Request = Request()
+    tests: int = 0  # scenes of the test split, which are never opened
 
 
 def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _stage, _share: None) -> Plan:
@@ -109,12 +115,27 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     done = {id(p): made for p, made in zip(parts, _prepared(parts, on_stage), strict=True)}
     data = SceneData(*(tuple(done[id(p)] for p in role if id(p) in done)
                        for role in (split.labeled, split.unlabeled, split.held_out)))  # fmt: skip
+    _check_fit(config, data)
+    small = [scene.part.scene.name for scene in data.held_out if not large_enough(scene)]
+    if small:
+        notes.append(f"too small to be scored or calibrated on: what is held out of {', '.join(small)}")
     config = _epochs(config, request, data)
     record = {
         "method": config.method, "data": "own synthetic scenes" if request.data is None else root.name,
         "split": split.to_dict(), "vgg": None if vgg is None else vgg.source._asdict(),
     }  # fmt: skip
-    return Plan(config, split, data, vgg, tuple(notes), record)
+    tests = sum(scene.split == "test" for scene in scenes)
+    return Plan(config, split, data, vgg, tuple(notes), record, request, tests)
+
+
+def _check_fit(config: TrainConfig, data: SceneData) -> None:
+    """gfhdr takes three frames: say so before the training, not during it."""
+    if config.model.get("name", "saf") != "gfhdr":
+        return
+    for scene in (*data.labeled, *data.unlabeled, *data.held_out):
+        if len(scene.evs) != 3:
+            name = scene.part.scene.name
+            raise UsageError(f"gfhdr takes three frames; scene {name} has {len(scene.evs)} (saf takes 2 to 9)")
 
 
 def _prepared(parts: tuple[Part, ...], on_stage: Heard) -> list[Prepared]:
@@ -138,24 +159,30 @@ def bursts_below(folder: Path) -> list[SceneFiles]:
 
 
 def _epochs(config: TrainConfig, request: Request, data: SceneData) -> TrainConfig:
-    """Passes over the crops, at half-crop stride, as iterations."""
+    """Passes over the crops as iterations."""
     if request.epochs is None:
         return config
-    from smarthdr_cli.data.crops import CropSampler
+    first, then = (passes * count for passes, count in zip(request.epochs, steps_of_a_pass(config, data), strict=True))
+    return replace(config, iterations=max(1, first + then), labelled_first=first / max(1, first + then))
 
+
+def steps_of_a_pass(config: TrainConfig, data: SceneData) -> tuple[int, int]:
+    """Updates until the labelled crops, and the unlabelled ones, have been seen once, at half-crop stride."""
     steps = []
     for scenes, batch in ((data.labeled, config.batch), (data.unlabeled or data.labeled, config.batch_unlabeled)):
         crops = len(CropSampler(scenes, config.crop, 1, 0).grid(config.crop // 2)) if scenes else 0
         steps.append(max(1, crops // batch) if crops else 0)
-    first, then = (passes * count for passes, count in zip(request.epochs, steps, strict=True))
-    return replace(config, iterations=max(1, first + then), labelled_first=first / max(1, first + then))
+    return steps[0], steps[1]
 
 
 def run_scenes(
     folder: Path, plan: Plan, *, device: str = "auto", resume: bool = False, init: str | None = None,
     minutes: float | None = None, on_log: Told = lambda _: None, on_step: Told = lambda _: None,
+    on_validation: Looked = lambda _session, _state: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train as planned and leave model.safetensors (what fuse takes) and teacher.safetensors in ``folder``.
+
+    ``on_validation`` may look at session and state before each ``on_log``. Pseudo-labels go when the run is finished.
 
     Raises InputError for a state that cannot be taken up, ModelError for ``init``.
     """
@@ -165,9 +192,21 @@ def run_scenes(
         raise UsageError(f"batch and batch_unlabeled must be multiples of the {distributed.count()} processes")
     state = begin(folder, config, where, resume=resume, init=init)
     vgg = None if plan.vgg is None else plan.vgg.to(where)
+    if distributed.rank() == 0:
+        plan.request.save(folder, plan.split)
     session = SceneSession(plan.data, config, state, folder, vgg)
-    state = train(config, session, folder, state, on_log, on_step=on_step, minutes=minutes)
-    return export_scenes(state, plan, folder) if distributed.rank() == 0 else {}
+
+    def told(record: dict[str, Any]) -> None:
+        on_validation(session, state)
+        on_log(record)
+
+    train(config, session, folder, state, told, on_step=on_step, minutes=minutes)
+    if distributed.rank() > 0:
+        return {}
+    written = export_scenes(state, plan, folder)
+    if state.step >= config.iterations:
+        shutil.rmtree(folder / PSEUDO, ignore_errors=True)
+    return written
 
 
 def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]:
@@ -175,12 +214,11 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
     config = plan.config
     record = plan.record | {
         "steps": state.step, "hours": round(state.seconds / 3600, 2), "device": state.device.type,
-        "config": config.to_dict(),
+        "config": config.to_dict(), "init": state.init,
     }  # fmt: skip
-    licence = OWN_LICENCE if plan.record["data"] == "own synthetic scenes" and not any(
-        part.scene.truth is None and part.scene.evs is None for part in plan.split.unlabeled
-    ) else "that of the pictures it was trained on"  # fmt: skip
-    held = [whole_of_32(scene) for scene in plan.data.held_out]
+    own = plan.request.data is None and plan.request.panoramas is None and not plan.request.unlabeled
+    terms = licence(OWN_LICENCE if own else PICTURES_LICENCE, state)
+    held = [whole_of_32(scene) for scene in plan.data.held_out if large_enough(scene)]
     batches = [batch.to(state.device) for batch in held]
     written = {}
     for name, network in (("student", state.student), ("teacher", state.teacher)):
@@ -189,7 +227,7 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
         file = "model" if name == config.export else name
         written[name] = write_weights(
             folder / f"{file}.safetensors", network, config, record | {"weights": name},
-            calibrated(network, batches), licence, metrics,
+            calibrated(network, batches), terms, metrics,
         )  # fmt: skip
     return written[config.export]
 

@@ -14,12 +14,13 @@ from smarthdr_cli.data.prepare import Prepared
 from smarthdr_cli.train import aims, distributed, masks, smae
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
-from smarthdr_cli.train.pseudo import Pseudo, PseudoStore, predict_scene, pseudo_of
+from smarthdr_cli.train.pseudo import PseudoStore, predict_scene, pseudo_of
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.step import semi_supervised_loss, update
 from smarthdr_cli.train.vgg import VGGFeatures
 
+PSEUDO = "pseudo"  # in a run's folder
 LARGEST = 640  # pixels of a held-out picture looked at each way, from its middle
 RUNNING = 0.999  # decay of ranges that are kept up at every step
 
@@ -33,8 +34,8 @@ class SceneData:
     held_out: tuple[Prepared, ...]
 
     def validation(self, device: torch.device) -> list[Batch]:
-        """The middle of every held-out picture, one a batch, sides multiples of 32."""
-        return [middle(scene).to(device) for scene in self.held_out]
+        """The middle of every held-out picture, one a batch, sides multiples of 32; of none that is smaller."""
+        return [middle(scene).to(device) for scene in self.held_out if large_enough(scene)]
 
 
 class SceneSession:
@@ -59,15 +60,15 @@ class SceneSession:
         self.kept: dict[str, Any] = {"limits": self.limits, "trusted": self.trusted, "threshold": self.threshold}
         for name, values in state.extra.items():
             self.kept[name].load_state_dict(values)
-        self.store = PseudoStore(folder / "pseudo", data.unlabeled)
-        if self._stored(state.step) and state.step > config.first_unlabeled:
+        self.epoch = self._epoch()
+        self.store = PseudoStore(folder / PSEUDO, data.unlabeled, m.side)
+        if self._stored(state.step) and config.first_unlabeled < state.step < config.iterations:
             last = state.step - (state.step - config.first_unlabeled) % self.epoch
-            if not self.store.take(last):
+            if last != state.step and not self.store.take(last):  # a refresh that is due now comes with the step
                 self._refresh(state, last)
         self.coming = Prefetch(self._cut, state.step)
 
-    @property
-    def epoch(self) -> int:
+    def _epoch(self) -> int:
         """Steps between two refreshes; FSHDR predicts once."""
         if self.config.method == "fshdr":
             return max(self.config.iterations, 1)
@@ -140,12 +141,17 @@ class SceneSession:
         if config.method == "selfhdr":
             return aims.self_supervised(crops)
         if self._stored(state.step):
-            pseudo = Pseudo(*(part.to(self.device) for part in self.store.cut(crops)))
+            pseudo = self.store.cut(crops).to(self.device)
         else:
             pseudo = pseudo_of(state.teacher, crops.batch, draw, config.precision)
             origin = torch.tensor([crops.tops, crops.lefts], device=self.device).T
-            self.limits.update(pseudo.sigma, origin)
-            self.threshold.update_unlabelled(smae.patch_loss(pseudo.radiance, crops.batch))
+
+            def count_mine() -> None:
+                self.limits.update(pseudo.sigma, origin)
+                self.threshold.update_unlabelled(smae.patch_loss(pseudo.radiance, crops.batch))
+
+            seen = (self.limits.patches, self.limits.pixels, self.threshold.unlabelled)
+            distributed.counted(seen, count_mine)
         if config.method == "fshdr":
             return aims.artificial(pseudo, crops)
         if config.method == "smae":
@@ -156,26 +162,35 @@ class SceneSession:
     def _look(self, state: TrainState, batch: Batch, draw: torch.Generator) -> None:
         """Running thresholds from what the teacher makes of labelled crops."""
         found = pseudo_of(state.teacher, batch, draw, self.config.precision)
-        self.trusted.update(found.sigma)
-        self.threshold.update(smae.patch_loss(found.radiance, batch))
+
+        def count_mine() -> None:
+            self.trusted.update(found.sigma)
+            self.threshold.update(smae.patch_loss(found.radiance, batch))
+
+        distributed.counted((self.trusted.patches, self.trusted.pixels, self.threshold.labelled), count_mine)
 
     def _refresh(self, state: TrainState, step: int) -> None:
         """New pseudo-labels for an epoch, their range, and the thresholds of labelled scenes under the same teacher."""
         config = self.config
         self.store.refresh(state.teacher, step, self.device, config.precision)
-        for part in (self.limits.patches, self.limits.pixels, self.trusted.patches, self.trusted.pixels):
+        seen = (self.limits.patches, self.limits.pixels, self.trusted.patches, self.trusted.pixels,
+                self.threshold.labelled, self.threshold.unlabelled)  # fmt: skip
+        for part in seen:
             part.counts.zero_()
-        self.threshold.labelled.counts.zero_()
-        self.threshold.unlabelled.counts.zero_()
-        for scene, sigma in zip(self.data.unlabeled, self.store.sigmas(), strict=True):
-            self.limits.update(sigma, (scene.rows[0], 0))
+        distributed.counted(seen, lambda: self._count(state))
+
+    def _count(self, state: TrainState) -> None:
+        """This process's part of what the ranges and thresholds of an epoch are taken from."""
+        config, mine = self.config, slice(distributed.rank(), None, distributed.count())
+        for number, scene in list(enumerate(self.data.unlabeled))[mine]:
+            self.limits.update(self.store.sigma(number), (scene.rows[0], 0))
         if config.method == "smae" or config.masks.adaptive:
-            for scene in self.data.labeled:
+            for scene in self.data.labeled[mine]:
                 found = predict_scene(state.teacher, scene, self.device, config.precision)
                 self.trusted.update(found.sigma)
                 self.threshold.update(smae.patch_loss(found.radiance, whole(scene)))
         if config.method == "smae" and self.unlabeled is not None:
-            for place in self.unlabeled.grid(config.crop):
+            for place in self.unlabeled.grid(config.crop)[mine]:
                 crops = self.unlabeled.at([place])
                 self.threshold.update_unlabelled(smae.patch_loss(self.store.cut(crops).radiance, crops.batch))
 
@@ -194,6 +209,11 @@ def share(sampler: CropSampler | None, step: int) -> Crops | None:
 def on(crops: Crops, device: torch.device) -> Crops:
     """The same crops on another device."""
     return crops if device.type == "cpu" else replace(crops, batch=crops.batch.to(device))
+
+
+def large_enough(scene: Prepared) -> bool:
+    """Whether a scene's band holds 32 pixels each way, the least that a network is shown."""
+    return min(scene.rows[1] - scene.rows[0], scene.size[1]) >= 32
 
 
 def middle(scene: Prepared) -> Batch:

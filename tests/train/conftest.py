@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from smarthdr_cli.data.labels import draw_labels
+from smarthdr_cli.data.layouts import find_scenes
+from smarthdr_cli.data.prepare import prepare
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
+from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.train.scenes import SceneData
 
 # The pictures of these tests, under a name of their own: other folders have a made.py too.
 spec = importlib.util.spec_from_file_location("train_pictures", Path(__file__).with_name("made.py"))
@@ -37,6 +42,36 @@ def batch(bank):
     """Two bursts of 48 pixels."""
     config = SynthConfig(height=48, width=48, objects=2)
     return make_batch(bank, config, torch.Generator().manual_seed(1), 2)
+
+
+@pytest.fixture(scope="session")
+def scene_values():
+    """A run on ``scenes`` that takes a second: 3 steps on labels, then an epoch every 4."""
+    return {"model": TINY, "batch": 2, "batch_unlabeled": 2, "crop": 32, "iterations": 12, "validate_every": 6,
+            "precision": "fp32", "warmup": 1, "decay": 0.0, "labelled_first": 0.25, "refresh": 4, "weight_vgg": 0.0,
+            "method": "smarthdr", "masks": {"side": 16}}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def scene_root(bank, tmp_path_factory):
+    """Seven scenes of 64x96 in the Kalantari layout, three frames each."""
+    root = tmp_path_factory.mktemp("benchmark")
+    write_benchmark(root, bank, 7, 3, benchmark_config("gamma16", (64, 96)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared_cache(tmp_path_factory):
+    """Where prepared scenes are kept."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="session")
+def scenes(scene_root, prepared_cache):
+    """Of them four labelled ones, one held out, two without truth."""
+    split = draw_labels(find_scenes(scene_root), 5, 0)
+    roles = (split.labeled, split.unlabeled, split.held_out)
+    return SceneData(*(tuple(prepare(role, prepared_cache, align="none")) for role in roles))
 
 
 @pytest.fixture(autouse=True)
