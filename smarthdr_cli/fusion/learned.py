@@ -24,8 +24,10 @@ from smarthdr_cli.fusion.physical import (
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import CELL, FAR, SAF, common_exposure, disagreement, encode, within_reach
+from smarthdr_cli.models.saf import CELL, SAF
+from smarthdr_cli.models.tone import encode
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
-from smarthdr_cli.models.saf import CELL, FAR, SAF, Motion, settle, upsample, warp, within_reach, worthwhile
+from smarthdr_cli.models.compare import FAR, settle, warp, within_reach, worthwhile
+from smarthdr_cli.models.saf import CELL, SAF, Motion, upsample
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each

@@ -14,7 +14,7 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.models.merge import exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import MU, mu_law
+from smarthdr_cli.models.tone import MU, mu_law
 
 F32 = NDArray[np.float32]
 CLIPPED = 0.995  # linear level from which the shortest frame says no more than "at least this much"

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.models.saf import common_exposure
+from smarthdr_cli.models.compare import common_exposure
 from smarthdr_cli.models.windows import box_max, box_mean
 
 WINDOW = 7  # cells

@@ -16,7 +16,6 @@ work. Three stages:
 No pooling or normalisation over space: tiles equal the whole picture when they overlap by the receptive field.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,14 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smarthdr_cli.models.compare import common_exposure, disagreement, inside, settle, warp, worthwhile
 from smarthdr_cli.models.judge import Judge
 from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
 from smarthdr_cli.models.windows import box_mean
 
 CELL = 4
-FAR = 3.5  # EV between two frames, the most that training shows
-MU = 5000.0
-_LOG_MU1 = math.log1p(MU)
 
 
 @dataclass(frozen=True)
@@ -79,107 +77,11 @@ class Prediction:
     flows: tuple[Tensor, ...] = ()
 
 
-def mu_law(h: Tensor) -> Tensor:
-    """T(h) = log(1 + mu h) / log(1 + mu), mu = 5000, for h >= 0."""
-    return torch.log1p(MU * h.clamp(min=0)) / _LOG_MU1
-
-
-def inverse_mu_law(t: Tensor) -> Tensor:
-    """The inverse of ``mu_law``."""
-    return torch.expm1(t * _LOG_MU1) / MU
-
-
-def encode(linear: Tensor) -> Tensor:
-    """Linear light in [0, 1] to the gamma-2.2 code of METHOD: clip(linear) ** (1/2.2)."""
-    if torch.is_grad_enabled():
-        return linear.clamp(1e-7, 1) ** (1 / 2.2)
-    return linear.clamp(1e-7, 1).log2_().mul_(1 / 2.2).exp2_()  # the same in half the time
-
-
-def common_exposure(
-    ref: Tensor, other: Tensor, ev: Tensor, ref_codes: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Reference and other as the brighter of the two would have recorded them, and the darker as it is; gamma codes.
-
-    ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference;
-    ``ref_codes``: ``encode(ref)`` where it is at hand.
-    """
-    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)  # a factor on light is one on codes
-    brighter = (ev > 0).view(-1, 1, 1, 1)
-    seen, found = encode(ref) if ref_codes is None else ref_codes, encode(other)
-    if len(ev) == 1:  # one pair: nothing to choose pixel by pixel
-        if float(ev) > 0:
-            return (seen * lift).clamp_(max=1), found, seen
-        return seen, (found * lift).clamp_(max=1), found
-    a = torch.where(brighter, (seen * lift).clamp(max=1), seen)
-    b = torch.where(brighter, found, (found * lift).clamp(max=1))
-    return a, b, torch.where(brighter, seen, found)
-
-
-def within_reach(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
-    """A frame as the network may look at it: no further than FAR stops from the reference, as in its training.
-
-    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). A brighter frame is darkened to FAR; where
-    it is clipped it shows what the reference does if that would have clipped too, and its clip if not. A darker one is
-    lifted, noise and all, and clips earlier. Only for looking: what is merged is the frame itself.
-    """
-    beyond = float(ev.abs()) - FAR
-    if beyond <= 0:
-        return frame, ev
-    if float(ev) < 0:
-        return (frame * 2.0**beyond).clamp(max=1), torch.full_like(ev, -FAR)
-    alike = (ref * 2.0**FAR).clamp(max=1)
-    clipped = torch.where(ref * 2.0 ** float(ev) >= 0.97, alike, torch.ones_like(frame))
-    return torch.where(frame >= 0.97, clipped, frame * 2.0**-beyond), torch.full_like(ev, FAR)
-
-
-def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, H, W) largest channel difference at the common exposure, in units of what noise and codes explain.
-
-    The darker frame was lifted by |ev| stops: one 8-bit code and photon noise there grow with it.
-    """
-    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
-    tolerance = 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
-    return (a - b).abs().amax(dim=1, keepdim=True) / tolerance
-
-
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """(P, C, H, W) image seen through (P, 2, H, W) displacement in pixels; edges repeated."""
-    h, w = image.shape[-2:]
-    y = torch.arange(h, device=image.device, dtype=torch.float32).view(1, -1, 1) + 0.5
-    x = torch.arange(w, device=image.device, dtype=torch.float32).view(1, 1, -1) + 0.5
-    grid = torch.stack([(x + flow[:, 0].float()) * (2 / w) - 1, (y + flow[:, 1].float()) * (2 / h) - 1], dim=-1)
-    return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def settle(flow: Tensor) -> Tensor:
-    """Displacements below a quarter pixel are none: what stands still is not resampled. (P, 2, H, W) in pixels."""
-    length = flow.square().sum(dim=1, keepdim=True).clamp(min=1e-8).sqrt()
-    t = ((length - 0.25) / 0.5).clamp(0, 1)
-    return flow * (t * t * (3 - 2 * t))
-
-
 def fold(planes: Tensor) -> Tensor:
     """(P, C, H, W) to (P, C * CELL**2, H / CELL, W / CELL): ``pixel_unshuffle``, which is slower in bf16 on a CPU."""
     p, c, h, w = planes.shape
     cells = planes.view(p, c, h // CELL, CELL, w // CELL, CELL).permute(0, 1, 3, 5, 2, 4)
     return cells.reshape(p, c * CELL * CELL, h // CELL, w // CELL)
-
-
-STILL = 1e-4  # mean squared difference of codes that noise explains: a hundredth of the code range
-
-
-def worthwhile(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, h, w): 0 where a place stands still and a displacement brings it no nearer to the reference, 1 elsewhere.
-
-    Squared differences of codes in a window of 5x5, all at one level, ``flow`` in its pixels. What stands still is not
-    to be moved because the network was wrong about it.
-    """
-    moved, unmoved = (
-        box_mean((a - b).square().mean(dim=1, keepdim=True), 5)
-        for a, b, _ in (common_exposure(ref, image, ev) for image in (warp(other, flow), other))
-    )
-    return ((moved < 0.9 * unmoved) | (unmoved > STILL)).to(flow.dtype)
 
 
 def conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -381,11 +283,3 @@ def upsample(state: Motion, factor: int) -> Motion:
     flow, logit, hidden = (F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
                            for x in (state.flow * factor, state.logit, state.hidden))  # fmt: skip
     return Motion(flow, logit, hidden)
-
-
-def inside(flow: Tensor) -> Tensor:
-    """(P, 1, H, W): 1 where a displaced pixel still lies in the picture."""
-    h, w = flow.shape[-2:]
-    x = torch.arange(w, device=flow.device).view(1, 1, 1, -1) + flow[:, :1]
-    y = torch.arange(h, device=flow.device).view(1, 1, -1, 1) + flow[:, 1:]
-    return ((x >= -0.5) & (x <= w - 0.5) & (y >= -0.5) & (y <= h - 0.5)).float()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import common_exposure, inside, warp
+from smarthdr_cli.models.compare import common_exposure, inside, warp
 
 SMALLEST = 16  # pixels; below it the search has no pyramid
 

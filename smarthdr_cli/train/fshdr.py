@@ -13,7 +13,7 @@ from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.camera import Sensor, expose
-from smarthdr_cli.models.saf import inside, warp
+from smarthdr_cli.models.compare import inside, warp
 from smarthdr_cli.train.flow import Flows, dense_flows
 from smarthdr_cli.train.losses import weighted_mean
 from smarthdr_cli.train.rerender import code, rerender

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import mu_law
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train.estimate import estimate
 
 

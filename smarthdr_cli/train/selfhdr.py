@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.compare import inside, warp
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.saf import inside, mu_law, warp
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train.flow import Flows, consistent, dense_flows
 from smarthdr_cli.train.rerender import code
 

@@ -16,7 +16,8 @@ from smarthdr_cli.data.synth import (
     render,
     sample_source,
 )
-from smarthdr_cli.models.saf import mu_law, warp
+from smarthdr_cli.models.compare import warp
+from smarthdr_cli.models.tone import mu_law
 
 CONFIG = SynthConfig(height=64, width=80)
 

@@ -15,7 +15,7 @@ from smarthdr_cli.fusion.physical import lowest_peak
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.fusion.tiles import grid
 from smarthdr_cli.models.calibration import Calibration
-from smarthdr_cli.models.saf import mu_law
+from smarthdr_cli.models.tone import mu_law
 
 TURN = np.array([[0.9998, -0.0175, 5.0], [0.0175, 0.9998, -3.0], [1e-6, -2e-6, 1.0]])
 

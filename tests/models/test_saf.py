@@ -12,31 +12,30 @@ from smarthdr_cli.errors import ModelError
 from smarthdr_cli.fusion import moving
 from smarthdr_cli.fusion.moving import REACH, banded
 from smarthdr_cli.models.build import build_model
-from smarthdr_cli.models.saf import (
-    CELL,
+from smarthdr_cli.models.compare import (
     FAR,
-    MU,
-    SAF,
-    Motion,
-    SAFConfig,
-    best_match,
     common_exposure,
-    cost_volume,
     disagreement,
-    encode,
-    fold,
     inside,
-    inverse_mu_law,
-    mu_law,
-    pyramid,
     settle,
-    squared_gaps,
-    squared_gaps_lean,
-    upsample,
     warp,
     within_reach,
     worthwhile,
 )
+from smarthdr_cli.models.saf import (
+    CELL,
+    SAF,
+    Motion,
+    SAFConfig,
+    best_match,
+    cost_volume,
+    fold,
+    pyramid,
+    squared_gaps,
+    squared_gaps_lean,
+    upsample,
+)
+from smarthdr_cli.models.tone import MU, encode, inverse_mu_law, mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
 

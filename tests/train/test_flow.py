@@ -5,7 +5,7 @@ import torch
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth import SynthConfig, make_batch
-from smarthdr_cli.models.saf import warp
+from smarthdr_cli.models.compare import warp
 from smarthdr_cli.train.flow import Flows, consistent, dense_flows
 
 

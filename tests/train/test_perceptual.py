@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 import train_pictures as made
 
-from smarthdr_cli.models.saf import mu_law
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train.perceptual import POWERS, gradient, ms_ssim, scales, ssim_maps
 
 SCALE = torch.tensor([0.25, 0.5])

@@ -8,7 +8,7 @@ import torch
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth import SynthConfig, make_batch
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.saf import mu_law
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train.flow import Flows
 from smarthdr_cli.train.selfhdr import (
     Target,
