@@ -15,7 +15,7 @@ from smarthdr_cli.burst import bracket
 from smarthdr_cli.burst.bracket import BracketSet, find_pictures, group_files, read_sets
 from smarthdr_cli.burst.grouping import look, pattern
 from smarthdr_cli.burst.grouping.evidence import pause_score
-from smarthdr_cli.burst.grouping.header import read_header
+from smarthdr_cli.burst.grouping.header import Header, read_header
 from smarthdr_cli.burst.grouping.streams import without_twins
 from smarthdr_cli.errors import InputError, UsageError
 
@@ -247,6 +247,29 @@ def test_likeness_sees_neither_exposure_nor_a_small_shift(ev: float, shift: int)
     assert found.same is not None
     assert found.same > 0.9
     assert found.ev == pytest.approx(ev, abs=0.25)
+
+
+def test_damage_is_not_talked_about(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not by Pillow's warnings, which are errors here, nor by libjpeg on its own."""
+    rng = np.random.default_rng(0)
+    whole = Shoot(tmp_path).take(0).read_bytes()
+    seen = 0
+    for number in range(150):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[rng.integers(0, len(data), 20)] = rng.integers(0, 256, 20)
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(data[: rng.integers(100, len(data))] if number % 4 == 0 else data)
+        seen += look.tiny(Header(path, bytes=len(data), size=(96, 64))) is not None
+    assert 0 < seen < 150
+    assert capfd.readouterr() == ("", "")
+
+
+def test_png_and_tiff_can_be_looked_at(tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif"):
+        picture(1, 0).save(tmp_path / name)
+        seen = look.tiny(read_header(tmp_path / name))
+        assert seen is not None
+        assert look.compare(seen, grey(1, 0)).same == pytest.approx(1, abs=0.01)
 
 
 def test_other_views_are_unlike() -> None:

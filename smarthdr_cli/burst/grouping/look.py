@@ -1,18 +1,21 @@
 """What tiny pictures say where headers are silent: whether two frames show one view, and how much brighter one is.
 
-Decoded at an eighth of their size, brought to 64 pixels, compared as log luminance on what both expose well, over
+Decoded at an eighth of their size or so, brought to 64 pixels, compared as log luminance on what both expose well, over
 shifts of up to an eighth of the picture: normalised correlation does not see exposure, and hands shake.
 """
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import JpegImagePlugin
 
-from smarthdr_cli.burst.container import MAX_FILE, MAX_PIXELS
+from smarthdr_cli.burst.container import MAX_FILE, MAX_PIXELS, scan_png
 from smarthdr_cli.burst.grouping.header import Header
+from smarthdr_cli.errors import InputError
 
 SIDE = 64  # long side of the tiny picture, pixels
 _REACH = 8  # largest shift compared, pixels
@@ -50,7 +53,14 @@ def tiny(header: Header) -> Tiny | None:
         return None
     try:
         grey = _raw(header) if header.kind == "raw" else _decode(header.path.read_bytes(), header)
-    except (OSError, cv2.error, MemoryError):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        cv2.error,
+        MemoryError,
+        InputError,
+    ):  # of Pillow, OpenCV and the chunk walk
         return None
     return None if grey is None else tiny_of(grey)
 
@@ -67,10 +77,33 @@ def tiny_of(grey: NDArray[np.uint8]) -> Tiny:
 
 
 def _decode(data: bytes, header: Header) -> NDArray[np.uint8] | None:
-    long = max(header.size or (0, 0))
-    reduced = cv2.IMREAD_REDUCED_GRAYSCALE_8 if long >= 8 * SIDE else cv2.IMREAD_GRAYSCALE
-    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), reduced | cv2.IMREAD_IGNORE_ORIENTATION)
+    if data[:2] == b"\xff\xd8":
+        return _jpeg(data)
+    if header.kind == "png":
+        data = scan_png(data, header.path.name).essential  # libpng prints what it thinks of the other chunks
+    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     return image if image is not None and image.ndim == 2 and image.dtype == np.uint8 else None
+
+
+def _jpeg(data: bytes) -> NDArray[np.uint8]:
+    """By Pillow, whose libjpeg keeps silent over damage; its own class, since the size is checked already."""
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(_bare(data))) as image:
+        image.draft("L", (8 * SIDE, 8 * SIDE))
+        return np.asarray(image.convert("L"), np.uint8)
+
+
+def _bare(data: bytes) -> bytes:
+    """A JPEG without its application segments and comments, of which Pillow would warn; Adobe's says the colours."""
+    kept, position = [data[:2]], 2
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        marker = data[position + 1]
+        if marker in (0xDA, 0xFF):
+            break
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if not (0xE0 <= marker <= 0xED or marker in (0xEF, 0xFE)):
+            kept.append(data[position:end])
+        position = end
+    return b"".join([*kept, data[position:]])
 
 
 def _raw(header: Header) -> NDArray[np.uint8] | None:
