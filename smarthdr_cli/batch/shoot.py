@@ -129,7 +129,16 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
         told.progress("sets", 0, len(todo))
         try:
             if batch.cluster is not None:
-                tally = run_on_cluster(todo, plan, count, last, batch.cluster, fail_fast=batch.fail_fast)
+                tally = run_on_cluster(
+                    todo,
+                    plan,
+                    count,
+                    last,
+                    batch.cluster,
+                    fail_fast=batch.fail_fast,
+                    overlap=room.overlap,
+                    memory=batch.settings.fuse.max_memory,
+                )
             else:
                 worker = Worker(plan, session)
                 tally = run(todo, worker, count, last, fail_fast=batch.fail_fast, overlap=room.overlap)

@@ -79,17 +79,25 @@ def recover(root: Path, keep: Callable[[dict[str, Any]], None]) -> int:
         return 0
     finished = 0
     for stage in sorted(path for path in root.iterdir() if path.is_dir()):
-        note = _read_note(stage)
-        if note is not None:
-            try:
-                _move(stage, note["moves"])
-            except OSError as error:
-                raise OutputError(f"cannot finish writing a set of an earlier run: {error}") from error
-            keep(note["record"])
+        record = finish(stage)
+        if record is not None:
+            keep(record)
             finished += 1
         close_stage(stage)
     shutil.rmtree(root, ignore_errors=True)
     return finished
+
+
+def finish(stage: Path) -> dict[str, Any] | None:
+    """Finish the move that was decided in ``stage``; the set's record, None where none was. Raises OutputError."""
+    note = _read_note(stage)
+    if note is None:
+        return None
+    try:
+        _move(stage, note["moves"])
+    except OSError as error:
+        raise OutputError(f"cannot finish writing a set of an earlier run: {error}") from error
+    return dict(note["record"])
 
 
 def flush_folder(folder: Path) -> None:
