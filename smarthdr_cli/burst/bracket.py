@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from smarthdr_cli.errors import InputError, UsageError
 
 __all__ = ["BracketSet", "Grouping", "Single", "Skipped", "Twin", "find_pictures", "group_files", "read_sets"]
 _THREADS = 4  # waiting for disks; the parsing itself holds Python's lock
+_AT_ONCE = 64  # files handed to the threads
 _WRITTEN_BY_US = "smarthdr "
 
 
@@ -26,13 +27,15 @@ def group_files(
     gap: float | None = None,
     across_folders: bool = False,
     on_file: Callable[[int, int], None] | None = None,
+    on_look: Callable[[int, int], None] | None = None,
 ) -> Grouping:
     """Sort the files of a shoot into brackets, singles, twins and files that cannot be read: each file once.
 
     Reads headers; decodes, at an eighth of their size, only frames whose headers leave a doubt. ``bracket``: every set
     has exactly this many frames. ``gap``: frames more than this many seconds apart, from the end of one exposure to the
     start of the next, are never of one set, and less is near. ``across_folders``: a set may span folders.
-    ``on_file(done, all)`` is called as headers are read. Raises UsageError for a bracket below 2 or above 34 and a
+    ``on_file(done, all)`` is called as headers are read, ``on_look(done, all)`` as pictures are looked at; at most all
+    of them are. Raises UsageError for a bracket below 2 or above 34 and a
     negative gap.
     """
     if bracket is not None and not 2 <= bracket <= 34:
@@ -47,11 +50,18 @@ def group_files(
     sets: list[BracketSet] = []
     singles: list[Single] = []
     names = _Names()
+    looked = 0
     rows = streams(kept, across_folders=across_folders)
     with ThreadPoolExecutor(_THREADS) as pool:
 
-        def look(wanted: Sequence[Header]) -> list[Tiny | None]:
-            return list(pool.map(tiny, wanted))
+        def look(wanted: Sequence[Header]) -> Iterator[Tiny | None]:
+            nonlocal looked
+            for at in range(0, len(wanted), _AT_ONCE):
+                batch = wanted[at : at + _AT_ONCE]
+                yield from pool.map(tiny, batch)
+                looked += len(batch)
+                if on_look is not None:
+                    on_look(looked, len(kept))
 
         for row in rows:
             alone = len({h.path.parent for h in row}) == 1 and crowd[row[0].path.parent] == len(row)
@@ -83,7 +93,7 @@ def _read(paths: Sequence[Path], on_file: Callable[[int, int], None] | None) -> 
 
 def _ahead(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> Iterable[Header | str]:
     """Headers in order, read in batches: a future for each of a million files would cost more than reading it."""
-    batches = [paths[at : at + 64] for at in range(0, len(paths), 64)]
+    batches = [paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)]
     return itertools.chain.from_iterable(pool.map(_batch, batches))
 
 

@@ -1,5 +1,6 @@
 """``smarthdr group``: which frames of a shoot belong together, and why. A dry run of ``smarthdr batch``."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,7 @@ def command(
             gap=gap,
             across_folders=across_folders,
             on_file=lambda done, every: tell("headers", done / every),
+            on_look=lambda done, every: tell("pictures", done / every),
         )
     if len(found.skipped) == len(files):
         first = found.skipped[0].reason
@@ -76,7 +78,7 @@ def command(
             for line in lines:
                 print_json(line.to_dict())
     else:
-        show(found, paths)
+        show(found)
     say([*notes, *found.notes, summary(found)], quiet=quiet)
 
 
@@ -97,16 +99,16 @@ def pictures(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[P
     return files
 
 
-def show(found: "Grouping", paths: Sequence[Path]) -> None:
+def show(found: "Grouping") -> None:
     """A row for each set, single, twin and skipped file; whole rows wherever it goes, as in ``smarthdr info``."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    root = paths[0] if len(paths) == 1 else None
+    root = _root(found)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("files", "frames", "EV", "confidence", "why"):
-        table.add_column(name, justify="right" if name in ("frames", "confidence") else "left", no_wrap=name != "why")
+        table.add_column(name, justify="right" if name in ("frames", "confidence") else "left", overflow="fold")
 
     def row(files: Sequence[Path], count: str, evs: str, confidence: str, why: Sequence[str]) -> None:
         named = " .. ".join(_shown(path, root) for path in dict.fromkeys((files[0], files[-1])))
@@ -128,12 +130,26 @@ def show(found: "Grouping", paths: Sequence[Path]) -> None:
     console.print(table)
 
 
+def _root(found: "Grouping") -> Path | None:
+    """The folder that all files have in common, which need not be said on every row."""
+    folders = {p.parent for one in found.sets for p in one.frames}
+    folders |= {one.path.parent for lines in (found.singles, found.twins, found.skipped) for one in lines}
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError:  # relative and absolute, or two drives
+        return None
+
+
 def _shown(path: Path, root: Path | None) -> str:
-    return str(path.relative_to(root)) if root is not None and path != root and path.is_relative_to(root) else str(path)
+    return str(path if root is None else path.relative_to(root))
 
 
 def _evs(one: "BracketSet") -> str:
-    return "-" if one.evs is None else " ".join(f"{ev:+.1f}" for ev in one.evs)
+    """All of up to nine, the ends of more."""
+    if one.evs is None:
+        return "-"
+    said = [f"{ev:+.1f}" for ev in one.evs]
+    return " ".join(said) if len(said) <= 9 else f"{said[0]} .. {said[-1]}"
 
 
 def summary(found: "Grouping") -> str:

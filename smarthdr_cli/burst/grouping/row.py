@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ _WHOLE, _USUAL, _ORDERED = 2.0, 1.5, 4.0  # log-odds: all of a folder; as many a
 # Likeness against log-odds, measured on pairs of one view (0.8 to 1, a crowd 0.6) and of two (up to 0.66).
 _ALIKE = ((0.4, -9.0), (0.6, -2.0), (0.7, 0.0), (0.95, 3.0))
 
-Tinies = Callable[[Sequence[Header]], list[look.Tiny | None]]
+Tinies = Callable[[Sequence[Header]], Iterable[look.Tiny | None]]
 
 
 def group_row(
@@ -110,15 +110,16 @@ def _in_doubt(run: Run, spans: Sequence[Span]) -> bool:
 
 def _looked_at(run: Run, tinies: Tinies) -> Run:
     """The run with its neighbours' likeness weighed in, and measured EVs where EXIF has none."""
-    seen = tinies(run.headers)
     likes: list[float | None] = []
-    chain: list[float | None] = [0.0 if seen[0] is not None else None]
+    chain: list[float | None] = []
     joins = list(run.joins)
-    last = 0.0
-    for index, (one, two) in enumerate(itertools.pairwise(seen)):
+    last, one = 0.0, None
+    for index, two in enumerate(tinies(run.headers), -1):
         if one is None or two is None:
-            likes.append(None)
+            if index >= 0:
+                likes.append(None)
             chain.append(None if two is None else last)
+            one = two
             continue
         likeness = look.compare(one, two)
         before, after = run.evs[index], run.evs[index + 1]
@@ -129,6 +130,7 @@ def _looked_at(run: Run, tinies: Tinies) -> Run:
         same = likes[-1]
         if same is not None:
             joins[index] += _likeness_score(same)
+        one = two
     stated = all(ev is not None for ev in run.evs)
     return replace(run, likes=likes, joins=joins, evs=run.evs if stated else chain, exact=stated)
 
