@@ -57,7 +57,8 @@ def aimed_loss(out: Estimate, aim: Aim, config: TrainConfig, vgg: VGGFeatures | 
     if aim.batch.target is None:
         loss = rerender_consistency(out.radiance, aim.batch)
         return config.weight_rerender * loss, {"rerendered": loss.detach()}
-    loss, terms = objective(out, aim.batch, config, aim.weight, vgg)
+    judged = 1.0 if config.method == "selfhdr" else config.weight_judge_unlabeled
+    loss, terms = objective(out, aim.batch, config, aim.weight, vgg, judged=judged)
     if aim.structure is not None:
         scale = aim.batch.scale_short
         if vgg is not None:

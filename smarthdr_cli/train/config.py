@@ -41,7 +41,9 @@ class TrainConfig:
     ``iterations`` is the end of the schedule: ``warmup`` steps up, then constant, then linearly to zero over the last
     ``decay`` steps (a share of the iterations where it is below 1). ``ema``: decay of the teacher's weights, warmed up;
     ``teacher`` copy takes the student's as they are. ``weight_*``: of the terms of the loss (train/objective.py).
-    ``detach``: the judge's loss gives the prediction no gradient.
+    ``detach``: the judge's loss gives the prediction no gradient; ``sigma_floor``: under its sigma.
+    ``weight_judge_unlabeled``: share of the judge's loss on pseudo-labels, to which the student comes so close that a
+    judge who learns from them says sigma = 0.
 
     Streams: ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts
     wait in a pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true
@@ -66,6 +68,8 @@ class TrainConfig:
     pool: int = 200
     seed: int = 0
     weight_uncertainty: float = 0.01
+    weight_judge_unlabeled: float = 0.0
+    sigma_floor: float = 1e-3
     weight_motion: float = 0.02
     weight_trust: float = 0.05
     weight_merged: float = 0.5

@@ -60,11 +60,13 @@ def uncertainty(
     scale_short: Tensor,
     *,
     detach: bool = True,
+    floor: float = 0.0,
     mask: Tensor | None = None,
 ) -> Tensor:
     """L^k = mean[(T(target) - T(prediction))^2 / (2 sigma^2) + 1/2 log sigma^2], the error a mean over channels.
 
-    ``detach``: the prediction gets no gradient from this term (1/|error| of it would swamp L^r).
+    ``detach``: the prediction gets no gradient from this term (1/|error| of it would swamp L^r). ``floor``: sigma^2 is
+    sigma^2 + floor^2 here, so that one surprised judge cannot outweigh all others ((0.05 / 1e-4)^2 without it).
     """
     scale = scale_short.view(-1, 1, 1, 1)
     if detach:
@@ -75,7 +77,8 @@ def uncertainty(
         target = torch.where(kept, target, torch.zeros_like(target))
         log_sigma = torch.where(kept, log_sigma, torch.zeros_like(log_sigma))
     error = (mu_law(predicted * scale) - mu_law(target * scale)).abs().mean(dim=1, keepdim=True)
-    return weighted_mean(0.5 * error.square() * torch.exp(-2 * log_sigma) + log_sigma, mask)
+    variance = torch.exp(2 * log_sigma) + floor**2
+    return weighted_mean(0.5 * error.square() / variance + 0.5 * variance.log(), mask)
 
 
 def motion(flows: Sequence[Tensor], batch: Batch) -> Tensor:

@@ -18,18 +18,20 @@ Terms = dict[str, Tensor]
 
 
 def objective(
-    out: Estimate, batch: Batch, config: TrainConfig, weight: Tensor | None = None, vgg: VGGFeatures | None = None
-) -> tuple[Tensor, Terms]:
-    """The loss of an estimate against ``batch.target``, and its terms by name, detached and not yet weighted."""
+    out: Estimate, batch: Batch, config: TrainConfig, weight: Tensor | None = None, vgg: VGGFeatures | None = None, *,
+    judged: float = 1.0,
+) -> tuple[Tensor, Terms]:  # fmt: skip
+    """The loss of an estimate against ``batch.target``, and its terms by name, detached and not yet weighted.
+
+    ``judged``: factor of the judge's term, which is left out at 0.
+    """
     assert batch.target is not None
     scale, target = batch.scale_short, batch.target
-    terms = {
-        "reconstruction": (1.0, losses.reconstruction(out.radiance, target, scale, weight)),
-        "uncertainty": (
-            config.weight_uncertainty,
-            losses.uncertainty(out.radiance, target, out.log_sigma, scale, detach=config.detach, mask=weight),
-        ),
-    }
+    terms = {"reconstruction": (1.0, losses.reconstruction(out.radiance, target, scale, weight))}
+    if judged:
+        terms["uncertainty"] = (judged * config.weight_uncertainty, losses.uncertainty(
+            out.radiance, target, out.log_sigma, scale, detach=config.detach, floor=config.sigma_floor, mask=weight,
+        ))  # fmt: skip
     if out.detail is not None and config.weight_merged:
         merged = losses.reconstruction(out.detail.merged, target, scale, weight)
         terms["merged"] = (config.weight_merged, merged)

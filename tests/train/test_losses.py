@@ -122,6 +122,14 @@ def test_uncertainty_is_the_divergence_of_a_narrow_normal_up_to_its_constant():
     assert float(losses.uncertainty(predicted, target, log_sigma, scale)) == pytest.approx(wanted, rel=1e-4)
 
 
+def test_a_floor_under_sigma_bounds_the_surprise():
+    predicted, target = torch.zeros(1, 3, 1, 1), torch.full((1, 3, 1, 1), 0.01)
+    log_sigma, scale = torch.full((1, 1, 1, 1), math.log(1e-4)), torch.ones(1)
+    error = math.log1p(50) / math.log1p(5000)
+    wanted = 0.5 * error**2 / (1e-8 + 1e-6) + 0.5 * math.log(1e-8 + 1e-6)
+    assert float(losses.uncertainty(predicted, target, log_sigma, scale, floor=1e-3)) == pytest.approx(wanted, rel=1e-4)
+
+
 def test_motion_is_0_at_the_truth_and_the_distance_elsewhere(batch):
     flow, seen = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
     levels = []
