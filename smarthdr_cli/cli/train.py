@@ -176,8 +176,8 @@ def command(
             raise UsageError(f"{output} holds a run on streamed bursts; it has no scenes to resume on")
         on_scenes = before.request is not None
         values = folder.going_on(before, values, output)
-    if vgg is not None and Path(vgg).is_file():
-        values["vgg"] = str(Path(vgg).resolve())
+    if vgg is not None and Path(vgg).expanduser().is_file():
+        values["vgg"] = str(Path(vgg).expanduser().resolve())  # found again whence ever the run is resumed
     values = folder.completed(values, init=init, precision=precision, device=where)
     if not on_scenes and (epochs is not None or vgg is not None):
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")

@@ -125,17 +125,21 @@ def _words(name: str, value: Any) -> str:
 
 
 def same_split(folder: Path, split: Split) -> None:
-    """Raise InputError where scenes have come, gone or been renamed since the run in ``folder`` was begun."""
+    """Raise InputError where scenes have come, gone or changed roles since the run in ``folder`` was begun."""
     try:
         saved = json.loads((folder / RUN).read_text()).get("split")
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RUN}: not the record of a run on scenes ({error})") from error
+    if saved is None:
+        return
     now = split.to_dict()
-    for role in now if saved is not None else ():
+    was, found = ({part["name"] for parts in roles.values() for part in parts} for roles in (saved, now))
+    if was != found:
+        changed = ", ".join(sorted(was ^ found)[:3])
+        raise InputError(f"{folder}: scenes have come or gone since it was begun ({changed}); begin a new run")
+    for role in now:
         if saved[role] != now[role]:
-            was, found = ({part["name"] for part in parts} for parts in (saved[role], now[role]))
-            changed = ", ".join(sorted(was ^ found)[:3]) or "their order"
-            raise InputError(f"{folder}: its {role} scenes are no longer the same ({changed}); begin a new run")
+            raise InputError(f"{folder}: its {role} scenes are no longer the same; begin a new run")
 
 
 def completed(
@@ -155,6 +159,6 @@ def completed(
         pays = device.type == "cuda" or resolve_precision("auto", device) == torch.bfloat16
         result["precision"] = "bf16" if pays else "fp32"
     if "model" in result:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # only to see whether it can be
             build_model(train_config({"model": result["model"]}).model)
     return result

@@ -1,6 +1,7 @@
 """``smarthdr train``: a few steps, taken up again, and refusals."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import typer
 
 from smarthdr_cli.cli.app import app
 from smarthdr_cli.data import scenes
-from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.models.build import MODELS
+from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
 
 from .conftest import Run, parse
 
@@ -133,9 +135,63 @@ def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path
 
 
 def test_help_states_the_real_defaults() -> None:
-    """They live in TrainConfig, which help must not import."""
+    """They live in TrainConfig and SCENES, which help must not import."""
     group = typer.main.get_command(app)
     parameters = group.commands["train"].params  # type: ignore[attr-defined]
     stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
     defaults = TrainConfig()
-    assert stated == {name: str(getattr(defaults, name)) for name in ("iterations", "decay", "batch", "seed")}
+    assert {name: stated[name] for name in ("iterations", "decay", "batch")} == {
+        name: f"{getattr(defaults, name)}; on scenes {SCENES[name]}" for name in ("iterations", "decay", "batch")
+    }
+    assert stated["seed"] == str(defaults.seed)
+    assert stated["method"] == f"{SCENES['method']} on scenes"
+    assert stated["backbone"] == defaults.model["name"]
+    words = {p.name: p.type.choices for p in parameters if hasattr(p.type, "choices")}
+    assert tuple(words["method"]) == METHODS
+    assert tuple(words["backbone"]) == tuple(MODELS)
+
+
+def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:
+    options = ("train", "--panoramas", panoramas, "--config", config, "--batch", 1, "--iterations", 7, "--dry-run")
+    told = smarthdr(*options, "--json", "-o", tmp_path / "run")
+    assert told.exit_code == 0, told.stderr
+    found = parse(told.stdout)
+    assert found["config"]["iterations"] == 7
+    assert found["data"] == {"streamed": str(panoramas)}
+    (phase,) = found["cost"]["phases"]
+    assert (phase["phase"], phase["steps"]) == ("all", 7)
+    assert found["cost"]["validation"]["times"] == 4
+    parts = 7 * phase["seconds_per_update"] + 4 * found["cost"]["validation"]["seconds"]
+    assert found["cost"]["seconds"] == pytest.approx(parts)
+    assert not (tmp_path / "run").exists()
+    words = smarthdr(*options).stdout
+    assert "# all: 7 updates of " in words
+    assert train_config(tomllib.loads(words)).to_dict() == train_config(found["config"]).to_dict()
+
+
+def test_a_stream_with_scalars_and_fp32_resumed_under_its_own_options(
+    smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path
+) -> None:
+    run, options = tmp_path / "run", ("--panoramas", panoramas, "--device", "cpu", "-q", "--json")
+    first = smarthdr("train", "-o", run, "--config", config, "--iterations", 2, "--batch", 1, "--precision", "fp32",
+                     "--tensorboard", "--backbone", "saf", *options)  # fmt: skip
+    assert first.exit_code == 0, first.stderr
+    assert len(list((run / "board").iterdir())) == 1
+    again = smarthdr("train", "-o", run, "--resume", "--iterations", 4, *options)
+    assert again.exit_code == 0, again.stderr
+    expected = parse(first.stdout)["record"]["config"] | {"iterations": 4}
+    assert parse(again.stdout)["record"]["config"] == expected
+
+
+def test_what_belongs_to_scenes(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for option, value in (("--epochs", "1+1"), ("--vgg", "vgg.safetensors")):
+        assert option in refused(2, "train", "-o", run, "--config", config, option, value)
+    assert "--labeled" in refused(2, "train", "--config", config)
+    assert "[model]" in refused(2, "train", "-o", run, "--config", config, "--backbone", "gfhdr")
+    nameless = tmp_path / "nameless.toml"
+    nameless.write_text("[model]\nencoder = 8\n")
+    assert "--backbone" in refused(2, "train", "-o", run, "--config", nameless)
+    nameless.write_text("[model]\nencodr = 8\n")
+    assert "'encoder'" in refused(4, "train", "-o", run, "--config", nameless, "--backbone", "saf")
+    assert not run.exists()
