@@ -144,7 +144,7 @@ def command(
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option("--engine", help="This process, or a Ray cluster (needs smarthdr[ray]).", **Running),
+        typer.Option("--engine", help="This process, or a Ray cluster (needs the extra ray).", **Running),
     ] = "local",
     address: Annotated[
         str | None,

@@ -55,7 +55,7 @@ def command(
     ] = None,
     backbone: Annotated[
         Literal["saf", "gfhdr"] | None,
-        typer.Option("--backbone", help="The network; [model] in --config has its sizes.", show_default="saf"),
+        typer.Option("--backbone", help="The network; the table model of --config has its sizes.", show_default="saf"),
     ] = None,
     init: Annotated[
         str | None,
