@@ -331,3 +331,20 @@ def test_a_camera_whose_frames_are_all_alike_is_read_once(tmp_path: Path) -> Non
     found = group_row(row, bracket=None, gap=None, whole_folder=True, tinies=lambda _: [])
     assert len(found) == 10_000
     assert perf_counter() - begun < 20
+
+
+def test_a_told_length_holds_a_slow_uneven_set_together(tmp_path: Path) -> None:
+    """Twenty to eighty seconds between frames of one view, the two longest exposures taken last."""
+    shoot, by_hand = Shoot(tmp_path), {"mode": 1, "bias": 0.0}
+    pauses, evs = (24, 12, 32, 16, 30, 51, 39, 80), (2, 1.7, 0, -0.4, -2, -2.3, -4, 3.3)
+    files = [shoot.wait(pause).take(ev, **by_hand) for pause, ev in zip(pauses, evs, strict=True)]  # type: ignore[arg-type]
+    assert [list(s.frames) for s in group_files(files, bracket=8).sets] == [files]
+
+
+def test_a_told_length_does_not_join_views(tmp_path: Path) -> None:
+    shoot, by_hand = Shoot(tmp_path), {"mode": 1, "bias": 0.0}
+    files = []
+    for ev in (-2, 1.7, 0.3):
+        shoot.view += 1
+        files.append(shoot.wait(12).take(ev, **by_hand))  # type: ignore[arg-type]
+    assert group_files(files, bracket=3).sets == ()

@@ -18,7 +18,8 @@ from smarthdr_cli.burst.grouping.verdict import Found, Run, judge_span, unsettle
 LONGEST = 34  # frames: seventeen exposures, each twice
 DOUBT = 0.9  # probability below which the pictures are looked at
 _APART = 5.0  # EV: further apart, what both expose well is too little to tell a view by
-_WHOLE, _USUAL, _ORDERED = 2.0, 1.5, 4.0  # log-odds: all of a folder; as many as the other sets; as many as told
+_WHOLE, _USUAL = 2.0, 1.5  # log-odds: all of a folder; as many as the other sets
+_TOLD = 3.0, 1.0  # log-odds of as many as told: for the set, and for each frame
 # Likeness against log-odds, measured on pairs of one view (0.8 to 1, a crowd 0.6) and of two (up to 0.66).
 _ALIKE = ((0.4, -9.0), (0.6, -2.0), (0.7, 0.0), (0.95, 3.0))
 
@@ -84,7 +85,7 @@ def _divide(run: Run) -> list[Span]:
         if run.whole and count == len(run.headers):
             value += _WHOLE
         if run.bracket is not None:
-            value += _ORDERED
+            value += _TOLD[0] + _TOLD[1] * count
         elif count == run.usual:
             value += _USUAL
         return value
