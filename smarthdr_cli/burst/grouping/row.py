@@ -99,6 +99,8 @@ def _in_doubt(run: Run, spans: Sequence[Span]) -> bool:
         return False
     if any(ev is None for ev in run.evs):
         return True
+    if run.bracket is not None and len(run.headers) >= run.bracket and any(s.stop - s.start == 1 for s in spans):
+        return True  # somebody knows of sets here, and these are none
     for span in spans:
         if span.probability < DOUBT:
             return True
