@@ -93,8 +93,8 @@ def going_on(before: Earlier, values: Mapping[str, Any], folder: Path) -> dict[s
     Raises UsageError for another network, and on scenes for another seed, which would label others.
     """
     result = merged(before.values, values)
-    if "vgg" in values and not before.values.get("vgg"):
-        del result["weight_vgg"]  # 0 was for want of features
+    if "vgg" in values and not before.values.get("vgg") and "weight_vgg" not in values:
+        del result["weight_vgg"]  # it was 0 for want of features
     if values.get("model") == {"name": before.values["model"].get("name")}:  # by its name alone: the one it is
         result["model"] = before.values["model"]
     kinds = [kind for kind, _ in MODELS.values()]

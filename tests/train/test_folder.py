@@ -1,0 +1,171 @@
+"""Run folders: numbered, and what an earlier run in one asks of the next."""
+
+import json
+
+import pytest
+import torch
+
+from smarthdr_cli.data.labels import Part, Split
+from smarthdr_cli.data.layouts import SceneFiles
+from smarthdr_cli.errors import InputError, ModelError, UsageError
+from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.checkpoint import save_checkpoint
+from smarthdr_cli.train import folder as room
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.folder import (
+    Earlier,
+    completed,
+    earlier,
+    free_folder,
+    going_on,
+    merged,
+    same_data,
+    same_split,
+    with_backbone,
+)  # fmt: skip
+from smarthdr_cli.train.scene_run import Request
+from smarthdr_cli.train.state import new_state, save_state
+
+CPU = torch.device("cpu")
+
+
+def test_folders_are_numbered_and_empty_ones_go(tmp_path):
+    base = tmp_path / "runs"
+    (base / "002").mkdir(parents=True)
+    with free_folder(base) as first, free_folder(base) as third:
+        assert (first, third) == (base / "001", base / "003")
+        (third / "state.pt").touch()
+    assert sorted(p.name for p in base.iterdir()) == ["002", "003"]
+    with pytest.raises(ZeroDivisionError), free_folder(base):
+        raise ZeroDivisionError
+    assert not first.exists()
+
+
+def test_options_are_merged_and_networks_replaced():
+    under = {"batch": 2, "masks": {"side": 16, "top": 0.5}, "model": {"name": "saf", "encoder": 8}}
+    over = {"batch": 4, "masks": {"top": 0.9}, "model": {"name": "gfhdr"}}
+    assert merged(under, over) == {"batch": 4, "masks": {"side": 16, "top": 0.9}, "model": {"name": "gfhdr"}}
+    assert under["masks"] == {"side": 16, "top": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("table", "backbone", "result"),
+    [
+        (None, None, None),
+        (None, "gfhdr", {"name": "gfhdr"}),
+        ({"name": "saf"}, "gfhdr", {"name": "gfhdr"}),
+        ({"dim": 8}, "gfhdr", {"name": "gfhdr", "dim": 8}),
+        ({"name": "saf", "encoder": 8}, None, {"name": "saf", "encoder": 8}),
+        ({"name": "saf", "encoder": 8}, "saf", {"name": "saf", "encoder": 8}),
+    ],
+)
+def test_a_backbone_takes_the_sizes_of_its_table(table, backbone, result):
+    values = {"batch": 2} | ({} if table is None else {"model": table})
+    assert with_backbone(values, backbone) == {"batch": 2} | ({} if result is None else {"model": result})
+
+
+def test_a_backbone_that_contradicts_its_table():
+    with pytest.raises(UsageError, match="sizes of saf"):
+        with_backbone({"model": {"name": "saf", "encoder": 8}}, "gfhdr")
+    with pytest.raises(UsageError, match="saf, gfhdr"):
+        with_backbone({"model": {"encoder": 8}}, None)
+
+
+def test_a_saved_run_is_known_again(values, tmp_path):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    state.step = 5
+    save_state(tmp_path / "state.pt", state, config)
+    found = earlier(tmp_path)
+    assert (found.request, found.step) == (None, 5)
+    assert train_config(found.values) == config
+    asked = Request("scenes", None, ("a", "b"), ("mine",), (1, 2))
+    asked.save(tmp_path)
+    assert earlier(tmp_path).request == asked
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(InputError, match=r"state\.pt"):
+        earlier(tmp_path)
+
+
+def test_a_resumed_run_keeps_network_and_seed(values, tmp_path):
+    saved = train_config(values | {"seed": 3}).to_dict() | {"weight_vgg": 0.0}
+    before = Earlier(saved, Request("scenes"), 5)
+    assert going_on(before, {}, tmp_path) == saved
+    assert going_on(before, {"batch": 7, "seed": 3}, tmp_path) == saved | {"batch": 7}
+    assert going_on(before, {"model": {"name": "saf"}}, tmp_path) == saved  # called by its name
+    full = {"radius": 2, "limit": 4.0} | saved["model"]
+    assert going_on(before, {"model": full}, tmp_path)["model"] == full  # the same with its defaults written out
+    for other in ({"name": "gfhdr"}, saved["model"] | {"encoder": 16}):
+        with pytest.raises(UsageError, match="another network"):
+            going_on(before, {"model": other}, tmp_path)
+    with pytest.raises(UsageError, match=r"--seed 4: .* drawn from 3"):
+        going_on(before, {"seed": 4}, tmp_path)
+    assert going_on(Earlier(saved, None, 5), {"seed": 4}, tmp_path)["seed"] == 4  # streams draw no labels
+
+
+def test_features_that_come_late_have_their_weight(values, tmp_path):
+    saved = train_config(values).to_dict() | {"weight_vgg": 0.0}
+    late = going_on(Earlier(saved, Request(), 5), {"vgg": "file"}, tmp_path)
+    assert train_config(late).weight_vgg == train_config({}).weight_vgg
+    kept = going_on(Earlier(saved | {"vgg": "file"}, Request(), 5), {"vgg": "other"}, tmp_path)
+    assert kept["weight_vgg"] == 0.0
+    said = going_on(Earlier(saved, Request(), 5), {"vgg": "file", "weight_vgg": 0.5}, tmp_path)
+    assert said["weight_vgg"] == 0.5
+
+
+def test_a_resumed_run_keeps_its_data(tmp_path):
+    saved = Request("scenes", None, 5, ("mine",), (1, 2))
+    assert same_data(saved, Request(), tmp_path) == Request("scenes", None, 5, ("mine",), None)
+    assert same_data(saved, Request("scenes", None, 5, ("mine",), (3, 4)), tmp_path).epochs == (3, 4)
+    for given, said in (
+        (Request("other"), "--data: .* on scenes"), (Request(labeled=4), "--labeled: .* on 5"),
+        (Request(labeled=("a",)), "--labeled"), (Request(labeled=0), "--labeled"),
+        (Request(unlabeled=("yours",)), "--unlabeled: .* on mine"), (Request(panoramas="hdri"), "--panoramas: .* none"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            same_data(saved, given, tmp_path)
+    with pytest.raises(UsageError, match="own synthetic scenes"):
+        same_data(Request(), Request("scenes"), tmp_path)
+
+
+def split(labeled, unlabeled, bottom=1.0):
+    parts = [tuple(Part(SceneFiles(name, "train", (), None, None, "gamma2.2"), 0.0, bottom) for name in names)
+             for names in (labeled, "h", unlabeled)]  # fmt: skip
+    return Split(*parts)
+
+
+def test_scenes_that_have_changed_are_noticed(tmp_path):
+    drawn = split("ab", "cd")
+    Request("scenes").save(tmp_path, drawn)
+    same_split(tmp_path, drawn)
+    with pytest.raises(InputError, match=r"come or gone since it was begun \(c, x\)"):
+        same_split(tmp_path, split("ab", "dx"))
+    for other in (split("ac", "bd"), split("ba", "cd"), split("ab", "cd", 0.5)):
+        with pytest.raises(InputError, match="labeled scenes are no longer the same"):
+            same_split(tmp_path, other)
+    content = json.loads((tmp_path / "run.json").read_text())
+    content.pop("split")
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    same_split(tmp_path, split("xy", "z"))  # nothing is remembered of what it was
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json"):
+        same_split(tmp_path, drawn)
+
+
+def test_what_is_found_out(values, tmp_path, monkeypatch):
+    for dtype, word in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
+        monkeypatch.setattr(room, "resolve_precision", lambda option, device, dtype=dtype: dtype)
+        assert completed({}, init=None, precision=None, device=CPU) == {"precision": word}
+        assert completed({"precision": "fp32"}, init=None, precision="auto", device=CPU) == {"precision": word}
+    assert completed({"precision": "fp32"}, init=None, precision=None, device=CPU) == {"precision": "fp32"}
+    assert completed({"precision": "fp32"}, init=None, precision="bf16", device=CPU) == {"precision": "bf16"}
+    assert completed({}, init=None, precision=None, device=torch.device("cuda")) == {"precision": "bf16"}
+    path = tmp_path / "w.safetensors"
+    save_checkpoint(path, build_model(values["model"]).state_dict(), values["model"])
+    assert completed({}, init=str(path), precision="fp32", device=CPU)["model"] == values["model"]
+    own = values["model"] | {"encoder": 4}
+    assert completed({"model": own}, init=str(path), precision="fp32", device=CPU)["model"] == own
+    before = torch.get_rng_state()
+    with pytest.raises(ModelError, match="'encoder'"):
+        completed({"model": {"name": "saf", "encodr": 4}}, init=None, precision="fp32", device=CPU)
+    assert torch.equal(torch.get_rng_state(), before)
