@@ -163,8 +163,8 @@ def command(
 
     if tensorboard:
         require_tensorboard()
-    if distributed.launched() and output is None:
-        raise UsageError("several processes on one run need -o RUN")
+    if distributed.launched() and (output is None or dry_run):
+        raise UsageError("several processes on one run need -o RUN, and --dry-run needs one process")
     where = distributed.join(resolve_device(device))
     quiet = quiet or distributed.rank() > 0
     if init is not None:
@@ -183,7 +183,7 @@ def command(
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")
     from smarthdr_cli.cli.training import How, run_on_scenes, run_on_stream
 
-    how = How(output, str(where), init, minutes, dry_run, tensorboard, as_json, quiet, before)
+    how = How(output, device, init, minutes, dry_run, tensorboard, as_json, quiet, before)
     if on_scenes:
         run_on_scenes(how, values, _request(data, panoramas, labeled, unlabeled or [], epochs))
     else:

@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 import typer
 
 from smarthdr_cli.cli.console import print_json, progress, say, writing
 from smarthdr_cli.cli.live import watching
 from smarthdr_cli.data.labels import Part
+from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, folder
 from smarthdr_cli.train.board import Board
 from smarthdr_cli.train.config import train_config
@@ -21,6 +21,8 @@ from smarthdr_cli.train.rehearsal import rehearse_scenes, rehearse_stream
 from smarthdr_cli.train.run import run_training
 from smarthdr_cli.train.scene_run import Plan, Request, plan, run_scenes, steps_of_a_pass
 from smarthdr_cli.train.toml import as_toml
+
+SAID = 3  # notes on single scenes
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> N
     """A run on streamed bursts, or what it would cost."""
     config = train_config(values)
     if how.dry_run:
-        cost = rehearse_stream(values, panoramas, torch.device(how.device))
+        cost = rehearse_stream(values, panoramas, resolve_device(how.device))
         found = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
         _print_plan(found, cost, as_json=how.as_json)
         return
@@ -64,7 +66,7 @@ def run_on_scenes(how: How, values: dict[str, Any], request: Request) -> None:
         planned = plan(request, values, tell)
     if before is not None and how.output is not None:
         folder.same_split(how.output, planned.split)
-    say(planned.notes, quiet=how.quiet)
+    say([*planned.notes, *_noted(planned)], quiet=how.quiet)
     say(_drawn(planned), quiet=how.quiet, mark="")
     if how.dry_run:
         _dry_run(how, planned)
@@ -111,6 +113,15 @@ def _finish(how: How, run: Path, summary: dict[str, Any], iterations: int) -> No
         print_json(summary)
 
 
+def _noted(planned: Plan) -> list[str]:
+    """What preparing the scenes gave cause to say, the first of it."""
+    data = planned.data
+    scenes = (*data.labeled, *data.held_out, *data.unlabeled)
+    notes = list(dict.fromkeys(f"scene {s.part.scene.name}: {note}" for s in scenes for note in s.notes))
+    more = len(notes) - SAID
+    return notes[:SAID] + ([f"and {more} more of that kind"] if more > 0 else [])
+
+
 def _drawn(planned: Plan) -> list[str]:
     """Which scenes have which part, in words."""
     split = planned.split
@@ -136,13 +147,11 @@ def _dry_run(how: How, planned: Plan) -> None:
         },
         "steps_of_a_pass": {"labeled": first, "unlabeled": then},
     }  # fmt: skip
-    _print_plan(found, rehearse_scenes(planned, torch.device(how.device)), as_json=how.as_json)
+    _print_plan(found, rehearse_scenes(planned, resolve_device(how.device)), as_json=how.as_json)
 
 
 def _print_plan(found: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:
     """As JSON, or as TOML that --config takes, with the rest in comments."""
-    if distributed.rank() > 0:
-        return
     if as_json:
         print_json(found | {"cost": cost})
         return

@@ -5,9 +5,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +359,50 @@ def test_what_a_run_is_not_resumed_with(
     assert "streamed" in refused(2, *go_on, "--data", own)
     (run / "state.pt").unlink()
     assert "state.pt" in refused(3, *go_on)
+
+
+def test_notes_on_scenes_are_said_but_not_all(
+    smarthdr: Run, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.plan
+
+    def noted(*arguments: Any) -> Any:
+        planned = whole(*arguments)
+        held = tuple(replace(s, notes=("blurred", "dark")) for s in planned.data.held_out)
+        labeled = tuple(replace(s, notes=("blurred",)) for s in planned.data.labeled)
+        return replace(planned, data=replace(planned.data, held_out=held, labeled=labeled))
+
+    monkeypatch.setattr(training, "plan", noted)
+    options = ("--labeled", 3, "--config", config, *TINY, "--iterations", 1)  # three scenes, each held out in part
+    said = smarthdr("train", "--data", data, "-o", tmp_path / "run", *options).stderr.splitlines()
+    notes = [line for line in said if line.startswith("note: scene ")]
+    assert len(notes) == 3
+    assert all(line.endswith(": blurred") for line in notes)
+    assert "note: and 3 more of that kind" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo over sockets")
+def test_two_processes_say_and_learn_what_one_does(
+    trained: Callable[..., dict[str, Any]], data: Path, config: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("accelerate")
+    options = ("--labeled", 5, "--iterations", 6)
+    one = trained(*options)
+    run = tmp_path / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    told = [*launch, "smarthdr_cli", "train", "-o", run, "--data", data, "--config", config, *TINY, *options, "--json"]
+    done = subprocess.run([str(part) for part in told], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    two = parse(done.stdout)
+    assert two["record"]["split"] == one["record"]["split"]
+    said = done.stderr.splitlines()
+    for words in ("labelled: ", "unlabelled: ", "step 4: "):
+        assert len([line for line in said if line.startswith(words)]) == 1, done.stderr
+    expected = load_checkpoint(tmp_path / "run" / "model.safetensors").state
+    for name, value in load_checkpoint(run / "model.safetensors").state.items():
+        torch.testing.assert_close(value, expected[name], rtol=2e-3, atol=1e-5)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def _toml(folder: Path, text: str) -> Path:
