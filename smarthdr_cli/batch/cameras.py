@@ -9,6 +9,7 @@ from smarthdr_cli.align import align_burst
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.names import fit_part
 from smarthdr_cli.batch.settings import Settings
+from smarthdr_cli.batch.staging import close_stage, flush_folder, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
 from smarthdr_cli.output.atomic import atomic_file
@@ -22,13 +23,14 @@ def calibrate_cameras(
     jobs: Sequence[Job],
     settings: Settings,
     out: Path,
+    stage: Path,
     on_set: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """(camera and calibration file, for each camera), and what to say aloud.
 
     The file lies in ``out`` under a name that tells which sets it is from, so that shards and later runs take it as it
     is. RAW is linear and needs none. A camera whose sets support no curve takes sRGB throughout.
-    Raises OutputError where a file cannot be written.
+    ``stage``: the folder for files being written. Raises OutputError where a file cannot be written.
     """
     cameras: dict[str, list[Job]] = {}
     for job in jobs:
@@ -52,11 +54,22 @@ def calibrate_cameras(
                 responses.append((camera, "srgb"))
                 notes.append(f"{shown}: sRGB for all its sets; {found.reason}")
                 continue
-            with atomic_file(path, overwrite=True) as partial:
-                partial.write_text(to_toml(found.response), encoding="utf-8")
+            _keep(to_toml(found.response), path, open_stage(stage, "curve"))
             notes.append(f"{shown}: one curve from {len(shoot)} of {len(cameras[camera])} sets, in {path.name}")
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)
+
+
+def _keep(text: str, path: Path, stage: Path) -> None:
+    """Write ``text`` aside, where whoever comes after a crash clears up, and move it into place."""
+    try:
+        with atomic_file(stage / path.name) as partial:
+            partial.write_text(text, encoding="utf-8")
+        (stage / path.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    flush_folder(path.parent)
+    close_stage(stage)
 
 
 def _take_in(shoot: Shoot, job: Job, settings: Settings) -> None:

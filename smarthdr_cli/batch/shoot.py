@@ -99,7 +99,8 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
             told.record(record)
 
         def found(record: Record) -> None:
-            if last.get(record["name"]) != record:
+            before = last.get(record["name"], {})
+            if any(before.get(key) != record.get(key) for key in ("status", "finished", "pid")):  # not recorded yet
                 results.append(record)
                 last[record["name"]] = record
 
@@ -108,7 +109,7 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
         todo, left = _sift(mine, batch, last)
         if todo and settings.common is not None and settings.fuse.response == "auto":
             responses, notes = calibrate_cameras(
-                jobs, settings, batch.out, lambda done, every: told.progress("curves", done, every)
+                jobs, settings, batch.out, stage, lambda done, every: told.progress("curves", done, every)
             )
             settings = replace(settings, responses=responses)
             for note in notes:

@@ -15,16 +15,23 @@ from typing import Any
 from smarthdr_cli.errors import OutputError
 
 NOTE = "commit.json"
+_TRIES = 50
 
 
 def open_stage(root: Path, key: str) -> Path:
     """An empty folder for the files of set ``key``. Raises OutputError."""
     stage = root / key
-    try:
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"cannot write in {root.parent}: {(error.strerror or str(error)).lower()}") from error
+    shutil.rmtree(stage, ignore_errors=True)
+    for patience in reversed(range(_TRIES)):
+        try:
+            stage.mkdir(parents=True)
+        except FileNotFoundError as error:  # another process found the parent empty, and removed it, in between
+            if not patience:
+                raise OutputError(f"cannot write in {root.parent}: no such folder") from error
+        except OSError as error:
+            raise OutputError(f"cannot write in {root.parent}: {(error.strerror or str(error)).lower()}") from error
+        else:
+            break
     return stage
 
 

@@ -139,3 +139,17 @@ def test_moves_stay_below_the_folder_of_the_results(tmp_path):
     targets["a.exr"] = tmp_path / "elsewhere.exr"
     with pytest.raises(ValueError, match="subpath"):
         commit(stage, targets, {}, overwrite=False)
+
+
+def test_a_parent_that_vanishes_meanwhile_is_made_again(tmp_path, monkeypatch):
+    real, seen = Path.mkdir, []
+
+    def mkdir(self, *arguments, **options):
+        if self.name == "k" and len(seen) < 3:
+            seen.append(self)
+            raise FileNotFoundError(2, "No such file or directory")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert open_stage(tmp_path / ".smarthdr-batch", "k").is_dir()
+    assert len(seen) == 3
