@@ -1,11 +1,11 @@
 """From a trained network to the file that fuse takes: its judge calibrated, its record beside the weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.calibration import BIN_SAMPLES, Calibration, fit_calibration
@@ -27,9 +27,17 @@ def calibrated(model: nn.Module, batches: Iterable[Batch]) -> Calibration | None
         error = (mu_law(out.radiance * scale) - mu_law(batch.target * scale)).abs().mean(dim=1)
         sigmas.append(out.log_sigma.exp().flatten().cpu())
         errors.append(error.flatten().cpu())
-    if sum(part.numel() for part in errors) < BIN_SAMPLES:
+    return curve(sigmas, errors)
+
+
+def curve(sigmas: Sequence[Tensor], errors: Sequence[Tensor]) -> Calibration | None:
+    """The judge's curve from raw sigmas and errors in the mu-law domain; what is not finite is left out."""
+    sigma, error = (torch.cat([part.flatten() for part in parts]) if parts else torch.zeros(0)
+                    for parts in (sigmas, errors))  # fmt: skip
+    good = torch.isfinite(sigma) & torch.isfinite(error)
+    if int(good.sum()) < BIN_SAMPLES:
         return None
-    return fit_calibration(torch.cat(sigmas).numpy(), torch.cat(errors).numpy())
+    return fit_calibration(sigma[good].numpy(), error[good].numpy())
 
 
 def licence(own: str, state: TrainState) -> str:

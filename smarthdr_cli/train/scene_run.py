@@ -2,10 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from smarthdr_cli.burst.bracket import find_pictures, group_files
 from smarthdr_cli.data.crops import CropSampler
@@ -15,13 +18,16 @@ from smarthdr_cli.data.layouts import SceneFiles, burst_files, find_bursts, find
 from smarthdr_cli.data.prepare import Prepared, prepare
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_device
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import SCENES, TrainConfig, train_config
-from smarthdr_cli.train.export import calibrated, licence, write_weights
+from smarthdr_cli.train.export import curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
+from smarthdr_cli.train.pseudo import predict_scene
 from smarthdr_cli.train.run import begin
 from smarthdr_cli.train.scenes import PSEUDO, SceneData, SceneSession, large_enough, whole
-from smarthdr_cli.train.score import score
+from smarthdr_cli.train.score import decibels
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.vgg import VGGFeatures, load_vgg
 
@@ -97,7 +103,7 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     able = sum(scene.split == "train" and scene.truth is not None for scene in scenes)
     labeled = able if request.labeled is None else request.labeled
     split = draw_labels(scenes, labeled, config.seed)
-    own = [Part(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder))]
+    own = [Part(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
     split = replace(split, unlabeled=(*split.unlabeled, *own))
     if not split.labeled and config.method != "selfhdr":
         raise UsageError(f"--method {config.method} needs labelled scenes; selfhdr does without")
@@ -118,10 +124,10 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     _check_fit(config, data)
     small = [scene.part.scene.name for scene in data.held_out if not large_enough(scene)]
     if small:
-        notes.append(f"too small to be scored or calibrated on: what is held out of {', '.join(small)}")
+        notes.append(f"too small to be watched while training: what is held out of {', '.join(small)}")
     config = _epochs(config, request, data)
     record = {
-        "method": config.method, "data": "own synthetic scenes" if request.data is None else root.name,
+        "method": config.method, "data": "own synthetic scenes" if request.data is None else root.resolve().name,
         "split": split.to_dict(), "vgg": None if vgg is None else vgg.source._asdict(),
     }  # fmt: skip
     tests = sum(scene.split == "test" for scene in scenes)
@@ -142,19 +148,23 @@ def _prepared(parts: tuple[Part, ...], on_stage: Heard) -> list[Prepared]:
     return prepare(parts, cache_home() / "prepared", on_scene=lambda n, _: on_stage("prepare", n / len(parts)))
 
 
-def bursts_below(folder: Path) -> list[SceneFiles]:
+def bursts_below(folder: Path, say: Callable[[str], None] = lambda _: None) -> list[SceneFiles]:
     """A user's bursts: each subfolder one, or, in a folder of pictures, the brackets that they group into.
 
-    Raises InputError where there are none.
+    ``say`` is told how many of those are too uncertain to be trained on. Raises InputError where there are none.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder of bursts")
     pictures = find_pictures(folder, recursive=False)
     if not pictures:
         return find_bursts(folder)
-    found = [burst_files(f"{folder.name}/{s.name}", s.frames) for s in group_files(pictures).sets if not s.ambiguous]
+    sets = group_files(pictures).sets
+    found = [burst_files(f"{folder.name}/{s.name}", s.frames) for s in sets if not s.ambiguous]
     if not found:
         raise InputError(f"{folder}: no brackets found among its {len(pictures)} pictures (see smarthdr group)")
+    if len(found) < len(sets):
+        left = f"{len(sets) - len(found)} of {len(sets)} brackets are uncertain and left out"
+        say(f"{folder}: {left} (see smarthdr group)")
     return found
 
 
@@ -218,23 +228,32 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
     }  # fmt: skip
     own = plan.request.data is None and plan.request.panoramas is None and not plan.request.unlabeled
     terms = licence(OWN_LICENCE if own else PICTURES_LICENCE, state)
-    held = [whole_of_32(scene) for scene in plan.data.held_out if large_enough(scene)]
-    batches = [batch.to(state.device) for batch in held]
     written = {}
     for name, network in (("student", state.student), ("teacher", state.teacher)):
         network.eval()
-        metrics = {key: round(value, 3) for key, value in score(network, batches).items()} if batches else {}
+        metrics, calibration = held_out_verdict(network, plan.data.held_out, state.device)
         file = "model" if name == config.export else name
         written[name] = write_weights(
             folder / f"{file}.safetensors", network, config, record | {"weights": name},
-            calibrated(network, batches), terms, metrics,
+            calibration, terms, metrics,
         )  # fmt: skip
     return written[config.export]
 
 
-def whole_of_32(scene: Prepared) -> Any:
-    """A held-out band cut to multiples of 32."""
-    batch = whole(scene)
-    h, w = (side // 32 * 32 for side in batch.frames.shape[-2:])
-    target = None if batch.target is None else batch.target[..., :h, :w]
-    return replace(batch, frames=batch.frames[..., :h, :w], valid=batch.valid[..., :h, :w], target=target)
+@torch.no_grad()
+def held_out_verdict(
+    network: nn.Module, scenes: Sequence[Prepared], device: torch.device
+) -> tuple[dict[str, float], Calibration | None]:
+    """Mean PSNR-mu of what is held out, and the judge's curve on it; each scene seen whole, window by window."""
+    sigmas, errors = [], []
+    scores: dict[str, list[float]] = {}
+    for scene in scenes:
+        found, batch = predict_scene(network, scene, device, "fp32"), whole(scene)
+        assert batch.target is not None
+        scale = batch.scale_short.view(-1, 1, 1, 1)
+        truth = mu_law(batch.target * scale)
+        for name, image in (("psnr_mu", found.radiance), ("reference", batch.frames[:, 0])):
+            scores.setdefault(name, []).extend(decibels(mu_law(image * scale) - truth).tolist())
+        sigmas.append(found.sigma)
+        errors.append((mu_law(found.radiance * scale) - truth).abs().mean(dim=1))
+    return {name: round(sum(v) / len(v), 3) for name, v in scores.items()}, curve(sigmas, errors)

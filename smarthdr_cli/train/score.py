@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.tone import mu_law
@@ -25,7 +25,11 @@ def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         if out.detail is not None:
             pictures["merged"] = out.detail.merged
         for name, image in pictures.items():
-            error = (mu_law(image * scale) - truth).square().flatten(1).mean(dim=1)
-            scores.setdefault(name, []).extend((-10 * torch.log10(error.clamp(min=1e-5))).tolist())
+            scores.setdefault(name, []).extend(decibels(mu_law(image * scale) - truth).tolist())
     model.train(training)
     return {name: sum(values) / len(values) for name, values in scores.items()}
+
+
+def decibels(gap: Tensor) -> Tensor:
+    """(B, ...) differences of the mu-law domain to (B,) PSNR, at most 50 dB."""
+    return -10 * torch.log10(gap.square().flatten(1).mean(dim=1).clamp(min=1e-5))
