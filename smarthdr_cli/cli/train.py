@@ -141,8 +141,9 @@ def command(
 ) -> None:
     """Train on scenes, a few with ground truth and many without, or on synthetic bursts made as it goes.
 
-    --data, --labeled, --unlabeled or --method train on scenes. Ctrl-C saves the state and the weights so far. The
-    run's folder holds state.pt (to resume), metrics.jsonl and model.safetensors (for smarthdr fuse --weights).
+    --data, --labeled, --unlabeled or --method train on scenes. Ctrl-C saves the state and the weights so far.
+
+    The run's folder holds state.pt (to resume), metrics.jsonl and model.safetensors (for smarthdr fuse --weights).
     """
     chosen = {"method": method, "vgg": vgg, "seed": seed, "iterations": iterations, "batch": batch, "decay": decay}
     given = {name: value for name, value in chosen.items() if value is not None}
