@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from smarthdr_cli.burst.grouping.files import find_pictures
@@ -28,12 +29,14 @@ def group_files(
     across_folders: bool = False,
     on_file: Callable[[int, int], None] | None = None,
     on_look: Callable[[int, int], None] | None = None,
+    max_pixels: int | None = None,
 ) -> Grouping:
     """Sort the files of a shoot into brackets, singles, twins and files that cannot be read: each file once.
 
     Reads headers; decodes, at an eighth of their size, only frames whose headers leave a doubt. ``bracket``: every set
     has exactly this many frames. ``gap``: frames more than this many seconds apart, from the end of one exposure to the
     start of the next, are never of one set, and less is near. ``across_folders``: a set may span folders.
+    Frames of more than ``max_pixels`` (None: MAX_PIXELS) are never decoded.
     ``on_file(done, all)`` is called as headers are read, ``on_look(done, all)`` as pictures are looked at; at most all
     of them are. Raises UsageError for a bracket below 2 or above 34 and a
     negative gap.
@@ -58,7 +61,7 @@ def group_files(
             nonlocal looked
             for at in range(0, len(wanted), _AT_ONCE):
                 batch = wanted[at : at + _AT_ONCE]
-                yield from pool.map(tiny, batch)
+                yield from pool.map(partial(tiny, max_pixels=max_pixels), batch)
                 looked += len(batch)
                 if on_look is not None:
                     on_look(looked, len(kept))

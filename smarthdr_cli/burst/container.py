@@ -12,7 +12,7 @@ from typing import Literal
 
 from smarthdr_cli.errors import InputError
 
-MAX_PIXELS = 250_000_000  # larger than any camera's picture; three bytes a pixel are 750 MB
+MAX_PIXELS = 250_000_000  # unless told; larger than any camera's picture; three bytes a pixel are 750 MB
 MAX_FILE = 4 << 30  # bytes
 
 Kind = Literal["jpeg", "png", "tiff", "raw"]
@@ -78,16 +78,20 @@ def sniff(data: bytes, name: str) -> Kind:
     raise InputError(f"{name} is {what}; JPEG, PNG, TIFF and RAW are read")
 
 
-def check_size(width: int, height: int, name: str) -> None:
-    """Raise InputError unless width x height is a picture of at most MAX_PIXELS."""
+def check_size(width: int, height: int, name: str, limit: int = MAX_PIXELS) -> None:
+    """Raise InputError unless width x height is a picture of at most ``limit`` pixels."""
     if width < 1 or height < 1:
         raise InputError(f"{name} is damaged: its header says {width}x{height} pixels")
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{name} is {width}x{height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are read")
+    if width * height > limit:
+        most = f"{limit / 1e6:g} megapixels" if limit >= 1_000_000 else f"{limit} pixels"
+        raise InputError(f"{name} is {width}x{height} pixels; at most {most} are read (--max-pixels)")
 
 
-def scan_jpeg(data: bytes, name: str) -> Container:
-    """Walk a JPEG's markers to its end-of-image. Raises InputError when cut short, damaged or of a kind not read."""
+def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
+    """Walk a JPEG's markers to its end-of-image.
+
+    Raises InputError when cut short, damaged, of a kind not read, or of more than ``limit`` pixels.
+    """
     position, exif = 2, None
     icc: dict[int, bytes] = {}
     width = height = frame = 0
@@ -114,7 +118,7 @@ def scan_jpeg(data: bytes, name: str) -> Container:
                 raise InputError(f"{name} is damaged: its JPEG frame header is too short")
             frame = marker
             precision, height, width, components = struct.unpack(">BHHB", segment[:6])
-            check_size(width, height, name)
+            check_size(width, height, name, limit)
             if precision != 8 or components not in (1, 3) or marker not in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):
                 kind = "CMYK" if components == 4 else f"{precision}-bit, {components} components"
                 raise InputError(f"{name} is a JPEG of a kind that is not read ({kind}); 8-bit grey and colour are")
@@ -133,8 +137,11 @@ def scan_jpeg(data: bytes, name: str) -> Container:
     return Container(width, height, exif, profile, None, position - 2 if frame in (0xC0, 0xC1) else 0)
 
 
-def scan_png(data: bytes, name: str) -> Container:
-    """Walk a PNG's chunks and check each one's CRC. Raises InputError when it is cut short or damaged."""
+def scan_png(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
+    """Walk a PNG's chunks and check each one's CRC.
+
+    Raises InputError when it is cut short, damaged, or of more than ``limit`` pixels.
+    """
     position, stored, exif, icc = 8, 0, None, None
     essential = [data[:8]]
     header: tuple[int, ...] = ()
@@ -147,7 +154,7 @@ def scan_png(data: bytes, name: str) -> Container:
         position += 12 + length
         if header == () and kind == b"IHDR" and len(body) == 13:
             header = struct.unpack(">IIBBBBB", body)
-            check_size(header[0], header[1], name)
+            check_size(header[0], header[1], name, limit)
         if position > len(data):
             raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
         if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[position - 4 : position], "big") or not header:

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.container import Container, check_size
+from smarthdr_cli.burst.container import MAX_PIXELS, Container, check_size
 from smarthdr_cli.errors import InputError
 
 _PLAIN = (1, 8, 32946)  # uncompressed, deflate (both numbers)
@@ -79,8 +79,11 @@ def is_raw(tiff: tifffile.TiffFile) -> bool:
         return False
 
 
-def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str) -> NDArray[Any]:
-    """(H, W, 3) uint8, uint16 or float32 of the first page. Raises InputError for other types or damage."""
+def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str, limit: int = MAX_PIXELS) -> NDArray[Any]:
+    """(H, W, 3) uint8, uint16 or float32 of the first page.
+
+    Raises InputError for other types, damage, or more than ``limit`` pixels.
+    """
     try:
         page = tiff.pages.first
         width, height, samples = int(page.imagewidth), int(page.imagelength), int(page.samplesperpixel)
@@ -91,7 +94,7 @@ def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str) -> NDArray[Any]
         oriented = None if tag is None else (int(tag.valueoffset), str(tiff.byteorder))
     except Exception as error:
         raise InputError(f"{name} is damaged: the TIFF cannot be read ({_brief(error)})") from error
-    check_size(width, height, name)
+    check_size(width, height, name, limit)
     if dtype is None or dtype.kind not in "uf" or dtype.itemsize > (8 if dtype.kind == "f" else 2) or samples > 16:
         raise InputError(f"{name} is a TIFF of a type that is not read ({dtype}); 8 and 16 bits and float are")
     if photometric not in (0, 1, 2, 3, 6):

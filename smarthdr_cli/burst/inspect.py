@@ -62,9 +62,10 @@ def inspect(
     evs: Sequence[float] | None = None,
     times: Sequence[float] | None = None,
     reference: int | Literal["auto"] = "auto",
+    max_pixels: int | None = None,
 ) -> Inspection:
     """Measure one or more files; the arguments and errors are those of ``load_burst``, but any set of files will do."""
-    loaded = load_frames(paths, evs=evs, times=times, reference=reference)
+    loaded = load_frames(paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels)
     frames, reduced = loaded.frames, list(loaded.reduced)
     stated = [frame.exposure.ev for frame in frames]
     measured: list[float | None] = [None] * len(frames)

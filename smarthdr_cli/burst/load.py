@@ -39,16 +39,18 @@ def load_burst(
     evs: Sequence[float] | None = None,
     times: Sequence[float] | None = None,
     reference: int | Literal["auto"] = "auto",
+    max_pixels: int | None = None,
 ) -> Burst:
     """Read the files of one burst, in any order.
 
     ``evs`` (larger = brighter) or ``times`` (seconds) state the exposures in the order of ``paths``; otherwise EXIF,
     then a sidecar ``exposure.txt``, then a guess from the pixels (source "none"). ``reference`` is the 1-based place in
     ``paths``, or "auto" (see ``choose_reference``). RAW frames share the reference's white balance and one clip level.
+    ``max_pixels`` of one file (None: MAX_PIXELS) is what a header may claim before anything is decoded.
     Raises UsageError for overrides or a reference that do not fit the files (before any is opened), InputError for
     files that cannot be read, are the same twice, differ in size or colour space, or do not differ in exposure.
     """
-    loaded = load_frames(paths, evs=evs, times=times, reference=reference)
+    loaded = load_frames(paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels)
     _check_same(loaded.frames)
     return Burst(loaded.frames, loaded.reference, loaded.notes)
 
@@ -59,6 +61,7 @@ def load_frames(
     evs: Sequence[float] | None = None,
     times: Sequence[float] | None = None,
     reference: int | Literal["auto"] = "auto",
+    max_pixels: int | None = None,
 ) -> Loaded:
     """``load_burst`` in argument order and without a burst's demands on number, size and exposures."""
     files = [Path(path) for path in paths]
@@ -68,7 +71,7 @@ def load_frames(
         raise UsageError(f"--reference {reference} is not one of the {len(files)} files")
     check_overrides(len(files), evs, times)
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1, len(files))) as pool:
-        readings = list(pool.map(read_file, files))
+        readings = list(pool.map(lambda file: read_file(file, max_pixels=max_pixels), files))
         exposures, notes = resolve(files, [reading.stated for reading in readings], evs, times)
         reduced = list(pool.map(reduce, (reading.frame for reading in readings)))
         comparable = len({frame.linear.shape for frame in reduced}) == 1
@@ -78,7 +81,11 @@ def load_frames(
         if reference == "auto" and comparable:
             chosen = choose_reference(reduced, [exposure.ev for exposure in exposures])
         again = _resensed(readings, chosen)
-        for index, reading in pool.map(lambda item: (item[0], read_file(files[item[0]], item[1])), again.items()):
+
+        def sensed(item: tuple[int, Sensor]) -> tuple[int, Reading]:
+            return item[0], read_file(files[item[0]], item[1], max_pixels)
+
+        for index, reading in pool.map(sensed, again.items()):
             readings[index] = reading
             reduced[index] = reduce(reading.frame)
     frames = tuple(replace(r.frame, exposure=e) for r, e in zip(readings, exposures, strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.color import REC709, ColorSpace
-from smarthdr_cli.burst.container import check_size
+from smarthdr_cli.burst.container import MAX_PIXELS, check_size
 from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
@@ -58,14 +58,17 @@ def _library(name: str) -> ModuleType:
 
 def probe(data: bytes, name: str) -> Sensor:
     """White balance and clip level of one RAW by itself. Raises InputError when it cannot be read."""
-    with _opened(data, name) as raw:
+    with _opened(data, name, MAX_PIXELS) as raw:
         return _sensor(raw)
 
 
-def develop(data: bytes, name: str, sensor: Sensor | None = None) -> Developed:
-    """Develop one RAW with its own or the given white balance and clip level. Raises InputError when unreadable."""
+def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = MAX_PIXELS) -> Developed:
+    """Develop one RAW with its own or the given white balance and clip level.
+
+    Raises InputError when it is unreadable, or of more than ``limit`` pixels.
+    """
     rawpy = _library(name)
-    with _opened(data, name) as raw:
+    with _opened(data, name, limit) as raw:
         own = _sensor(raw)
         sensor = sensor or own
         black = int(min(raw.black_level_per_channel))
@@ -102,14 +105,14 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None) -> Developed:
         )
 
 
-def _opened(data: bytes, name: str) -> Any:
+def _opened(data: bytes, name: str, limit: int) -> Any:
     rawpy = _library(name)
     try:
         raw = rawpy.imread(io.BytesIO(data))
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
         raise InputError(f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error})") from error
     try:
-        check_size(int(raw.sizes.width), int(raw.sizes.height), name)
+        check_size(int(raw.sizes.width), int(raw.sizes.height), name, limit)
         if raw.num_colors != 3:
             raise InputError(f"{name} is a RAW with {raw.num_colors} colours; three are read")
         raw.unpack()

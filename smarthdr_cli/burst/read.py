@@ -31,13 +31,17 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
 
     The content decides the format, not the name. 16 bits stay 16 bits; grey and palettes become RGB; alpha is dropped;
     EXIF orientation is applied. Raises InputError (one line, with the file's name) for a missing, empty, truncated,
-    damaged or unsupported file, one above 250 megapixels, and for RAW without rawpy installed.
+    damaged or unsupported file, one above 250 megapixels (MAX_PIXELS), and for RAW without rawpy installed.
     """
     return read_file(Path(path)).frame
 
 
-def read_file(path: Path, sensor: raw.Sensor | None = None) -> Reading:
-    """``read_frame`` with the record of the reading; ``sensor`` gives a RAW the white balance and clip level to use."""
+def read_file(path: Path, sensor: raw.Sensor | None = None, max_pixels: int | None = None) -> Reading:
+    """``read_frame`` with the record of the reading.
+
+    ``sensor`` gives a RAW the white balance and clip level to use, ``max_pixels`` another limit than MAX_PIXELS.
+    """
+    limit = container.MAX_PIXELS if max_pixels is None else max_pixels
     name = path.name
     kind = container.sniff(_bytes(path, 64), name)  # a large file of another kind is never loaded
     data = _bytes(path)
@@ -45,11 +49,11 @@ def read_file(path: Path, sensor: raw.Sensor | None = None) -> Reading:
     if kind == "tiff":
         with decode.open_tiff(data, name) as tiff:
             if not decode.is_raw(tiff):
-                return _read_tiff(path, data, tiff, digest)
+                return _read_tiff(path, data, tiff, digest, limit)
         kind = "raw"
     if kind == "raw":
-        return _read_raw(path, data, sensor, digest)
-    return _read_plain(path, data, kind, digest)
+        return _read_raw(path, data, sensor, digest, limit)
+    return _read_plain(path, data, kind, digest, limit)
 
 
 def _bytes(path: Path, count: int = -1) -> bytes:
@@ -67,14 +71,14 @@ def _bytes(path: Path, count: int = -1) -> bytes:
         raise InputError(f"{path.name} cannot be read: {reason}") from error
 
 
-def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str) -> Reading:
+def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str, limit: int) -> Reading:
     name, notes = path.name, []
     codes: NDArray[Any]
     if kind == "jpeg":
-        found = container.scan_jpeg(data, name)
+        found = container.scan_jpeg(data, name, limit)
         codes = decode.decode_jpeg(data, found, name)
     else:
-        found = container.scan_png(data, name)
+        found = container.scan_png(data, name, limit)
         codes = decode.decode_png(found, name)
     stated = parse_exif(found.exif) if found.exif else Stated()
     if stated.damaged:
@@ -91,9 +95,9 @@ def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: s
     return Reading(_frame(path, codes, stated, space, digest, kind), stated, tuple(notes))
 
 
-def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str) -> Reading:
+def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> Reading:
     name, notes = path.name, []
-    codes = decode.decode_tiff(data, tiff, name)
+    codes = decode.decode_tiff(data, tiff, name, limit)
     stated = parse_exif(data, whole_file=True)
     icc = tiff.pages.first.tags.get(34675)
     space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
@@ -106,8 +110,8 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str) -> Reading:
     return Reading(_frame(path, codes, stated, space, digest, "tiff"), stated, tuple(notes))
 
 
-def _read_raw(path: Path, data: bytes, sensor: raw.Sensor | None, digest: str) -> Reading:
-    developed = raw.develop(data, path.name, sensor)
+def _read_raw(path: Path, data: bytes, sensor: raw.Sensor | None, digest: str, limit: int) -> Reading:
+    developed = raw.develop(data, path.name, sensor, limit)
     stated = parse_exif(data, whole_file=True)
     if stated.time is None:  # containers exifread does not know (CR3); LibRaw does
         stated = replace(stated, time=developed.time, aperture=developed.aperture, iso=developed.iso)

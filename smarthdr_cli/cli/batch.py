@@ -65,6 +65,7 @@ def command(
     precision: opt.Precision = "auto",
     tile: opt.Tile = "auto",
     max_memory: opt.MaxMemory = None,
+    max_pixels: opt.MaxPixels = None,
     name: Annotated[
         str,
         typer.Option(
@@ -199,6 +200,7 @@ def command(
     check_overrides(len(evs or times or ()), evs, times)
     part = parse_shard(shard, os.environ)
     chosen, memory = opt.parse_reference(reference), opt.parse_memory(max_memory)
+    pixels = opt.parse_pixels(max_pixels)
 
     from smarthdr_cli.batch.cluster import Cluster
     from smarthdr_cli.batch.settings import Settings, Writing
@@ -209,7 +211,7 @@ def command(
         FuseOptions(
             weights=weights, device=device, precision=precision, tile=tile, max_memory=memory, reference=chosen,
             align=align, response=response, deghost=deghost, evs=evs, exposure_times=times,
-            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor,
+            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
         ),
         Writing(
             form, preview_format or ("jpg" if preview else None),
@@ -235,7 +237,7 @@ def command(
             say([_one_line(record)], quiet=False, mark="")
 
     with progress(quiet=quiet) as bar:
-        found, notes = _find(shoot, sets, output, bracket, gap, bar)
+        found, notes = _find(shoot, sets, output, bracket, gap, pixels, bar)
         say(notes, quiet=quiet)
 
         def advance(what: str, done: int, every: int) -> None:
@@ -257,7 +259,13 @@ def command(
 
 
 def _find(
-    shoot: Path | None, sets: str | None, output: Path, bracket: int | None, gap: float | None, bar: Any
+    shoot: Path | None,
+    sets: str | None,
+    output: Path,
+    bracket: int | None,
+    gap: float | None,
+    max_pixels: int | None,
+    bar: Any,
 ) -> tuple[Any, list[str]]:
     """The sets, and what grouping has to say of the rest."""
     from smarthdr_cli.burst.bracket import find_pictures, group_files, read_sets
@@ -270,7 +278,11 @@ def _find(
     if own != shoot.resolve():  # which is refused, where all is checked
         pictures = [path for path in pictures if not path.resolve().is_relative_to(own)]
     grouping = group_files(
-        pictures, bracket=bracket, gap=gap, on_file=lambda done, every: bar("group", done / (every or 1))
+        pictures,
+        bracket=bracket,
+        gap=gap,
+        on_file=lambda done, every: bar("group", done / (every or 1)),
+        max_pixels=max_pixels,
     )
     notes += grouping.notes
     notes += [f"{skipped.path}: {skipped.reason}" for skipped in grouping.skipped]

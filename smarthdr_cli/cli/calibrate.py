@@ -27,6 +27,7 @@ def command(
     ev: opt.Evs = None,
     exposure_times: opt.Times = None,
     align: opt.Align = "auto",
+    max_pixels: opt.MaxPixels = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -43,11 +44,12 @@ def command(
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
+    pixels = opt.parse_pixels(max_pixels)
     with writing(output):
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
-        burst = load_burst(files, evs=evs, times=times)
+        burst = load_burst(files, evs=evs, times=times, max_pixels=pixels)
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         tell("align", 0.0)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
 
@@ -37,22 +38,22 @@ def handled(command: Callable[P, R]) -> Callable[P, R]:
             with terminated_as_interrupt():
                 return command(*args, **kwargs)
         except SmartHDRError as error:
-            stderr().print(f"[bold red]smarthdr:[/] {_plain(str(error))}", soft_wrap=True)
+            tell(f"[bold red]smarthdr:[/] {_plain(str(error))}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            stderr().print("smarthdr: interrupted; nothing was left half-written")
+            tell("smarthdr: interrupted; nothing was left half-written")
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            _forget_stdout()
             raise typer.Exit(1) from error
         except Exception as error:
             if isinstance(error, typer.Exit) or os.environ.get(TRACEBACK):
                 raise
             if out_of_memory(error):
-                stderr().print("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
+                tell("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
                 raise typer.Exit(MemoryLimitError.exit_code) from error
             said = f"{type(error).__name__}: {error}"
-            stderr().print(f"smarthdr: crashed ({_plain(said)}); set {TRACEBACK}=1 to see where", soft_wrap=True)
+            tell(f"smarthdr: crashed ({_plain(said)}); set {TRACEBACK}=1 to see where")
             raise typer.Exit(1) from error
 
     return run
@@ -85,6 +86,30 @@ def writing(what: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {what}: {(error.strerror or str(error)).lower()}") from error
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """What stdout refuses inside (a full disk) is an OutputError; a reader that is gone stays a BrokenPipeError."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_stdout()
+        raise OutputError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}") from error
+
+
+def _forget_stdout() -> None:
+    """What is still buffered goes nowhere, or Python would try again at the end and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(line: str) -> None:
+    """A line of markup on stderr; where that cannot be written, the exit code has to speak for itself."""
+    with contextlib.suppress(OSError):
+        stderr().print(line, soft_wrap=True)
+
+
 def _plain(text: str) -> str:
     return escape(" ".join(text.split()))
 
@@ -92,17 +117,27 @@ def _plain(text: str) -> str:
 def say(notes: Sequence[str], *, quiet: bool, mark: str = "note: ") -> None:
     """Notes on stderr, one a line, each after ``mark``."""
     if not quiet:
-        console = stderr()
         for note in notes:
-            console.print(f"[yellow]{mark}[/]{_plain(note)}", soft_wrap=True)
+            tell(f"[yellow]{mark}[/]{_plain(note)}")
 
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of stdout; NumPy's numbers are numbers there, paths are text.
 
-    Raises ValueError for NaN and infinity, which JSON cannot hold.
+    Raises ValueError for NaN and infinity, which JSON cannot hold, and OutputError where stdout takes no more.
     """
-    typer.echo(json.dumps(value, default=_to_json, allow_nan=False))
+    line = json.dumps(value, default=_to_json, allow_nan=False)
+    with printing():
+        typer.echo(line)
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout, whole rows wherever it goes: a pipe has no width to fold them to. Raises OutputError."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    with printing():
+        console.print(table)
 
 
 def _to_json(value: Any) -> Any:

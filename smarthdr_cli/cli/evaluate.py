@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, progress
+from smarthdr_cli.cli.console import handled, print_json, printing, progress
 from smarthdr_cli.errors import UsageError
 
 Input: dict[str, Any] = {"rich_help_panel": opt.INPUT}
@@ -92,4 +92,5 @@ def command(
     if as_json:
         print_json(tables.results(found) | {"outputs": [str(path) for path in written]})
     else:
-        typer.echo(tables.markdown(found), nl=False)
+        with printing():
+            typer.echo(tables.markdown(found), nl=False)

@@ -34,6 +34,7 @@ def command(
     precision: opt.Precision = "auto",
     tile: opt.Tile = "auto",
     max_memory: opt.MaxMemory = None,
+    max_pixels: opt.MaxPixels = None,
     uncertainty: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +70,7 @@ def command(
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
     chosen = opt.parse_reference(reference)
-    memory = opt.parse_memory(max_memory)
+    memory, pixels = opt.parse_memory(max_memory), opt.parse_pixels(max_pixels)
     with writing(output):
         check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
@@ -78,7 +79,7 @@ def command(
         fused = fuse(
             files, progress=tell, weights=weights, device=device, precision=precision, tile=tile, max_memory=memory,
             reference=chosen, align=align, response=response, deghost=deghost, evs=evs, exposure_times=times,
-            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor,
+            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
         )  # fmt: skip
         tell("write", 0.0)
         notes = write_result(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, progress, say
+from smarthdr_cli.cli.console import handled, print_json, print_table, progress, say
 from smarthdr_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ def command(
         bool,
         typer.Option("--across-folders", help="Let a set span folders, as at a card's 999.", rich_help_panel=opt.INPUT),
     ] = False,
+    max_pixels: Annotated[
+        str | None,
+        typer.Option(
+            "--max-pixels",
+            metavar="N",
+            help="Larger pictures are never looked at, only their headers, e.g. 60M; without it 250M.",
+            rich_help_panel=opt.COMPUTATION,
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -60,6 +69,7 @@ def command(
     from smarthdr_cli.burst.bracket import group_files
 
     notes: list[str] = []
+    most = opt.parse_pixels(max_pixels)
     files = pictures(paths, recursive, notes)
     with progress(quiet=quiet) as tell:
         found = group_files(
@@ -69,6 +79,7 @@ def command(
             across_folders=across_folders,
             on_file=lambda done, every: tell("headers", done / every),
             on_look=lambda done, every: tell("pictures", done / every),
+            max_pixels=most,
         )
     if len(found.skipped) == len(files):
         first = found.skipped[0].reason
@@ -101,7 +112,6 @@ def pictures(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[P
 
 def show(found: "Grouping") -> None:
     """A row for each set, single, twin and skipped file; whole rows wherever it goes, as in ``smarthdr info``."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -124,10 +134,7 @@ def show(found: "Grouping") -> None:
         row((twin.path,), "-", "", "", (twin.reason,))
     for skipped in found.skipped:
         row((skipped.path,), "-", "", "", (f"skipped: {skipped.reason}",))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    print_table(table)
 
 
 def _root(found: "Grouping") -> Path | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, say
+from smarthdr_cli.cli.console import handled, print_json, print_table, say
 
 if TYPE_CHECKING:
     from smarthdr_cli.burst.inspect import FrameRecord
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @handled
 def command(
     files: opt.Files, ev: opt.Evs = None, exposure_times: opt.Times = None, reference: opt.ReferenceFrame = "auto",
-    as_json: opt.Json = False, quiet: opt.Quiet = False,
+    max_pixels: opt.MaxPixels = None, as_json: opt.Json = False, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
     """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen."""
     from smarthdr_cli.burst.exposure import parse_evs, parse_times
@@ -24,6 +24,7 @@ def command(
         evs=None if ev is None else parse_evs(ev),
         times=None if exposure_times is None else parse_times(exposure_times),
         reference=opt.parse_reference(reference),
+        max_pixels=opt.parse_pixels(max_pixels),
     )
     if as_json:
         print_json(seen.to_dict())
@@ -34,7 +35,6 @@ def command(
 
 def show(records: "Sequence[FrameRecord]") -> None:
     """The records as a table on stdout, whole rows wherever it goes: a pipe has no width to fold them to."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -48,10 +48,7 @@ def show(records: "Sequence[FrameRecord]") -> None:
             signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
             "reference" if r.reference else "",
         )  # fmt: skip
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table)
+    print_table(table)
 
 
 def seconds(time: float | None) -> str:

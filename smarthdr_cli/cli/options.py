@@ -99,6 +99,15 @@ MaxMemory = Annotated[
     str | None,
     typer.Option("--max-memory", metavar="SIZE", help="Memory to stay within, e.g. 3G.", rich_help_panel=COMPUTATION),
 ]
+MaxPixels = Annotated[
+    str | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="Larger pictures are refused by their headers, e.g. 60M; without it 250M.",
+        rich_help_panel=COMPUTATION,
+    ),
+]
 ColorSpaceName = Annotated[
     Literal["rec709", "rec2020", "acescg"],
     typer.Option("--colorspace", help="Primaries of the result.", rich_help_panel=OUTPUT),
@@ -169,6 +178,22 @@ def parse_memory(text: str | None) -> float | None:
     if not 0 < value < float("inf"):
         raise UsageError(f"--max-memory {text}: use a size above 0, such as 800M or 3G")
     return value
+
+
+def parse_pixels(text: str | None) -> int | None:
+    """A number of pixels from 60M, 24MP, 0.3G or a plain number, in thousands of thousands. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+    stem = text.strip().upper().removesuffix("P")
+    unit = stem[-1:] if stem[-1:].isalpha() else ""
+    try:
+        value = float(stem.removesuffix(unit)) * units[unit]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"--max-pixels {text}: use a number such as 60M") from error
+    if not 1 <= value <= 2.0**40:
+        raise UsageError(f"--max-pixels {text}: use a number of pixels above 0, such as 60M")
+    return int(value)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class FuseOptions:
     precision: str = "auto"
     tile: str = "auto"
     max_memory: float | None = None  # bytes
+    max_pixels: int | None = None  # of one file; None: MAX_PIXELS
     reference: int | Literal["auto"] = "auto"
     align: Literal["auto", "none"] = "auto"
     response: str = "auto"
@@ -86,7 +87,13 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
 def load(paths: Paths, options: FuseOptions, clock: "Stages") -> Burst:
     """The first step of ``fuse``: the files of one burst, read. Raises UsageError or InputError."""
     with clock.stage("read"):
-        return load_burst(paths, evs=options.evs, times=options.exposure_times, reference=options.reference)
+        return load_burst(
+            paths,
+            evs=options.evs,
+            times=options.exposure_times,
+            reference=options.reference,
+            max_pixels=options.max_pixels,
+        )
 
 
 def fuse_loaded(

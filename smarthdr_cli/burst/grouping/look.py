@@ -46,10 +46,13 @@ class Likeness:
     ev: float
 
 
-def tiny(header: Header) -> Tiny | None:
-    """The frame's tiny picture, or None where it cannot be decoded (damaged, or RAW without rawpy)."""
+def tiny(header: Header, max_pixels: int | None = None) -> Tiny | None:
+    """The frame's tiny picture, or None where it cannot be decoded (damaged, or RAW without rawpy) or is too large.
+
+    ``max_pixels``: another limit than MAX_PIXELS.
+    """
     width, height = header.size or (0, 0)
-    if width * height > MAX_PIXELS or header.bytes > MAX_FILE:
+    if width * height > (MAX_PIXELS if max_pixels is None else max_pixels) or header.bytes > MAX_FILE:
         return None
     try:
         grey = _raw(header) if header.kind == "raw" else _decode(header.path.read_bytes(), header)
