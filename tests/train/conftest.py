@@ -1,4 +1,5 @@
 import importlib.util
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -81,3 +82,11 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that have loaded torch and training already: forked from one that does nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.load"])
+    return context
