@@ -19,6 +19,7 @@ from PIL import Image, TiffImagePlugin
 from smarthdr_cli.burst.frame import Capture, Exposure
 
 _CAP = 1 << 20  # bytes of an EXIF block that are looked at; JPEG's limit is 64 kB
+_READS, _BYTES, _VALUE = 20_000, 8 << 20, 1 << 16  # what exifread may take: reads, bytes in all, bytes at once
 _SATURATED = 65535  # ISOSpeedRatings is 16 bits; above that the other sensitivity tags hold the value
 _ISO_TAGS = (
     "ISOSpeedRatings",
@@ -65,7 +66,7 @@ def parse_exif(block: bytes, *, whole_file: bool = False) -> Stated:
     """What a TIFF-structured EXIF block states (or a whole TIFF or RAW file, with ``whole_file``). Never raises."""
     data = block if whole_file else block[:_CAP]
     try:
-        tags = exifread.process_file(io.BytesIO(data), details=False, strict=False)
+        tags = exifread.process_file(_Bounded(data), details=False, strict=False)
     except Exception:  # exifread raises anything at all on damaged blocks; this is the one place that meets it
         return Stated(damaged=True)
     if not tags:
@@ -82,6 +83,27 @@ def parse_exif(block: bytes, *, whole_file: bool = False) -> Stated:
         adobe_rgb=_number(tags, "ColorSpace") == 2 or interop == "R03",
         capture=replace(capture, exif=_compose(capture, time, aperture, iso) if whole_file else upright(data)),
     )
+
+
+class _Bounded(io.BytesIO):
+    """Bytes that end with an OSError when more is asked of them than any camera's record takes.
+
+    exifread believes counts: directories of 65535 entries beyond the file's end, chains of them, and texts of the whole
+    file in each entry would cost hours and gigabytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads, self._bytes = _READS, _BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most _VALUE bytes. Raises OSError beyond _READS calls or _BYTES in all."""
+        found = super().read(_VALUE if size is None or size < 0 else min(size, _VALUE))
+        self._reads -= 1
+        self._bytes -= len(found)
+        if self._reads < 0 or self._bytes < 0:
+            raise OSError("the EXIF block leads on without end")
+        return found
 
 
 def _values(tags: dict[str, Any], name: str) -> list[Any]:

@@ -99,6 +99,8 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> R
     name, notes = path.name, []
     codes = decode.decode_tiff(data, tiff, name, limit)
     stated = parse_exif(data, whole_file=True)
+    if stated.damaged:
+        notes.append(f"{name}: its EXIF is damaged and was ignored")
     icc = tiff.pages.first.tags.get(34675)
     space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
     if icc is not None and isinstance(icc.value, bytes):

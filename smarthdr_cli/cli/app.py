@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smarthdr_cli.cli import batch, calibrate, evaluate, fuse, group, info, synth, train
+from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, synth, train
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("calibrate")(calibrate.command)
 app.command("synth")(synth.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.command("doctor")(doctor.command)
 
 
 def _version(value: bool) -> None:

@@ -12,7 +12,7 @@ from smarthdr_cli.fusion.pipeline import FuseOptions
 
 from .conftest import Run
 
-COMMANDS = ("fuse", "batch", "group", "info", "calibrate", "synth", "train", "evaluate")
+COMMANDS = ("fuse", "batch", "group", "info", "calibrate", "synth", "train", "evaluate", "doctor")
 
 
 def test_the_commands_and_the_version(smarthdr: Run) -> None:
