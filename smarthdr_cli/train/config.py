@@ -62,7 +62,7 @@ class TrainConfig:
     warmup: int = 200
     decay: float = 0.0
     ema: float = 0.999
-    clip: float = 0.5
+    clip: float = 0.15
     precision: str = "bf16"
     replay: int = 4
     pool: int = 200
