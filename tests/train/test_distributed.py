@@ -1,0 +1,260 @@
+"""Two processes on one run against one process alone, over gloo on the CPU."""
+
+import socket
+
+import pytest
+import torch
+
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.train import distributed
+from smarthdr_cli.train.quantiles import LogHistogram
+
+RUN = """
+import os, signal
+from dataclasses import replace
+if world > 1:
+    os.environ.update(WORLD_SIZE=str(world), RANK=str(rank), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port), ACCELERATE_USE_CPU="1")
+import torch
+torch.set_num_threads(1)
+from smarthdr_cli.train import distributed, scenes as room
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.loop import train
+from smarthdr_cli.train.scenes import SceneSession
+from smarthdr_cli.train.state import new_state
+from smarthdr_cli.train.stream import StreamSession
+
+device = distributed.join(torch.device("cpu"))
+found = {"group": (distributed.rank(), distributed.count(), str(device))}
+
+def begun(name, **more):
+    config = train_config(values | {"clip": 1e9} | more)
+    state = new_state(config, device)
+    return config, state, SceneSession(data, config, state, folder / name)
+
+def grads(name, **more):
+    config, state, session = begun(name, **more)
+    session.step(state)
+    session.close()
+    found[name] = {n: p.grad for n, p in state.student.named_parameters()}
+    found[name + " ranges"] = {k: part.state_dict() for k, part in session.kept.items()}
+
+def run(name, on_step=lambda record: None, minutes=None, change=None, **more):
+    config, state, session = begun(name, **more)
+    config = replace(config, **(change or {}))
+    train(config, session, folder / name, state, lambda _: None, on_step=on_step, minutes=minutes)
+    found[name] = {"step": state.step, "student": state.student.state_dict(), "teacher": state.teacher.state_dict(),
+                   "extra": state.extra}
+
+def stream(name):
+    config = train_config(streamed)
+    state = new_state(config, device)
+    session = StreamSession(bank, [], config, state)
+    session.step(state)
+    session.close()
+    found[name] = {n: p.grad for n, p in state.student.named_parameters()}
+
+off = {"side": 16, "patch": False, "pixel": False}
+grads("supervised", method="supervised")
+grads("selfhdr", method="selfhdr")
+for pseudo in ("epoch", "step"):
+    grads("unmasked " + pseudo, labelled_first=0.0, pseudo=pseudo, masks=off)
+    grads("adaptive " + pseudo, labelled_first=0.0, pseudo=pseudo, masks={"side": 16, "adaptive": True})
+    grads("smae " + pseudo, labelled_first=0.0, pseudo=pseudo, method="smae")
+stream("stream")
+run("long", labelled_first=0.25, iterations=6, refresh=2, pseudo="epoch")
+run("long step", labelled_first=0.25, iterations=4, pseudo="step", masks={"side": 16, "adaptive": True})
+
+if world > 1:
+    def stop(record):
+        if rank == 1 and record["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+    run("signal", stop, iterations=50)
+    run("minutes", minutes=1e-9 if rank == 0 else None, iterations=50)
+    saves = []
+    real = SceneSession.saving
+    SceneSession.saving = lambda self, state: (saves.append(state.step), real(self, state))
+    run("saves", iterations=3, change={"save_minutes": 0.0 if rank == 1 else 99.0})
+    found["saved at"] = saves
+    SceneSession.saving = real
+    loss = room.semi_supervised_loss
+    def spoilt(student, labelled, aim, config, draw, vgg):
+        total, terms = loss(student, labelled, aim, config, draw, vgg)
+        if rank == 1:
+            total = {"nan": total * torch.nan, "constant": total.detach()}[how]
+        return total, terms
+    room.semi_supervised_loss = spoilt
+    for how in ("nan", "constant"):
+        run(how, iterations=2, method="supervised")
+    room.semi_supervised_loss = loss
+    config, state, session = begun("uneven")
+    session.close()
+    for n, p in enumerate(state.student.parameters()):
+        p.grad = None if n == 0 or (n == 1 and rank == 0) else torch.full_like(p, 1.0 + rank)
+    distributed.mean_gradients(state.student)
+    found["uneven"] = [None if p.grad is None else p.grad.mean().item() for p in state.student.parameters()]
+
+torch.save(found, folder / f"found {world} {rank}.pt")
+
+if world > 1:  # one fails: the other does not wait for it for ever, and what there is is saved
+    def fail(record):
+        if rank == 1 and record["step"] == 2:
+            raise ValueError("the disk is gone")
+    try:
+        run("failed", fail, iterations=50, method="supervised", save_minutes=99.0)
+    except (ValueError, RuntimeError) as error:
+        (folder / f"failed {rank}").write_text(type(error).__name__)
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def found(processes, tmp_path_factory, scenes, scene_values, values, bank):
+    """What one process found, and what each of two did."""
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    started = []
+    for world, rank in ((1, 0), (2, 0), (2, 1)):
+        where = folder / str(world)
+        where.mkdir(exist_ok=True)
+        known = {"world": world, "rank": rank, "port": port, "folder": where, "data": scenes, "values": scene_values,
+                 "streamed": values | {"clip": 1e9}, "bank": bank}  # fmt: skip
+        started.append(processes.Process(target=exec, args=(RUN, known)))
+        started[-1].start()
+    for process in started:
+        process.join(400)
+        assert process.exitcode == 0
+    one, *two = (
+        torch.load(folder / str(w) / f"found {w} {r}.pt", weights_only=True) for w, r in ((1, 0), (2, 0), (2, 1))
+    )
+    return folder, one, two
+
+
+def joined(gradients):
+    return torch.cat([g.flatten() for g in gradients.values() if g is not None])
+
+
+def equal(one, two):
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(v, two[k]) for k, v in one.items())
+    return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+@pytest.mark.slow
+class TestTwoProcesses:
+    def test_each_knows_its_place(self, found):
+        _, one, two = found
+        assert one["group"] == (0, 1, "cpu"), one["group"]
+        assert [part["group"][:2] for part in two] == [(0, 2), (1, 2)]
+        assert all(part["group"][2].startswith("cpu") for part in two)
+
+    @pytest.mark.parametrize("name", ["supervised", "unmasked epoch", "unmasked step"])
+    def test_gradients_are_those_of_one_process(self, found, name):
+        """Where every pixel counts, means of equal parts are the mean of all."""
+        _, one, two = found
+        assert equal(two[0][name], two[1][name])
+        flat = [joined(part[name]) for part in (one, two[0])]
+        assert (flat[0] - flat[1]).norm() < 1e-5 * flat[0].norm()
+        assert (flat[0] - flat[1]).abs().max() < 1e-5 * flat[0].abs().max()
+        assert [n for n, g in one[name].items() if g is None] == [n for n, g in two[0][name].items() if g is None]
+
+    @pytest.mark.parametrize(
+        "name", ["selfhdr", "adaptive epoch", "adaptive step", "smae epoch", "smae step", "stream"]
+    )
+    def test_masked_gradients_are_nearly_those(self, found, name):
+        """Each process divides by what its own part keeps: the same on both, and like the whole's."""
+        _, one, two = found
+        assert equal(two[0][name], two[1][name])
+        flat = [joined(part[name]) for part in (one, two[0])]
+        assert torch.cosine_similarity(flat[0], flat[1], dim=0) > 0.9
+
+    @pytest.mark.parametrize("name", ["adaptive", "smae"])
+    @pytest.mark.parametrize("pseudo", ["epoch", "step"])
+    def test_ranges_and_thresholds_are_those_of_one_process(self, found, name, pseudo):
+        _, one, two = found
+        ranges = [part[f"{name} {pseudo} ranges"] for part in (one, *two)]
+        assert equal(ranges[1], ranges[2])
+        for part, levels in ranges[0].items():
+            for level, counts in levels.items():
+                other = ranges[1][part][level]
+                assert counts.sum() == other.sum()
+                assert (counts.cumsum(0) - other.cumsum(0)).abs().max() <= 1e-3 * counts.sum()
+        assert sum(float(c.sum()) for levels in ranges[0].values() for c in levels.values()) > 0
+
+    def test_a_refresh_is_that_of_one_process(self, found):
+        folder, *_ = found
+        for name in ("adaptive epoch", "smae epoch"):
+            one, two = (folder / world / name / "pseudo" / "000000000" for world in ("1", "2"))
+            assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
+            assert len(list(one.iterdir())) == 7
+            for path in one.iterdir():
+                assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+
+    @pytest.mark.parametrize(
+        ("name", "step"), [("long", 6), ("long step", 4), ("saves", 3), ("nan", 2), ("constant", 2)]
+    )
+    def test_students_stay_the_same_on_both(self, found, name, step):
+        _, _, two = found
+        assert equal(two[0][name], two[1][name])
+        assert two[0][name]["step"] == step
+
+    def test_a_run_comes_out_like_that_of_one_process(self, found):
+        _, one, two = found
+        for name, value in two[0]["long"]["student"].items():
+            torch.testing.assert_close(value, one["long"]["student"][name], rtol=0, atol=5e-3)
+
+    def test_they_stop_together(self, found):
+        """A signal or the end of the time in one of them ends both after the same update."""
+        _, _, two = found
+        assert [part["signal"]["step"] for part in two] == [2, 2]
+        assert [part["minutes"]["step"] for part in two] == [1, 1]
+        assert equal(two[0]["signal"], two[1]["signal"])
+
+    def test_they_save_together(self, found):
+        _, _, two = found
+        assert two[0]["saved at"] == two[1]["saved at"] == [1, 2, 3, 3]
+
+    def test_a_loss_that_is_not_finite_in_one_moves_none(self, found, scene_values):
+        _, _, two = found
+        for name in ("nan", "constant"):
+            assert equal(two[0][name]["student"], two[0][name]["teacher"])
+            assert equal(two[0][name]["student"], two[1][name]["student"])
+
+    def test_who_has_no_gradient_counts_as_0(self, found):
+        _, _, two = found
+        for part in two:
+            assert part["uneven"][:2] == [None, 1.0]
+            assert set(part["uneven"][2:]) == {1.5}
+
+    def test_when_one_fails_the_other_saves_and_stops(self, found):
+        folder, *_ = found
+        assert (folder / "2" / "failed 1").read_text() == "ValueError"
+        assert (folder / "2" / "failed 0").read_text() == "RuntimeError"
+        assert torch.load(folder / "2" / "failed" / "state.pt", weights_only=True)["step"] == 2
+
+
+def test_alone_nothing_is_shared(batch):
+    assert (distributed.rank(), distributed.count()) == (0, 1)
+    assert distributed.any_of(True)
+    assert not distributed.any_of(False)
+    assert distributed.part_of(batch) is batch
+    assert distributed.join(torch.device("cpu")) == torch.device("cpu")
+    distributed.wait()
+    histogram = LogHistogram()
+    distributed.counted([histogram], lambda: histogram.update(torch.tensor([0.1, 0.2])))
+    assert histogram.counts.sum() == 2
+    layer = torch.nn.Linear(2, 2)
+    layer(torch.ones(1, 2)).sum().backward()
+    before = layer.weight.grad.clone()
+    distributed.mean_gradients(layer)
+    assert torch.equal(layer.weight.grad, before)
+
+
+def test_several_processes_without_accelerate_say_what_to_install(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(__import__("sys").modules, "accelerate", None)
+    distributed._process.cache_clear()
+    with pytest.raises(UsageError, match=r"pip install 'smarthdr\[distributed\]'"):
+        distributed.join(torch.device("cpu"))
