@@ -12,7 +12,8 @@ import batch_shoots as made
 import pytest
 
 from smarthdr_cli.batch import cluster as room
-from smarthdr_cli.batch.cluster import EACH, LOSSES, Cluster, _connect, _resources, run_on_cluster
+from smarthdr_cli.batch.cluster import Cluster, _connect, _resources, run_on_cluster
+from smarthdr_cli.batch.crew import EACH, LOSSES, Actor
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.batch.worker import Plan
@@ -197,10 +198,10 @@ def test_a_restarted_actor_finishes_what_was_decided(tmp_path):
     options = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
     plan = Plan(Settings(options, Writing()), tmp_path / "o" / ".smarthdr-batch", "none")
     job = Job("a", tuple(shoot[0]), {"result": tmp_path / "o" / "a.exr"})
-    first = room._Actor(plan).run(job, None)
+    first = Actor(plan).run(job, None)
     assert first["status"] == "ok"
     made_at = job.result.stat().st_mtime_ns
-    assert room._Actor(plan).run(job, None) == json.loads(json.dumps(first, default=str))
+    assert Actor(plan).run(job, None) == json.loads(json.dumps(first, default=str))
     assert job.result.stat().st_mtime_ns == made_at
 
 
