@@ -75,7 +75,10 @@ def _keep(text: str, path: Path, stage: Path) -> None:
 def _take_in(shoot: Shoot, job: Job, settings: Settings) -> None:
     options = settings.fuse
     try:
-        burst = load_burst(job.files, evs=options.evs, times=options.exposure_times, reference=options.reference)
+        burst = load_burst(
+            job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
+            max_pixels=options.max_pixels,
+        )  # fmt: skip
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):

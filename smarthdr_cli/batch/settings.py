@@ -14,7 +14,7 @@ from smarthdr_cli.response.curves import NAMES
 
 Result = Literal["exr", "hdr", "tif"]
 # What does not change the picture beyond rounding: where it is computed, and in how large parts.
-_FREE = {"device", "tile", "max_memory", "weights", "response"}
+_FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response"}
 
 
 @dataclass(frozen=True)
