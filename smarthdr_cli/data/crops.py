@@ -46,6 +46,10 @@ class CropSampler:
 
     def __call__(self, step: int) -> Crops:
         """The batch of one step: the same for the same seed, whatever was drawn before."""
+        return self.at(self.places(step))
+
+    def places(self, step: int) -> list[tuple[int, int, int]]:
+        """The (scene, top, left) of that batch, of which several processes cut each its own."""
         rng = np.random.default_rng([self.seed, step])
         weights = np.array([len(group) for group in self._groups]) / len(self.scenes)
         group = self._groups[int(rng.choice(len(self._groups), p=weights))]
@@ -57,7 +61,7 @@ class CropSampler:
             width = self.scenes[index].size[1]
             at = rng.integers(top, bottom - self.size, endpoint=True), rng.integers(0, width - self.size, endpoint=True)
             places.append((index, int(at[0]), int(at[1])))
-        return self.at(places)
+        return places
 
     def at(self, places: Sequence[tuple[int, int, int]]) -> Crops:
         """The crops at given (scene, top, left), all of scenes with one number of frames."""

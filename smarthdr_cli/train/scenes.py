@@ -199,11 +199,7 @@ def share(sampler: CropSampler | None, step: int) -> Crops | None:
     """This process's part of the crops of a step."""
     if sampler is None:
         return None
-    crops, n, count = sampler(step), distributed.rank(), distributed.count()
-    if count == 1:
-        return crops
-    places = list(zip(crops.scenes, crops.tops, crops.lefts, strict=True))[n::count]
-    return sampler.at(places)
+    return sampler.at(sampler.places(step)[distributed.rank() :: distributed.count()])
 
 
 def on(crops: Crops, device: torch.device) -> Crops:

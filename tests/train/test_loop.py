@@ -4,11 +4,12 @@ import json
 import os
 import signal
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
 
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import InputError, OutputError, UsageError
 from smarthdr_cli.train import state as state_room
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train as train_session
@@ -123,6 +124,58 @@ def test_a_state_is_replaced_whole_or_not_at_all(values, tmp_path, monkeypatch):
     assert path.read_bytes() == good
 
 
+def test_a_disk_that_is_full_is_named_and_the_older_state_stays(values, tmp_path, monkeypatch):
+    """What torch's own writer raises there is no OSError: it writes the archive's end again on the way out."""
+    config = train_config(values)
+    state = new_state(config, CPU)
+    path = tmp_path / "state.pt"
+    save_state(path, state, config)
+    good = path.read_bytes()
+
+    def full(_content, _partial):
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(state_room.torch, "save", full)
+    with pytest.raises(OutputError, match=r"state\.pt: it could not be written in full; is the disk full"):
+        save_state(path, state, config)
+    assert path.read_bytes() == good
+
+
+def test_torch_says_that_of_a_device_without_space(values, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    config = train_config(values)
+    (tmp_path / "state.partial").symlink_to("/dev/full")
+    with pytest.raises((OutputError, OSError)):
+        save_state(tmp_path / "state.pt", new_state(config, CPU), config)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_what_it_began_with_is_kept_in_the_state(values, tmp_path):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    state.init = {"name": "a.safetensors", "sha256": "12", "licence": "CC0-1.0"}
+    save_state(tmp_path / "state.pt", state, config)
+    assert load_train_state(tmp_path / "state.pt", config, CPU).init == state.init
+
+
+@pytest.mark.parametrize(
+    "cut", ["", '{"step": 4, "total', "not json\n", '{"total": 1}\n', '{"step": 5}\n', '{"step": 4}']
+)
+def test_the_log_goes_on_from_the_state(values, bank, validation, tmp_path, cut):
+    """Lines after it and what a kill cut short, are dropped; those before are left alone, byte for byte."""
+    config = train_config(values | {"iterations": 3, "validate_every": 3})
+    train(config, bank, validation, tmp_path, new_state(config, CPU), lambda _: None)
+    path = tmp_path / "metrics.jsonl"
+    before = path.read_text()
+    path.write_text(before + cut)
+    longer = train_config(values | {"iterations": 4})
+    train(longer, bank, validation, tmp_path, load_train_state(tmp_path / "state.pt", longer, CPU), lambda _: None)
+    lines = path.read_text().splitlines(keepends=True)
+    assert lines[0] == before
+    assert [json.loads(line)["step"] for line in lines] == [3, 4]
+
+
 def test_a_state_that_cannot_be_taken_up_is_an_input_error(values, tmp_path):
     config = train_config(values)
     path = tmp_path / "state.pt"
@@ -176,3 +229,8 @@ def test_validation_scores_pictures_in_the_short_scale(values, validation):
             wanted.append(-10 * torch.log10((a - t).square().mean().clamp(min=1e-5)))
     assert scores["reference"] == pytest.approx(float(torch.stack(wanted).mean()), abs=1e-3)
     assert set(scores) == {"psnr_mu", "reference", "merged"}
+
+
+def test_a_seed_below_0_is_refused(values):
+    with pytest.raises(UsageError, match="seed must not be below 0"):
+        train_config(values | {"seed": -1})
