@@ -180,7 +180,8 @@ def command(
     A set that fails is recorded and the others go on (exit 7 at the end). After a crash, a kill or Ctrl-C the same
     command with --skip-existing goes on where it was left.
 
-    smarthdr batch shoot/ -o merged/ --preview --uncertainty
+    Examples: smarthdr batch shoot/ -o merged/ --preview --uncertainty ·
+    smarthdr batch shoot/ -o merged/ --skip-existing
     """  # fmt: skip
     from smarthdr_cli.batch.shard import parse_shard
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times

@@ -32,7 +32,10 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Save a camera's tone curve, found from two or more frames of one scene, for smarthdr fuse --response FILE."""
+    """Save a camera's tone curve, found from two or more frames of one scene, for smarthdr fuse --response FILE.
+
+    Examples: smarthdr calibrate *.jpg -o camera.toml · smarthdr fuse more/*.jpg -o out.exr --response camera.toml
+    """
     from smarthdr_cli.align import align_burst
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
     from smarthdr_cli.burst.load import load_burst

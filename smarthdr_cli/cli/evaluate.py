@@ -72,6 +72,9 @@ def command(
     """Measure checkpoints on scenes with a ground truth, beside classical rivals, and judge their uncertainty.
 
     The table goes to stdout; with -o everything goes to files too.
+
+    Examples: smarthdr evaluate saf-base --data scenes/ ·
+    smarthdr evaluate runs/mine saf-base --data scenes/ -o results/
     """
     if overwrite and output is None:
         raise UsageError("--overwrite belongs to -o DIR")

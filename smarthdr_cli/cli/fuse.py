@@ -58,7 +58,11 @@ def command(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Fuse a bracketed burst, handheld and moving, into linear radiance at the reference frame's moment and pose."""
+    """Fuse a bracketed burst, handheld and moving, into linear radiance at the reference frame's moment and pose.
+
+    Examples: smarthdr fuse *.jpg -o out.exr · smarthdr fuse *.png -o out.exr --ev -2,0,2 ·
+    smarthdr fuse *.dng -o out.exr --preview out.jpg --uncertainty out.png
+    """
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
     from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
 

@@ -15,7 +15,10 @@ def command(
     files: opt.Files, ev: opt.Evs = None, exposure_times: opt.Times = None, reference: opt.ReferenceFrame = "auto",
     max_pixels: opt.MaxPixels = None, as_json: opt.Json = False, quiet: opt.Quiet = False,
 ) -> None:  # fmt: skip
-    """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen."""
+    """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen.
+
+    Examples: smarthdr info *.jpg · smarthdr info *.png --ev -2,0,2 --json
+    """
     from smarthdr_cli.burst.exposure import parse_evs, parse_times
     from smarthdr_cli.burst.inspect import inspect
 

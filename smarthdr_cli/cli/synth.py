@@ -29,7 +29,10 @@ def command(
     seed: opt.Seed = 0,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Write handheld bursts of moving scenes in the Kalantari layout, with ground truth, for training and measuring."""
+    """Write handheld bursts of moving scenes in the Kalantari layout, with ground truth, for training and measuring.
+
+    Examples: smarthdr synth scenes/ --scenes 20 --test 5 · smarthdr synth scenes/ --panoramas hdri/ --kind camera8
+    """
     shape = opt.parse_size(size)
     if scenes + test == 0:
         raise UsageError("--scenes and --test are both 0; nothing to write")

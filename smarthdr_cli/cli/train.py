@@ -144,6 +144,9 @@ def command(
     --data, --labeled, --unlabeled or --method train on scenes. Ctrl-C saves the state and the weights so far.
 
     The run's folder holds state.pt (to resume), metrics.jsonl and model.safetensors (for smarthdr fuse --weights).
+
+    Examples: smarthdr train --unlabeled brackets/ --labeled 5 --init saf-base -o runs/mine ·
+    smarthdr train -o runs/mine --resume
     """
     chosen = {"method": method, "vgg": vgg, "seed": seed, "iterations": iterations, "batch": batch, "decay": decay}
     given = {name: value for name, value in chosen.items() if value is not None}

@@ -116,6 +116,25 @@ def test_a_reader_that_went_away(burst: list[Path]) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("command", [("info", "--json"), ("group",)])
+def test_stdout_on_a_full_disk(burst: list[Path], command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "smarthdr_cli", *command, *map(str, burst)],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=100,
+        )  # fmt: skip
+    assert done.returncode == 5
+    assert done.stderr.splitlines() == ["smarthdr: cannot write to stdout: no space left on device"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_stderr_on_a_full_disk_leaves_the_code_as_it_is() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "smarthdr_cli", "info", "absent.jpg"]
+        assert subprocess.run(command, stderr=full, timeout=100).returncode == 3
+
+
 def test_json_holds_numbers_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2), "d": Path("x")})
     assert json.loads(capsys.readouterr().out) == {"a": 0.5, "b": 3, "c": [0, 1], "d": "x"}

@@ -1,10 +1,13 @@
 """The help is there for every command, complete, and says the defaults that hold."""
 
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from smarthdr_cli import __version__
 from smarthdr_cli.cli.app import app
@@ -32,6 +35,30 @@ def test_every_option_is_explained(smarthdr: Run, name: str) -> None:
     shown = smarthdr(name, "-h").stdout
     options = [p.opts[0] for p in command.params if p.opts[0].startswith("--")]
     assert [option for option in options if option not in shown] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_parses(smarthdr: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = re.search(r"Examples: (.*?)\n\s*\n", smarthdr(name, "--help").stdout, re.DOTALL)
+    assert shown
+    examples = [shlex.split(re.split(r" [|>] ", one)[0]) for one in re.split(r" ·\s", shown[1])]
+    assert examples[0][:2] == ["smarthdr", name]
+    for program, command, *arguments in examples:
+        assert program == "smarthdr"
+        assert commands[command].make_context(command, arguments)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    """The script of the shell, and what it calls back for."""
+    shown = CliRunner().invoke(app, ["--show-completion", shell], prog_name="smarthdr")
+    assert shown.exit_code == 0
+    assert "_SMARTHDR_COMPLETE=complete_" in shown.stdout
+    asked = {"_SMARTHDR_COMPLETE": "complete_bash", "COMP_WORDS": "smarthdr fuse --max", "COMP_CWORD": "2"}
+    found = CliRunner().invoke(app, [], prog_name="smarthdr", env=asked)
+    assert found.stdout.split() == ["--max-memory", "--max-pixels"]
 
 
 def test_the_command_and_the_library_have_the_same_defaults() -> None:
