@@ -1,6 +1,7 @@
 """Pseudo-labels by windows, through augmentation, and through the files of an epoch."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -179,3 +180,19 @@ def test_a_refresh_is_there_when_it_is_whole(scenes, store, monkeypatch):
     assert not PseudoStore(store.folder, scenes.unlabeled, SIDE).take(44)
     (store.at(40) / "record.json").unlink()
     assert not PseudoStore(store.folder, scenes.unlabeled, SIDE).take(40)
+
+
+def test_a_band_of_a_scene_lies_on_the_scenes_grid(scenes, tmp_path):
+    bands = [replace(scene, part=replace(scene.part, top=0.4)) for scene in scenes.unlabeled]
+    store = PseudoStore(tmp_path, bands, SIDE)
+    store.refresh(Known(), 1, CPU, "fp32")
+    first, last = bands[0].rows
+    assert (first, last) == (26, 64)
+    crops = CropSampler(bands, 32, 1, 0).at([(1, 30, 21)])
+    found = store.cut(crops)
+    sigma = store.sigma(1)
+    torch.testing.assert_close(found.sigma, expected(bands[1])[1][..., 4:36, 21:53], rtol=1e-3, atol=0)
+    for y, x in ((0, 0), (1, 10), (2, 11), (17, 11), (18, 31), (31, 31)):
+        rows, columns = (slice(max(at // SIDE * SIDE - low, 0), at // SIDE * SIDE + SIDE - low)
+                         for at, low in ((30 + y, first), (21 + x, 0)))  # fmt: skip
+        assert float(found.means[0, 0, y, x]) == pytest.approx(float(sigma[0, 0, rows, columns].mean()), rel=1e-3)
