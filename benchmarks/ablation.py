@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py --work FOLDER [--panoramas DIR] [--rows NAME ...] [--draws 3] [--iterations N]
 
-Makes a synthetic benchmark (75 scenes to train on, 60 to test), trains every row of ``ROWS`` on it with the same network
-and the same number of updates, once for each draw of the labelled scenes (the same draws for all rows), scores student
+Makes a synthetic benchmark (75 scenes to train on, 60 to test), trains every row of ``ROWS`` on it with the same
+network and number of updates, once for each draw of the labelled scenes (the same draws for all rows), scores student
 and teacher on the test scenes, and writes the section "ablation" of RESULTS.md and ablation.json from what is there.
 It can be stopped at any moment and started again: finished runs are kept in ``--work``, unfinished ones go on from
 their last state. ``--report`` only writes.
@@ -139,7 +139,17 @@ def mean(result: dict[int, dict[str, Any]], key: str, role: str = "student") -> 
 
 def table(found: dict[str, dict[int, dict[str, Any]]], names: list[str]) -> str:
     """One line a row: figures, difference to labels alone on the same draws with its interval, share of the gap."""
-    header = ["row", "draws", "PSNR-μ", "PSNR-l", "PSNR-μ moving", "teacher", "over labelled only", "gap closed", "kept"]
+    header = [
+        "row",
+        "draws",
+        "PSNR-μ",
+        "PSNR-l",
+        "PSNR-μ moving",
+        "teacher",
+        "over labelled only",
+        "gap closed",
+        "kept",
+    ]
     rows = []
     for name in names:
         if name not in found:
@@ -174,12 +184,13 @@ def write(options: argparse.Namespace) -> None:
     parts = [
         "## Learning from unlabelled bursts",
         report.circumstances(),
-        f"{options.counts}, set sha256 `{options.set}`; {LABELS} scenes labelled (one of them held out) unless a row says "
-        f"otherwise, the others without ground truth. Every row: the same `saf` at half widths, {budget['iterations']} "
-        f"updates of {budget['batch']} labelled and {budget['batch_unlabeled']} unlabelled crops of {budget['crop']}, the "
-        "same draws of labels. PSNR on the test scenes after alignment, published protocol (short clip = 1, unscaled), "
-        "student unless a column says teacher; intervals: 95 % over test scenes. The VGG term of the published loss was "
-        "not measured: ImageNet weights could not be had.",
+        f"{options.counts}, set sha256 `{options.set}`; {LABELS} scenes labelled (one of them held out) unless a row "
+        "says otherwise, the others without ground truth. Every row: the same `saf` at half widths, "
+        f"{budget['iterations']} updates of {budget['batch']} labelled and {budget['batch_unlabeled']} unlabelled crops "
+        f"of {budget['crop']}, the same draws of labels. PSNR on the test scenes after alignment, published protocol "
+        "(short clip = 1, unscaled), student unless a column says teacher; intervals: 95 % over test scenes; closed: of "
+        "the gap to all labelled. The VGG term of the published loss was not measured: ImageNet weights could not be "
+        "had.",
         table(found, main_rows),
     ]
     if any(name in found for name in sweeps):
