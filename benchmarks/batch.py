@@ -107,9 +107,7 @@ def main() -> None:
     text = [
         "## Batches",
         report.circumstances(),
-        "Whole processes, one run each, three JPEGs a burst"
-        + (f"; not installed: {', '.join(missing)}" if missing else "")
-        + ".",
+        f"Whole processes, one run each, three JPEGs a burst.{gone}",
         report.markdown_table(["shoot", "program", "s", "s a set", "sets a minute"], rows),
     ]
     section = "\n\n".join(text)
