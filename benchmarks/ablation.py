@@ -187,10 +187,10 @@ def write(options: argparse.Namespace) -> None:
         f"{options.counts}, set sha256 `{options.set}`; {LABELS} scenes labelled (one of them held out) unless a row "
         "says otherwise, the others without ground truth. Every row: the same `saf` at half widths, "
         f"{budget['iterations']} updates of {budget['batch']} labelled and {budget['batch_unlabeled']} unlabelled "
-        f"crops of {budget['crop']}, the same draws of labels. PSNR on the test scenes after alignment, published protocol "
-        "(short clip = 1, unscaled), student unless a column says teacher; intervals: 95 % over test scenes; closed: "
-        "of the gap to all labelled. The VGG term of the published loss was not measured: ImageNet weights could not be "
-        "had.",
+        f"crops of {budget['crop']}, the same draws of labels.",
+        "PSNR on the test scenes after alignment, published protocol (short clip = 1, unscaled), student unless a "
+        "column says teacher; intervals: 95 % over test scenes; closed: of the gap to all labelled. The VGG term of "
+        "the published loss was not measured: ImageNet weights could not be had.",
         table(found, main_rows),
     ]
     if any(name in found for name in sweeps):
