@@ -38,7 +38,7 @@ def flat(content):
 
 def killed_again_and_again(processes, values, data, tmp_path, times, seed):
     """A run of many short steps, its state written after each, killed ``times`` times and then let be."""
-    values = values | {"iterations": 16, "save_minutes": 0.0, "validate_every": 5, "pseudo": "epoch", "refresh": 3}
+    values = values | {"iterations": 12, "save_minutes": 0.0, "validate_every": 5, "pseudo": "epoch", "refresh": 3}
     dice = random.Random(seed)
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
@@ -80,7 +80,7 @@ def killed_again_and_again(processes, values, data, tmp_path, times, seed):
 
 
 def test_a_few_kills_change_nothing(processes, scene_values, scenes, tmp_path):
-    killed_again_and_again(processes, scene_values, scenes, tmp_path, 3, 1)
+    killed_again_and_again(processes, scene_values, scenes, tmp_path, 2, 1)
 
 
 @pytest.mark.slow

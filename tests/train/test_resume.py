@@ -18,12 +18,9 @@ from smarthdr_cli.train.state import load_train_state, new_state
 from smarthdr_cli.train.stream import StreamSession
 
 CPU = torch.device("cpu")
-METHODS = [
-    *(("smarthdr", p) for p in ("epoch", "step")),
-    *(("smae", p) for p in ("epoch", "step")),
-    *((m, "epoch") for m in ("fshdr", "selfhdr", "supervised")),
-    *(pytest.param(m, "step", marks=pytest.mark.slow) for m in ("fshdr", "selfhdr", "supervised")),  # the same
-]
+METHODS = [("smarthdr", "epoch"), ("smarthdr", "step"), ("smae", "step"), ("fshdr", "epoch")]
+SLOW = [("smae", "epoch"), ("fshdr", "step"), *((m, p) for m in ("selfhdr", "supervised") for p in ("epoch", "step"))]
+METHODS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW]
 
 
 def leaves(content, name=""):
@@ -98,7 +95,7 @@ def test_scenes_go_on_as_they_would_have(scene_values, scenes, tmp_path, method,
     assert (seen > 0) == (method in ("smarthdr", "smae", "fshdr"))
 
 
-@pytest.mark.parametrize("left", ["all", "partial"])
+@pytest.mark.parametrize("left", ["partial", pytest.param("all", marks=pytest.mark.slow)])
 def test_what_a_killed_run_had_done_since_its_state_is_done_again(scene_values, scenes, tmp_path, monkeypatch, left):
     """Killed after a refresh and before the next state: the older pseudo-labels are there still."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -267,6 +267,7 @@ def test_the_licence_of_the_first_weights_is_never_lost(short, scene_root, tmp_p
     assert room.licence("CC0-1.0", state) == f"CC0-1.0; and, of the weights it began with: {PICTURES}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_a_run_on_a_users_panoramas_is_not_called_free(short, tmp_path):
     for n in range(2):
