@@ -38,7 +38,13 @@ def flat(content):
 
 def killed_again_and_again(processes, values, data, tmp_path, times, seed):
     """A run of many short steps, its state written after each, killed ``times`` times and then let be."""
-    values = values | {"iterations": 12, "save_minutes": 0.0, "validate_every": 5, "pseudo": "epoch", "refresh": 3}
+    values = values | {
+        "iterations": max(12, 3 * times),
+        "save_minutes": 0.0,
+        "validate_every": 5,
+        "pseudo": "epoch",
+        "refresh": 3,
+    }
     dice = random.Random(seed)
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
