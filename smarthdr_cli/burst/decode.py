@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.container import MAX_PIXELS, Container, check_size
+from smarthdr_cli.burst.warned import heard
 from smarthdr_cli.errors import InputError
 
 _PLAIN = (1, 8, 32946)  # uncompressed, deflate (both numbers)
@@ -23,22 +24,35 @@ _BGR = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATIO
 _RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
 _RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
 _DNG_VERSION = 50706
+# libjpeg's warnings after which pixels are lost for certain. It also tells of bytes left over between segments: half of
+# all flipped bits end so, but some cameras pad their files.
+_DAMAGE = ("bad Huffman code", "remature end", "instead of RST", "Invalid JPEG")
 
 # Both libraries log what they could not read; the one line of the error raised here says it instead.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def decode_jpeg(data: bytes, found: Container, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8. Raises InputError where the data do not fill the picture."""
-    image = _opencv(data, name)
+def decode_jpeg(data: bytes, found: Container, name: str, notes: list[str] | None = None) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8; a doubt that stands beside it is added to ``notes``.
+
+    Raises InputError where the data do not fill the picture, or cannot be what was written.
+    """
+    with heard() as said:
+        image = _opencv(data, name)
+    wrong = next((line for line in said if any(word in line for word in _DAMAGE)), None)
+    if wrong:
+        raise InputError(f"{name} is damaged or cut short: {wrong}")
+    if said and notes is not None:
+        notes.append(f"{name}: its picture may be damaged in places ({said[0]})")
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
     corner = image[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
     if found.scan_end and (corner == 128).all():
         # A scan that ends early is filled with grey 128. An area that is rightly grey takes some bits of code for every
         # block, so that one byte less changes nothing; where the scan ended early that byte held picture content.
-        shortened = _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name)
+        with heard():
+            shortened = _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name)
         if not np.array_equal(image, shortened):
             raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
     return image.astype(np.uint8, copy=False)
@@ -76,6 +90,15 @@ def is_raw(tiff: tifffile.TiffFile) -> bool:
             int(page.photometric) in _RAW_PHOTOMETRIC or int(page.compression) in _RAW_COMPRESSION for page in pages
         )
     except Exception:  # tifffile again: what cannot be walked is no RAW we know
+        return False
+
+
+def has_more_pictures(tiff: tifffile.TiffFile) -> bool:
+    """Whether a second page is a picture of its own rather than a thumbnail of the first."""
+    try:
+        second = tiff.pages[1] if len(tiff.pages) > 1 else None
+        return isinstance(second, tifffile.TiffPage) and not second.is_reduced
+    except Exception:  # tifffile: a chain that leads nowhere; the first page stands
         return False
 
 

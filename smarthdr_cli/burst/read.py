@@ -72,11 +72,12 @@ def _bytes(path: Path, count: int = -1) -> bytes:
 
 
 def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str, limit: int) -> Reading:
-    name, notes = path.name, []
+    name = path.name
+    notes: list[str] = []
     codes: NDArray[Any]
     if kind == "jpeg":
         found = container.scan_jpeg(data, name, limit)
-        codes = decode.decode_jpeg(data, found, name)
+        codes = decode.decode_jpeg(data, found, name, notes)
     else:
         found = container.scan_png(data, name, limit)
         codes = decode.decode_png(found, name)
@@ -98,6 +99,8 @@ def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: s
 def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> Reading:
     name, notes = path.name, []
     codes = decode.decode_tiff(data, tiff, name, limit)
+    if decode.has_more_pictures(tiff):
+        notes.append(f"{name}: it holds several pictures; the first is read")
     stated = parse_exif(data, whole_file=True)
     if stated.damaged:
         notes.append(f"{name}: its EXIF is damaged and was ignored")

@@ -110,8 +110,17 @@ def tell(line: str) -> None:
         stderr().print(line, soft_wrap=True)
 
 
+def shown(text: str) -> str:
+    """``text`` on one line as a terminal may have it: control characters and broken bytes of names as escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 def _plain(text: str) -> str:
-    return escape(" ".join(text.split()))
+    return escape(shown(" ".join(text.split())))
 
 
 def say(notes: Sequence[str], *, quiet: bool, mark: str = "note: ") -> None:

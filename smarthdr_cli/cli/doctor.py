@@ -1,7 +1,7 @@
 """``smarthdr doctor``: whether fusing works here, with what, and what is missing for the rest."""
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table
+from smarthdr_cli.cli.console import handled, print_json, print_table, shown
 
 
 @handled
@@ -25,11 +25,7 @@ def command(as_json: opt.Json = False) -> None:
         colours = {"ok": "green", "-": "dim", "!": "bold red"}
         for part in found.parts:
             for mark, what, words in part.lines:
-                table.add_row(Text(mark, colours[mark]), *(Text(_shown(text)) for text in (what, words)))
+                table.add_row(Text(mark, colours[mark]), *(Text(shown(text)) for text in (what, words)))
         print_table(table)
     if found.error is not None:
         raise found.error
-
-
-def _shown(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()

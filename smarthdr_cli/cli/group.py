@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table, progress, say
+from smarthdr_cli.cli.console import handled, print_json, print_table, progress, say, shown
 from smarthdr_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def show(found: "Grouping") -> None:
     def row(files: Sequence[Path], count: str, evs: str, confidence: str, why: Sequence[str]) -> None:
         named = " .. ".join(_shown(path, root) for path in dict.fromkeys((files[0], files[-1])))
         cells = (named, count, evs, confidence, "; ".join(why))
-        table.add_row(*(Text(cell.encode(errors="backslashreplace").decode()) for cell in cells))
+        table.add_row(*(Text(shown(cell)) for cell in cells))
 
     for one in found.sets:
         mark = "?" if one.ambiguous else ""

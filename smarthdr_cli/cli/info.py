@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table, say
+from smarthdr_cli.cli.console import handled, print_json, print_table, say, shown
 
 if TYPE_CHECKING:
     from smarthdr_cli.burst.inspect import FrameRecord
@@ -45,7 +45,7 @@ def show(records: "Sequence[FrameRecord]") -> None:
     for name in ("file", "size", "time", "f/", "ISO", "EV", "measured", "clipped", "black", "sharpness", ""):
         table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name != "file")
     for r in records:
-        file = Text(r.file.encode(errors="backslashreplace").decode())
+        file = Text(shown(r.file))
         table.add_row(
             file, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
             signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",

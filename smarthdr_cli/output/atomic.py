@@ -20,7 +20,7 @@ def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterab
     ``overwrite`` is False, is no regular file, or its folder is missing or refuses a new file.
     """
     seen: dict[Path, Path] = {}
-    sources = [(source, _resolve(source)) for source in inputs]
+    sources = [(source, _followed(source)) for source in inputs]
     for target in paths:
         real = _resolve(target)
         if real in seen:
@@ -78,6 +78,14 @@ def _resolve(path: Path) -> Path:
         return path.resolve()
     except _LINK_LOOPS as error:
         raise OutputError(f"cannot write {path}: too many symbolic links") from error
+
+
+def _followed(source: Path) -> Path:
+    """Where an input lies; one that is a loop of links stays what it is, for its reader to refuse."""
+    try:
+        return _resolve(source)
+    except OutputError:
+        return source
 
 
 def _same_file(first: Path, second: Path) -> bool:

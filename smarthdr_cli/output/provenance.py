@@ -8,7 +8,17 @@ from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.version import __version__
 
 SOFTWARE = f"smarthdr {__version__}"
-_FROM_REPORT = ("response", "model", "options", "alignment", "device", "precision", "fallback", "settings", "common_exposure")
+_FROM_REPORT = (
+    "response",
+    "model",
+    "options",
+    "alignment",
+    "device",
+    "precision",
+    "fallback",
+    "settings",
+    "common_exposure",
+)
 
 
 def reference_frame(fused: Fused) -> Frame:
@@ -28,6 +38,7 @@ def anchor_statement(fused: Fused) -> str:
 def provenance(fused: Fused) -> dict[str, str]:
     """``smarthdr:*`` keys and their values: plain text, or JSON where there is structure.
 
+    All are valid UTF-8.
     inputs: per frame name (no folder), sha256, EV relative to the reference and, where known, seconds, f-number, ISO.
     """
     inputs = [
@@ -59,12 +70,17 @@ def provenance(fused: Fused) -> dict[str, str]:
             strings[f"smarthdr:{key}"] = value if isinstance(value, str) else as_json(value)
     if fused.burst.notes:
         strings["smarthdr:notes"] = as_json(list(fused.burst.notes))
-    return strings
+    return {key: _encodable(value) for key, value in strings.items()}
 
 
 def as_json(value: Any) -> str:
     """Compact ASCII JSON; what JSON does not know (paths, arrays' scalars) goes in as text."""
     return json.dumps(value, default=str, separators=(",", ":"))
+
+
+def _encodable(text: str) -> str:
+    """A file's name may hold bytes that are no UTF-8; the formats' headers may not."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _without_none(record: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def test_only_a_block_moves_and_the_range_needs_all_frames() -> None:
     assert 0.04 < moving.mean() < 0.1
     assert (middle.max(-1) > 1).mean() > 0.1  # clipped in the middle frame
     assert middle.max() < 8  # and not in the short one
-    assert (middle.max(-1) < 1 / 64).mean() > 0.02
+    low, high = np.percentile(middle.max(-1), (1, 99))
+    assert high / low > 2**5
 
 
 def test_a_writer_that_loses_something_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Needs atheris (3.0 or later), which the tests do not. SEEDS is a folder; where i
 that is read are put there first: JPEG with each maker's note, PNG, TIFF, DNG, RAF, CR3. An input that ends in anything
 but a result or an InputError of one line is left as ``crash-*`` in the working folder; one that takes long or much
 memory as ``timeout-*`` or ``oom-*``. Each is an ordinary file: ``smarthdr info`` and ``smarthdr group`` show the fault,
-and it belongs into ``FOUND`` of test_found.py.
+and it belongs into corpus.py.
 """
 
 import contextlib

@@ -1,0 +1,51 @@
+"""libjpeg's lines are heard and everybody else's pass, whoever prints at the same time."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from smarthdr_cli.burst.warned import heard
+
+
+def test_only_libjpegs_lines_are_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    os.write(2, b"before\n")
+    with heard() as said:
+        os.write(2, b"Corrupt JPEG data: bad Huffman code\nsomebody else\nPremature end of JPEG file\n")
+    os.write(2, b"after\n")
+    assert said == ["Corrupt JPEG data: bad Huffman code", "Premature end of JPEG file"]
+    assert capfd.readouterr().err == "before\nsomebody else\nafter\n"
+
+
+def test_threads_take_turns(capfd: pytest.CaptureFixture[str]) -> None:
+    def one(number: int) -> list[str]:
+        with heard() as said:
+            os.write(2, f"Corrupt JPEG data: {number}\n".encode())
+        return said
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(200))) == [[f"Corrupt JPEG data: {n}"] for n in range(200)]
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_inside_leaves_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
+    for _ in range(20):
+        with pytest.raises(ZeroDivisionError), heard():
+            raise ZeroDivisionError
+    os.write(2, b"here\n")
+    assert capfd.readouterr().err == "here\n"
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize("missing", ["dup", "dup2"])
+def test_without_a_stderr_nothing_is_heard(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def refuse(*_arguments: int) -> int:
+        raise OSError(9, "Bad file descriptor")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, missing, refuse)
+        with heard() as said:
+            pass
+    assert said == []

@@ -1,0 +1,215 @@
+"""Odd files are fused, hostile ones refused in one line; a batch loses neither the others nor the reason."""
+
+import contextlib
+import json
+import os
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenEXR
+import pytest
+
+from smarthdr_cli.burst.exif import parse_exif
+from smarthdr_cli.burst.grouping.header import read_header
+from smarthdr_cli.burst.read import read_file
+from smarthdr_cli.errors import InputError
+
+from . import corpus
+from .conftest import OFF, STATED
+
+Frames = Callable[..., list[Path]]
+
+
+def radiance(path: Path) -> Any:
+    with OpenEXR.File(str(path)) as file:
+        return np.asarray(file.channels()["RGB"].pixels, np.float64)
+
+
+@pytest.mark.parametrize("name", corpus.READ)
+def test_odd_files_are_fused(smarthdr: Any, frames: Frames, tmp_path: Path, name: str) -> None:
+    result = smarthdr("fuse", *frames(name), "-o", tmp_path / "o.exr", *STATED, *OFF)
+    assert result.exit_code == 0, result.stderr
+    found, truth = radiance(tmp_path / "o.exr"), corpus.light()
+    if "grey" in name:
+        assert (found == found[..., :1]).all()
+        truth = truth[..., 1:2]
+    assert np.median(np.abs(found / truth - 1)) < 0.02
+    assert ("several pictures; the first is read" in result.stderr) == (name == "pages.tif")
+
+
+def test_a_burst_of_several_formats(smarthdr: Any, frames: Frames, tmp_path: Path) -> None:
+    files = frames("progressive.jpg", "interlaced16.png", "lzw.tif")
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *STATED, *OFF)
+    assert result.exit_code == 0, result.stderr
+    assert np.median(np.abs(radiance(tmp_path / "o.exr") / corpus.light() - 1)) < 0.02
+
+
+def hostile(folder: Path) -> dict[str, str]:
+    """Every hostile thing that can stand where a frame should, in ``folder``; name to a word of what is said of it."""
+    folder.mkdir(exist_ok=True)
+    for name, (data, _) in corpus.REFUSED.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder.jpg").mkdir()
+    (folder / "dangling.jpg").symlink_to(folder / "gone.jpg")
+    (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    others = {
+        "folder.jpg": "is a folder", "dangling.jpg": "does not exist", "circle.jpg": "circle.jpg",
+        "pipe.jpg": "is not a file", "absent.jpg": "does not exist",
+    }  # fmt: skip
+    return {name: said for name, (_, said) in corpus.REFUSED.items()} | others
+
+
+needs_posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+
+
+@needs_posix
+def test_hostile_files_are_refused_in_one_line(
+    refused: Any, frames: Frames, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, _, last = frames("plain.jpg")
+    for name, said in hostile(tmp_path / "bad").items():
+        begun = time.process_time()
+        line = refused(3, "fuse", first, tmp_path / "bad" / name, last, "-o", tmp_path / "o.exr", *STATED, *OFF)
+        assert said in line, name
+        assert time.process_time() - begun < 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "in"]
+    assert capfd.readouterr().err == ""  # what C libraries print
+
+
+@needs_posix
+def test_a_batch_of_hostile_sets(smarthdr: Any, frames: Frames, tmp_path: Path) -> None:
+    """Each fails for its own reason with the code that fuse ends with; the sound ones around them are fused."""
+    first, middle, last = map(str, frames("plain.jpg"))
+    bad = hostile(tmp_path / "bad")
+    sets = [{"name": f"bad-{n}", "frames": [first, str(tmp_path / "bad" / name), last]} for n, name in enumerate(bad)]
+    sets = [{"name": "before", "frames": [first, middle, last]}, *sets, {"name": "after", "frames": [last, middle]}]
+    described = tmp_path / "sets.jsonl"
+    described.write_text("".join(json.dumps(s | {"confidence": 1.0}) + "\n" for s in sets))
+    out = tmp_path / "out"
+    result = smarthdr("batch", "--sets", described, "-o", out, "--name", "{stem}", "--json", "-q",
+                      "--ev", "-2,0,2", *OFF)  # fmt: skip
+    assert result.exit_code == 7, result.stderr
+    assert result.stderr.count("\n") == 1
+    records = {Path(record["name"]).name: record for record in map(json.loads, result.stdout.splitlines())}
+    assert records["before"]["status"] == "ok"
+    assert (out / "in" / "before.exr").stat().st_size > 1000
+    assert records["after"]["error"]["code"] == 2  # three exposures for two files
+    for number, (name, said) in enumerate(bad.items()):
+        error = records[f"bad-{number}"]["error"]
+        assert (error["code"], error["type"]) == (3, "InputError"), (name, error)
+        assert said in error["message"]
+        assert "\n" not in error["message"]
+    written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert written == ["in/before.exr", "results.jsonl"]
+
+
+@needs_posix
+def test_a_folder_of_hostile_files_is_grouped(smarthdr: Any, frames: Frames, tmp_path: Path) -> None:
+    """Nothing hangs on the pipe, nothing is lost from sight: every file is on a line."""
+    bad = hostile(tmp_path / "in")
+    files = frames("plain.jpg")
+    result = smarthdr("group", tmp_path / "in", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    named = [Path(p).name for line in told for p in line.get("frames", [line.get("file")])]
+    there = {p.name for p in files} | set(bad) - {"absent.jpg", "folder.jpg"}  # folders are looked into
+    assert sorted(named) == sorted(there)
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "progressive.jpg"])
+def test_a_jpeg_cut_at_every_kilobyte(refused: Any, frames: Frames, tmp_path: Path, name: str) -> None:
+    first, cut, last = frames(name)
+    whole = corpus.pillow(np.random.default_rng(0).integers(0, 256, (corpus.HEIGHT, corpus.WIDTH, 3), np.uint8), "JPEG",
+                          quality=97, subsampling=0, progressive=name == "progressive.jpg")  # fmt: skip
+    assert len(whole) > 12_000
+    for length in range(0, len(whole), 1024):
+        cut.write_bytes(whole[:length])
+        line = refused(3, "fuse", first, cut, last, "-o", tmp_path / "o.exr", *STATED, *OFF)
+        assert cut.name in line
+        assert "empty" in line if not length else "cut short" in line
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_with_flipped_bits_is_refused_said_to_be_doubtful_or_decodes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], progressive: bool
+) -> None:
+    """Nothing but our own words: libjpeg would print its remarks, without the file's name."""
+    rng = np.random.default_rng(1)
+    whole = corpus.pillow(rng.integers(0, 256, (corpus.HEIGHT, corpus.WIDTH, 3), np.uint8), "JPEG", quality=90,
+                          progressive=progressive)  # fmt: skip
+    kinds = {"refused": 0, "said": 0, "silent": 0}
+    for _ in range(150):
+        data = bytearray(whole)
+        data[rng.integers(len(whole) // 4, len(whole) - 2)] ^= 1 << rng.integers(8)
+        try:
+            found = read_file(_written(tmp_path / "f.jpg", bytes(data)))
+        except InputError as error:
+            message = str(error)
+            assert message.startswith("f.jpg ")
+            kinds["refused"] += 1
+            continue
+        assert found.frame.codes.shape == (corpus.HEIGHT, corpus.WIDTH, 3)
+        kinds["said" if found.notes else "silent"] += 1
+        assert all(note.startswith("f.jpg: its picture may be damaged") for note in found.notes)
+    assert min(kinds.values()) > 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["interlaced16.png", "pages.tif", "lzw.tif", "tiles-big.tif", "alpha16.tif"])
+def test_other_files_cut_at_every_kilobyte(tmp_path: Path, name: str) -> None:
+    """A TIFF's second page may be lost: the first is what is read."""
+    whole = corpus.READ[name](0)
+    path = tmp_path / name
+    pixels = read_file(_written(path, whole)).frame.codes
+    for length in range(0, len(whole), 1024):
+        try:
+            found = read_file(_written(path, whole[:length])).frame.codes
+        except InputError as error:
+            message = str(error)
+            assert message.startswith(path.name)
+            assert "\n" not in message
+            continue
+        assert name == "pages.tif"
+        assert (found == pixels).all()
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", corpus.EXIF)
+def test_exif_that_leads_in_circles(smarthdr: Any, tmp_path: Path, name: str) -> None:
+    """The pictures are fused, their EXIF counts for nothing, and neither time nor memory is spent on it."""
+    files = [_written(tmp_path / f"{ev}.jpg", corpus.jpeg_with(corpus.EXIF[name], ev)) for ev in corpus.EVS]
+    begun = time.process_time()
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *STATED, *OFF)
+    assert result.exit_code == 0, result.stderr
+    grouped = smarthdr("group", *files, "--json")
+    assert time.process_time() - begun < 4
+    assert grouped.exit_code == 0, grouped.stderr
+    assert np.median(np.abs(radiance(tmp_path / "o.exr") / corpus.light() - 1)) < 0.02
+
+
+@pytest.mark.parametrize(
+    "data", [*corpus.EXIF.values(), corpus.chain(4000, 60_000), corpus.EXIF["texts"].ljust(20_000_000, b"A")]
+)
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_bombs_cost_little(tmp_path: Path, data: bytes, whole_file: bool) -> None:
+    path = _written(tmp_path / "a.tif", data)
+    begun = time.process_time()
+    tracemalloc.start()
+    stated = parse_exif(data, whole_file=whole_file)
+    with contextlib.suppress(InputError):
+        read_header(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert stated.time is None
+    assert peak < 32 << 20
+    assert time.process_time() - begun < 3

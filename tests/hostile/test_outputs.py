@@ -1,0 +1,123 @@
+"""Outputs that go away, fill up or never were a place to write: one line, 5, and nothing half-written."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smarthdr_cli.fusion import physical
+
+from .conftest import OFF, STATED
+
+Frames = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def vanishing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that is there when the work begins and gone when it is done."""
+    out = tmp_path / "out"
+    merge = physical.static_merge
+
+    def and_then_gone(*arguments: Any, **options: Any) -> Any:
+        plane = merge(*arguments, **options)
+        shutil.rmtree(out)
+        return plane
+
+    monkeypatch.setattr(physical, "static_merge", and_then_gone)
+    out.mkdir()
+    return out
+
+
+def test_the_folder_vanishes_while_fusing(refused: Any, frames: Frames, vanishing: Path) -> None:
+    line = refused(5, "fuse", *frames("plain.jpg"), "-o", vanishing / "o.exr", *STATED, *OFF)
+    assert "o.exr" in line
+    assert not vanishing.exists()
+
+
+def test_the_folder_vanishes_during_a_batch(smarthdr: Any, frames: Frames, vanishing: Path, tmp_path: Path) -> None:
+    """It ends as a failure, or with the picture where its record says that it is."""
+    described = tmp_path / "sets.jsonl"
+    described.write_text(json.dumps({"name": "a", "frames": [str(p) for p in frames("plain.jpg")], "confidence": 1.0}))
+    result = smarthdr("batch", "--sets", described, "-o", vanishing, "--json", "-q", *STATED, *OFF)
+    assert result.exit_code in (0, 5, 7), (result.exit_code, result.stderr)
+    assert result.stderr.count("\n") == (result.exit_code != 0)
+    assert "crashed" not in result.stderr
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    said = [entry for record in records if record["status"] == "ok" for entry in record["outputs"]]
+    assert all(Path(entry["path"]).stat().st_size == entry["bytes"] for entry in said)
+    assert bool(said) == (result.exit_code == 0)
+    assert len(list(tmp_path.rglob("*.exr"))) == len(said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("role", ["--uncertainty", "--preview"])
+def test_dev_full_as_another_output(refused: Any, frames: Frames, tmp_path: Path, role: str) -> None:
+    files = frames("plain.jpg")
+    line = refused(5, "fuse", *files, "-o", tmp_path / "o.exr", role, "/dev/full", *STATED, *OFF)
+    assert "/dev/full" in line
+    assert not (tmp_path / "o.exr").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_dev_full_as_a_batchs_folder(refused: Any, frames: Frames) -> None:
+    folder = frames("plain.jpg")[0].parent
+    assert "/dev/full" in refused(5, "batch", folder, "-o", "/dev/full", "--ambiguous", "merge", "-q", *STATED, *OFF)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 kilobytes, where this may be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(folder)], capture_output=True
+    )
+    if not done or done.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=False)
+
+
+@pytest.mark.parametrize("ending", ["exr", "hdr", "tif"])
+def test_a_file_system_that_fills_up(refused: Any, frames: Frames, small: Path, ending: str) -> None:
+    (small / "filler").write_bytes(bytes(40 << 10))
+    line = refused(5, "fuse", *frames("plain.jpg"), "-o", small / f"o.{ending}", *STATED, *OFF)
+    assert f"o.{ending}" in line
+    assert [path.name for path in small.iterdir()] == ["filler"]
+
+
+def test_a_batch_into_a_file_system_that_fills_up(smarthdr: Any, frames: Frames, small: Path, tmp_path: Path) -> None:
+    described = tmp_path / "sets.jsonl"
+    described.write_text(json.dumps({"name": "a", "frames": [str(p) for p in frames("plain.jpg")], "confidence": 1.0}))
+    (small / "filler").write_bytes(bytes(36 << 10))
+    result = smarthdr("batch", "--sets", described, "-o", small / "out", "--json", "-q", *STATED, *OFF)
+    assert result.exit_code in (5, 7), result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(small.rglob("*.exr"))
+    with contextlib.suppress(FileNotFoundError):
+        for line in (small / "out" / "results.jsonl").read_text().splitlines():
+            assert json.loads(line)["error"]["code"] == 5
+
+
+def test_a_results_file_that_is_a_folder(refused: Any, frames: Frames, tmp_path: Path) -> None:
+    described = tmp_path / "sets.jsonl"
+    described.write_text(json.dumps({"name": "a", "frames": [str(p) for p in frames("plain.jpg")], "confidence": 1.0}))
+    (tmp_path / "out" / "results.jsonl").mkdir(parents=True)
+    refused(5, "batch", "--sets", described, "-o", tmp_path / "out", "-q", *STATED, *OFF)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("option", ["-o", "--preview"])
+def test_a_pipe_as_output_is_not_waited_for(refused: Any, frames: Frames, tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    outputs = {"-o": tmp_path / "o.exr"} | {option: tmp_path / "pipe"}
+    given = [part for pair in outputs.items() for part in pair]
+    assert "not a regular file" in refused(5, "fuse", *frames("plain.jpg"), *given, "--overwrite", *STATED, *OFF)
