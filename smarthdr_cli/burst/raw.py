@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst.color import REC709, ColorSpace
 from smarthdr_cli.burst.container import MAX_PIXELS, check_size
+from smarthdr_cli.burst.warned import heard
 from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
@@ -108,14 +109,18 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = M
 def _opened(data: bytes, name: str, limit: int) -> Any:
     rawpy = _library(name)
     try:
-        raw = rawpy.imread(io.BytesIO(data))
+        with heard():
+            raw = rawpy.imread(io.BytesIO(data))
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
         raise InputError(f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error})") from error
     try:
         check_size(int(raw.sizes.width), int(raw.sizes.height), name, limit)
         if raw.num_colors != 3:
             raise InputError(f"{name} is a RAW with {raw.num_colors} colours; three are read")
-        raw.unpack()
+        with heard() as said:
+            raw.unpack()
+        if said:
+            raise InputError(f"{name} is damaged or cut short: LibRaw says {said[0].partition(': ')[2]}")
     except rawpy.LibRawError as error:
         raw.close()
         raise InputError(f"{name} is damaged or cut short: LibRaw cannot unpack it ({error})") from error

@@ -1,11 +1,16 @@
-"""libjpeg's lines are heard and everybody else's pass, whoever prints at the same time."""
+"""libjpeg's and LibRaw's lines are heard and everybody else's pass, whoever prints at the same time."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.burst.warned import heard
+from smarthdr_cli.errors import InputError
 
 
 def test_only_libjpegs_lines_are_kept(capfd: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +20,37 @@ def test_only_libjpegs_lines_are_kept(capfd: pytest.CaptureFixture[str]) -> None
     os.write(2, b"after\n")
     assert said == ["Corrupt JPEG data: bad Huffman code", "Premature end of JPEG file"]
     assert capfd.readouterr().err == "before\nsomebody else\nafter\n"
+
+
+def test_a_raw_cut_at_every_kilobyte(dng: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+    path = dng("a.dng", np.full((64, 96), 900))
+    whole = path.read_bytes()
+    for length in range(1024, len(whole), 1024):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
+            read_file(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_libraw_says_of_pixels_is_an_error(dng: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts faults in compressed data and goes on; no file of ours is compressed so, hence by another's voice."""
+    import rawpy
+
+    unpack = rawpy.RawPy.unpack
+
+    class Muttering(rawpy.RawPy):  # type: ignore[misc]
+        def unpack(self) -> None:
+            os.write(2, b"unknown file: data corrupted at 4711\n")
+            unpack(self)
+
+    def opened(file: object) -> rawpy.RawPy:
+        raw = Muttering()
+        raw.open_buffer(file)
+        return raw
+
+    monkeypatch.setattr(rawpy, "imread", opened)
+    with pytest.raises(InputError, match=r"a\.dng is damaged or cut short: LibRaw says data corrupted at 4711"):
+        read_file(dng("a.dng", np.full((64, 96), 900)))
 
 
 def test_threads_take_turns(capfd: pytest.CaptureFixture[str]) -> None:
