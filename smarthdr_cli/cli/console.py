@@ -89,6 +89,8 @@ def writing(what: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
     """What stdout refuses inside (a full disk) is an OutputError; a reader that is gone stays a BrokenPipeError."""
+    if sys.stdout is None:
+        raise OutputError("cannot write to stdout: it is closed")
     try:
         yield
         sys.stdout.flush()

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -182,6 +184,46 @@ def test_other_files_cut_at_every_kilobyte(tmp_path: Path, name: str) -> None:
 def _written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 700), (700, 1)])
+def test_the_smallest_bursts(smarthdr: Any, tmp_path: Path, shape: tuple[int, int]) -> None:
+    """One pixel is a picture: network, alignment, curve and previews take it."""
+    base = np.random.default_rng(0).uniform(0.02, 1, (*shape, 3))
+    files = [
+        _written(
+            tmp_path / f"{ev}.png", corpus.png(np.round(255 * np.clip(base * 2.0**ev, 0, 1) ** 0.45).astype(np.uint8))
+        )
+        for ev in corpus.EVS
+    ]
+    outputs = ("--preview", tmp_path / "o.jpg", "--uncertainty", tmp_path / "u.png")
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *outputs, *STATED, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert radiance(tmp_path / "o.exr").shape == (*shape, 3)
+    assert smarthdr("info", *files).exit_code == 0
+    assert smarthdr("group", *files).exit_code == 0
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero on this system")
+def test_sets_without_end(refused: Any, tmp_path: Path) -> None:
+    assert "line 1: the line is too long" in refused(3, "batch", "--sets", "/dev/zero", "-o", tmp_path / "o")
+    assert "cannot be read" in refused(3, "batch", "--sets", tmp_path, "-o", tmp_path / "o")
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        ("stdout", ("info", "--json"), 5, "smarthdr: cannot write to stdout: it is closed\n"),
+        ("stdin", ("batch", "-o", "o", "--sets", "-"), 3, "smarthdr: stdin is closed\n"),
+    ],
+)
+def test_closed_streams(frames: Frames, tmp_path: Path, closed: str, arguments: Any, code: int, said: str) -> None:
+    files = [str(path) for path in frames("plain.jpg")] if closed == "stdout" else []
+    shell = '"$@" >&-' if closed == "stdout" else '"$@" <&-'
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "smarthdr_cli", *arguments, *files]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=100, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (code, said)
 
 
 @pytest.mark.parametrize("name", corpus.EXIF)

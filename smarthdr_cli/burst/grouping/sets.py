@@ -1,9 +1,10 @@
 """What grouping finds, and its form on disk: JSON lines, each file of the shoot on exactly one of them."""
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,14 +131,9 @@ def read_sets(path: Path) -> list[BracketSet]:
     Raises InputError, with the line's number, for a missing or damaged file, a set named twice, or a file without sets.
     """
     label = "stdin" if str(path) == "-" else path.name
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
-        raise InputError(f"{label} cannot be read: {reason}") from error
     sets: list[BracketSet] = []
     named: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(_lines(path, label), 1):
         if not line.strip():
             continue
         where = f"{label}, line {number}"
@@ -151,6 +147,22 @@ def read_sets(path: Path) -> list[BracketSet]:
     if not sets:
         raise InputError(f"{label} holds no sets")
     return sets
+
+
+def _lines(path: Path, label: str) -> Iterator[str]:
+    """The lines of a file or, for "-", of stdin; of one longer than MAX_LINE only its beginning, and nothing after."""
+    try:
+        if str(path) == "-" and sys.stdin is None:
+            raise InputError("stdin is closed")
+        with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
+            while line := file.readline(MAX_LINE + 1):
+                line = line.removesuffix("\n")
+                yield line
+                if len(line) > MAX_LINE:
+                    return
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
+        raise InputError(f"{label} cannot be read: {reason}") from error
 
 
 def _parse(line: str, where: str) -> BracketSet | None:
