@@ -14,6 +14,7 @@ from smarthdr_cli.errors import InputError
 
 MAX_PIXELS = 250_000_000  # unless told; larger than any camera's picture; three bytes a pixel are 750 MB
 MAX_FILE = 4 << 30  # bytes
+JPEG_SCANS = 100  # encoders use 10 or so; each costs a pass over the whole picture, whatever its own size
 
 Kind = Literal["jpeg", "png", "tiff", "raw"]
 
@@ -94,7 +95,7 @@ def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
     """
     position, exif = 2, None
     icc: dict[int, bytes] = {}
-    width = height = frame = 0
+    width = height = frame = scans = 0
     while True:
         match = re.compile(rb"\xff+([^\x00\xff])").match(data, position)
         if match is None:
@@ -130,7 +131,9 @@ def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
             end = _SCAN_END.search(data, position)
             if end is None or not frame:
                 raise InputError(f"{name} is cut short: the JPEG has no end-of-image marker")
-            position = end.start()
+            position, scans = end.start(), scans + 1
+            if scans > JPEG_SCANS:
+                raise InputError(f"{name} is damaged: a JPEG of more than {JPEG_SCANS} scans")
     if not frame:
         raise InputError(f"{name} is damaged: the JPEG holds no picture")
     profile = b"".join(icc[key] for key in sorted(icc)) or None

@@ -145,6 +145,13 @@ def png_bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1 << 20)))+ chunk(b"IEND", b"")  # fmt: skip  # noqa: E501
 
 
+def scan_bomb() -> bytes:
+    """A progressive JPEG whose last scan, of some dozens of bytes, comes ten thousand times: a pass over it each."""
+    whole = pillow(np.full((2000, 3000, 3), 40, np.uint8), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + 10_000 * last + whole[-2:]
+
+
 def _flipped(data: bytes) -> bytes:
     out = bytearray(data)
     out[len(out) // 2] ^= 0x10
@@ -162,6 +169,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "heic.jpg": (b"\0\0\0\x18ftypheic".ljust(60, b"\0"), "HEIF"),
     "one.png": (png(np.full((1, 1, 3), 90, np.uint8)), "1x1"),
     "bomb.png": (png_bomb(), "cannot hold"),
+    "scans.jpg": (scan_bomb(), "more than 100 scans"),
     "flipped.png": (_flipped(READ["alpha.png"](0)), "checksum"),
     "markers.jpg": (b"\xff\xd8\xff\xe0\0\x02" * 20_000, "damaged"),
     "soi.jpg": (b"\xff\xd8\xff\xd8" * 2000, "cut short"),

@@ -17,6 +17,7 @@ import pytest
 
 from smarthdr_cli.burst.exif import parse_exif
 from smarthdr_cli.burst.grouping.header import read_header
+from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError
 
@@ -184,6 +185,14 @@ def test_other_files_cut_at_every_kilobyte(tmp_path: Path, name: str) -> None:
 def _written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def test_grouping_does_not_look_through_ten_thousand_scans(tmp_path: Path) -> None:
+    header = read_header(_written(tmp_path / "a.jpg", corpus.scan_bomb()))
+    begun = time.process_time()
+    assert tiny(header) is None
+    assert time.process_time() - begun < 0.5
+    assert tiny(read_header(_written(tmp_path / "b.jpg", corpus.READ["progressive.jpg"](0)))) is not None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 700), (700, 1)])

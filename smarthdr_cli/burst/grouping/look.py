@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import JpegImagePlugin
 
-from smarthdr_cli.burst.container import MAX_FILE, MAX_PIXELS, scan_png
+from smarthdr_cli.burst.container import JPEG_SCANS, MAX_FILE, MAX_PIXELS, scan_png
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import InputError
 
@@ -90,7 +90,11 @@ def _decode(data: bytes, header: Header) -> NDArray[np.uint8] | None:
 
 def _jpeg(data: bytes) -> NDArray[np.uint8]:
     """By Pillow, whose libjpeg keeps silent over damage; its own class, since the size is checked already."""
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(_bare(data))) as image:
+    bare = _bare(data)
+    begun = bare.find(b"\xff\xda")
+    if bare.count(b"\xff\xda", begun, bare.find(b"\xff\xd9", begun)) > JPEG_SCANS:
+        raise ValueError("too many scans")
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(bare)) as image:
         image.draft("L", (8 * SIDE, 8 * SIDE))
         return np.asarray(image.convert("L"), np.uint8)
 
