@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from smarthdr_cli.burst.grouping.header import Header
-from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.pipeline import FuseOptions
 
 # Bytes a pixel of a finished set costs while it is written: radiance and uncertainty, the halves, a preview's planes.
@@ -27,31 +26,26 @@ def budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mappin
     own fusion to say.
     """
     from smarthdr_cli.fusion.device import resolve_device
+    from smarthdr_cli.fusion.memory import Load
     from smarthdr_cli.fusion.networks import NETWORK_FRAMES
-    from smarthdr_cli.fusion.tiles import tile_size
 
     device = resolve_device(options.device)
     if options.max_memory is None or device.type != "cpu":
         return Budget(options, True)
-    neighbours = need = 0.0
-    frames = 2
+    neighbours, largest = 0.0, Load(0, 0, 2)
     for paths in sets:
         size = next((headers[p].size for p in paths if p in headers and headers[p].size is not None), None)
         if size is None:
             continue
-        pixels, count = size[0] * size[1], min(len(paths), NETWORK_FRAMES)
+        pixels = size[0] * size[1]
         codes = pixels * len(paths) * 3.0 * max(_depth(headers[p]) for p in paths if p in headers)
         if codes + pixels * WRITTEN > neighbours:
-            neighbours, frames = codes + pixels * WRITTEN, count
-            need = codes + pixels * (16 + 20 * count) + 700e6
+            neighbours = codes + pixels * WRITTEN
+            largest = Load(pixels, codes, min(len(paths), NETWORK_FRAMES))
     if not neighbours:
         return Budget(options, True)
     left = options.max_memory - neighbours
-    try:
-        tile_size("auto" if options.tile == "auto" else "128", frames, device, left, need)
-    except MemoryLimitError:
-        return Budget(options, False)
-    if left < need:
+    if left < largest.least_bytes(device, moving=options.deghost != "off"):
         return Budget(options, False)
     return Budget(replace(options, max_memory=left), True)
 

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.container import MAX_PIXELS, Container, check_size
-from smarthdr_cli.burst.warned import heard
+from smarthdr_cli.burst.warned import listened
 from smarthdr_cli.errors import InputError
 
 _PLAIN = (1, 8, 32946)  # uncompressed, deflate (both numbers)
@@ -38,8 +38,7 @@ def decode_jpeg(data: bytes, found: Container, name: str, notes: list[str] | Non
 
     Raises InputError where the data do not fill the picture, or cannot be what was written.
     """
-    with heard() as said:
-        image = _opencv(data, name)
+    image, said = listened(lambda: _opencv(data, name))
     wrong = next((line for line in said if any(word in line for word in _DAMAGE)), None)
     if wrong:
         raise InputError(f"{name} is damaged or cut short: {wrong}")
@@ -51,8 +50,7 @@ def decode_jpeg(data: bytes, found: Container, name: str, notes: list[str] | Non
     if found.scan_end and (corner == 128).all():
         # A scan that ends early is filled with grey 128. An area that is rightly grey takes some bits of code for every
         # block, so that one byte less changes nothing; where the scan ended early that byte held picture content.
-        with heard():
-            shortened = _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name)
+        shortened, _ = listened(lambda: _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name))
         if not np.array_equal(image, shortened):
             raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
     return image.astype(np.uint8, copy=False)

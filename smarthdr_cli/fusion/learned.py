@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.moving import PairMotion, estimate
-from smarthdr_cli.fusion.parallel import each, workers
+from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
     Guard,
     Plane,
@@ -62,12 +62,13 @@ class Outcome:
 
 def fuse_learned(
     network: Learned, source: Source, members: tuple[int, ...], evidence: tuple[int, ...], size: int, *, strong: bool,
-    on_progress: Callable[[float], None] = lambda _: None,
+    at_once: int | None = None, on_progress: Callable[[float], None] = lambda _: None,
 ) -> Outcome:  # fmt: skip
     """Fuse ``members`` (2 to 9 frames, the reference among them); ``evidence`` frames join where the result bears
     them out.
 
-    ``size``: side of a tile, 0 for the whole picture at once.
+    ``size``: side of a tile, 0 for the whole picture at once. ``at_once``: motions found side by side, where memory
+    does not allow as many as there are cores.
     """
     burst = source.burst
     height, width = burst.size
@@ -81,9 +82,10 @@ def fuse_learned(
     def motion(index: int) -> PairMotion:
         return estimate(network.model, source, index, reference, network.device)
 
-    for found in each(motion, indices[1:], count):
+    for found in each(motion, indices[1:], min(count, at_once or count)):
         motions.append(found)
         on_progress(share * len(motions) / (len(indices) - 1))
+    give_back()
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
 

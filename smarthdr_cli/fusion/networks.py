@@ -14,6 +14,7 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.context import fuse_three
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.fusion.learned import Learned, fuse_learned
+from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.physical import Plane
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.models.checkpoint import Checkpoint
@@ -35,17 +36,19 @@ class Network:
     record: dict[str, Any]
 
     def fuse(
-        self, source: Source, size: int, strong: bool, on_progress: Callable[[float], None], report: dict[str, Any]
+        self, source: Source, room: Room, strong: bool, on_progress: Callable[[float], None], report: dict[str, Any]
     ) -> Plane:
-        """Fuse a burst in tiles of ``size``; what the guard saw is added to ``report``."""
+        """Fuse a burst within ``room``; what the guard saw is added to ``report``."""
         if isinstance(self.model, JudgedGFHDR):
-            return self._three(self.model, source, size, on_progress, report)
+            return self._three(self.model, source, room.tile, on_progress, report)
         assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
         learned = Learned(self.model, self.device, self.dtype, self.checkpoint.calibration)
-        outcome = fuse_learned(learned, source, chosen, evidence, size, strong=strong, on_progress=on_progress)
+        outcome = fuse_learned(
+            learned, source, chosen, evidence, room.tile, strong=strong, at_once=room.at_once, on_progress=on_progress
+        )
         report |= {
-            "tile": size, "network_frames": len(chosen), "evidence_frames": len(evidence),
+            "tile": room.tile, "network_frames": len(chosen), "evidence_frames": len(evidence),
             "guard": outcome.guard.to_dict() | {"restored_share": outcome.restored}, "mean_trust": outcome.trusted,
         }  # fmt: skip
         return outcome.plane

@@ -149,15 +149,17 @@ def _prepare(
 ) -> Callable[[Source], "Plane"]:
     """Device, tile and network as asked for; returns what fuses a source with them."""
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
+    from smarthdr_cli.fusion.memory import Load, room
     from smarthdr_cli.fusion.networks import NETWORK_FRAMES, load_network
     from smarthdr_cli.fusion.physical import static_merge
-    from smarthdr_cli.fusion.tiles import tile_size, with_retreat
+    from smarthdr_cli.fusion.tiles import with_retreat
 
     device = resolve_device(options.device)
     count = min(len(burst), NETWORK_FRAMES)
     pixels = burst.size[0] * burst.size[1]
-    held = sum(frame.codes.nbytes for frame in burst.frames) + pixels * (16 + 20 * count) + 700e6
-    size = tile_size(options.tile, count, device, options.max_memory, held)
+    codes = float(sum(frame.codes.nbytes for frame in burst.frames))
+    space = room(options.tile, Load(pixels, codes, count), device, options.max_memory, moving=options.deghost != "off")
+    size = space.tile
 
     def told_retreat(side: int) -> None:
         report["tile_after_retreat"] = side
@@ -178,7 +180,9 @@ def _prepare(
     def learned(source: Source) -> "Plane":
         strong = options.deghost == "strong"
         with clock.stage("fuse") as told:
-            return with_retreat(size, lambda side: network.fuse(source, side, strong, told, report), told_retreat)
+            return with_retreat(
+                size, lambda side: network.fuse(source, replace(space, tile=side), strong, told, report), told_retreat
+            )
 
     return learned
 

@@ -17,7 +17,7 @@ SMALLEST = 128
 LARGEST = 768  # on a CPU: larger tiles leave the caches, smaller ones overlap more
 LARGEST_CUDA = 2048
 # Bytes a pixel of a tile costs while it is computed, beyond the picture itself: fixed, and for each frame; measured.
-BYTES_PER_PIXEL, BYTES_PER_PIXEL_FRAME = 260, 110
+BYTES_PER_PIXEL, BYTES_PER_PIXEL_FRAME = 420, 110
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,16 @@ def tile_size(option: str, frames: int, device: torch.device, max_memory: float 
     else:
         budget = float("inf") if max_memory is None else max_memory - overhead
         largest = LARGEST
-    each = (BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * workers(device)
+    each = tile_bytes(frames, device)
     side = int(min(max(budget, 0) / each, float(largest) ** 2) ** 0.5) - 2 * MARGIN * (budget / each < largest**2)
     if side < SMALLEST:
         raise MemoryLimitError("--max-memory is too little even for the smallest tile; raise it, or use fewer frames")
     return side // 4 * 4
+
+
+def tile_bytes(frames: int, device: torch.device) -> float:
+    """Bytes that one pixel of a tile takes, for all tiles that are computed at once."""
+    return float((BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * workers(device))
 
 
 def _memory(error: Exception) -> bool:

@@ -39,7 +39,7 @@ def test_a_large_limit_is_shared_with_them():
 
 
 def test_a_small_limit_is_kept_by_doing_one_after_the_other():
-    limited = replace(CPU, max_memory=3.2 * GB)
+    limited = replace(CPU, max_memory=2.5 * GB)
     found = budget(limited, *shoot(6000, 4000))
     assert not found.overlap
     assert found.options == limited

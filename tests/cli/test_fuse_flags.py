@@ -103,7 +103,7 @@ def test_tile(fuse: Fuse, write_burst: WriteBurst, tmp_path: Path) -> None:
 
 
 def test_max_memory_bounds_the_tile(fuse: Fuse, burst: list[Path]) -> None:
-    large, small = (fuse(burst, "--max-memory", size)["tile"] for size in ("8G", "0.9GiB"))
+    large, small = (fuse(burst, "--max-memory", size)["tile"] for size in ("8G", "0.7GiB"))
     assert 128 <= small < large
     assert large >= 256
 

@@ -1,0 +1,66 @@
+"""What a fusion takes of memory, and what fits into a limit: the tile, and how many motions are found at once.
+
+Figures were measured as peaks of the resident set on 12 and 24 megapixels and hold for a CPU; on CUDA the limit is the
+device's and concerns tiles alone.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from smarthdr_cli.errors import MemoryLimitError
+from smarthdr_cli.fusion.parallel import workers
+from smarthdr_cli.fusion.tiles import MARGIN, SMALLEST, tile_bytes, tile_size
+
+PROCESS = 400e6  # bytes of the libraries and the network
+# Bytes for each pixel of the picture:
+RESULT = 16.0  # radiance and sigma
+STATE = 6.0  # what the motion of one frame leaves behind
+MOTION = 36.0  # what finding one motion takes while it goes on
+
+
+@dataclass(frozen=True)
+class Room:
+    """``tile``: side in pixels, 0 for one tile. ``at_once``: motions found side by side."""
+
+    tile: int
+    at_once: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A burst to be fused: ``pixels`` of a frame, ``codes`` bytes of all, ``frames`` that go through the network."""
+
+    pixels: float
+    codes: float
+    frames: int
+
+    def motion_bytes(self, at_once: int) -> float:
+        """While motions are found; the result is not there yet."""
+        return PROCESS + self.codes + self.pixels * (STATE * (self.frames - 1) + MOTION * at_once)
+
+    def held_bytes(self) -> float:
+        """While tiles are fused, without the tiles."""
+        return PROCESS + self.codes + self.pixels * (RESULT + STATE * (self.frames - 1))
+
+    def least_bytes(self, device: torch.device, *, moving: bool = True) -> float:
+        """The smallest limit that this burst can be fused within; not ``moving``: by the physics alone."""
+        tiles = (SMALLEST + 2 * MARGIN) ** 2 * tile_bytes(self.frames, device)
+        return max(self.motion_bytes(1) if moving else 0.0, self.held_bytes() + tiles)
+
+
+def room(option: str, load: Load, device: torch.device, max_memory: float | None, *, moving: bool = True) -> Room:
+    """What ``--tile`` and ``--max-memory`` leave.
+
+    Raises UsageError for a tile that is no number or too small, MemoryLimitError, which names what would be needed,
+    for a limit below what the burst takes.
+    """
+    count = workers(device)
+    if max_memory is None or device.type != "cpu":
+        return Room(tile_size(option, load.frames, device, max_memory, 0.0), count)
+    needed = load.least_bytes(device, moving=moving)
+    if max_memory < needed:
+        said = f"{load.frames} frames of {load.pixels / 1e6:.1f} megapixels need about {needed / 2**30:.2g}G"
+        raise MemoryLimitError(f"--max-memory is too little: {said}")
+    tile = tile_size(option, load.frames, device, max_memory, load.held_bytes())
+    return Room(tile, count if load.motion_bytes(count) <= max_memory else 1)
