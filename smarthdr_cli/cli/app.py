@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, synth, train
+from smarthdr_cli.cli.process import keep_freed_memory, leave
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
@@ -42,5 +43,9 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    app()
+    """Entry point of the console script. Ends the process."""
+    keep_freed_memory()
+    try:
+        app()
+    except SystemExit as ending:
+        leave(ending.code)
