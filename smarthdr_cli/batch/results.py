@@ -40,6 +40,10 @@ class Results:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
+            if not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                raise OutputError(f"{self.path} was replaced meanwhile; its lines since then are lost")
+        except FileNotFoundError as error:
+            raise OutputError(f"{self.path} was removed meanwhile, and its lines with it") from error
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
 
