@@ -20,6 +20,7 @@ from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.synth import SynthConfig, make_bursts
 from smarthdr_cli.evaluate import metrics, report
+from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.linear import Alignment
@@ -71,7 +72,7 @@ def main() -> None:
         network = load_network(options.weights, CPU, precision)
 
         def light(size: int, network: Any = network) -> NDArray[np.float64]:
-            plane = network.fuse(moving, size, False, lambda _: None, {})
+            plane = network.fuse(moving, Room(size, 1), False, lambda _: None, {})
             return np.asarray(metrics.mu_law(plane.radiance * scale), np.float64)
 
         whole = light(0)
@@ -84,7 +85,7 @@ def main() -> None:
             gap = np.abs(whole - exact)
             rows.append(["bf16 against fp32, one tile", f"{gap.max():.1e}", f"{gap.mean():.1e}"])
     still, truth = static_burst()
-    plane = load_network(options.weights, CPU, "fp32").fuse(still, 256, False, lambda _: None, {})
+    plane = load_network(options.weights, CPU, "fp32").fuse(still, Room(256, 1), False, lambda _: None, {})
     error = np.abs(plane.radiance / truth - 1)
     table = report.markdown_table(["mu-law domain, short clip = 1", "largest", "mean"], rows)
     text = "\n".join([
