@@ -23,6 +23,7 @@ ROOMS = (
     ("train",),
     ("evaluate",),
     ("batch",),
+    ("doctor",),
     ("cli",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}

@@ -9,10 +9,10 @@ from smarthdr_cli.align import align_burst
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.names import fit_part
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.batch.staging import close_stage, flush_folder, open_stage
+from smarthdr_cli.batch.staging import close_stage, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
-from smarthdr_cli.output.atomic import atomic_file
+from smarthdr_cli.output.atomic import atomic_file, flush_folder
 from smarthdr_cli.response import load_response, to_toml
 from smarthdr_cli.response.shoot import Shoot
 

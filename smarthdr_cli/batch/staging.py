@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smarthdr_cli.errors import OutputError
+from smarthdr_cli.output.atomic import flush_folder
 
 NOTE = "commit.json"
 _TRIES = 50
@@ -105,16 +106,6 @@ def finish(stage: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise OutputError(f"cannot finish writing a set of an earlier run: {error}") from error
     return dict(note["record"])
-
-
-def flush_folder(folder: Path) -> None:
-    """Make moves in ``folder`` durable, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _move(stage: Path, moves: dict[str, str]) -> None:

@@ -64,7 +64,7 @@ def atomic_file(
             temporary.chmod(stat.S_IMODE(real.stat().st_mode))
         os.replace(temporary, real)  # noqa: PTH105 - the one atomic move, named as the tests break it
         temporary = None
-        _flush_folder(real.parent)
+        flush_folder(real.parent)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {_reason(error)}") from error
     finally:
@@ -130,7 +130,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make the move itself durable, where the system can (not on Windows); the file is whole either way."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

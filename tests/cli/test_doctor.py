@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smarthdr_cli.cli import checkup
-from smarthdr_cli.evaluate import selftest
+from smarthdr_cli.doctor import checkup, findings, installation, machine, selftest
 from smarthdr_cli.models.find import weights_dir
 
 from .conftest import Run, parse
@@ -134,7 +133,7 @@ def test_without_rawpy(doctor: Any, smarthdr: Run, monkeypatch: pytest.MonkeyPat
                 raise OSError("libraw.so.23: cannot open shared object file")
             return load(name)
 
-        monkeypatch.setattr(checkup.importlib, "import_module", broken)
+        monkeypatch.setattr(installation.importlib, "import_module", broken)
     found, _ = doctor(0)
     assert found["extras"]["raw"]["version"] is None
     (line,) = [line for line in smarthdr("doctor").stdout.splitlines() if "rawpy" in line]
@@ -228,7 +227,7 @@ def test_cuda_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: cards[index])
-    part = checkup._run(checkup._devices)
+    part = checkup._run("devices", machine.devices)
     assert [entry["device"] for entry in part.facts] == ["cuda:0", "cuda:1"]
     assert part.lines == [("ok", "cuda:0", "Card A, 24.0 GiB"), ("ok", "cuda:1", "Card B, 8.0 GiB")]
 
@@ -238,7 +237,7 @@ def test_a_driver_that_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("CUDA driver\ninitialization failed")
 
     monkeypatch.setattr("torch.cuda.is_available", broken)
-    part = checkup._run(checkup._devices)
+    part = checkup._run("devices", machine.devices)
     assert part.lines == [("!", "devices", "RuntimeError: CUDA driver initialization failed")]
 
 
@@ -250,11 +249,11 @@ def test_native_bf16_by_the_processor(monkeypatch: pytest.MonkeyPatch, flags: st
     text = f"processor : 0\nmodel name : Some CPU\n{key} : {flags}\n\nprocessor : 1\n"
     monkeypatch.setattr(Path, "read_text", lambda *_a, **_k: text)
     monkeypatch.setattr("smarthdr_cli.fusion.device.bf16_gain", lambda: 2.0)
-    part = checkup._run(checkup._cpu)
+    part = checkup._run("cpu", machine.cpu)
     assert part.facts["bf16_native"] is native
     assert set(part.facts["features"]) <= set(flags.split())
     assert part.facts["precision"] == "bf16"
 
 
 def test_sizes() -> None:
-    assert [checkup.size(n) for n in (0, 2048, 3 << 20, 5 << 29)] == ["0 KiB", "2 KiB", "3.0 MiB", "2.5 GiB"]
+    assert [findings.size(n) for n in (0, 2048, 3 << 20, 5 << 29)] == ["0 KiB", "2 KiB", "3.0 MiB", "2.5 GiB"]

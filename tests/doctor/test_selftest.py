@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from smarthdr_cli.doctor import selftest
+from smarthdr_cli.doctor.selftest import LIMIT, SelfTestError, scene, self_test
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.evaluate import selftest
-from smarthdr_cli.evaluate.selftest import LIMIT, SelfTestError, scene, self_test
 
 
 def test_the_shipped_weights_pass_with_room() -> None:

@@ -1,0 +1,77 @@
+"""The machine: processor, memory, devices."""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from smarthdr_cli.doctor.findings import Part, size
+
+_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def cpu(part: Part) -> None:
+    """Its name, cores and features, and whether bf16 pays on it."""
+    name, flags = _cpuinfo()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts: dict[str, Any] = {
+        "name": name, "cores": os.cpu_count(), "usable": usable, "features": flags,
+        "bf16_native": bool(_BF16 & set(flags)),
+    }  # fmt: skip
+    part.facts = facts
+    part.say("ok", "processor", f"{name}, {usable} of {facts['cores']} cores, {' '.join(flags) or 'features unknown'}")
+    import torch
+
+    from smarthdr_cli.fusion.device import BF16_GAIN, bf16_gain
+
+    facts["vector"], facts["threads"] = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    facts["bf16_gain"] = gain = round(bf16_gain(), 2)
+    chosen = facts["precision"] = "bf16" if gain >= BF16_GAIN else "fp32"
+    native = "native" if facts["bf16_native"] else "not native"
+    part.say(
+        "ok", "bf16", f"{native}, {gain:.1f} times the speed of fp32 on a trial: --precision auto takes {chosen} on it"
+    )
+
+
+def _cpuinfo() -> tuple[str, list[str]]:
+    """The processor's name and those of its features that matter, as far as the system tells."""
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            elif key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+                break
+    return name, [flag for flag in _FLAGS if flag in flags]
+
+
+def memory(part: Part) -> None:
+    """Free and in all."""
+    total = available = None
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        total, available = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    if total is None and hasattr(os, "sysconf"):
+        with contextlib.suppress(OSError, ValueError):
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    part.facts = {"total": total, "available": available}
+    said = [f"{size(value)} {what}" for value, what in ((available, "free"), (total, "in all")) if value is not None]
+    part.say("ok" if said else "-", "memory", " of ".join(said) or "the system does not tell")
+
+
+def devices(part: Part) -> None:
+    """CUDA devices."""
+    import torch
+
+    part.facts = []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        found = torch.cuda.get_device_properties(index)
+        part.facts.append({"device": f"cuda:{index}", "name": found.name, "memory": found.total_memory})
+        part.say("ok", f"cuda:{index}", f"{found.name}, {size(found.total_memory)}")
+    if not count:
+        part.say("-", "CUDA", "no device; the CPU is used")
