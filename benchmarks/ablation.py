@@ -28,7 +28,8 @@ from smarthdr_cli.data.prepare import Prepared, prepare
 from smarthdr_cli.evaluate import bootstrap, frozen, metrics, report
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train.pseudo import predict_scene
-from smarthdr_cli.train.scene_run import Request, cache_home, plan, run_scenes
+from smarthdr_cli.train.request import Request
+from smarthdr_cli.train.scene_run import cache_home, plan, run_scenes
 
 HERE = Path(__file__).parent
 LABELS = 5

@@ -11,7 +11,7 @@ from smarthdr_cli.cli.console import handled, writing
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from smarthdr_cli.train.scene_run import Request
+    from smarthdr_cli.train.request import Request
 
 Input: dict[str, Any] = {"rich_help_panel": opt.INPUT}
 Schedule: dict[str, Any] = {"rich_help_panel": "Schedule"}
@@ -217,7 +217,7 @@ def _request(
     data: Path | None, panoramas: Path | None, labeled: str | None, unlabeled: list[Path], epochs: str | None
 ) -> "Request":
     from smarthdr_cli.data.labels import read_ids
-    from smarthdr_cli.train.scene_run import Request
+    from smarthdr_cli.train.request import Request
 
     names: int | tuple[str, ...] | None = None
     if labeled is not None:

@@ -18,8 +18,9 @@ from smarthdr_cli.train import distributed, folder
 from smarthdr_cli.train.board import Board
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.rehearsal import rehearse_scenes, rehearse_stream
+from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.run import run_training
-from smarthdr_cli.train.scene_run import Plan, Request, plan, run_scenes, steps_of_a_pass
+from smarthdr_cli.train.scene_run import Plan, plan, run_scenes, steps_of_a_pass
 from smarthdr_cli.train.toml import as_toml
 
 SAID = 3  # notes on single scenes

@@ -17,7 +17,7 @@ from smarthdr_cli.models.checkpoint import load_checkpoint
 from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.scene_run import RUN, Request
+from smarthdr_cli.train.request import RUN, Request
 from smarthdr_cli.train.state import read_state
 
 RUNS = Path("runs")

@@ -1,9 +1,8 @@
 """A whole run on folders of scenes: which are labelled, prepare them, train, and leave student and teacher."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,51 +24,16 @@ from smarthdr_cli.train.config import SCENES, TrainConfig, train_config
 from smarthdr_cli.train.export import curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.pseudo import predict_scene
+from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.run import begin
 from smarthdr_cli.train.scenes import PSEUDO, SceneData, SceneSession, large_enough, whole
 from smarthdr_cli.train.score import decibels
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.vgg import VGGFeatures, load_vgg
 
-RUN = "run.json"  # what a run's folder remembers of its data
 OWN_LICENCE, PICTURES_LICENCE = "CC0-1.0", "that of the pictures it was trained on"
 Heard = Callable[[str, float], None]
 Looked = Callable[[SceneSession, TrainState], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which data a run is on. ``data`` None: the benchmark that training makes for itself.
-
-    ``labeled``: how many scenes keep their ground truth, or their names, or None for all. ``unlabeled``: folders of
-    bursts without ground truth. ``epochs``: passes over the labelled and then over the unlabelled crops, in place of
-    iterations.
-    """
-
-    data: str | None = None
-    panoramas: str | None = None
-    labeled: int | tuple[str, ...] | None = None
-    unlabeled: tuple[str, ...] = ()
-    epochs: tuple[int, int] | None = None
-
-    def save(self, folder: Path, split: Split | None = None) -> None:
-        """Remember it in the run's folder, with which scenes came out of it."""
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn = {} if split is None else {"split": split.to_dict()}
-        (folder / RUN).write_text(json.dumps(asdict(self) | drawn, indent=1))
-
-    @staticmethod
-    def load(folder: Path) -> "Request":
-        """What a run's folder remembers. Raises InputError where that is not to be had."""
-        try:
-            values = json.loads((folder / RUN).read_text())
-            labeled, epochs = values["labeled"], values["epochs"]
-            return Request(
-                values["data"], values["panoramas"], tuple(labeled) if isinstance(labeled, list) else labeled,
-                tuple(values["unlabeled"]), None if epochs is None else (int(epochs[0]), int(epochs[1])),
-            )  # fmt: skip
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{folder / RUN}: not the record of a run on scenes ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -82,7 +46,7 @@ class Plan:
     vgg: VGGFeatures | None
     notes: tuple[str, ...]
     record: dict[str, Any]
-    request: Request = Request()
+    request: Request = field(default_factory=Request)
     tests: int = 0  # scenes of the test split, which are never opened
 
 

@@ -1,9 +1,5 @@
 """saf: its small functions against closed forms, the set property, banding and the gate."""
 
-import math
-
-import cv2
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,30 +8,16 @@ from smarthdr_cli.errors import ModelError
 from smarthdr_cli.fusion import moving
 from smarthdr_cli.fusion.moving import REACH, banded
 from smarthdr_cli.models.build import build_model
-from smarthdr_cli.models.compare import (
-    FAR,
-    common_exposure,
-    disagreement,
-    inside,
-    settle,
-    warp,
-    within_reach,
-    worthwhile,
-)
 from smarthdr_cli.models.saf import (
     CELL,
     SAF,
     Motion,
     SAFConfig,
-    best_match,
-    cost_volume,
     fold,
     pyramid,
-    squared_gaps,
-    squared_gaps_lean,
     upsample,
 )
-from smarthdr_cli.models.tone import MU, encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.tone import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
 
@@ -68,111 +50,6 @@ def burst(count=3, height=64, width=96, seed=0):
     frames = frames.clamp(0, 1).pow(2)[None]
     evs = torch.tensor([[0.0, *([-2.0, 2.0, 1.0, -1.0, 3.0, -3.0, 4.0, -4.0][: count - 1])]])
     return frames, evs, torch.ones(1, count, 1, height, width)
-
-
-def test_mu_law_and_its_inverse():
-    h = torch.tensor([0.0, 1e-6, 1e-3, 0.5, 1.0, 4.0])
-    wanted = [math.log(1 + MU * v) / math.log(1 + MU) for v in h.tolist()]
-    assert torch.allclose(mu_law(h), torch.tensor(wanted), atol=1e-6)
-    assert torch.allclose(inverse_mu_law(mu_law(h)), h, rtol=1e-4, atol=1e-9)
-    assert mu_law(torch.tensor([-1.0])) == 0
-
-
-def test_mu_law_has_a_gradient_at_0():
-    h = torch.zeros(3, requires_grad=True)
-    mu_law(h).sum().backward()
-    assert torch.allclose(h.grad, torch.full((3,), MU / math.log(1 + MU)))
-
-
-def test_encoding_is_the_gamma_code_with_a_finite_slope():
-    x = torch.tensor([0.0, 0.2, 1.0, 1.5], requires_grad=True)
-    code = encode(x)
-    assert code[1].item() == pytest.approx(0.2 ** (1 / 2.2))
-    assert code[2] == code[3] == 1
-    code.sum().backward()
-    assert x.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("ev", [-2.0, 0.0, 3.0])
-def test_a_static_scene_agrees_at_the_common_exposure(ev):
-    light = torch.rand(1, 3, 8, 8) * 2.0
-    ref, other = light.clamp(max=1), (light * 2.0**ev).clamp(max=1)
-    a, b, dark = common_exposure(ref, other, torch.tensor([ev]))
-    assert torch.allclose(a, b, atol=1e-6)
-    assert torch.allclose(dark, encode(ref if ev > 0 else other))
-    assert disagreement(a, b, dark, torch.tensor([ev])).max() < 1e-3
-
-
-def test_disagreement_is_1_at_what_the_codes_explain():
-    a, b = torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.5)
-    b[:, 1] += 0.012 + 0.006 / 0.45
-    gap = disagreement(a, b, torch.full((1, 3, 2, 2), 0.4), torch.zeros(1))
-    assert torch.allclose(gap, torch.ones(1, 1, 2, 2), atol=1e-5)
-
-
-def test_warp_equals_remap():
-    generator = torch.Generator().manual_seed(1)
-    image = torch.rand(1, 3, 30, 41, generator=generator)
-    flow = torch.randn(1, 2, 30, 41, generator=generator) * 5
-    y, x = np.mgrid[0:30, 0:41].astype(np.float32)
-    wanted = cv2.remap(image[0].permute(1, 2, 0).numpy(), x + flow[0, 0].numpy(), y + flow[0, 1].numpy(),
-                       cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-    assert np.abs(warp(image, flow)[0].permute(1, 2, 0).numpy() - wanted).max() < 1e-4
-    assert torch.allclose(warp(image, torch.zeros_like(flow)), image, atol=1e-5)
-
-
-def test_settle_stills_what_hardly_moves():
-    flow = torch.zeros(1, 2, 1, 5)
-    flow[0, 0, 0] = torch.tensor([0.0, 0.2, 0.5, 0.75, -9.0])
-    assert torch.allclose(settle(flow)[0, 0, 0], torch.tensor([0.0, 0.0, 0.25, 0.75, -9.0]))
-    zero = torch.zeros(1, 2, 2, 2, requires_grad=True)
-    settle(zero).sum().backward()
-    assert zero.grad.isfinite().all()
-
-
-def test_inside_counts_half_pixels():
-    flow = torch.zeros(1, 2, 4, 6)
-    flow[:, 0] = 3.0
-    assert inside(flow)[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
-    flow[:, 0], flow[:, 1] = 0.0, -0.5
-    assert inside(flow).all()
-    flow[:, 1] = -0.6
-    assert inside(flow)[0, 0, :, 0].tolist() == [0, 1, 1, 1]
-
-
-def test_the_lean_cost_is_the_one_that_training_differentiates():
-    generator = torch.Generator().manual_seed(7)
-    a, b = (torch.rand(2, 5, 13, 10, generator=generator) for _ in range(2))
-    torch.testing.assert_close(squared_gaps_lean(a, b, 2), squared_gaps(a, b, 2))
-
-
-def test_the_cost_volume_by_loops():
-    generator = torch.Generator().manual_seed(2)
-    a, b = (torch.rand(1, 4, 9, 11, generator=generator) for _ in range(2))
-    volume = cost_volume(a, b, 2)
-    assert volume.shape == (1, 25, 9, 11)
-
-    def cost(y, x, dy, dx):
-        total, count = 0.0, 0
-        for v in range(max(y - 2, 0), min(y + 3, 9)):
-            for u in range(max(x - 2, 0), min(x + 3, 11)):
-                at = b[0, :, min(max(v + dy, 0), 8), min(max(u + dx, 0), 10)]
-                total, count = total + float((a[0, :, v, u] - at).square().mean()), count + 1
-        return total / count
-
-    for y, x in ((0, 0), (4, 5), (8, 10)):
-        every = [cost(y, x, tap // 5 - 2, tap % 5 - 2) for tap in range(25)]
-        for tap in (0, 7, 12, 24):
-            assert volume[0, tap, y, x].item() == pytest.approx(every[tap] / (np.mean(every) + 1e-4), rel=1e-4)
-
-
-def test_the_best_match_is_the_true_shift():
-    generator = torch.Generator().manual_seed(3)
-    a = torch.rand(1, 6, 24, 24, generator=generator)
-    b = torch.roll(a, (1, -2), (2, 3))  # what stood at (x, y) stands at (x - 2, y + 1)
-    match = best_match(cost_volume(a, b, 2), 2, torch.tensor(50.0))[..., 5:-5, 5:-5]
-    assert torch.allclose(match[:, 0], torch.full_like(match[:, 0], -2.0), atol=1e-3)
-    assert torch.allclose(match[:, 1], torch.full_like(match[:, 1], 1.0), atol=1e-3)
 
 
 def test_the_pyramid_ends_below_16_cells():
@@ -296,35 +173,6 @@ def test_the_model_is_built_from_its_config():
     assert model.residual_head.out_channels == 3 * CELL * CELL
 
 
-def test_a_displacement_of_what_stands_still_is_not_worthwhile():
-    generator = torch.Generator().manual_seed(9)
-    ref = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator) * 0.6 + 0.1, scale_factor=4)
-    flow = torch.zeros(1, 2, 32, 32)
-    flow[:, 0] = 3.0
-    ev = torch.zeros(1)
-    assert float(worthwhile(ref, ref, flow, ev).max()) == 0  # it stands still
-    moved = torch.roll(ref, 3, dims=-1)  # seen through the displacement it is the reference again
-    assert float(worthwhile(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
-    unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither fits: the network decides
-    assert float(worthwhile(ref, unlike, flow, ev).min()) == 1
-
-
 def test_folding_is_pixel_unshuffle():
     planes = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(3))
     assert torch.equal(fold(planes), torch.nn.functional.pixel_unshuffle(planes, 4))
-
-
-def test_frames_far_from_the_reference_are_looked_at_from_nearer():
-    frame = torch.tensor([0.0, 0.1, 0.5, 1.0, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    ref = torch.tensor([0.0, 0.003, 0.015, 0.04, 0.001]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    for near in (-3.5, 0.0, 3.5):
-        same, ev = within_reach(ref, frame, torch.tensor([near]))
-        assert same is frame
-        assert float(ev) == near
-    seen, ev = within_reach(ref, frame, torch.tensor([FAR + 2]))
-    assert float(ev) == FAR
-    wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**FAR, 1.0])  # clipped as it should be, and clipped by a stranger
-    torch.testing.assert_close(seen[0, 0, 0], wanted)
-    lifted, ev = within_reach(ref, frame, torch.tensor([-FAR - 2]))
-    assert float(ev) == -FAR
-    torch.testing.assert_close(lifted[0, 0, 0], torch.tensor([0.0, 0.4, 1.0, 1.0, 1.0]))

@@ -23,7 +23,7 @@ from smarthdr_cli.train.folder import (
     same_split,
     with_backbone,
 )  # fmt: skip
-from smarthdr_cli.train.scene_run import Request
+from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.state import new_state, save_state
 
 CPU = torch.device("cpu")

@@ -19,7 +19,8 @@ from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train import scene_run as room
 from smarthdr_cli.train.pseudo import predict_scene
-from smarthdr_cli.train.scene_run import Request, bursts_below, plan, run_scenes
+from smarthdr_cli.train.request import Request
+from smarthdr_cli.train.scene_run import bursts_below, plan, run_scenes
 from smarthdr_cli.train.scenes import whole
 from smarthdr_cli.train.state import load_train_state
 

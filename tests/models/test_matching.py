@@ -1,0 +1,42 @@
+"""The cost volume by loops, and what it expects."""
+
+import numpy as np
+import pytest
+import torch
+
+from smarthdr_cli.models.matching import best_match, cost_volume, squared_gaps, squared_gaps_lean
+
+
+def test_the_lean_cost_is_the_one_that_training_differentiates():
+    generator = torch.Generator().manual_seed(7)
+    a, b = (torch.rand(2, 5, 13, 10, generator=generator) for _ in range(2))
+    torch.testing.assert_close(squared_gaps_lean(a, b, 2), squared_gaps(a, b, 2))
+
+
+def test_the_cost_volume_by_loops():
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.rand(1, 4, 9, 11, generator=generator) for _ in range(2))
+    volume = cost_volume(a, b, 2)
+    assert volume.shape == (1, 25, 9, 11)
+
+    def cost(y, x, dy, dx):
+        total, count = 0.0, 0
+        for v in range(max(y - 2, 0), min(y + 3, 9)):
+            for u in range(max(x - 2, 0), min(x + 3, 11)):
+                at = b[0, :, min(max(v + dy, 0), 8), min(max(u + dx, 0), 10)]
+                total, count = total + float((a[0, :, v, u] - at).square().mean()), count + 1
+        return total / count
+
+    for y, x in ((0, 0), (4, 5), (8, 10)):
+        every = [cost(y, x, tap // 5 - 2, tap % 5 - 2) for tap in range(25)]
+        for tap in (0, 7, 12, 24):
+            assert volume[0, tap, y, x].item() == pytest.approx(every[tap] / (np.mean(every) + 1e-4), rel=1e-4)
+
+
+def test_the_best_match_is_the_true_shift():
+    generator = torch.Generator().manual_seed(3)
+    a = torch.rand(1, 6, 24, 24, generator=generator)
+    b = torch.roll(a, (1, -2), (2, 3))  # what stood at (x, y) stands at (x - 2, y + 1)
+    match = best_match(cost_volume(a, b, 2), 2, torch.tensor(50.0))[..., 5:-5, 5:-5]
+    assert torch.allclose(match[:, 0], torch.full_like(match[:, 0], -2.0), atol=1e-3)
+    assert torch.allclose(match[:, 1], torch.full_like(match[:, 1], 1.0), atol=1e-3)
