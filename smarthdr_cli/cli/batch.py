@@ -1,6 +1,7 @@
 """``smarthdr batch``: a whole shoot, set by set, recorded as it goes and taken up again where it was left."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,15 +41,8 @@ def command(
             **Sets,
         ),
     ] = None,
-    bracket: Annotated[
-        int | None, typer.Option("--bracket", metavar="N", min=2, help="Every set has exactly N frames.", **Sets)
-    ] = None,
-    gap: Annotated[
-        float | None,
-        typer.Option(
-            "--gap", metavar="SECONDS", min=0.0, help="Frames further apart than this are never of one set.", **Sets
-        ),
-    ] = None,
+    bracket: opt.Bracket = None,
+    gap: opt.Gap = None,
     ambiguous: Annotated[
         Literal["skip", "merge"],
         typer.Option("--ambiguous", help="Sets the grouping is not sure of: leave them alone, or fuse them.", **Sets),
@@ -204,8 +198,10 @@ def command(
     pixels = opt.parse_pixels(max_pixels)
 
     from smarthdr_cli.batch.cluster import Cluster
+    from smarthdr_cli.batch.find import group_shoot
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.shoot import Batch, Told, run_batch
+    from smarthdr_cli.burst.bracket import read_sets
     from smarthdr_cli.fusion.pipeline import FuseOptions
 
     settings = Settings(
@@ -238,11 +234,17 @@ def command(
             say([_one_line(record)], quiet=False, mark="")
 
     with progress(quiet=quiet) as bar:
-        found, notes = _find(shoot, sets, output, bracket, gap, pixels, bar)
-        say(notes, quiet=quiet)
 
         def advance(what: str, done: int, every: int) -> None:
             bar(what, done / (every or 1))
+
+        if shoot is None:
+            found = read_sets(Path(str(sets)))
+        else:
+            found, notes = group_shoot(
+                shoot, output, bracket=bracket, gap=gap, max_pixels=pixels, on_file=partial(advance, "group")
+            )
+            say(notes, quiet=quiet)
 
         tally = run_batch(found, batch, Told(tell, lambda note: say([note], quiet=quiet), advance), shoot)
     counts = tally.counts
@@ -257,39 +259,6 @@ def command(
         stopped = "; stopped at the first (--fail-fast)" if tally.stopped else ""
         where = output / part.results_name
         raise PartialFailureError(f"{failed} of {sum(counts.values())} sets failed{stopped}; {where} says why")
-
-
-def _find(
-    shoot: Path | None,
-    sets: str | None,
-    output: Path,
-    bracket: int | None,
-    gap: float | None,
-    max_pixels: int | None,
-    bar: Any,
-) -> tuple[Any, list[str]]:
-    """The sets, and what grouping has to say of the rest."""
-    from smarthdr_cli.burst.bracket import find_pictures, group_files, read_sets
-
-    if sets is not None:
-        return read_sets(Path(sets)), []
-    assert shoot is not None
-    notes: list[str] = []
-    pictures, own = find_pictures(shoot, on_error=notes.append), output.resolve()
-    if own != shoot.resolve():  # which is refused, where all is checked
-        pictures = [path for path in pictures if not path.resolve().is_relative_to(own)]
-    grouping = group_files(
-        pictures,
-        bracket=bracket,
-        gap=gap,
-        on_file=lambda done, every: bar("group", done / (every or 1)),
-        max_pixels=max_pixels,
-    )
-    notes += grouping.notes
-    notes += [f"{skipped.path}: {skipped.reason}" for skipped in grouping.skipped]
-    if grouping.singles:
-        notes.append(f"{len(grouping.singles)} frames belong to no bracket (smarthdr group says why)")
-    return grouping.sets, notes
 
 
 def _one_line(record: dict[str, Any]) -> str:

@@ -20,19 +20,8 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FOLDER|FILES", help="A shoot's folder, or its files.", show_default=False)
     ],
-    bracket: Annotated[
-        int | None,
-        typer.Option("--bracket", metavar="N", help="Every set has exactly N frames.", rich_help_panel=opt.INPUT),
-    ] = None,
-    gap: Annotated[
-        float | None,
-        typer.Option(
-            "--gap",
-            metavar="SECONDS",
-            help="Frames further apart, from the end of one exposure to the start of the next, are never of one set.",
-            rich_help_panel=opt.INPUT,
-        ),
-    ] = None,
+    bracket: opt.Bracket = None,
+    gap: opt.Gap = None,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Look into sub-folders.", rich_help_panel=opt.INPUT)
     ] = True,

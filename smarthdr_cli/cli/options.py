@@ -127,6 +127,19 @@ EmbedUncertainty = Annotated[
         "--embed-uncertainty", help="Add the uncertainty to the EXR as a second part.", rich_help_panel=OUTPUT
     ),
 ]
+Bracket = Annotated[
+    int | None,
+    typer.Option("--bracket", metavar="N", help="Every set has exactly N frames.", rich_help_panel=INPUT),
+]
+Gap = Annotated[
+    float | None,
+    typer.Option(
+        "--gap",
+        metavar="SECONDS",
+        help="Frames further apart, from the end of one exposure to the start of the next, are never of one set.",
+        rich_help_panel=INPUT,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where the network runs.", rich_help_panel=COMPUTATION),

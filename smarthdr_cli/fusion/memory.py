@@ -45,8 +45,12 @@ class Load:
 
     def least_bytes(self, device: torch.device, *, moving: bool = True) -> float:
         """The smallest limit that this burst can be fused within; not ``moving``: by the physics alone."""
-        tiles = (SMALLEST + 2 * MARGIN) ** 2 * tile_bytes(self.frames, device)
-        return max(self.motion_bytes(1) if moving else 0.0, self.held_bytes() + tiles)
+        return max(self.motion_bytes(1) if moving else 0.0, self.tiled_bytes(SMALLEST, device))
+
+    def tiled_bytes(self, tile: int, device: torch.device) -> float:
+        """While tiles of that side are fused; 0 is one tile."""
+        area = min((tile + 2 * MARGIN) ** 2, self.pixels) if tile else self.pixels
+        return self.held_bytes() + area * tile_bytes(self.frames, device)
 
 
 def room(option: str, load: Load, device: torch.device, max_memory: float | None, *, moving: bool = True) -> Room:
@@ -59,8 +63,11 @@ def room(option: str, load: Load, device: torch.device, max_memory: float | None
     if max_memory is None or device.type != "cpu":
         return Room(tile_size(option, load.frames, device, max_memory, 0.0), count)
     needed = load.least_bytes(device, moving=moving)
+    if option != "auto":
+        needed = max(needed, load.tiled_bytes(tile_size(option, load.frames, device, None, 0.0), device))
     if max_memory < needed:
-        said = f"{load.frames} frames of {load.pixels / 1e6:.1f} megapixels need about {needed / 2**30:.2g}G"
+        tiles = "" if option == "auto" else f" under --tile {option}"
+        said = f"{load.frames} frames of {load.pixels / 1e6:.1f} megapixels{tiles} need about {needed / 2**30:.2g}G"
         raise MemoryLimitError(f"--max-memory is too little: {said}")
     tile = tile_size(option, load.frames, device, max_memory, load.held_bytes())
     return Room(tile, count if load.motion_bytes(count) <= max_memory else 1)

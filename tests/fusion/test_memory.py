@@ -53,6 +53,19 @@ def test_too_little_names_what_is_needed():
         room("tiny", BURST, CPU, 4e9)
 
 
+@pytest.mark.parametrize("tile", ["2048", "0"])
+def test_a_tile_asked_for_counts(tile):
+    assert room(tile, BURST, CPU, 60e9).tile == int(tile)
+    with pytest.raises(MemoryLimitError, match=f"under --tile {tile} need"):
+        room(tile, BURST, CPU, 3e9)
+    assert room("256", BURST, CPU, 3e9).tile == 256
+
+
+def test_a_picture_smaller_than_a_tile_needs_its_own_size():
+    small = Load(1e4, 9e4, 3)
+    assert small.tiled_bytes(768, CPU) == small.tiled_bytes(0, CPU)
+
+
 def test_the_physics_alone_needs_less():
     assert BURST.least_bytes(CPU, moving=False) < BURST.least_bytes(CPU)
     assert room("auto", BURST, CPU, BURST.least_bytes(CPU, moving=False), moving=False).tile >= SMALLEST
