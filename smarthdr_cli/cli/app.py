@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, synth, train
+from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, models, synth, train
 from smarthdr_cli.cli.process import keep_freed_memory, leave
 from smarthdr_cli.version import __version__
 
@@ -24,6 +24,7 @@ app.command("calibrate")(calibrate.command)
 app.command("synth")(synth.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
+app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.command)
 
 

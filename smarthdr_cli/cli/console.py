@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -140,6 +140,13 @@ def print_json(value: Any) -> None:
     line = json.dumps(value, default=_to_json, allow_nan=False)
     with printing():
         typer.echo(line)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines of text on stdout, as a terminal may have them. Raises OutputError where stdout takes no more."""
+    with printing():
+        for line in lines:
+            typer.echo(shown(line))
 
 
 def print_table(table: Table) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,10 +21,9 @@ from torch import Tensor, nn
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.header import FORMAT, KEY, parse_description
 from smarthdr_cli.models.manifest import read_manifest
 
-FORMAT = 1
-KEY = "smarthdr"
 SUFFIX = ".safetensors"
 MAX_BYTES = 2**31  # a larger file is not one of ours, and is not read into memory to find out
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -143,32 +142,12 @@ def _read(path: Path) -> bytes:
 
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object of a file that safetensors has accepted, its parts checked."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    text = header.get("__metadata__", {}).get(KEY)
-    if text is None:
-        raise ModelError(f"{path}: no smarthdr metadata; not a checkpoint of ours")
+    description = parse_description(path, json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
+    stored = description["calibration"]
     try:
-        description = json.loads(text, parse_constant=_no_constant)
-        version = description["format"]
-        if not isinstance(version, int) or version < 1:
-            raise ValueError(f"format is {version!r}")
-        if version > FORMAT:
-            raise ModelError(f"{path}: written by a newer smarthdr (format {version}, this one reads {FORMAT})")
-        for key, kind in (("config", dict), ("record", dict), ("metrics", dict), ("licence", str)):
-            if not isinstance(description[key], kind):
-                raise ValueError(f"{key} is not {'an object' if kind is dict else 'text'}")
-        if not isinstance(description["config"].get("name"), str):
-            raise ValueError("config names no model")
-        stored = description["calibration"]
         return {**description, "calibration": None if stored is None else Calibration.from_dict(stored)}
-    except KeyError as error:
-        raise ModelError(f"{path}: damaged metadata: {error.args[0]} is missing") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ModelError(f"{path}: damaged metadata: {error}") from error
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -20,12 +20,20 @@ RUN_FILES = ("best.safetensors", "model.safetensors")  # what a run folder offer
 
 @dataclass(frozen=True)
 class Available:
-    """Weights that ``--weights NAME`` knows. ``path`` is None where they would have to be fetched from the hub."""
+    """Weights that ``--weights NAME`` knows: in a folder (``path``), listed in a manifest (``entry``), or both.
+
+    ``path`` is None where they would have to be fetched from the hub.
+    """
 
     name: str
     path: Path | None
-    licence: str | None
+    entry: Entry | None
     default: bool
+
+    @property
+    def licence(self) -> str | None:
+        """As listed."""
+        return None if self.entry is None else self.entry.licence
 
 
 def weights_dir() -> Path:
@@ -51,36 +59,30 @@ def find_weights(spec: str | Path | None = None) -> Path:
         return _from_path(Path(spec).expanduser())
     entries = _entries()
     name = spec if spec is not None else _default(entries)
-    for folder in _folders():
-        listed = {entry.name: entry for entry in read_manifest(folder)}
-        entry = listed.get(name) or entries.get(name)
-        path = folder / (entry.file if entry else name + SUFFIX)
-        if path.is_file():
-            if entry:
-                entry.check(path)
-            return path
-    if name in entries:
-        return hub.fetch(entries[name])
+    path, entry = _look_up(name, entries)
+    if path is not None:
+        if entry is not None:
+            entry.check(path)
+        return path
+    if entry is not None:
+        return hub.fetch(entry)
+    raise unknown(name)
+
+
+def unknown(name: str) -> ModelError:
+    """What to raise for a name that nobody knows."""
     hint = " (a file or folder needs a / or its suffix)" if Path(name).exists() else ""
     known = ", ".join(item.name for item in available()) or "none"
-    raise ModelError(f"no weights are called {name!r}{hint}; known are {known}")
+    return ModelError(f"no weights are called {name!r}{hint}; known are {known}")
 
 
 def available() -> list[Available]:
     """Every name ``find_weights`` knows: those listed, then unlisted files in $SMARTHDR_HOME/weights."""
-    entries, folders = _entries(), _folders()
+    entries = _entries()
     first = next((entry.name for entry in entries.values() if entry.default), None)
-    found = [
-        Available(
-            entry.name,
-            next((path for folder in folders if (path := folder / entry.file).is_file()), None),
-            entry.licence,
-            entry.name == first,
-        )
-        for entry in entries.values()
-    ]
+    found = [Available(name, *_look_up(name, entries), name == first) for name in entries]
     listed = {entry.file for entry in entries.values()}
-    own = (path for folder in folders for path in sorted(folder.glob("*" + SUFFIX)) if path.name not in listed)
+    own = (path for folder in folders() for path in sorted(folder.glob("*" + SUFFIX)) if path.name not in listed)
     return found + [Available(path.stem, path, None, False) for path in own]
 
 
@@ -99,21 +101,38 @@ def _from_path(path: Path) -> Path:
     raise ModelError(f"{path}: no such weights file")
 
 
-def _folders() -> list[Path]:
-    """The folders searched by name, in order."""
-    folders = []
-    home = os.environ.get(HOME)
-    if home:
-        folders.append(Path(home).expanduser() / "weights")
+def shipped_dir() -> Path | None:
+    """``weights_dir``, or None where nothing was installed."""
     with contextlib.suppress(ModelError):
-        folders.append(weights_dir())
-    return [folder for folder in folders if folder.is_dir()]
+        return weights_dir()
+    return None
+
+
+def home_dir() -> Path | None:
+    """$SMARTHDR_HOME/weights, there or not; None where the variable is not set."""
+    home = os.environ.get(HOME)
+    return Path(home).expanduser() / "weights" if home else None
+
+
+def folders() -> list[Path]:
+    """The folders searched by name, in order, as far as they are there."""
+    return [folder for folder in (home_dir(), shipped_dir()) if folder is not None and folder.is_dir()]
+
+
+def _look_up(name: str, entries: dict[str, Entry]) -> tuple[Path | None, Entry | None]:
+    """The first file called so and the entry it must agree with: that of its own folder, else the first of any."""
+    for folder in folders():
+        entry = next((one for one in read_manifest(folder) if one.name == name), None) or entries.get(name)
+        path = folder / (entry.file if entry else name + SUFFIX)
+        if path.is_file():
+            return path, entry
+    return None, entries.get(name)
 
 
 def _entries() -> dict[str, Entry]:
     """Everything listed, by name; a manifest in $SMARTHDR_HOME/weights comes before the shipped one."""
     entries: dict[str, Entry] = {}
-    for folder in _folders():
+    for folder in folders():
         for entry in read_manifest(folder):
             entries.setdefault(entry.name, entry)
     return entries

@@ -9,6 +9,7 @@ first fetch.
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ class Repo(NamedTuple):
 
     id: str
     revision: str
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.revision}"
 
 
 def repo() -> Repo | None:
@@ -55,45 +59,75 @@ def fetch(entry: Entry) -> Path:
             f"{entry.name} is not on this machine: set {SETTING}=owner/name@revision to download it, or {where}"
         )
     from huggingface_hub import constants
+
+    path = _cached(source, entry)
+    if path is None or not (constants.HF_HUB_OFFLINE or _whole(path, entry)):
+        with one_line(entry.name, str(source), entry.file, f"run smarthdr models download {entry.name}", where):
+            path = download(source.id, entry.file, source.revision, again=path is not None)
+    entry.check(path)
+    return path
+
+
+def cached(entry: Entry) -> Path | None:
+    """Where the hub's cache has the file of ``entry``, unchecked; None without a repository. Never goes to the network.
+
+    Raises ModelError for a setting that is no pinned repository.
+    """
+    source = repo()
+    return None if source is None else _cached(source, entry)
+
+
+def whole(entry: Entry) -> bool:
+    """Whether the hub's cache has the file of ``entry``, byte for byte. Raises what ``cached`` raises."""
+    path = cached(entry)
+    return path is not None and _whole(path, entry)
+
+
+def download(repository: str, file: str, revision: str | None, *, again: bool = False) -> Path:
+    """A file of a repository in the hub's cache, fetched where it is not there, or in any case ``again``.
+
+    Raises whatever the hub's library raises; see ``one_line``.
+    """
+    import huggingface_hub
+
+    return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, force_download=again))
+
+
+@contextlib.contextmanager
+def one_line(what: str, source: str, file: str, again: str, instead: str) -> Iterator[None]:
+    """What the hub's library raises inside, as a ModelError of one line.
+
+    ``what``: how the user knows the ``file``; ``source``: the repository; ``again``: what to do once it can be reached;
+    ``instead``: what to do without it.
+    """
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        cached = _cached(source, entry)
-        if cached is not None and (constants.HF_HUB_OFFLINE or _whole(cached, entry)):
-            path = cached
-        else:
-            path = _download(source, entry, again=cached is not None)
+        yield
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            problem, remedy = "HF_HUB_OFFLINE is set", "unset it to download it once"
+            problem, remedy = "HF_HUB_OFFLINE is set", "unset it"
         else:
-            problem, remedy = f"{constants.ENDPOINT} cannot be reached", "connect to download it once"
-        raise ModelError(f"{entry.name} is not on this machine and {problem}: {remedy}, or {where}") from error
+            problem, remedy = f"{constants.ENDPOINT} cannot be reached", "connect"
+        raise ModelError(f"{what} is not on this machine and {problem}: {remedy} and {again}, or {instead}") from error
     except HfHubHTTPError as error:
         status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
-        raise ModelError(f"{entry.file} cannot be had from {source.id}@{source.revision}{status}; {where}") from error
+        raise ModelError(f"{file} cannot be had from {source}{status}; {instead}") from error
     except (ValueError, OSError) as error:  # the library's own validation; the disk and the connection
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"{entry.file} cannot be downloaded from {source.id}: {line}") from error
-    entry.check(path)
-    return path
+        raise ModelError(f"{file} cannot be downloaded from {source}: {line}") from error
 
 
 def _cached(source: Repo, entry: Entry) -> Path | None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    with contextlib.suppress(LocalEntryNotFoundError):
+    with one_line(entry.name, str(source), entry.file, "", ""), contextlib.suppress(LocalEntryNotFoundError):
         return Path(
             huggingface_hub.hf_hub_download(source.id, entry.file, revision=source.revision, local_files_only=True)
         )
     return None
-
-
-def _download(source: Repo, entry: Entry, again: bool) -> Path:
-    import huggingface_hub
-
-    return Path(huggingface_hub.hf_hub_download(source.id, entry.file, revision=source.revision, force_download=again))
 
 
 def _whole(path: Path, entry: Entry) -> bool:

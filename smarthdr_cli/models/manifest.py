@@ -69,7 +69,11 @@ class Entry:
 
     def check_bytes(self, path: Path, data: bytes) -> None:
         """The same for contents already read."""
-        if len(data) != self.size or hashlib.sha256(data).hexdigest() != self.sha256:
+        self.check_digest(path, len(data), hashlib.sha256(data).hexdigest())
+
+    def check_digest(self, path: Path, size: int, sha256: str) -> None:
+        """The same for contents of which only the size in bytes and the digest are known."""
+        if (size, sha256) != (self.size, self.sha256):
             raise ModelError(f"{path}: not the {self.name} that {MANIFEST} lists (sha256 differs); fetch it again")
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smarthdr_cli.errors import ModelError
+from smarthdr_cli.models import hub
 from smarthdr_cli.train.losses import weighted_mean
 from smarthdr_cli.train.support import least, tone_pair
 
@@ -146,20 +147,7 @@ def _checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _fetch(repo: str, revision: str | None, file: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+def _fetch(repository: str, revision: str | None, file: str) -> Path:
     instead = "give the path of a file you have, or train without this term"
-    try:
-        return Path(huggingface_hub.hf_hub_download(repo, file, revision=revision))
-    except LocalEntryNotFoundError as error:
-        offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
-        raise ModelError(f"{repo}:{file} is not on this machine and {offline}: connect once, {instead}") from error
-    except HfHubHTTPError as error:
-        status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
-        raise ModelError(f"{file} cannot be had from {repo}{status}; {instead}") from error
-    except (ValueError, OSError) as error:  # the library's own validation; the disk and the connection
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"{file} cannot be downloaded from {repo}: {line}") from error
+    with hub.one_line(f"{repository}:{file}", repository, file, "try again", instead):
+        return hub.download(repository, file, revision)

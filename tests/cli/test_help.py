@@ -4,6 +4,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import typer
@@ -15,7 +17,23 @@ from smarthdr_cli.fusion.pipeline import FuseOptions
 
 from .conftest import Run
 
-COMMANDS = ("fuse", "batch", "group", "info", "calibrate", "synth", "train", "evaluate", "doctor")
+COMMANDS = ("fuse", "batch", "group", "info", "calibrate", "synth", "train", "evaluate", "models", "doctor")
+NESTED = tuple(f"models {name}" for name in ("list", "show", "verify", "download"))
+LEAVES = tuple(name for name in COMMANDS if name != "models") + NESTED
+
+
+def command_of(words: Sequence[str]) -> Any:
+    """The command that these words on the command line lead to."""
+    found: Any = typer.main.get_command(app)
+    for word in words:
+        found = found.commands[word]
+    return found
+
+
+def test_no_command_is_left_out() -> None:
+    top: Any = typer.main.get_command(app)
+    assert set(top.commands) == set(COMMANDS)
+    assert set(top.commands["models"].commands) == {name.split()[1] for name in NESTED}
 
 
 def test_the_commands_and_the_version(smarthdr: Run) -> None:
@@ -26,28 +44,29 @@ def test_the_commands_and_the_version(smarthdr: Run) -> None:
     assert smarthdr("frobnicate").exit_code == 2
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_every_option_is_explained(smarthdr: Run, name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = command_of(name.split())
     assert [p.name for p in command.params if not getattr(p, "help", None)] == []
     words = [p.help for p in command.params]
     assert [text for text in words if not text.rstrip().endswith((".", "]"))] == []
-    shown = smarthdr(name, "-h").stdout
+    shown = smarthdr(*name.split(), "-h").stdout
     options = [p.opts[0] for p in command.params if p.opts[0].startswith("--")]
     assert [option for option in options if option not in shown] == []
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_every_command_has_an_example_that_parses(smarthdr: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = re.search(r"Examples: (.*?)\n\s*\n", smarthdr(name, "--help").stdout, re.DOTALL)
+    words = name.split()
+    shown = re.search(r"Examples: (.*?)\n\s*\n", smarthdr(*words, "--help").stdout, re.DOTALL)
     assert shown
     examples = [shlex.split(re.split(r" [|>] ", one)[0]) for one in re.split(r" ·\s", shown[1])]
-    assert examples[0][:2] == ["smarthdr", name]
-    for program, command, *arguments in examples:
+    assert examples[0][: len(words) + 1] == ["smarthdr", *words]
+    for program, *rest in examples:
         assert program == "smarthdr"
-        assert commands[command].make_context(command, arguments)
+        depth = 2 if rest[0] == "models" else 1
+        assert command_of(rest[:depth]).make_context(name, rest[depth:])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -69,11 +88,11 @@ def test_the_command_and_the_library_have_the_same_defaults() -> None:
         assert given[renamed.get(name, name)] == getattr(FuseOptions(), name), name
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *NESTED])
 def test_help_loads_neither_torch_nor_opencv(name: str) -> None:
     code = (
         "import sys\nfrom smarthdr_cli.cli.app import app\n"
-        f"try:\n    app(['{name}', '--help'])\n"
+        f"try:\n    app({[*name.split(), '--help']!r})\n"
         "finally:\n    print({'torch', 'cv2', 'numpy'} & set(sys.modules), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -12,7 +12,7 @@ import smarthdr_cli
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import find, hub
 from smarthdr_cli.models.find import available, find_weights, weights_dir
-from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.manifest import Entry, read_manifest
 
 PACKAGE = Path(smarthdr_cli.__file__).resolve().parent
 
@@ -118,9 +118,11 @@ def test_what_is_available(shipped: Path, home: Path) -> None:
     (home / "trained.safetensors").write_bytes(b"x")
     found = {item.name: item for item in available()}
     assert list(found) == ["base", "other", "hubbed", "trained"]
-    assert found["base"] == find.Available("base", shipped / "base.safetensors", "MIT", True)
-    assert found["hubbed"] == find.Available("hubbed", None, "MIT", False)
+    listed = {entry.name: entry for entry in read_manifest(shipped)}
+    assert found["base"] == find.Available("base", shipped / "base.safetensors", listed["base"], True)
+    assert found["hubbed"] == find.Available("hubbed", None, listed["hubbed"], False)
     assert found["trained"] == find.Available("trained", home / "trained.safetensors", None, False)
+    assert [item.licence for item in found.values()] == ["MIT", "MIT", "MIT", None]
 
 
 def test_listed_but_absent_weights_are_asked_of_the_hub(

@@ -1,12 +1,9 @@
 """Fetching from a hub that the test serves itself: the real client library, a real download, no outside network."""
 
 import hashlib
-import http.server
 import json
-import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,59 +14,16 @@ from smarthdr_cli.models import hub
 from smarthdr_cli.models.hub import Repo, fetch, repo
 from smarthdr_cli.models.manifest import Entry
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from .served import COMMIT, Server, client, serving
+
 DATA = b"the weights" * 1000
 ENTRY = Entry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """A hub with one repository, one revision, one file."""
-
-    data = DATA
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.seen: list[str] = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def _answer(self, body: bool) -> None:
-        self.server.seen.append(f"{self.command} {self.path}")
-        data = self.server.data
-        if self.path not in (f"/owner/name/resolve/{rev}/base.safetensors" for rev in (COMMIT, "v1.0")):
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
+    with serving(DATA) as running:
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COMMIT, offline: bool = False) -> str:
@@ -84,15 +38,7 @@ def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COM
             print(fetch(Entry(**json.loads(sys.argv[1]))))
         except SmartHDRError as error:
             print(error.exit_code, error)"""
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
-    environment |= {
-        "HF_HOME": str(cache),
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_OFFLINE": "1" if offline else "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "SMARTHDR_HUB_REPO": f"owner/name@{revision}",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
+    environment = client(cache, endpoint, revision, offline)
     command = [sys.executable, "-c", code, json.dumps(vars(entry))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -102,7 +48,7 @@ def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COM
 
 
 def test_download_then_offline_from_the_cache(server: Server, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+    endpoint = server.endpoint
     path = Path(_fetch(tmp_path, endpoint))
     assert path.read_bytes() == DATA
     assert path.is_relative_to(tmp_path)  # HF_HOME
@@ -114,19 +60,19 @@ def test_download_then_offline_from_the_cache(server: Server, tmp_path: Path) ->
 
 def test_what_arrives_must_be_what_is_listed(server: Server, tmp_path: Path) -> None:
     server.data = DATA[:-1] + b"!"
-    line = _fetch(tmp_path, f"http://127.0.0.1:{server.server_port}", revision="v1.0")
+    line = _fetch(tmp_path, server.endpoint, revision="v1.0")
     assert line.startswith("4 ")
     assert "not the base that manifest.toml lists" in line
 
 
 def test_a_file_the_repository_does_not_have(server: Server, tmp_path: Path) -> None:
     absent = Entry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
-    line = _fetch(tmp_path, f"http://127.0.0.1:{server.server_port}", absent)
+    line = _fetch(tmp_path, server.endpoint, absent)
     assert line.startswith(f"4 absent.safetensors cannot be had from owner/name@{COMMIT} (HTTP 404)")
 
 
 def test_a_damaged_cached_copy_is_fetched_again(server: Server, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{server.server_port}"
+    endpoint = server.endpoint
     path = Path(_fetch(tmp_path, endpoint, revision="v1.0"))
     path.write_bytes(b"damaged")
     assert "not the base that manifest.toml lists" in _fetch(tmp_path, endpoint, revision="v1.0", offline=True)
@@ -138,15 +84,16 @@ INSTEAD = "put base.safetensors into $SMARTHDR_HOME/weights, or give its path as
 
 def test_offline_and_not_cached(tmp_path: Path) -> None:
     line = _fetch(tmp_path, "http://127.0.0.1:9", offline=True)
-    assert (
-        line == f"4 base is not on this machine and HF_HUB_OFFLINE is set: unset it to download it once, or {INSTEAD}"
-    )
+    again = "unset it and run smarthdr models download base"
+    assert line == f"4 base is not on this machine and HF_HUB_OFFLINE is set: {again}, or {INSTEAD}"
 
 
 @pytest.mark.slow  # the client library tries again for 20 seconds
 def test_unreachable_and_not_cached(tmp_path: Path) -> None:
     line = _fetch(tmp_path, "http://127.0.0.1:9")
-    assert line.startswith("4 base is not on this machine and http://127.0.0.1:9 cannot be reached: connect")
+    assert line.startswith(
+        "4 base is not on this machine and http://127.0.0.1:9 cannot be reached: connect and run smarthdr "
+    )
     assert line.endswith(INSTEAD)
 
 
@@ -155,10 +102,10 @@ def test_unreachable_and_not_cached(tmp_path: Path) -> None:
     [
         (
             OSError(28, "No space left on device"),
-            "base.safetensors cannot be downloaded from owner/name: .*No space left",
+            "base.safetensors cannot be downloaded from owner/name@[0-9a-f]*: .*No space left",
         ),
-        (ConnectionError(), "base.safetensors cannot be downloaded from owner/name: ConnectionError"),
-        (OSError("first line\nsecond"), "owner/name: first line$"),
+        (ConnectionError(), "base.safetensors cannot be downloaded from owner/name@[0-9a-f]*: ConnectionError"),
+        (OSError("first line\nsecond"), "owner/name@[0-9a-f]*: first line$"),
     ],
 )
 def test_a_download_that_breaks_is_one_line(monkeypatch: pytest.MonkeyPatch, error: OSError, message: str) -> None:
@@ -203,7 +150,7 @@ def test_anything_that_moves_is_refused(monkeypatch: pytest.MonkeyPatch, text: s
 
 def test_a_name_the_hub_forbids_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMARTHDR_HUB_REPO", "owner/na--me@v1.0")
-    with pytest.raises(ModelError, match="cannot be downloaded from owner/na--me: ") as caught:
+    with pytest.raises(ModelError, match=r"cannot be downloaded from owner/na--me@v1\.0: ") as caught:
         fetch(ENTRY)
     assert "\n" not in str(caught.value)
 
