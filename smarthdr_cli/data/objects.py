@@ -5,12 +5,15 @@ are pixels of the reference view, (x, y), batched over samples and frames.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from smarthdr_cli.data.camera import log_uniform, uniform
+from smarthdr_cli.data.layers import Look
+from smarthdr_cli.data.motion import Blur
+from smarthdr_cli.data.variety import Variety
 
 HARMONICS = 4
 
@@ -35,6 +38,33 @@ class MovingObject:
     gain: Tensor
     shadow: Tensor
     present: Tensor
+
+    @property
+    def rows(self) -> slice:
+        """All samples."""
+        return slice(None)
+
+    @property
+    def parts(self) -> int:
+        """It is rigid."""
+        return 1
+
+    def look(self, world: Tensor, shift: Tensor, frame: int) -> Look:
+        """What of it a frame shows at (B, H, W, 2) points of the reference view."""
+        local = self.local(world, frame)
+        reach = 2 * world.shape[1]
+        shade = self.shadow.view(-1, 1, 1, 1)
+        return Look(self.coverage(local), None, local.clamp(-reach, reach), self.gain.view(-1, 1, 1, 1), shade)
+
+    def follow(self, points: Tensor, part: Tensor, frame: int) -> Tensor:
+        """Where (B, H, W, 2) points of the reference on it are at another frame."""
+        return self.placed(self.local(points, 0), frame)
+
+    def moments(self, blur: Blur) -> "MovingObject":
+        """With the moments of a long exposure behind the frames."""
+        return replace(self, centre=blur.moments(self.centre, pixels=True),
+                       angle=blur.moments(self.angle, pixels=False),
+                       scale=blur.moments(self.scale, pixels=False))  # fmt: skip
 
     def local(self, points: Tensor, frame: int) -> Tensor:
         """(B, H, W, 2) picture points to the object's own frame of reference, in px at scale 1."""
@@ -111,3 +141,51 @@ def draw_object(
         gain=torch.exp2(uniform(generator, (batch,), -3.0, 3.0)),
         shadow=uniform(generator, (batch,)) < 0.12, present=uniform(generator, (batch,)) < 0.75,
     )  # fmt: skip
+
+
+def varied(
+    thing: MovingObject, variety: Variety, generator: torch.Generator, times: Tensor, size: tuple[int, int],
+    bright: Tensor,
+) -> MovingObject:  # fmt: skip
+    """Some of the objects made frame-filling, as fast as they are large, luminous, or sent across ``bright`` (B, 2)."""
+    batch, side = len(times), float(min(size))
+    home, centre, radius, aspect = thing.centre[:, :1], thing.centre, thing.radius, thing.aspect
+    gain, shadow, present = thing.gain, thing.shadow, thing.present
+    if variety.large:
+        large = uniform(generator, (batch,)) < variety.large
+        radius = torch.where(large, uniform(generator, (batch,), 0.45, 0.9) * side, radius)
+        aspect = torch.where(large, uniform(generator, (batch,), 0.6, 1.0), aspect)
+        centre = torch.where(large.view(-1, 1, 1), centre - 0.6 * home, centre)
+        present, shadow = present | large, shadow & ~large
+    if variety.lamps:
+        lamp = uniform(generator, (batch,)) < variety.lamps
+        radius = torch.where(lamp, radius.clamp(max=0.06 * side), radius)
+        gain = torch.where(lamp, torch.exp2(uniform(generator, (batch,), 3.0, 7.0)), gain)
+        present, shadow = present | lamp, shadow & ~lamp
+    if variety.across:
+        across = uniform(generator, (batch,)) < variety.across
+        start = centre[:, :1]
+        centre = torch.where(across.view(-1, 1, 1), centre - start + bright[:, None], centre)
+        gain = torch.where(across, torch.exp2(uniform(generator, (batch,), -5.0, 0.0)), gain)
+        present, shadow = present | across, shadow & ~across
+    if variety.fast:
+        fast = uniform(generator, (batch,)) < variety.fast
+        wanted = (uniform(generator, (batch,), 0.8, 2.0) * radius).clamp(max=0.6 * side)
+        present, shadow = present | fast, shadow & ~fast
+        start = centre[:, :1]
+        centre = torch.where(fast.view(-1, 1, 1), centre - 0.4 * start, centre)
+        gone = (centre[:, 1] - centre[:, 0]).norm(dim=-1) / times[:, 1].abs()
+        factor = torch.where(fast, wanted / gone.clamp(min=0.1), torch.ones_like(wanted))
+        centre = centre[:, :1] + (centre - centre[:, :1]) * factor.view(-1, 1, 1)
+    return replace(thing, centre=centre, radius=radius, aspect=aspect, gain=gain, shadow=shadow, present=present)
+
+
+def brightest(light: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 2) a bright place, drawn, of each (B, 3, H, W) picture."""
+    coarse = torch.nn.functional.avg_pool2d(light.mean(dim=1, keepdim=True), 8, ceil_mode=True)[:, 0]
+    high, wide = coarse.shape[-2:]
+    chance = coarse.clamp(min=1e-6).log2() + uniform(generator, (len(light), high, wide))
+    best = chance.flatten(1).argmax(dim=1)
+    x = (best % wide) * 8 + 4 - light.shape[-1] / 2
+    y = torch.div(best, wide, rounding_mode="floor") * 8 + 4 - light.shape[-2] / 2
+    return torch.stack([x, y], -1)

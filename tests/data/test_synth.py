@@ -5,17 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from smarthdr_cli.data.synth import (
-    SynthConfig,
-    camera_motion,
-    exposures,
-    look_up,
-    make_batch,
-    make_bursts,
-    pixel_grid,
-    render,
-    sample_source,
-)
+from smarthdr_cli.data.synth import SynthConfig, exposures, make_batch, make_bursts, render
 from smarthdr_cli.models.compare import warp
 from smarthdr_cli.models.tone import mu_law
 
@@ -59,30 +49,11 @@ def test_exposures_are_relative_to_the_reference(count):
         assert ((middle < 0).sum(dim=1) == (count - 1) // 2).all()
 
 
-def test_sources_are_sampled_bilinearly_at_their_own_pixels(bank):
-    points = torch.stack(torch.meshgrid(torch.arange(5.0), torch.arange(7.0), indexing="ij")[::-1], dim=-1)
-    _, height, width = bank.mips[0][1].shape
-    corner = torch.tensor([100 / width, 50 / height])
-    seen = sample_source(bank, 1, points, corner, 1.0)
-    assert torch.allclose(seen, bank.mips[0][1][:, 50:55, 100:107].float(), rtol=1e-3)
-    wrapped = sample_source(bank, 1, points, torch.tensor([(width - 3) / width, 50 / height]), 1.0)
-    wanted = torch.cat([bank.mips[0][1][:, 50:55, -3:], bank.mips[0][1][:, 50:55, :4]], dim=-1).float()
-    assert torch.allclose(wrapped, wanted, rtol=1e-3)
-
-
-def test_the_reference_does_not_shake():
-    for shake in ("aligned", "handheld"):
-        motion = camera_motion(replace(CONFIG, shake=shake), seeded(), 16, 3)
-        assert (motion[:, 0] == 0).all()
-        assert motion[:, 1:].abs().max() > 1
-
-
 @pytest.mark.parametrize("shake", ["aligned", "handheld"])
 def test_the_true_displacement_brings_the_others_onto_the_reference(bank, shake):
     """Radiance without a camera: seen through the flow, the other frames show what the reference shows."""
     config = SynthConfig(height=128, width=160, shake=shake, shake_px=10)
-    _, times = exposures(config, seeded(), 4, 3)
-    frames, _, flow, visible, moving = render(bank, config, seeded(7), 4, 3, times)
+    frames, _, flow, visible, moving = render(bank, config, seeded(7), *exposures(config, seeded(), 4, 3))
     assert flow.shape == (4, 2, 2, 128, 160)
     inner = torch.zeros(1, 1, 128, 160)
     inner[..., 6:-6, 6:-6] = 1
@@ -105,8 +76,7 @@ def test_the_true_displacement_brings_the_others_onto_the_reference(bank, shake)
 def test_nothing_moves_where_it_should_not(bank):
     """Without objects and shake there is no flow, all is visible, and every frame is the reference."""
     config = replace(CONFIG, objects=0, height=24, width=24)
-    _, times = exposures(config, seeded(), 64, 3)
-    frames, still, flow, visible, moving = render(bank, config, seeded(11), 64, 3, times)
+    frames, still, flow, visible, moving = render(bank, config, seeded(11), *exposures(config, seeded(), 64, 3))
     stood = flow.abs().amax(dim=(2, 3, 4)) == 0
     assert stood.any()  # "sometimes nothing at all"
     for b, n in stood.nonzero().tolist():
@@ -114,16 +84,6 @@ def test_nothing_moves_where_it_should_not(bank):
         assert visible[b, n].all()
     assert torch.equal(still, frames[:, 0])
     assert not (moving & (visible.amin(dim=1) > 0.5)).any()
-
-
-def test_look_up_is_at_pixels_from_the_middle():
-    field = torch.rand(1, 2, 9, 12, generator=seeded())
-    grid = pixel_grid(9, 12, torch.device("cpu"))
-    assert grid[0, 0].tolist() == [-5.5, -4.0]
-    assert torch.allclose(look_up(field, grid[None]), field, atol=1e-5)
-    assert torch.allclose(
-        look_up(field, grid[None] + torch.tensor([2.0, 1.0]))[..., :-1, :-2], field[..., 1:, 2:], atol=1e-5
-    )
 
 
 @pytest.mark.parametrize("kind", ["gamma16", "camera8", "mixed"])
