@@ -5,8 +5,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from smarthdr_cli.data.synth import SynthConfig
+from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
 
+FRAMES = (3,) * 10 + (2,) * 4 + (4,) * 2 + (5,) * 2 + (7, 9)  # of a streamed burst, each as likely
 METHODS = ("supervised", "smarthdr", "smae", "fshdr", "selfhdr")
 _WORDS = {
     "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
@@ -78,6 +80,7 @@ class TrainConfig:
     weight_ms_ssim: float = 0.0
     weight_unlabeled: float = 1.0
     weight_rerender: float = 0.5
+    weight_cells: float = 0.0
     detach: bool = True
     vgg: str = ""
     save_minutes: float = 3.0
@@ -96,7 +99,11 @@ class TrainConfig:
     export: str = "student"
     masks: MaskConfig = field(default_factory=MaskConfig)
     model: dict[str, Any] = field(default_factory=lambda: {"name": "saf"})
-    synth: SynthConfig = field(default_factory=lambda: SynthConfig(height=192, width=192, frames=(3, 3, 3, 2, 4)))
+    synth: SynthConfig = field(
+        default_factory=lambda: SynthConfig(
+            height=192, width=192, frames=FRAMES, ev_steps=(1.0, 1.5, 2.0, 2.0, 2.5, 3.0, 4.0), variety=RICH
+        )
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the checkpoint and the log."""
@@ -145,7 +152,7 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
         "labelled_first": config.labelled_first, "ema": config.ema, "masks.quantile": config.masks.quantile,
         "masks.top": config.masks.top, "masks.tau_patch": config.masks.tau_patch,
         "masks.tau_pixel": config.masks.tau_pixel,
-    }  # fmt: skip
+    } | {f"synth.variety.{name}": share for name, share in asdict(config.synth.variety).items()}  # fmt: skip
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")

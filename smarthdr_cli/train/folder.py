@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from smarthdr_cli.data.labels import Split
+from smarthdr_cli.data.synth import SynthConfig
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.models.build import MODELS, build_model
@@ -55,8 +56,11 @@ class Earlier:
 def earlier(folder: Path) -> Earlier:
     """The run in a folder. Raises InputError where there is none that can be taken up."""
     content = read_state(folder / STATE, torch.device("cpu"))
+    values = json.loads(content["config"])
+    # What bursts can have been given since then, this run has not had: SynthConfig has it off.
+    values["synth"] = merged(asdict(SynthConfig()), values.get("synth", {}))
     request = Request.load(folder) if (folder / RUN).exists() else None
-    return Earlier(json.loads(content["config"]), request, int(content["step"]))
+    return Earlier(values, request, int(content["step"]))
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A run's options: plain values in, one frozen value out, and the rate they make."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from smarthdr_cli.data.synth import SynthConfig
+from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train.config import TrainConfig, train_config
 
@@ -12,7 +13,8 @@ from smarthdr_cli.train.config import TrainConfig, train_config
 def test_plain_values_and_back(values):
     config = train_config(values)
     assert config.batch == 2
-    assert config.synth == SynthConfig(height=32, width=32, objects=1, frames=(3,))
+    assert config.synth == replace(TrainConfig().synth, height=32, width=32, objects=1, frames=(3,))
+    assert config.synth.variety == RICH
     again = train_config(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert train_config({}) == TrainConfig()
@@ -44,6 +46,8 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"synth": {"kind": "x"}},
         {"synth": {"height": 48.0}},
         {"synth": {"height": 40}},
+        {"synth": {"variety": {"depth": 1.5}}},
+        {"synth": {"variety": {"dept": 0.5}}},
         {"synth": 3},
         {"model": "saf"},
     ],
