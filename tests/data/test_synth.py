@@ -1,11 +1,14 @@
 """Synthetic bursts: repeatable, and true to what they say of themselves."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 
-from smarthdr_cli.data.synth import SynthConfig, exposures, make_batch, make_bursts, render
+from smarthdr_cli.data.motion import Blur
+from smarthdr_cli.data.synth import SynthConfig, exposures, make_batch, make_bursts, render, some
+from smarthdr_cli.data.variety import RICH, Variety
+from smarthdr_cli.data.write import benchmark_config
 from smarthdr_cli.models.compare import warp
 from smarthdr_cli.models.tone import mu_law
 
@@ -21,6 +24,20 @@ def test_one_seed_is_one_burst(bank):
     for field in fields(a):
         assert torch.equal(getattr(a, field.name), getattr(b, field.name)), field.name
     assert not torch.equal(a.codes, c.codes)
+
+
+def test_benchmarks_are_what_they_were(bank):
+    """Means of a burst as the maker of the frozen sets made it: no number is drawn for variety that is off."""
+    for kind, code in (("gamma16", 0.551391), ("camera8", 0.537540)):
+        burst = make_bursts(bank, benchmark_config(kind, (96, 128)), seeded(7), 1, oracle=True)
+        found = [burst.codes, burst.target, burst.flow.abs(), burst.visible, burst.moving.float()]
+        wanted = [code, 0.270330, 1.678010, 0.965251, 0.130615]
+        assert [float(each.mean()) for each in found] == pytest.approx(wanted, rel=2e-4)
+        assert burst.evs[0].tolist() == pytest.approx([0.0, -2.09785, 2.09639], abs=1e-4)
+    burst = make_bursts(bank, SynthConfig(height=96, width=96), seeded(7), 3)
+    found = [burst.codes, burst.target, burst.flow.abs(), burst.visible, burst.moving.float(), burst.stated_evs]
+    wanted = [0.384507, 0.177090, 3.042823, 0.909867, 0.208804, 0.062861]
+    assert [float(each.mean()) for each in found] == pytest.approx(wanted, rel=2e-4)
 
 
 def test_no_global_random_state_is_read_or_changed(bank):
@@ -73,6 +90,105 @@ def test_the_true_displacement_brings_the_others_onto_the_reference(bank, shake)
     assert ((visible == 0) | (visible == 1)).all()
 
 
+KINDS = {
+    "depth": Variety(depth=1.0), "limbs": Variety(limbs=1.0), "twigs": Variety(twigs=1.0),
+    "swarms": Variety(swarms=1.0), "large": Variety(large=1.0), "fast": Variety(fast=1.0), "lamps": Variety(lamps=1.0),
+    "across": Variety(across=1.0), "soft": Variety(soft=1.0, depth=0.5), "rich": replace(RICH, flicker=0.0, blur=0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_truth_holds_for_every_kind(bank, name):
+    """Radiance without a camera: where a surface is seen in both, the flow brings the other frame's onto it."""
+    objects = 2 if name in ("large", "fast", "lamps", "across", "rich") else 0
+    config = SynthConfig(height=96, width=112, objects=objects, variety=KINDS[name])
+    frames, _, flow, visible, moving = render(bank, config, seeded(7), *exposures(config, seeded(), 6, 3))
+    assert visible.mean() > 0.3
+    assert moving.any(dim=-1).any(dim=-1).all()  # every burst has something that moves
+    before, after, inside = [], [], []
+    for n in range(2):
+        other, ref = frames[:, n + 1], frames[:, 0]
+        level = ref.flatten(1).median(dim=1).values.view(-1, 1, 1, 1) * 4
+        seen = visible[:, n] * moving.float()  # still background would hide what is wrong
+        warped, unwarped = (
+            (mu_law(each / level) - mu_law(ref / level)).abs().mean(1, keepdim=True)
+            for each in (warp(other, flow[:, n]), other)
+        )
+        inner = -torch.nn.functional.max_pool2d(-seen, 5, 1, 2)
+        before.append(float((unwarped * seen).sum() / seen.sum()))
+        after.append(float((warped * seen).sum() / seen.sum()))
+        if inner.sum() > 200:  # nothing thin has an inside
+            inside.append(float((warped * inner).sum() / inner.sum()))
+    assert sum(after) < 0.6 * sum(before)
+    assert all(gap < 0.02 for gap in inside)
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_richer_bursts_are_as_repeatable_and_as_whole(bank, count):
+    every = Variety(**dict.fromkeys(asdict(Variety()), 0.5))
+    config = replace(CONFIG, height=40, width=48, objects=2, frames=(count,), variety=every)
+    a, b = (make_bursts(bank, config, seeded(s), 3, oracle=True) for s in (3, 3))
+    for field in fields(a):
+        assert torch.equal(getattr(a, field.name), getattr(b, field.name)), field.name
+        assert torch.isfinite(getattr(a, field.name)).all(), field.name
+    assert a.codes.shape == (3, count, 3, 40, 48)
+    assert a.flow.shape == (3, count - 1, 2, 40, 48)
+
+
+def test_exposures_may_be_uneven_and_span_no_more_than_a_scene():
+    config = replace(CONFIG, ev_steps=(1.0, 4.0), variety=Variety(uneven=0.5))
+    evs, _ = exposures(config, seeded(), 200, 3)
+    gaps = evs.sort(dim=1).values.diff(dim=1)
+    uneven = (gaps[:, 0] / gaps[:, 1]).log2().abs() > 1
+    assert 0.15 < uneven.float().mean() < 0.4  # half are drawn one by one, and half of these come out alike
+    wide, _ = exposures(config, seeded(), 50, 9)
+    assert (wide.amax(dim=1) - wide.amin(dim=1)).max() <= 8.001
+    assert (wide.sort(dim=1).values.diff(dim=1) > 0.1).all()
+
+
+def test_only_the_brightest_frame_is_blurred(bank, monkeypatch):
+    """A long exposure is its middle, smeared; flow, sight and the other frames are as without."""
+    config = replace(CONFIG, objects=2, reference="middle", variety=Variety(fast=1.0, flicker=0.5, blur=1.0))
+    evs, times = exposures(config, seeded(), 4, 3)
+    blurred, still, *truth = render(bank, config, seeded(2), evs, times)
+    monkeypatch.setattr(Blur, "integrated", lambda _, moments: moments[:, :3])
+    sharp, still_too, *truth_too = render(bank, config, seeded(2), evs, times)
+    assert torch.equal(still, still_too)
+    for one, other in zip(truth, truth_too, strict=True):
+        assert torch.equal(one, other)
+    long = evs.argmax(dim=1)
+    rows = torch.arange(4)
+    assert torch.equal(blurred[:, 0], sharp[:, 0])
+    assert torch.equal(blurred[rows, 3 - long], sharp[rows, 3 - long])
+    mine, middle = blurred[rows, long], sharp[rows, long]
+    detail = [each.log().diff(dim=-1).abs().mean() for each in (mine.clamp(min=1e-4), middle.clamp(min=1e-4))]
+    assert detail[0] < 0.95 * detail[1]
+    gap = (mu_law(mine / 8) - mu_law(middle / 8)).abs().mean()
+    assert 1e-4 < gap < 0.05
+
+
+def test_shares_are_kept_and_0_draws_nothing():
+    generator = seeded()
+    before = generator.get_state()
+    assert len(some(generator, 1000, 0.0)) == 0
+    assert torch.equal(generator.get_state(), before)
+    assert 150 < len(some(generator, 1000, 0.2)) < 250
+    assert len(some(generator, 10, 1.0)) == 10
+
+
+def test_blemishes_are_in_the_frames_and_not_in_the_truth(bank):
+    config = replace(CONFIG, objects=0, shake="handheld", shake_px=1.01, kind="gamma16", iso_low=100, iso_high=100)
+    config = replace(config, variety=Variety(hot=1.0, drift=1.0, misstated=1.0))
+    burst = make_bursts(bank, config, seeded(8), 6, oracle=True)
+    assert 0.2 < (burst.stated_evs - burst.evs).abs().max() < 1 / 3 + 0.3
+    reference = burst.linear[:, 0]
+    hot = (reference > 2 * burst.target + 0.05) & (reference > 0.1)
+    assert 3 <= hot.sum() < 6 * 24 * 5
+    assert (burst.still[:, 0][hot] > burst.target[hot]).all()  # the same camera on a tripod has them too
+    cool = ~hot & (reference > 0.1) & (reference < 0.8)
+    assert float((reference / burst.target.clamp(min=1e-6))[cool].median()) == pytest.approx(1, abs=0.01)
+
+
 def test_nothing_moves_where_it_should_not(bank):
     """Without objects and shake there is no flow, all is visible, and every frame is the reference."""
     config = replace(CONFIG, objects=0, height=24, width=24)
@@ -109,8 +225,10 @@ def test_the_camera_saw_the_target(bank, kind):
         assert float((frame / gain / burst.target.clamp(min=1e-6))[mid].median()) == pytest.approx(1, abs=0.02)
 
 
-def test_one_seed_is_one_scene_in_every_kind(bank):
-    a, b = (make_bursts(bank, replace(CONFIG, kind=kind), seeded(9), 2) for kind in ("gamma16", "camera8"))
+@pytest.mark.parametrize("variety", [Variety(), RICH])
+def test_one_seed_is_one_scene_in_every_kind(bank, variety):
+    config = replace(CONFIG, variety=variety)
+    a, b = (make_bursts(bank, replace(config, kind=kind), seeded(9), 2) for kind in ("gamma16", "camera8"))
     assert torch.equal(a.target, b.target)
     assert torch.equal(a.flow, b.flow)
     assert torch.equal(a.evs, b.evs)

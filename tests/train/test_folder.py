@@ -7,6 +7,7 @@ import torch
 
 from smarthdr_cli.data.labels import Part, Split
 from smarthdr_cli.data.layouts import SceneFiles
+from smarthdr_cli.data.variety import Variety
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
@@ -85,6 +86,22 @@ def test_a_saved_run_is_known_again(values, tmp_path):
     (tmp_path / "state.pt").write_bytes(b"no state")
     with pytest.raises(InputError, match=r"state\.pt"):
         earlier(tmp_path)
+
+
+def test_a_run_from_before_there_was_variety_goes_on_without(values, tmp_path):
+    config = train_config(values)
+    state = new_state(config, CPU)
+    save_state(tmp_path / "state.pt", state, config)
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    old = json.loads(content["config"])
+    del old["synth"]["variety"]
+    torch.save(content | {"config": json.dumps(old)}, tmp_path / "state.pt")
+    before = earlier(tmp_path)
+    kept = train_config(going_on(before, {}, tmp_path)).synth
+    assert kept.variety == Variety()
+    assert (kept.height, kept.frames) == (config.synth.height, config.synth.frames)
+    given = train_config(going_on(before, {"synth": {"variety": {"depth": 0.5}}}, tmp_path)).synth
+    assert given.variety == Variety(depth=0.5)
 
 
 def test_a_resumed_run_keeps_network_and_seed(values, tmp_path):
