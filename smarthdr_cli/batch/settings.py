@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from smarthdr_cli.batch.exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.fusion.fused import check_limit
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.response import load_response, named_response
@@ -54,17 +55,21 @@ class Writing:
 @dataclass(frozen=True)
 class Settings:
     """``fuse``: as for one burst. ``common``: the absolute exposure every set is anchored to, or None.
-    ``responses``: of each ``Job.curve`` the calibration file to use instead of ``fuse.response``."""
+    ``responses``: of each ``Job.curve`` the calibration file to use instead of ``fuse.response``. ``fail_above``: mean
+    uncertainty above which a set fails and is not written; what is written does not depend on it."""
 
     fuse: FuseOptions
     writing: Writing
     common: CommonExposure | None = None
     responses: tuple[tuple[str, str], ...] = ()
+    fail_above: float | None = None
 
     def check(self) -> None:
         """Raises UsageError for words an option does not know and options that exclude each other, InputError for a
         calibration file that is none: once, and not for each set."""
         check_options(self.fuse)
+        if self.fail_above is not None:
+            check_limit(self.fail_above)
         option = self.fuse.response
         if _is_word(option):
             named_response("srgb" if option == "auto" else option)

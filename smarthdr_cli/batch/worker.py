@@ -84,6 +84,8 @@ class Worker:
         try:
             settings = self.plan.settings
             fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock)
+            if settings.fail_above is not None:
+                fused.check_uncertainty(settings.fail_above)
             if settings.common is not None:
                 fused = anchored(fused, settings.common)
             fused.report["settings"] = self.plan.recorded(task.job)

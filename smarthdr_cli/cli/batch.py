@@ -112,6 +112,7 @@ def command(
     float32: opt.Float32 = False,
     compression: opt.Compression = "zip",
     embed_uncertainty: opt.EmbedUncertainty = False,
+    fail_above: opt.UncertaintyLimit = None,
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -214,6 +215,7 @@ def command(
             form, preview_format or ("jpg" if preview else None),
             uncertainty_format or ("png" if uncertainty else None), compression, float32, embed_uncertainty,
         ),
+        fail_above=fail_above,
     )  # fmt: skip
     batch = Batch(
         settings, output, name, part, ambiguous, skip_existing, overwrite, retry_failed, fail_fast, common_exposure,

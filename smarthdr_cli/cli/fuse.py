@@ -8,7 +8,7 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 
 Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
@@ -53,6 +53,7 @@ def command(
     float32: opt.Float32 = False,
     compression: opt.Compression = "zip",
     embed_uncertainty: opt.EmbedUncertainty = False,
+    fail_above: opt.UncertaintyLimit = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -64,6 +65,7 @@ def command(
     smarthdr fuse *.dng -o out.exr --preview out.jpg --uncertainty out.png
     """
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
+    from smarthdr_cli.fusion.fused import check_limit
     from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
 
     if quiet and verbose:
@@ -73,6 +75,8 @@ def command(
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
+    if fail_above is not None:
+        check_limit(fail_above)
     chosen = opt.parse_reference(reference)
     memory, pixels = opt.parse_memory(max_memory), opt.parse_pixels(max_pixels)
     with writing(output):
@@ -104,3 +108,8 @@ def command(
     say(report["notes"], quiet=quiet)
     if as_json:
         print_json(report)
+    if fail_above is not None:
+        try:
+            fused.check_uncertainty(fail_above)
+        except UncertaintyLimitError as error:
+            raise UncertaintyLimitError(f"{error}; {output} was written all the same") from error

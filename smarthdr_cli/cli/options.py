@@ -9,6 +9,7 @@ from smarthdr_cli.errors import UsageError
 
 # Panels of the help, so that one option is found under one heading in every command.
 INPUT, FUSION, COMPUTATION, OUTPUT = "Input", "Fusion", "Computation", "Output"
+CERTAINTY = "Certainty"  # a panel of its own: the option's name would be cut short beside longer neighbours
 
 Files = Annotated[
     list[Path], typer.Argument(metavar="FILES", help="The frames of one burst, in any order.", show_default=False)
@@ -154,6 +155,17 @@ Panoramas = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="What the random numbers start from.")]
+UncertaintyLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-if-uncertainty-above",
+        metavar="X",
+        help="Fail where the mean of the uncertainty map is above X: 0.01 is an eighth of a stop, 0.02 a quarter, and "
+        "each percent of the picture that is clipped in every frame adds 0.01. A clean burst has 0.01 or less; 0.015 "
+        "is a start. fuse then ends with 8, its outputs written all the same; batch records the set as failed and writes none.",
+        rich_help_panel=CERTAINTY,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUT)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.", rich_help_panel=OUTPUT)]
 JsonLines = Annotated[

@@ -1,0 +1,79 @@
+"""``--fail-if-uncertainty-above``: the bar holds on both sides, fuse leaves its outputs, batch keeps the set out."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenEXR
+import pytest
+
+from .conftest import Run, parse
+
+spec = importlib.util.spec_from_file_location("batch_shoots_above", Path(__file__).parents[1] / "batch" / "made.py")
+assert spec is not None
+assert spec.loader is not None
+made: Any = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(made)
+
+FLAG = "--fail-if-uncertainty-above"
+FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
+
+
+def test_both_sides_of_the_bar(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    out, chart = tmp_path / "out.exr", tmp_path / "sigma.exr"
+    common = ("fuse", *burst, "-o", out, "--uncertainty", chart, "--weights", weights, "--json", "-q", "--overwrite")
+    plain = smarthdr(*common)
+    assert plain.exit_code == 0
+    mean = parse(plain.stdout)["uncertainty"]["mean"]
+    with OpenEXR.File(str(chart)) as file:
+        assert float(np.mean(file.channels()["sigma.mu"].pixels)) == pytest.approx(mean, rel=1e-3)
+    assert smarthdr(*common, FLAG, mean * 1.001).exit_code == 0
+    for path in (out, chart):
+        path.unlink()
+    above = smarthdr(*common, FLAG, mean * 0.999)
+    assert above.exit_code == 8
+    (line,) = above.stderr.splitlines()
+    assert line.startswith(f"smarthdr: the mean uncertainty of the picture is {mean:.4f}, above ")
+    assert line.endswith(f"; {out} was written all the same")
+    assert parse(above.stdout)["uncertainty"]["mean"] == mean
+    assert out.exists()
+    assert chart.exists()
+
+
+@pytest.mark.parametrize("limit", ["0", "1", "-1", "nan", "5"])
+def test_no_limit_at_all(refused: Callable[..., str], burst: list[Path], tmp_path: Path, limit: str) -> None:
+    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", f"{FLAG}={limit}")
+    assert f"{FLAG} {limit}: use a number above 0 and below 1" in said
+    said = refused(2, "batch", burst[0].parent, "-o", tmp_path / "out", "-q", f"{FLAG}={limit}", *FAST)
+    assert "use a number above 0 and below 1" in said
+
+
+def test_batch(smarthdr: Run, tmp_path: Path) -> None:
+    """Of three sets the one whose shortest frame is clipped in a part fails; it is written where the bar is lifted."""
+    shoot, out = tmp_path / "shoot", tmp_path / "merged"
+    for number in range(3):
+        light = made.scene(number)
+        if number == 1:
+            light[:16] = 50.0  # beyond even the shortest frame
+        made.write_bracket(shoot, number, light=light)
+    run = ("batch", shoot, "-o", out, *FAST)
+    result = smarthdr(*run, FLAG, 0.1)
+    assert result.exit_code == 7
+    assert "IMG_0004-IMG_0006: the mean uncertainty of the picture is 0." in result.stderr
+    assert "of the picture is clipped in every frame) (exit 8)" in result.stderr
+    records = {r["name"]: r for r in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
+    assert [records[name]["status"] for name in sorted(records)] == ["ok", "failed", "ok"]
+    failed = records["IMG_0004-IMG_0006"]
+    assert (failed["error"]["code"], failed["error"]["type"], failed["outputs"]) == (8, "UncertaintyLimitError", [])
+    assert sorted(path.stem for path in out.glob("*.exr")) == ["IMG_0001-IMG_0003", "IMG_0007-IMG_0009"]
+    others = [records[name]["uncertainty"]["mean"] for name in sorted(records) if name != failed["name"]]
+    assert max(others) < 0.1
+    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 7  # it fails again, the others are done
+    lifted = smarthdr(*run, "--retry-failed", "--json", "-q")
+    assert lifted.exit_code == 0
+    assert parse(lifted.stdout)["uncertainty"]["mean"] > 0.2
+    assert len(list(out.glob("*.exr"))) == 3
+    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 0  # what is done is not looked at again
