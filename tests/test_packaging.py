@@ -36,11 +36,16 @@ def manifest() -> list[dict[str, Any]]:
     return list(tomllib.loads((ROOT / "weights" / "manifest.toml").read_text("utf-8"))["weights"])
 
 
+def shipped() -> set[str]:
+    """The manifest, each file it lists and its model card; the log and the state to go on from stay out."""
+    files = [Path(entry["file"]) for entry in manifest()]
+    return {"manifest.toml", *(file.name for file in files), *(file.with_suffix(".md").name for file in files)}
+
+
 def test_the_project_says_what_it_ships() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    names = ["manifest.toml", *(entry["file"] for entry in manifest())]  # the log and the state to go on from stay out
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {
-        f"weights/{name}": f"smarthdr_cli/_weights/{name}" for name in names
+        f"weights/{name}": f"smarthdr_cli/_weights/{name}" for name in shipped()
     }
     assert (ROOT / "smarthdr_cli" / "py.typed").is_file()
     for name in ("README.md", "LICENSE", "CHANGELOG.md"):
@@ -55,8 +60,7 @@ def test_a_wheel_has_its_weights_inside(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     assert {"smarthdr_cli/_weights/manifest.toml", "smarthdr_cli/py.typed"} <= names
-    shipped = {"manifest.toml", *(entry["file"] for entry in manifest())}
-    assert {name.rpartition("/")[2] for name in names if name.startswith("smarthdr_cli/_weights/")} == shipped
+    assert {name.rpartition("/")[2] for name in names if name.startswith("smarthdr_cli/_weights/")} == shipped()
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"smarthdr_cli", f"smarthdr-{__version__}.dist-info"}  # no tests, no examples
     found = run(sys.executable, "-c", WHERE, folder=tmp_path, path=tmp_path / "site")
