@@ -8,7 +8,7 @@ from smarthdr_cli.data.synth import SynthConfig
 from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
 
-FRAMES = (3,) * 10 + (2,) * 4 + (4,) * 2 + (5,) * 2 + (7, 9)  # of a streamed burst, each as likely
+FRAMES = (3,) * 12 + (2,) * 4 + (4,) * 2 + (5, 9)  # of a streamed burst, each as likely
 METHODS = ("supervised", "smarthdr", "smae", "fshdr", "selfhdr")
 _WORDS = {
     "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
@@ -53,8 +53,10 @@ class TrainConfig:
 
     Scenes: ``method`` after a share ``labelled_first`` of the iterations on labels alone; ``batch`` labelled and
     ``batch_unlabeled`` unlabelled crops of ``crop`` pixels a step. ``pseudo``: labels made once an epoch and kept on
-    disk, or at every step. ``refresh``: steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride.
-    ``fill``: what the masks removed is learned from SelfHDR's colour target. ``export``: whose weights fuse runs.
+    disk, or at every step. ``views``: augmentations under which the teacher sees a burst for its label. ``refresh``:
+    steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride. ``weight_cells``: of
+    ``rerender.cell_consistency`` on unlabelled crops. ``fill``: what the masks removed is learned from SelfHDR's colour
+    target. ``export``: whose weights fuse runs.
     """
 
     iterations: int = 1_000_000
@@ -91,6 +93,7 @@ class TrainConfig:
     batch_unlabeled: int = 4
     crop: int = 128
     pseudo: str = "epoch"
+    views: int = 1
     refresh: int = 0
     teacher: str = "ema"
     strong: bool = True
@@ -158,6 +161,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
             raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")
     if min(config.decay, config.refresh, config.motion_steps, config.warmup, config.seed) < 0:
         raise UsageError("decay, refresh, motion_steps, warmup and seed must not be below 0")
+    if not 1 <= config.views <= 48:
+        raise UsageError(f"training option views = {config.views}: use a number from 1 to 48")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):
         raise UsageError("frames must be numbers from 2 to 9")
     for name, side in (("synth", config.synth.height), ("synth", config.synth.width), ("scenes", config.crop)):
