@@ -21,7 +21,18 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from tests.burst.shoot import Camera, Shoot, canon, canon_shot, fujifilm, nikon, olympus, panasonic, sony, sony_old
+from tests.burst.grouping.shoot import (
+    Camera,
+    Shoot,
+    canon,
+    canon_shot,
+    fujifilm,
+    nikon,
+    olympus,
+    panasonic,
+    sony,
+    sony_old,
+)
 
 NOTES = (
     ("SONY", sony(2, 3)), ("SONY", sony(5, 9, version="b")), ("SONY", sony_old(3)), ("Canon", canon(2, -1)),

@@ -1,0 +1,58 @@
+"""Shoots told apart by the numbers in their names: counters that roll over, files deleted."""
+
+from pathlib import Path
+
+from .cases import AEB, MANUAL, Truth, brackets, case
+from .shoot import Camera, Shoot, orders, sony
+
+
+@case
+def counter_rolls_over_without_times(folder: Path) -> Truth:
+    shoot = Shoot(folder, Camera(prefix="DSC", digits=5), view=1)
+    names = ["DSC09998", "DSC09999", "DSC00001", "DSC00002", "DSC00003", "DSC00004"]
+    say = {"stamped": "never", **AEB}
+    first = [shoot.take(ev, name=name, bias=ev, **say) for name, ev in zip(names[:3], (0, -2, 2), strict=True)]
+    shoot.view = 2
+    second = [shoot.take(ev, name=name, bias=ev, **say) for name, ev in zip(names[3:], (0, -2, 2), strict=True)]
+    return Truth([first, second])
+
+
+@case
+def counter_rolls_over_within_a_second(folder: Path) -> Truth:
+    shoot = Shoot(folder, Camera(prefix="DSC", digits=5, subsec=False), view=1)
+    names = ["DSC09998", "DSC09999", "DSC00001"]
+    return Truth([[shoot.take(ev, name=n, bias=ev, **AEB) for n, ev in zip(names, (0, -2, 2), strict=True)]])
+
+
+@case
+def a_frame_was_deleted(folder: Path) -> Truth:
+    shoot = Shoot(folder, Camera(make="SONY"))
+    sets = brackets(shoot, [0, -2, 2], 3, say=lambda i, ev: {"bias": ev, "note": sony(i + 1, 3), **AEB})
+    sets[1].pop(1).unlink()
+    return Truth(sets, unsure=True)
+
+
+@case
+def deleted_without_numbers(folder: Path) -> Truth:
+    sets = brackets(Shoot(folder), orders(5, 1)["-0+"], 3)
+    sets[1].pop(2).unlink()
+    return Truth(sets, unsure=True)
+
+
+@case
+def every_other_number(folder: Path) -> Truth:
+    shoot, sets = Shoot(folder), []
+    for _ in range(3):
+        shoot.view += 1
+        frames = []
+        for ev in (-2, 0, 2):
+            frames.append(shoot.wait(0.1).take(ev, **MANUAL))
+            shoot.number += 1
+        sets.append(frames)
+        shoot.wait(4)
+    return Truth(sets)
+
+
+@case
+def exposures_but_no_times(folder: Path) -> Truth:
+    return Truth(brackets(Shoot(folder), [-2, 0, 2], 4, say=lambda _i, _e: {"stamped": "never", **MANUAL}))
