@@ -1,6 +1,7 @@
 """Outputs that go away, fill up or never were a place to write: one line, 5, and nothing half-written."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from smarthdr_cli.fusion import physical
+from smarthdr_cli.output import atomic
 
 from .conftest import OFF, STATED
 
@@ -100,6 +102,73 @@ def test_a_batch_into_a_file_system_that_fills_up(smarthdr: Any, frames: Frames,
     with contextlib.suppress(FileNotFoundError):
         for line in (small / "out" / "results.jsonl").read_text().splitlines():
             assert json.loads(line)["error"]["code"] == 5
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("device", marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")),
+        "flush",
+    ]
+)
+def full_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Endings for which there is no space left, without anything being mounted: by the system's word, or by ours."""
+    endings: set[str] = set()
+    create, flush = atomic._create_beside, atomic._flush
+
+    def on_a_full_device(real: Path) -> Path:
+        temporary = create(real)
+        if real.suffix in endings:
+            temporary.unlink()
+            temporary.symlink_to("/dev/full")  # whatever library writes there is told that no space is left
+        return temporary
+
+    def at_the_flush(path: Path) -> None:
+        if path.suffix in endings:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(path)
+
+    if request.param == "device":
+        monkeypatch.setattr(atomic, "_create_beside", on_a_full_device)
+    else:
+        monkeypatch.setattr(atomic, "_flush", at_the_flush)
+    return endings
+
+
+@pytest.mark.parametrize("ending", [".exr", ".hdr", ".tif"])
+def test_a_full_disk(refused: Any, frames: Frames, tmp_path: Path, full_disk: set[str], ending: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    full_disk.add(ending)
+    line = refused(5, "fuse", *frames("plain.jpg"), "-o", out / f"o{ending}", *STATED, *OFF)
+    assert f"cannot write {out / f'o{ending}'}: " in line
+    assert "no space left on the disk" in line or "is the disk full?" in line or "No space left" in line
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["preview p.jpg", "preview p.png", "preview p.tif", "uncertainty u.png"])
+def test_a_disk_that_is_full_after_the_result(
+    refused: Any, frames: Frames, tmp_path: Path, full_disk: set[str], role: str
+) -> None:
+    """The result stays, whole; of what did not fit nothing is left."""
+    out = tmp_path / "out"
+    out.mkdir()
+    flag, name = role.split()
+    full_disk.add(Path(name).suffix)
+    given = ("-o", out / "o.exr", f"--{flag}", out / name)
+    assert f"cannot write {out / name}: " in refused(5, "fuse", *frames("plain.jpg"), *given, *STATED, *OFF)
+    assert [path.name for path in out.iterdir()] == ["o.exr"]
+
+
+def test_a_batch_onto_a_full_disk(smarthdr: Any, frames: Frames, tmp_path: Path, full_disk: set[str]) -> None:
+    """The set fails, and its line, for which there was room, says so."""
+    described, out = tmp_path / "sets.jsonl", tmp_path / "out"
+    described.write_text(json.dumps({"name": "a", "frames": [str(p) for p in frames("plain.jpg")], "confidence": 1.0}))
+    full_disk.add(".exr")
+    result = smarthdr("batch", "--sets", described, "-o", out, "--preview", "-q", *STATED, *OFF)
+    assert result.exit_code == 7, result.stderr
+    (record,) = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert (record["status"], record["error"]["code"], record["outputs"]) == ("failed", 5, [])
+    assert [path.name for path in out.rglob("*") if not path.is_dir()] == ["results.jsonl"]
 
 
 def test_a_results_file_that_is_a_folder(refused: Any, frames: Frames, tmp_path: Path) -> None:

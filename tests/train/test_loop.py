@@ -141,9 +141,8 @@ def test_a_disk_that_is_full_is_named_and_the_older_state_stays(values, tmp_path
     assert path.read_bytes() == good
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_torch_says_that_of_a_device_without_space(values, tmp_path):
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full on this system")
     config = train_config(values)
     (tmp_path / "state.partial").symlink_to("/dev/full")
     with pytest.raises((OutputError, OSError)):
