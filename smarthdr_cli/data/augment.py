@@ -30,10 +30,25 @@ class Augmentation:
         number = int(torch.randint(8, (1,), generator=generator, device=generator.device).item())
         return Augmentation(bool(number % 2), number // 2, (0, 1, 2))
 
+    @staticmethod
+    def spread(count: int) -> "list[Augmentation]":
+        """``count`` of the 48, always the same and as different as can be; first the one that does nothing.
+
+        Raises ValueError for more than 48.
+        """
+        if not 1 <= count <= 48:
+            raise ValueError(f"there are 48 augmentations, not {count}")
+        orders = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0))
+        return [Augmentation(bool((k + k // 8) % 2), (k + k // 4) % 4, orders[k % 6]) for k in range(count)]
+
     def restored(self, image: Tensor) -> Tensor:
         """(..., C, H, W) that was moved by ``image`` as it was before; its channels left alone."""
         image = torch.rot90(image, -self.turns, (-2, -1))
         return image.flip(-1) if self.flip else image
+
+    def uncoloured(self, image: Tensor) -> Tensor:
+        """(..., 3, H, W) that was moved and reordered by ``colour`` as it was before."""
+        return self.restored(image)[..., [self.order.index(c) for c in range(3)], :, :]
 
     def image(self, image: Tensor) -> Tensor:
         """(..., C, H, W), its channels left alone."""

@@ -19,6 +19,7 @@ from smarthdr_cli.train.flow import dense_flows
 from smarthdr_cli.train.fshdr import artificial_burst, rerender_consistency
 from smarthdr_cli.train.objective import Terms, objective
 from smarthdr_cli.train.pseudo import Pseudo
+from smarthdr_cli.train.rerender import cell_consistency
 from smarthdr_cli.train.vgg import VGGFeatures
 from smarthdr_cli.train.vgg import perceptual as vgg_distance
 
@@ -59,6 +60,9 @@ def aimed_loss(out: Estimate, aim: Aim, config: TrainConfig, vgg: VGGFeatures | 
         return config.weight_rerender * loss, {"rerendered": loss.detach()}
     judged = 1.0 if config.method == "selfhdr" else config.weight_judge_unlabeled
     loss, terms = objective(out, aim.batch, config, aim.weight, vgg, judged=judged)
+    if config.weight_cells and config.method != "selfhdr":
+        gap = cell_consistency(out.radiance, aim.batch)
+        loss, terms = loss + config.weight_cells * gap, terms | {"cells": gap.detach()}
     if aim.structure is not None:
         scale = aim.batch.scale_short
         if vgg is not None:

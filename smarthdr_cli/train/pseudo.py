@@ -49,16 +49,37 @@ def _judged(radiance: Tensor, log_sigma: Tensor) -> Pseudo:
 
 
 @torch.no_grad()
-def pseudo_of(teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str) -> Pseudo:
+def views_of(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> Pseudo:
+    """The model's result for a batch seen ``views`` ways (flips, quarter turns, orders of channels), averaged in T(.).
+
+    sigma^2 = mean of sigma_k^2 + variance of the views, the law of total variance as for ensembles (Lakshminarayanan
+    et al. 2017): a network that was shown little contradicts itself where it errs, which its judge, shown as little,
+    does not know. A pixel that is not finite in one view has no sigma.
+    """
+    if views == 1:
+        out = estimate(model, batch, precision)
+        return _judged(out.radiance, out.log_sigma)
+    scale = batch.scale_short.view(-1, 1, 1, 1)
+    tones, variances = [], []
+    for how in Augmentation.spread(views):
+        out = estimate(model, augment(batch, how), precision)
+        tones.append(how.uncoloured(mu_law(out.radiance.float() * scale)))
+        variances.append(how.restored((2 * out.log_sigma.float()).exp()))
+    tone, seen = torch.stack(tones), torch.stack(variances)
+    spread = tone.var(0, correction=0).mean(dim=1, keepdim=True)
+    return _judged(inverse_mu_law(tone.mean(0)) / scale, (seen.mean(0) + spread).log() / 2)
+
+
+def pseudo_of(teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str, views: int = 1) -> Pseudo:
     """The teacher's result for a batch seen under a weak augmentation, brought back to where the batch is."""
     how = Augmentation.weak(draw)
-    out = estimate(teacher, augment(batch, how), precision)
-    found = _judged(out.radiance, out.log_sigma)
+    found = views_of(teacher, augment(batch, how), precision, views)
     return Pseudo(how.restored(found.radiance), how.restored(found.sigma))
 
 
-@torch.no_grad()
-def predict_scene(model: nn.Module, scene: Prepared, device: torch.device, precision: str) -> Pseudo:
+def predict_scene(
+    model: nn.Module, scene: Prepared, device: torch.device, precision: str, views: int = 1
+) -> Pseudo:  # fmt: skip
     """The result for the whole band of a scene, (1, 3, H, W) and (1, 1, H, W) on the CPU, window by window."""
     first, last = scene.rows
     height, width = last - first, scene.size[1]
@@ -67,8 +88,7 @@ def predict_scene(model: nn.Module, scene: Prepared, device: torch.device, preci
         for left, right, x0, x1 in _windows(width):
             frames, valid, _ = scene.crop(first + y0, x0, y1 - y0, x1 - x0)
             batch = Batch(_padded(frames)[None], torch.tensor([scene.evs]), _padded(valid)[None]).to(device)
-            out = estimate(model, batch, precision)
-            found = _judged(out.radiance, out.log_sigma)
+            found = views_of(model, batch, precision, views)
             inner = (..., slice(top - y0, bottom - y0), slice(left - x0, right - x0))
             light[..., top:bottom, left:right] = found.radiance[inner].cpu()
             sigma[..., top:bottom, left:right] = found.sigma[inner].cpu()
@@ -119,13 +139,13 @@ class PseudoStore:
     def _record(self) -> dict[str, Any]:
         return {"side": self.side, "scenes": [[scene.folder.name, *scene.rows] for scene in self.scenes]}
 
-    def refresh(self, teacher: nn.Module, step: int, device: torch.device, precision: str) -> None:
+    def refresh(self, teacher: nn.Module, step: int, device: torch.device, precision: str, views: int = 1) -> None:
         """Predict every scene; several processes share the work and the folder."""
         partial = self.folder / f"{step:09d}.partial"
         partial.mkdir(parents=True, exist_ok=True)
         for number in range(distributed.rank(), len(self.scenes), distributed.count()):
             scene = self.scenes[number]
-            found = predict_scene(teacher, scene, device, precision)
+            found = predict_scene(teacher, scene, device, precision, views)
             scale = 2.0 ** min(scene.evs)
             light = mu_law(found.radiance[0].nan_to_num(0.0) * scale).clamp(0, 1)
             codes = (light * _WHITE).round().permute(1, 2, 0).numpy()

@@ -143,7 +143,7 @@ class SceneSession:
         if self._stored(state.step):
             pseudo = self.store.cut(crops).to(self.device)
         else:
-            pseudo = pseudo_of(state.teacher, crops.batch, draw, config.precision)
+            pseudo = pseudo_of(state.teacher, crops.batch, draw, config.precision, config.views)
             origin = torch.tensor([crops.tops, crops.lefts], device=self.device).T
 
             def count_mine() -> None:
@@ -161,7 +161,7 @@ class SceneSession:
 
     def _look(self, state: TrainState, batch: Batch, draw: torch.Generator) -> None:
         """Running thresholds from what the teacher makes of labelled crops."""
-        found = pseudo_of(state.teacher, batch, draw, self.config.precision)
+        found = pseudo_of(state.teacher, batch, draw, self.config.precision, self.config.views)
 
         def count_mine() -> None:
             self.trusted.update(found.sigma)
@@ -172,7 +172,7 @@ class SceneSession:
     def _refresh(self, state: TrainState, step: int) -> None:
         """New pseudo-labels for an epoch, their range, and the thresholds of labelled scenes under the same teacher."""
         config = self.config
-        self.store.refresh(state.teacher, step, self.device, config.precision)
+        self.store.refresh(state.teacher, step, self.device, config.precision, config.views)
         seen = (self.limits.patches, self.limits.pixels, self.trusted.patches, self.trusted.pixels,
                 self.threshold.labelled, self.threshold.unlabelled)  # fmt: skip
         for part in seen:
@@ -186,7 +186,7 @@ class SceneSession:
             self.limits.update(self.store.sigma(number), (scene.rows[0], 0))
         if config.method == "smae" or config.masks.adaptive:
             for scene in self.data.labeled[mine]:
-                found = predict_scene(state.teacher, scene, self.device, config.precision)
+                found = predict_scene(state.teacher, scene, self.device, config.precision, config.views)
                 self.trusted.update(found.sigma)
                 self.threshold.update(smae.patch_loss(found.radiance, whole(scene)))
         if config.method == "smae" and self.unlabeled is not None:

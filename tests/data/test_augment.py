@@ -58,3 +58,23 @@ def test_a_batch_is_augmented_whole():
     assert torch.equal(out.evs, batch.evs)
     bare = augment(Batch(batch.frames, batch.evs, batch.valid), how)
     assert bare.target is bare.flow is bare.visible is None
+
+
+@pytest.mark.parametrize("how", ALL)
+def test_colours_come_back_in_order(how):
+    image = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(how.uncoloured(how.colour(image)), image)
+
+
+def test_a_few_views_differ_as_much_as_they_can():
+    assert Augmentation.spread(1) == [Augmentation(False, 0, (0, 1, 2))]
+    four = Augmentation.spread(4)
+    assert {view.turns for view in four} == {0, 1, 2, 3}
+    assert len({view.order for view in four}) == 4
+    assert len({(view.flip, view.turns) for view in Augmentation.spread(8)}) >= 7
+    every = set(Augmentation.spread(48))
+    assert len(every) == 48
+    assert every > set(ALL)
+    for count in (0, 49):
+        with pytest.raises(ValueError, match="48 augmentations"):
+            Augmentation.spread(count)

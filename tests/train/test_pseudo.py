@@ -12,10 +12,11 @@ from torch import nn
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
+from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import masks
 from smarthdr_cli.train import pseudo as room
 from smarthdr_cli.train.draws import generator
-from smarthdr_cli.train.pseudo import PseudoStore, predict_scene, pseudo_of
+from smarthdr_cli.train.pseudo import PseudoStore, predict_scene, pseudo_of, views_of
 
 CPU = torch.device("cpu")
 SIDE = 16
@@ -89,6 +90,53 @@ def test_labels_made_at_a_step_lie_where_their_crop_does(scenes):
         assert torch.equal(found.radiance, out.radiance)
         torch.testing.assert_close(found.sigma, out.log_sigma.exp())
         assert found.means is None
+
+
+class Partial(Known):
+    """A teacher who favours the channel that comes first and is brighter where the picture begins."""
+
+    def forward(self, frames, evs, valid):
+        out = super().forward(frames, evs, valid)
+        ramp = torch.linspace(1, 1.5, frames.shape[-1])
+        return SimpleNamespace(
+            radiance=out.radiance * torch.tensor([1.2, 1.0, 0.9]).view(1, 3, 1, 1) * ramp, log_sigma=out.log_sigma
+        )
+
+
+def test_views_of_a_teacher_that_agrees_with_itself_change_nothing(scenes):
+    batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
+    found, single = (views_of(Known(), batch, "fp32", views) for views in (4, 1))
+    torch.testing.assert_close(found.radiance, single.radiance, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.sigma, single.sigma, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [2, 5])
+def test_where_views_differ_sigma_says_so(scenes, views):
+    """Against the mean and the law of total variance, written out."""
+    batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
+    scale = torch.exp2(batch.evs.amin(1)).view(-1, 1, 1, 1)
+    tones, sigmas = [], []
+    for how in Augmentation.spread(views):
+        seen = Partial()(how.colour(batch.frames), batch.evs, how.image(batch.valid))
+        back = torch.rot90(seen.radiance, -how.turns, (-2, -1))
+        back = back.flip(-1) if how.flip else back
+        channels = torch.empty_like(back)
+        channels[:, list(how.order)] = back
+        tones.append(mu_law(channels * scale).numpy())
+        sigmas.append(how.restored(seen.log_sigma.exp()).numpy())
+    variance = np.mean(np.square(sigmas), axis=0) + np.var(tones, axis=0).mean(axis=1, keepdims=True)
+    found = views_of(Partial(), batch, "fp32", views)
+    np.testing.assert_allclose(found.sigma, np.sqrt(variance), rtol=1e-3)
+    np.testing.assert_allclose(mu_law(found.radiance * scale), np.mean(tones, axis=0), rtol=1e-3, atol=1e-5)
+    assert (found.sigma > views_of(Partial(), batch, "fp32").sigma).float().mean() > 0.9
+
+
+def test_a_view_that_fails_leaves_no_label(scenes):
+    batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
+    found = views_of(Known(spoil=math.nan), batch, "fp32", 4)
+    assert torch.equal(found.sigma.isnan(), ~torch.isfinite(found.radiance).all(dim=1, keepdim=True))
+    assert found.sigma.isnan().any()
+    assert not found.sigma.isnan().all()
 
 
 def test_sixteen_bits_cost_next_to_nothing(scenes, store):
