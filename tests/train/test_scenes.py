@@ -50,6 +50,8 @@ def tensors(model):
         ({"method": "smarthdr"}, set(), {"unlabeled_reconstruction", "kept", "kept_patches"}),
         ({"method": "smarthdr", "pseudo": "step"}, set(), {"unlabeled_reconstruction", "kept", "kept_patches"}),
         ({"method": "smarthdr", "fill": "selfhdr"}, set(), {"unlabeled_reconstruction", "kept", "kept_filled"}),
+        ({"method": "smarthdr", "views": 2}, set(), {"unlabeled_reconstruction", "kept"}),
+        ({"method": "smarthdr", "weight_cells": 1.0}, set(), {"unlabeled_reconstruction", "unlabeled_cells"}),
         ({"method": "smae"}, set(), {"unlabeled_reconstruction", "kept"}),
         ({"method": "smae", "smae_stage1": True}, {"unlabeled_masked"}, {"unlabeled_reconstruction", "kept"}),
         ({"method": "fshdr"}, {"unlabeled_rerendered"}, {"unlabeled_reconstruction"}),
