@@ -56,7 +56,8 @@ class TrainConfig:
     disk, or at every step. ``views``: augmentations under which the teacher sees a burst for its label. ``refresh``:
     steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride. ``weight_cells``: of
     ``rerender.cell_consistency`` on unlabelled crops. ``fill``: what the masks removed is learned from SelfHDR's colour
-    target. ``export``: whose weights fuse runs.
+    target. ``batch_made``: bursts a step made from labels and pseudo-labels (train/made.py). ``export``: whose weights
+    fuse runs.
     """
 
     iterations: int = 1_000_000
@@ -94,6 +95,7 @@ class TrainConfig:
     crop: int = 128
     pseudo: str = "epoch"
     views: int = 1
+    batch_made: int = 0
     refresh: int = 0
     teacher: str = "ema"
     strong: bool = True
@@ -161,6 +163,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
             raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")
     if min(config.decay, config.refresh, config.motion_steps, config.warmup, config.seed) < 0:
         raise UsageError("decay, refresh, motion_steps, warmup and seed must not be below 0")
+    if config.batch_made < 0 or (config.batch_made and config.pseudo != "epoch"):
+        raise UsageError("batch_made must not be below 0, and needs pseudo = 'epoch': bursts are made from kept labels")
     if not 1 <= config.views <= 48:
         raise UsageError(f"training option views = {config.views}: use a number from 1 to 48")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):

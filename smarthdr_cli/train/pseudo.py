@@ -165,6 +165,11 @@ class PseudoStore:
         """(1, 1, H, W) of a scene."""
         return torch.from_numpy(self._open(number, "sigma").astype(np.float32))[None, None]
 
+    def light(self, number: int) -> Tensor:
+        """(3, H, W) radiance of a scene's label, short clip = 1; 0 where the teacher's was not finite."""
+        codes = self._open(number, "light").astype(np.float32) / _WHITE
+        return inverse_mu_law(torch.from_numpy(codes).permute(2, 0, 1))
+
     def cut(self, crops: Crops) -> Pseudo:
         """The pseudo-labels of crops of these scenes."""
         size = crops.batch.frames.shape[-1]

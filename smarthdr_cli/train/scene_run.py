@@ -162,8 +162,10 @@ def run_scenes(
     """
     config = plan.config
     where = distributed.join(resolve_device(device))
-    if (config.batch % distributed.count()) or (config.batch_unlabeled % distributed.count()):
-        raise UsageError(f"batch and batch_unlabeled must be multiples of the {distributed.count()} processes")
+    if any(size % distributed.count() for size in (config.batch, config.batch_unlabeled, config.batch_made)):
+        raise UsageError(
+            f"batch, batch_unlabeled and batch_made must be multiples of the {distributed.count()} processes"
+        )
     state = begin(folder, config, where, resume=resume, init=init)
     vgg = None if plan.vgg is None else plan.vgg.to(where)
     if distributed.rank() == 0:

@@ -14,10 +14,12 @@ from smarthdr_cli.data.prepare import Prepared
 from smarthdr_cli.train import aims, distributed, masks, smae
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
+from smarthdr_cli.train.made import made_bursts
 from smarthdr_cli.train.pseudo import PseudoStore, predict_scene, pseudo_of
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.step import semi_supervised_loss, update
+from smarthdr_cli.train.stream import BurstStream
 from smarthdr_cli.train.vgg import VGGFeatures
 
 PSEUDO = "pseudo"  # in a run's folder
@@ -52,6 +54,7 @@ class SceneSession:
         if data.unlabeled and config.method != "supervised":
             self.unlabeled = CropSampler(data.unlabeled, config.crop, config.batch_unlabeled, 2 * seed + 1)
         self.patches = (config.batch if self.labeled else 0) + (config.batch_unlabeled if self.unlabeled else 0)
+        self.making: BurstStream | None = None
         m = config.masks
         decay = RUNNING if config.pseudo == "step" else 1.0
         self.limits = masks.SigmaRange(high_quantile=m.top, patch=m.side, scale=m.scale, decay=decay)
@@ -64,8 +67,12 @@ class SceneSession:
         self.store = PseudoStore(folder / PSEUDO, data.unlabeled, m.side)
         if self._stored(state.step) and config.first_unlabeled < state.step < config.iterations:
             last = state.step - (state.step - config.first_unlabeled) % self.epoch
-            if last != state.step and not self.store.take(last):  # a refresh that is due now comes with the step
-                self._refresh(state, last)
+            if last != state.step:  # a refresh that is due now comes with the step
+                if not self.store.take(last):
+                    self._refresh(state, last)
+                self._make(last, state.step)
+        else:
+            self._make(0, state.step)
         self.coming = Prefetch(self._cut, state.step)
 
     def _epoch(self) -> int:
@@ -85,6 +92,7 @@ class SceneSession:
         config, step = self.config, state.step
         if self._stored(step) and (step - config.first_unlabeled) % self.epoch == 0:
             self._refresh(state, step)
+            self._make(step, step)
         labeled, unlabeled = next(self.coming)
         draw = generator(config.seed, 3, step)
         aim = None if unlabeled is None else self._aim(state, on(unlabeled, self.device), draw)
@@ -93,7 +101,8 @@ class SceneSession:
             self._look(state, batch, draw)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=draw)))  # what DropPath draws from
-            loss, terms = semi_supervised_loss(state.student, batch, aim, config, draw, self.vgg)
+            made = None if self.making is None else distributed.part_of(next(self.making))
+            loss, terms = semi_supervised_loss(state.student, batch, aim, config, draw, self.vgg, made=made)
         return update(state, loss, terms, config)
 
     def validate(self, state: TrainState) -> dict[str, float]:
@@ -111,8 +120,10 @@ class SceneSession:
         self.store.tidy()
 
     def close(self) -> None:
-        """Cut no more crops."""
+        """Cut and make no more."""
         self.coming.close()
+        if self.making is not None:
+            self.making.close()
 
     def _stored(self, step: int) -> bool:
         """Whether pseudo-labels come from the store at a step."""
@@ -178,6 +189,14 @@ class SceneSession:
         for part in seen:
             part.counts.zero_()
         distributed.counted(seen, lambda: self._count(state))
+
+    def _make(self, first: int, step: int) -> None:
+        """Bursts from the truths and labels there are from update ``first`` on."""
+        if self.making is not None:
+            self.making.close()
+        if self.config.batch_made and (self.data.labeled or self.store.made is not None):
+            data = self.data
+            self.making = made_bursts(data.labeled, data.unlabeled, self.store, self.config, self.device, first, step)
 
     def _count(self, state: TrainState) -> None:
         """This process's part of what the ranges and thresholds of an epoch are taken from."""

@@ -17,9 +17,9 @@ from smarthdr_cli.train.vgg import VGGFeatures
 
 def semi_supervised_loss(
     student: nn.Module, labelled: Batch | None, aim: Aim | None, config: TrainConfig, draw: torch.Generator,
-    vgg: VGGFeatures | None = None,
+    vgg: VGGFeatures | None = None, *, made: Batch | None = None,
 ) -> tuple[Tensor, Terms]:  # fmt: skip
-    """L = L_s + lambda_u L_u (arXiv 2511.12939).
+    """L = L_s + lambda_u L_u (arXiv 2511.12939), and L_s of bursts ``made`` from labels (train/made.py).
 
     Labelled crops are seen under a weak augmentation (flip of rows, quarter turns). Unlabelled ones come with what the
     teacher made of them and how far that is to be believed (``aims``), and are seen under a strong one (flip, turns,
@@ -36,6 +36,10 @@ def semi_supervised_loss(
         loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares
+    if made is not None:
+        loss, named = objective(estimate(student, made, config.precision), made, config, judged=0.0)
+        total = total + loss
+        terms |= {f"made_{name}": value for name, value in named.items()}
     return total, terms
 
 

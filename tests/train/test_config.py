@@ -49,6 +49,10 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"synth": {"variety": {"depth": 1.5}}},
         {"synth": {"variety": {"dept": 0.5}}},
         {"synth": 3},
+        {"views": 0},
+        {"views": 49},
+        {"batch_made": -1},
+        {"batch_made": 1, "pseudo": "step"},
         {"model": "saf"},
     ],
 )

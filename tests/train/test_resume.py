@@ -18,7 +18,7 @@ from smarthdr_cli.train.state import load_train_state, new_state
 from smarthdr_cli.train.stream import StreamSession
 
 CPU = torch.device("cpu")
-METHODS = [("smarthdr", "epoch"), ("smarthdr", "step"), ("smae", "step"), ("fshdr", "epoch")]
+METHODS = [("smarthdr", "epoch"), ("made", "epoch"), ("smarthdr", "step"), ("smae", "step"), ("fshdr", "epoch")]
 SLOW = [("smae", "epoch"), ("fshdr", "step"), *((m, p) for m in ("selfhdr", "supervised") for p in ("epoch", "step"))]
 METHODS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW]
 
@@ -82,6 +82,9 @@ def test_a_stream_goes_on_as_it_would_have(values, bank, tmp_path):
 def test_scenes_go_on_as_they_would_have(scene_values, scenes, tmp_path, method, pseudo):
     """Stopped among the labels, between two refreshes and right where one is due."""
     values = scene_values | {"method": method, "pseudo": pseudo, "smae_stage1": True}
+    if method == "made":
+        method = "smarthdr"
+        values |= {"method": method, "batch_made": 2, "views": 2, "weight_cells": 1.0, "replay": 2, "pool": 2}
     values["masks"] = values["masks"] | {"adaptive": method == "smarthdr"}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     on_scenes(scenes, values, whole)

@@ -52,6 +52,7 @@ def tensors(model):
         ({"method": "smarthdr", "fill": "selfhdr"}, set(), {"unlabeled_reconstruction", "kept", "kept_filled"}),
         ({"method": "smarthdr", "views": 2}, set(), {"unlabeled_reconstruction", "kept"}),
         ({"method": "smarthdr", "weight_cells": 1.0}, set(), {"unlabeled_reconstruction", "unlabeled_cells"}),
+        ({"method": "smarthdr", "batch_made": 2}, {"made_motion"}, {"unlabeled_reconstruction", "made_reconstruction"}),
         ({"method": "smae"}, set(), {"unlabeled_reconstruction", "kept"}),
         ({"method": "smae", "smae_stage1": True}, {"unlabeled_masked"}, {"unlabeled_reconstruction", "kept"}),
         ({"method": "fshdr"}, {"unlabeled_rerendered"}, {"unlabeled_reconstruction"}),
@@ -66,7 +67,7 @@ def test_each_method_has_its_phases_and_terms(scene_values, scenes, tmp_path, mo
         assert all(math.isfinite(v) for k, v in record.items() if k != "phase")
         wanted = labelled if n < 3 else then
         assert wanted <= record.keys()
-        assert wanted or not any(k.startswith(("unlabeled", "kept")) for k in record)
+        assert wanted or not any(k.startswith(("unlabeled", "kept", "made")) for k in record)
         assert {"reconstruction", "uncertainty", "merged", "gradient"} <= record.keys()
         assert all(0 <= v <= 1 for k, v in record.items() if k.startswith("kept"))
     assert state.step == 6

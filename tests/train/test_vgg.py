@@ -182,7 +182,9 @@ def test_offline_says_what_to_do(monkeypatch, tmp_path):
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set: unset it and try again, or give the path .* without this term"):
+    with pytest.raises(
+        ModelError, match=r"HF_HUB_OFFLINE is set: unset it and try again, or give the path .* without this term"
+    ):
         load_vgg("owner/not-on-this-machine:vgg16.safetensors")
 
 
