@@ -29,9 +29,11 @@ from smarthdr_cli.data.layouts import find_scenes
 from smarthdr_cli.data.prepare import Prepared, prepare
 from smarthdr_cli.evaluate import frozen, metrics, report
 from smarthdr_cli.models.load import load_model
+from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo import predict_scene
 from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.scene_run import Plan, cache_home, plan, run_scenes
+from smarthdr_cli.train.state import read_state
 
 HERE = Path(__file__).parent
 Results = dict[str, dict[int, dict[str, Any]]]
@@ -64,8 +66,8 @@ def key_of(name: str, draw: int, options: argparse.Namespace) -> tuple[str, dict
 
 
 def planned(name: str, values: dict[str, Any], options: argparse.Namespace) -> Plan:
-    """The run before it starts."""
-    return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), values)
+    """The run before it starts. What is beyond the paper is off unless the row has it on."""
+    return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
 
 
 def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[Prepared], list[np.ndarray]]) -> None:
@@ -83,6 +85,8 @@ def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[Prep
             began = time.perf_counter()
             ready = planned(name, values, options)
             run_scenes(folder, ready, device="cpu", resume=(folder / "state.pt").exists())
+            if read_state(folder / "state.pt", torch.device("cpu"))["step"] < ready.config.iterations:
+                raise SystemExit("stopped; the same command goes on")
             result = {"key": key, "seconds": time.perf_counter() - began, "labeled": ready.split.to_dict()["labeled"]}
             lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             result["last"] = lines[-1]

@@ -129,10 +129,21 @@ class TrainConfig:
         return self.learning_rate * up * max(down, 0.0)
 
 
-# What a run on scenes does where nothing else is said: benchmarks/ablation.py has the measurements.
+# What a run on scenes does where nothing else is said, and SmartHDR beyond its paper: see benchmarks/ablation.py.
 SCENES = {
     "method": "smarthdr", "iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250,
 }  # fmt: skip
+BEYOND = {"batch_unlabeled": 2, "batch_made": 2, "views": 4, "weight_cells": 1.0}
+PUBLISHED = {"batch_unlabeled": 4, "batch_made": 0, "views": 1, "weight_cells": 0.0}
+
+
+def scene_values(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` before the defaults of runs on scenes; rivals are as they were published."""
+    method = values.get("method", SCENES["method"])
+    found = SCENES | (BEYOND if method == "smarthdr" else PUBLISHED) | values
+    if values.get("pseudo") == "step":  # no label is kept that bursts could be made from
+        found["batch_made"] = values.get("batch_made", 0)
+    return found
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:

@@ -17,7 +17,7 @@ from smarthdr_cli.models.build import MODELS, build_model
 from smarthdr_cli.models.checkpoint import load_checkpoint
 from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.find import find_weights
-from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.request import RUN, Request
 from smarthdr_cli.train.state import read_state
 
@@ -56,9 +56,9 @@ class Earlier:
 def earlier(folder: Path) -> Earlier:
     """The run in a folder. Raises InputError where there is none that can be taken up."""
     content = read_state(folder / STATE, torch.device("cpu"))
-    values = json.loads(content["config"])
-    # What bursts can have been given since then, this run has not had: SynthConfig has it off.
-    values["synth"] = merged(asdict(SynthConfig()), values.get("synth", {}))
+    # What training has learned to do since then, this run has not done: TrainConfig and SynthConfig have it off.
+    saved = json.loads(content["config"])
+    values = TrainConfig().to_dict() | saved | {"synth": merged(asdict(SynthConfig()), saved.get("synth", {}))}
     request = Request.load(folder) if (folder / RUN).exists() else None
     return Earlier(values, request, int(content["step"]))
 

@@ -20,7 +20,7 @@ from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import distributed
-from smarthdr_cli.train.config import SCENES, TrainConfig, train_config
+from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
 from smarthdr_cli.train.export import curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.pseudo import predict_scene
@@ -56,7 +56,7 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     Raises UsageError for options that do not fit the data, InputError for data that cannot be read, ModelError for VGG
     weights, OutputError when the cache cannot be written.
     """
-    config = train_config(SCENES | values)
+    config = train_config(scene_values(values))
     notes = []
     root = None if request.data is None else Path(request.data)
     if root is None:

@@ -7,7 +7,7 @@ import pytest
 
 from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.train.config import TrainConfig, train_config
+from smarthdr_cli.train.config import PUBLISHED, TrainConfig, scene_values, train_config
 
 
 def test_plain_values_and_back(values):
@@ -72,3 +72,14 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
     assert config.learning_rate_at(100) == config.learning_rate_at(500) == 0
     flat = TrainConfig(iterations=100, learning_rate=2.0, warmup=0, decay=0)
     assert {flat.learning_rate_at(step) for step in range(100)} == {2.0}
+
+
+def test_ours_goes_beyond_the_paper_and_rivals_do_not():
+    ours = train_config(scene_values({}))
+    assert (ours.method, ours.views, ours.batch_made, ours.weight_cells) == ("smarthdr", 4, 2, 1.0)
+    for method in ("supervised", "smae", "fshdr", "selfhdr"):
+        rival = train_config(scene_values({"method": method}))
+        assert (rival.views, rival.batch_made, rival.weight_cells) == (1, 0, 0.0)
+    assert train_config(scene_values({"pseudo": "step"})).batch_made == 0
+    assert train_config(scene_values({"views": 2, "batch_made": 1})).batch_made == 1
+    assert train_config(scene_values(PUBLISHED)).views == 1
