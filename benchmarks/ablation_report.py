@@ -70,7 +70,7 @@ def chart(path: Path, found: Results, alone: float) -> bool:
         known |= {TRAIN: ROOF} if name == FLOOR else {}
         points = [(n, mean({0: found[row][0]}, "psnr_mu").mean() - alone)
                   for n, row in sorted(known.items()) if 0 in found.get(row, {})]  # fmt: skip
-        if len(points) > 1:
+        if len(points) > 2:  # two make a line whatever was measured
             x, y = zip(*points, strict=True)
             curves.append(plot.Curve(label, np.array(x, float), np.maximum(np.array(y, float), 0), colour))
     if curves:

@@ -58,6 +58,8 @@ ROWS = {
     "fill": semi("SmartHDR, 4 views, SelfHDR where masked", views=4, fill="selfhdr"),
     "extras": semi("SmartHDR, 4 views, cells, SelfHDR where masked", views=4, weight_cells=1.0, fill="selfhdr"),
     "extras-no-mask": semi("SmartHDR, 4 views, cells, − all masking", views=4, weight_cells=1.0, masks=UNMASKED),
+    "noise": semi("SmartHDR, 4 views, cells, noise on the student", views=4, weight_cells=1.0, noise_iso=12800.0),
+    "noise-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, noise_iso=12800.0, masks=UNMASKED),
     "made": semi("SmartHDR, 4 views, cells, bursts made from labels", views=4, weight_cells=1.0, **THIRDS),
     "made-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, masks=UNMASKED, **THIRDS),
     "labelled-made": Row("labelled only, bursts made from labels", {"method": "supervised", **MADE}),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CURVE_KNOTS = 256
+FULL_WELL = 6e6  # electrons at clip and ISO 1
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def make_bursts(
     bright = torch.exp2(uniform(generator, (batch,), -0.7, 0.3)) / level
     gain = torch.exp2(evs).view(batch, count, 1, 1, 1) * bright.view(-1, 1, 1, 1, 1)
     iso = log_uniform(generator, (batch,), config.iso_low, config.iso_high)
-    sensor = camera.Sensor(full_well=6e6 / iso, read_noise=uniform(generator, (batch,), 2.0, 5.0))
+    sensor = camera.Sensor(full_well=camera.FULL_WELL / iso, read_noise=uniform(generator, (batch,), 2.0, 5.0))
     draw = uniform(generator, (batch,))  # drawn whatever the kind, so that one seed is one scene in every kind
     wide = draw < {"gamma16": 2.0, "camera8": -1.0, "mixed": 0.35}[config.kind]
     quality = uniform(generator, (batch,), 75.0, 105.0).clamp(max=100)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
+from smarthdr_cli.data.augment import LOWEST_ISO
 from smarthdr_cli.data.synth import SynthConfig
 from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
@@ -55,7 +56,8 @@ class TrainConfig:
     ``batch_unlabeled`` unlabelled crops of ``crop`` pixels a step. ``pseudo``: labels made once an epoch and kept on
     disk, or at every step. ``views``: augmentations under which the teacher sees a burst for its label. ``refresh``:
     steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride. ``weight_cells``: of
-    ``rerender.cell_consistency`` on unlabelled crops. ``fill``: what the masks removed is learned from SelfHDR's colour
+    ``rerender.cell_consistency`` on unlabelled crops. ``noise_iso``: the student sees them under noise of up to that
+    ISO (0 is none), which their labels are without. ``fill``: what the masks removed is learned from SelfHDR's colour
     target. ``batch_made``: bursts a step made from labels and pseudo-labels (train/made.py). ``export``: whose weights
     fuse runs.
     """
@@ -99,6 +101,7 @@ class TrainConfig:
     refresh: int = 0
     teacher: str = "ema"
     strong: bool = True
+    noise_iso: float = 0.0
     fill: str = "none"
     smae_stage1: bool = False
     export: str = "student"
@@ -176,6 +179,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
         raise UsageError("decay, refresh, motion_steps, warmup and seed must not be below 0")
     if config.batch_made < 0 or (config.batch_made and config.pseudo != "epoch"):
         raise UsageError("batch_made must not be below 0, and needs pseudo = 'epoch': bursts are made from kept labels")
+    if config.noise_iso and not config.noise_iso >= LOWEST_ISO:
+        raise UsageError(f"training option noise_iso = {config.noise_iso}: use 0 or an ISO from {LOWEST_ISO:g}")
     if not 1 <= config.views <= 48:
         raise UsageError(f"training option views = {config.views}: use a number from 1 to 48")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):

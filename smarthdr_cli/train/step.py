@@ -1,9 +1,11 @@
 """One update of the student, on one page: what SmartHDR does with labels, pseudo-labels, masks and augmentation."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from smarthdr_cli.data.augment import Augmentation, augment
+from smarthdr_cli.data.augment import Augmentation, augment, noisier
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.saf import SAF, pyramid
 from smarthdr_cli.train import distributed, losses
@@ -23,7 +25,7 @@ def semi_supervised_loss(
 
     Labelled crops are seen under a weak augmentation (flip of rows, quarter turns). Unlabelled ones come with what the
     teacher made of them and how far that is to be believed (``aims``), and are seen under a strong one (flip, turns,
-    order of channels), the same for frames, pseudo-labels and masks.
+    order of channels), the same for frames, pseudo-labels and masks, and beyond the paper under noise of their own.
     """
     total = torch.zeros((), device=next(student.parameters()).device)
     terms: Terms = {}
@@ -33,6 +35,8 @@ def semi_supervised_loss(
         total = total + loss
     if aim is not None:
         aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
+        if config.noise_iso and aim.batch.target is not None:  # what the label has not, the student must remove
+            aim = replace(aim, batch=noisier(aim.batch, config.noise_iso, draw))
         loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares

@@ -51,6 +51,8 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"synth": 3},
         {"views": 0},
         {"views": 49},
+        {"noise_iso": 50.0},
+        {"noise_iso": float("nan")},
         {"batch_made": -1},
         {"batch_made": 1, "pseudo": "step"},
         {"model": "saf"},
