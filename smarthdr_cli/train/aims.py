@@ -88,11 +88,17 @@ def smarthdr(
 
     weight = kept(m.patch, m.pixel)
     shares = {"kept": weight.mean(), "kept_patches": kept(m.patch, False).mean()}
-    target = pseudo.radiance
-    if config.fill == "selfhdr":
-        target, weight = selfhdr.fill_masked(target, weight, selfhdr.color_target(crops.batch))
+    target, structure = pseudo.radiance, None
+    if config.fill != "none":
+        flows = dense_flows(crops.batch)
+        own = selfhdr.color_target(crops.batch, flows)
+        if config.fill == "selfhdr":
+            target, weight = selfhdr.fill_masked(target, weight, own)
+        else:
+            target, weight = selfhdr.fill_masked(own.radiance, own.keep, selfhdr.Target(target, weight))
+            structure = selfhdr.structure_target(crops.batch, own.radiance).radiance
         shares["kept_filled"] = weight.mean()
-    return Aim(replace(crops.batch, target=target), weight, shares=shares)
+    return Aim(replace(crops.batch, target=target), weight, structure=structure, shares=shares)
 
 
 def weighted(pseudo: Pseudo, crops: Crops, threshold: smae.Threshold) -> Aim:

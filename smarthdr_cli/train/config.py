@@ -13,8 +13,9 @@ FRAMES = (3,) * 12 + (2,) * 4 + (4,) * 2 + (5, 9)  # of a streamed burst, each a
 METHODS = ("supervised", "smarthdr", "smae", "fshdr", "selfhdr")
 _WORDS = {
     "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
-    "fill": ("none", "selfhdr"), "export": ("student", "teacher"), "synth.kind": ("gamma16", "camera8", "mixed"),
-    "synth.shake": ("aligned", "handheld"), "synth.reference": ("mixed", "middle"), "masks.scale": ("linear", "log"),
+    "fill": ("none", "selfhdr", "selfhdr-first"), "export": ("student", "teacher"),
+    "synth.kind": ("gamma16", "camera8", "mixed"), "synth.shake": ("aligned", "handheld"),
+    "synth.reference": ("mixed", "middle"), "masks.scale": ("linear", "log"),
 }  # fmt: skip
 
 
@@ -58,8 +59,8 @@ class TrainConfig:
     steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride. ``weight_cells``: of
     ``rerender.cell_consistency`` on unlabelled crops. ``noise_iso``: the student sees them under noise of up to that
     ISO (0 is none), which their labels are without. ``fill``: what the masks removed is learned from SelfHDR's colour
-    target. ``batch_made``: bursts a step made from labels and pseudo-labels (train/made.py). ``export``: whose weights
-    fuse runs.
+    target ("selfhdr"), or that comes first and labels fill what it leaves out ("selfhdr-first"). ``batch_made``: bursts
+    a step made from labels and pseudo-labels (train/made.py). ``export``: whose weights fuse runs.
     """
 
     iterations: int = 1_000_000

@@ -149,6 +149,18 @@ def test_what_the_masks_removed_is_filled_with_the_frames_own_target(values, cro
     assert filled.shares["kept_filled"] > plain.shares["kept"] == filled.shares["kept"]
 
 
+def test_the_frames_own_target_comes_first_and_labels_fill_it(values, crops, pseudo, limits):
+    plain = aims.smarthdr(pseudo, crops, limits, config_of(values), None)
+    found = aims.smarthdr(pseudo, crops, limits, config_of(values, fill="selfhdr-first"), None)
+    colour = selfhdr.color_target(crops.batch)
+    own = (colour.keep > 0).expand_as(pseudo.radiance)
+    assert torch.equal(found.batch.target[own], colour.radiance[own])
+    assert torch.equal(found.batch.target[~own], pseudo.radiance[~own])
+    assert torch.equal(found.weight, torch.maximum(colour.keep, plain.weight))
+    assert 0 < float(((colour.keep == 0) & (plain.weight > 0)).float().mean()) < 1
+    assert torch.equal(found.structure, selfhdr.structure_target(crops.batch, colour.radiance).radiance)
+
+
 def test_smae_weighs_patches_by_rerendering(crops, pseudo):
     threshold = smae.Threshold()
     threshold.update(torch.full((50,), 0.001))
