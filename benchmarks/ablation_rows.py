@@ -63,7 +63,6 @@ ROWS = {
     "first-made": semi("SmartHDR, 4 views, cells, SelfHDR first, bursts made from labels", views=4, weight_cells=1.0,
                        fill="selfhdr-first", **THIRDS),
     "noise": semi("SmartHDR, 4 views, cells, noise on the student", views=4, weight_cells=1.0, noise_iso=12800.0),
-    "noise-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, noise_iso=12800.0, masks=UNMASKED),
     "made": semi("SmartHDR, 4 views, cells, bursts made from labels", views=4, weight_cells=1.0, **THIRDS),
     "made-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, masks=UNMASKED, **THIRDS),
     "labelled-made": Row("labelled only, bursts made from labels", {"method": "supervised", **MADE}),

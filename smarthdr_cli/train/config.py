@@ -137,17 +137,14 @@ class TrainConfig:
 SCENES = {
     "method": "smarthdr", "iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250,
 }  # fmt: skip
-BEYOND = {"batch_unlabeled": 2, "batch_made": 2, "views": 4, "weight_cells": 1.0}
-PUBLISHED = {"batch_unlabeled": 4, "batch_made": 0, "views": 1, "weight_cells": 0.0}
+BEYOND = {"views": 4, "weight_cells": 1.0, "fill": "selfhdr-first"}
+PUBLISHED = {"views": 1, "weight_cells": 0.0, "fill": "none"}
 
 
 def scene_values(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` before the defaults of runs on scenes; rivals are as they were published."""
-    method = values.get("method", SCENES["method"])
-    found = SCENES | (BEYOND if method == "smarthdr" else PUBLISHED) | values
-    if values.get("pseudo") == "step":  # no label is kept that bursts could be made from
-        found["batch_made"] = values.get("batch_made", 0)
-    return found
+    ours = values.get("method", SCENES["method"]) == "smarthdr"
+    return SCENES | (BEYOND if ours else PUBLISHED) | values
 
 
 def train_config(values: dict[str, Any]) -> TrainConfig:

@@ -78,10 +78,10 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
 
 def test_ours_goes_beyond_the_paper_and_rivals_do_not():
     ours = train_config(scene_values({}))
-    assert (ours.method, ours.views, ours.batch_made, ours.weight_cells) == ("smarthdr", 4, 2, 1.0)
+    assert (ours.method, ours.views, ours.fill, ours.weight_cells) == ("smarthdr", 4, "selfhdr-first", 1.0)
     for method in ("supervised", "smae", "fshdr", "selfhdr"):
         rival = train_config(scene_values({"method": method}))
-        assert (rival.views, rival.batch_made, rival.weight_cells) == (1, 0, 0.0)
-    assert train_config(scene_values({"pseudo": "step"})).batch_made == 0
-    assert train_config(scene_values({"views": 2, "batch_made": 1})).batch_made == 1
-    assert train_config(scene_values(PUBLISHED)).views == 1
+        assert (rival.views, rival.fill, rival.weight_cells) == (1, "none", 0.0)
+    assert train_config(scene_values({"views": 2})).views == 2
+    published = train_config(scene_values(PUBLISHED))
+    assert (published.method, published.views, published.fill) == ("smarthdr", 1, "none")
