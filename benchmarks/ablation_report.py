@@ -62,6 +62,18 @@ def table(found: dict[str, dict[int, dict[str, Any]]], names: list[str]) -> str:
     return report.markdown_table(header, rows)
 
 
+def masking_pays(found: Results) -> str:
+    """Each row with masks against its twin without, on the draws that both have."""
+    rows = []
+    for masked, bare in (("smarthdr", "no-mask"), ("cells", "extras-no-mask"), ("first", "first-no-mask")):
+        draws = sorted(set(found.get(masked, {})) & set(found.get(bare, {})))
+        if draws:
+            ours, twin = (mean({d: found[name][d] for d in draws}, "psnr_mu") for name in (masked, bare))
+            low, high = bootstrap.interval(ours - twin)
+            rows.append([ROWS[masked].label, len(draws), f"{(ours - twin).mean():+.2f} [{low:+.2f}, {high:+.2f}]"])
+    return report.markdown_table(["masks against none", "draws", "PSNR-μ"], rows) if rows else ""
+
+
 def chart(path: Path, found: Results, alone: float) -> bool:
     """Quality over the number of labelled scenes, first draw; whether there is enough for one."""
     curves = []
@@ -95,6 +107,15 @@ def figure(path: Path, options: argparse.Namespace, planned: Callable[..., Plan]
     return report.markdown_table(["of the pseudo-labels, at the end", "kept", "error kept", "error dropped"], rows)
 
 
+def rounded(value: Any) -> Any:
+    """The same with four decimals: a figure in dB has no more."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
 def write(found: Results, options: argparse.Namespace, alone: float, planned: Callable[..., Plan]) -> None:
     """The section, its JSON and its pictures. Ends the program where nothing has been measured."""
     if not found:
@@ -114,6 +135,8 @@ def write(found: Results, options: argparse.Namespace, alone: float, planned: Ca
         "the published loss was not measured: ImageNet weights could not be had.",
         table(found, [name for name, row in ROWS.items() if not row.sweep]),
     ]
+    if pays := masking_pays(found):
+        parts.append(pays)
     if any(name in found for name in sweeps):
         parts += ["Sweeps, one draw (compare with draw 0 of the rows above):", table(found, sweeps)]
     if chart(options.out.with_name(CHART), found, alone):
@@ -124,5 +147,5 @@ def write(found: Results, options: argparse.Namespace, alone: float, planned: Ca
     section = "\n\n".join(parts)
     print(section)
     report.write_section(options.out, "ablation", section)
-    rows = {name: {str(d): r for d, r in draws.items()} for name, draws in found.items()}
+    rows = {name: {str(d): rounded(r) for d, r in draws.items()} for name, draws in found.items()}
     report.write_json(options.json, {"set": options.set, "budget": budget, "reference": alone, "rows": rows})
