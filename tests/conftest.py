@@ -1,0 +1,9 @@
+"""What all tests begin with."""
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Ctrl-C ends tests and what they start, also where the shell began them in the background: there it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
