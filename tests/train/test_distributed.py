@@ -78,8 +78,8 @@ if world > 1:
     found["saved at"] = saves
     SceneSession.saving = real
     loss = room.semi_supervised_loss
-    def spoilt(student, labelled, aim, config, draw, vgg):
-        total, terms = loss(student, labelled, aim, config, draw, vgg)
+    def spoilt(student, labelled, aim, config, draw, vgg, **more):
+        total, terms = loss(student, labelled, aim, config, draw, vgg, **more)
         if rank == 1:
             total = {"nan": total * torch.nan, "constant": total.detach()}[how]
         return total, terms
