@@ -165,8 +165,12 @@ def _facts(found: "Description") -> list[tuple[str, str]]:
     ]
     if curve is None:
         return [*rows, ("calibration", "none: its uncertainty is a ranking")]
-    fitted = f"{curve['samples']:,} pixels, {curve['knots']} knots from {curve['lowest']:.4f} to {curve['highest']:.4f}"
-    return [*rows, ("calibration", f"sigma is the {curve['quantile']:.0%} quantile of |error|; fitted on {fitted}")]
+    rows.append(("calibration", f"sigma is the {curve['quantile']:.0%} quantile of |error|; fitted on {_fit(curve)}"))
+    return [*rows, ("for 8-bit files", f"fitted on {_fit(curve['eight_bit'])}")] if "eight_bit" in curve else rows
+
+
+def _fit(curve: dict[str, Any]) -> str:
+    return f"{curve['samples']:,} pixels, {curve['knots']} knots from {curve['lowest']:.4f} to {curve['highest']:.4f}"
 
 
 def _flat(values: Mapping[str, Any]) -> str:

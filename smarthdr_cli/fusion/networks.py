@@ -17,6 +17,7 @@ from smarthdr_cli.fusion.learned import Learned, fuse_learned
 from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.physical import Plane
 from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.checkpoint import Checkpoint
 from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.load import load_model
@@ -43,7 +44,7 @@ class Network:
             return self._three(self.model, source, room.tile, on_progress, report)
         assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
-        learned = Learned(self.model, self.device, self.dtype, self.checkpoint.calibration)
+        learned = Learned(self.model, self.device, self.dtype, self._calibration(source.burst))
         outcome = fuse_learned(
             learned, source, chosen, evidence, room.tile, strong=strong, at_once=room.at_once, on_progress=on_progress
         )
@@ -52,6 +53,10 @@ class Network:
             "guard": outcome.guard.to_dict() | {"restored_share": outcome.restored}, "mean_trust": outcome.trusted,
         }  # fmt: skip
         return outcome.plane
+
+    def _calibration(self, burst: Burst) -> Calibration | None:
+        found = self.checkpoint.calibration
+        return None if found is None else found.for_codes(frame.codes.dtype for frame in burst.frames)
 
     def _three(
         self,
@@ -65,9 +70,8 @@ class Network:
         if len(source.burst) < 3:
             raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
         chosen = spanning(source.burst, 3)
-        outcome = fuse_three(
-            model, self.device, self.dtype, self.checkpoint.calibration, source, chosen, size, on_progress
-        )
+        calibration = self._calibration(source.burst)
+        outcome = fuse_three(model, self.device, self.dtype, calibration, source, chosen, size, on_progress)
         left = len(source.burst) - 3
         if left:
             report.setdefault("notes", []).append(f"gfhdr takes three frames; the other {left} are not used")

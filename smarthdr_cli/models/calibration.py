@@ -5,13 +5,14 @@ of |error|, made monotone by isotonic regression. Because it is monotone, no two
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from torch import Tensor
 
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
@@ -35,6 +36,7 @@ class Calibration:
     calibrated: tuple[float, ...]
     quantile: float = QUANTILE
     samples: int = 0
+    eight_bit: "Calibration | None" = None
 
     def __post_init__(self) -> None:
         if not self.raw or len(self.raw) != len(self.calibrated):
@@ -45,6 +47,11 @@ class Calibration:
             raise ValueError("a calibration's raw values must increase")
         if any(b < a for a, b in pairwise(self.calibrated)):
             raise ValueError("a calibration's calibrated values must not decrease")
+
+    def for_codes(self, dtypes: Iterable[DTypeLike]) -> "Calibration":
+        """The curve for frames whose source codes have these types: one of 8 bits makes it a burst of 8-bit files."""
+        eight = any(np.dtype(dtype) == np.uint8 for dtype in dtypes)
+        return self.eight_bit if eight and self.eight_bit is not None else self
 
     def apply(self, sigma: ArrayLike) -> NDArray[np.float32]:
         """Raw sigma of any shape, mu-law units, to calibrated sigma."""
@@ -68,23 +75,26 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON stores it."""
-        return {
+        own = {
             "raw": list(self.raw),
             "calibrated": list(self.calibrated),
             "quantile": self.quantile,
             "samples": self.samples,
         }
+        return own if self.eight_bit is None else {**own, "eight_bit": self.eight_bit.to_dict()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Calibration":
         """Back from JSON. Raises ValueError for anything else than ``to_dict`` writes."""
         try:
-            return Calibration(
+            own = Calibration(
                 tuple(float(v) for v in values["raw"]),
                 tuple(float(v) for v in values["calibrated"]),
                 float(values["quantile"]),
                 int(values["samples"]),
             )
+            eight = values.get("eight_bit")
+            return own if eight is None else replace(own, eight_bit=Calibration.from_dict({**eight, "eight_bit": None}))
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a calibration: {error}") from error
 

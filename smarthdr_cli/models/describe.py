@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.card import read_card
 from smarthdr_cli.models.config import config_to_dict
 from smarthdr_cli.models.inventory import Item, seen
@@ -16,7 +17,8 @@ class Description:
     """``item``: the file. ``parts``: parameters of each part of the network. ``config``: its settings with defaults.
 
     ``record`` and ``metrics`` as training stored them. ``calibration``: quantile, samples, number of knots and the
-    range of sigma it gives on what it was fitted on; None without one. ``card``: markdown, None without one.
+    range of sigma it gives on what it was fitted on, and the same as "eight_bit" where 8-bit files have a curve of
+    their own; None without one. ``card``: markdown, None without one.
     """
 
     item: Item
@@ -46,9 +48,14 @@ def describe(spec: str | Path | None = None) -> Description:
     curve = checkpoint.calibration
     return Description(
         item, dict(parts), config_to_dict(model.config), checkpoint.record, checkpoint.metrics,
-        None if curve is None else {
-            "quantile": curve.quantile, "samples": curve.samples, "knots": len(curve.raw),
-            "lowest": curve.calibrated[0], "highest": curve.calibrated[-1],
-        },
+        None if curve is None else _summary(curve),
         read_card(item.path, checkpoint.sha256),
     )  # fmt: skip
+
+
+def _summary(curve: Calibration) -> dict[str, Any]:
+    own: dict[str, Any] = {
+        "quantile": curve.quantile, "samples": curve.samples, "knots": len(curve.raw),
+        "lowest": curve.calibrated[0], "highest": curve.calibrated[-1],
+    }  # fmt: skip
+    return own if curve.eight_bit is None else own | {"eight_bit": _summary(curve.eight_bit)}

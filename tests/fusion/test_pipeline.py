@@ -13,7 +13,8 @@ from smarthdr_cli.burst.color import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options, fuse
-from smarthdr_cli.models.checkpoint import save_checkpoint
+from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from smarthdr_cli.models.config import config_to_dict
 
 EVS = (-2.0, 0.0, 2.0)
@@ -151,6 +152,24 @@ def test_the_report_says_how_it_was_made(files, weights):
     assert shares == sorted(shares)
     assert shares[-1] == 1
     json.dumps(report, allow_nan=False)
+
+
+def test_8_bit_files_have_a_curve_of_their_own(files, weights, tmp_path):
+    found = load_checkpoint(weights)
+    level = {8: 0.2, 16: 0.1}
+    curve = Calibration((1e-3,), (level[16] * 1e-3,), eight_bit=Calibration((1e-3,), (level[8] * 1e-3,)))
+    both = tmp_path / "both.safetensors"
+    save_checkpoint(both, found.state, found.config, calibration=curve)
+    coarse = [tmp_path / path.name for path in files]
+    for path, to in zip(files, coarse, strict=True):
+        cv2.imwrite(str(to), (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 257).astype(np.uint8))
+    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "evs": EVS, "align": "none"}
+    for burst, bits in ((files, 16), (coarse, 8), ([coarse[0], *files[1:]], 8)):
+        raw = fuse(burst, weights=weights, **options).uncertainty
+        sigma = fuse(burst, weights=both, **options).uncertainty
+        free = (raw > 2e-3) & (raw < 1)
+        assert free.any()
+        np.testing.assert_allclose(sigma[free], (raw[free] * level[bits]).clip(1e-4), rtol=1e-3)
 
 
 def test_running_out_of_memory_is_told_in_the_report(files, weights, monkeypatch):

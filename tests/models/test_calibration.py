@@ -1,6 +1,7 @@
 """The calibration curve against scipy's isotonic regression and against what it promises: coverage at every level."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,19 @@ def test_numpy_and_torch_agree_and_never_swap_two_pixels(curve: Calibration) -> 
 def test_json_round_trip() -> None:
     curve = fit_calibration(*_pixels(20_000, 3))
     assert Calibration.from_dict(json.loads(json.dumps(curve.to_dict()))) == curve
+
+
+def test_a_curve_for_8_bit_files_serves_bursts_that_have_one() -> None:
+    coarse = Calibration((1e-3, 1e-1), (4e-3, 0.5), samples=9)
+    both = replace(CURVE, eight_bit=coarse)
+    assert both.for_codes([np.uint16, np.uint8]) is coarse
+    assert both.for_codes([np.uint16, np.float32]) is both
+    assert CURVE.for_codes([np.uint8]) is CURVE
+    assert Calibration.from_dict(json.loads(json.dumps(both.to_dict()))) == both
+    assert "eight_bit" not in CURVE.to_dict()
+    for spoilt in ([], {"raw": [1]}, "x"):
+        with pytest.raises(ValueError, match="not a calibration"):
+            Calibration.from_dict({**CURVE.to_dict(), "eight_bit": spoilt})
 
 
 @pytest.mark.parametrize(

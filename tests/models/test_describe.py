@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     path = shipped / "base.safetensors"
-    curve = Calibration((0.01, 0.02), (0.005, 0.03), samples=1234)
+    curve = Calibration((0.01, 0.02), (0.005, 0.03), samples=1234, eight_bit=Calibration((0.01,), (0.02,), samples=5))
     save_checkpoint(
         path, build_model(SMALL).state_dict(), SMALL, {"steps": 7, "config": {"batch": 4}}, curve, "MIT", {"psnr": 30.0}
     )
@@ -42,7 +42,10 @@ def test_it_says_what_the_file_holds() -> None:
     assert found.config["limit"] == 4.0  # a default that the file does not state
     assert found.record == {"steps": 7, "config": {"batch": 4}}
     assert found.metrics == {"psnr": 30.0}
-    assert found.calibration == {"quantile": 0.68, "samples": 1234, "knots": 2, "lowest": 0.005, "highest": 0.03}
+    assert found.calibration == {
+        "quantile": 0.68, "samples": 1234, "knots": 2, "lowest": 0.005, "highest": 0.03,
+        "eight_bit": {"quantile": 0.68, "samples": 5, "knots": 1, "lowest": 0.02, "highest": 0.02},
+    }  # fmt: skip
     model = build_model(SMALL)
     assert found.parts["judge"] == sum(value.numel() for value in model.judge.parameters())  # type: ignore[union-attr]
     assert sum(found.parts.values()) == found.item.parameters

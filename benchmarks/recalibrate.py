@@ -1,0 +1,79 @@
+"""Fit the judge's curves through the whole of fuse, one for 16-bit and one for 8-bit files, and write the weights anew.
+
+    python benchmarks/recalibrate.py WEIGHTS --panoramas DIR --work FOLDER -o NEW [--scenes 40]
+
+Training calibrates the network on its own crops. What a photographer gets has alignment, an estimated curve and tiles
+in it as well; so the shipped files are calibrated on bursts made as the frozen set is (same kinds and held-out sources,
+other seeds, other crops), read from files and fused. Pixels whose truth no frame holds are left out: fuse flags them.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import quality
+
+from smarthdr_cli.data.scenes import load_bank
+from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.evaluate import contest, frozen, protocol
+from smarthdr_cli.models.calibration import Calibration, fit_calibration
+from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from smarthdr_cli.models.judge import SIGMA_MAX
+
+SEED = quality.SEED + 1
+STEP = 3  # every third pixel each way
+
+
+def save(path: Path, found: Checkpoint, calibration: Calibration | None) -> str:
+    """The checkpoint with another calibration, in half precision; returns its sha256."""
+    half = {name: value.half() for name, value in found.state.items()}
+    return save_checkpoint(path, half, found.config, found.record, calibration, found.licence, found.metrics)
+
+
+def fitted(root: Path, kind: str, weights: Path) -> Calibration:
+    """The curve for one kind of files, from weights that have none."""
+    sigmas, errors = [], []
+    for folder in frozen.scene_folders(root):
+        scene = frozen.read_scene(folder)
+        options = SimpleNamespace(weights=weights, device="cpu")
+        result = quality.scene_methods(scene, kind, options)["ours"]()
+        time = scene.times[scene.reference]
+        pixels = protocol.fit_pixels(scene.truth, time, scene.moving)
+        shown = protocol.fitted(result.radiance, scene.truth, pixels)
+        assert result.sigma is not None
+        known = (scene.truth.max(axis=2) < 1) & (result.sigma < SIGMA_MAX)
+        known[np.arange(known.shape[0]) % STEP > 0] = False
+        known[:, np.arange(known.shape[1]) % STEP > 0] = False
+        sigmas.append(result.sigma[known])
+        errors.append(contest.error_map(shown, np.clip(scene.truth, 0, 1))[known])
+    return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="fit the judge's curves through the whole of fuse")
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; the held-out ones serve")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the bursts, made when absent")
+    parser.add_argument("--scenes", type=int, default=quality.SCENES)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    options = parser.parse_args()
+    found = load_checkpoint(options.weights)
+    curves = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        bare = Path(scratch) / "bare.safetensors"
+        save(bare, found, None)
+        for kind in quality.KINDS:
+            root = options.work / kind
+            if not root.exists():
+                bank = load_bank(options.panoramas, held_out=True)
+                write_benchmark(root, bank, options.scenes, SEED, benchmark_config(kind, quality.SIZE))
+            curves[kind] = fitted(root, kind, bare)
+            print(f"{kind}: {curves[kind].samples:,} pixels, {len(curves[kind].raw)} knots", flush=True)
+    print(save(options.out, found, replace(curves["gamma16"], eight_bit=curves["camera8"])))
+
+
+if __name__ == "__main__":
+    main()
