@@ -1,7 +1,7 @@
 """Crops of prepared scenes as training batches: a pure function of the seed and the step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ class Crops:
     scenes: tuple[int, ...]
     tops: tuple[int, ...]
     lefts: tuple[int, ...]
+
+    def to(self, device: torch.device) -> "Crops":
+        """The same crops on another device."""
+        return self if device.type == "cpu" else replace(self, batch=self.batch.to(device))
 
 
 class CropSampler:

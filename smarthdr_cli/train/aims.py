@@ -15,7 +15,7 @@ from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.train import masks, perceptual, selfhdr, smae
 from smarthdr_cli.train.config import MaskConfig, TrainConfig
 from smarthdr_cli.train.estimate import Estimate
-from smarthdr_cli.train.flow import dense_flows
+from smarthdr_cli.train.flow import Flows
 from smarthdr_cli.train.fshdr import artificial_burst, rerender_consistency
 from smarthdr_cli.train.objective import Terms, objective
 from smarthdr_cli.train.pseudo import Pseudo
@@ -74,9 +74,12 @@ def aimed_loss(out: Estimate, aim: Aim, config: TrainConfig, vgg: VGGFeatures | 
 
 
 def smarthdr(
-    pseudo: Pseudo, crops: Crops, limits: masks.SigmaRange, config: TrainConfig, tau: masks.Thresholds | None
-) -> Aim:
-    """Pseudo-labels less what either mask drops. ``tau``: adaptive thresholds, in place of the fixed ones."""
+    pseudo: Pseudo, crops: Crops, limits: masks.SigmaRange, config: TrainConfig, tau: masks.Thresholds | None,
+    flows: Flows | None = None,
+) -> Aim:  # fmt: skip
+    """Pseudo-labels less what either mask drops. ``tau``: adaptive thresholds, in place of the fixed ones. ``flows``:
+    the crops' where they are at hand.
+    """
     m: MaskConfig = config.masks
     origin = torch.tensor([crops.tops, crops.lefts], device=pseudo.sigma.device).T
     limit, levels = (None, tau) if tau is not None else (limits, masks.Thresholds(m.tau_patch, m.tau_pixel))
@@ -90,7 +93,6 @@ def smarthdr(
     shares = {"kept": weight.mean(), "kept_patches": kept(m.patch, False).mean()}
     target, structure = pseudo.radiance, None
     if config.fill != "none":
-        flows = dense_flows(crops.batch)
         own = selfhdr.color_target(crops.batch, flows)
         if config.fill == "selfhdr":
             target, weight = selfhdr.fill_masked(target, weight, own)
@@ -109,14 +111,13 @@ def weighted(pseudo: Pseudo, crops: Crops, threshold: smae.Threshold) -> Aim:
     return Aim(replace(batch, target=pseudo.radiance), weight, shares={"kept": weight.mean()})
 
 
-def artificial(pseudo: Pseudo, crops: Crops) -> Aim:
+def artificial(pseudo: Pseudo, crops: Crops, flows: Flows | None = None) -> Aim:
     """FSHDR's second stage: bursts whose truth is the prediction."""
-    return Aim(artificial_burst(pseudo.radiance, crops.batch))
+    return Aim(artificial_burst(pseudo.radiance, crops.batch, flows=flows))
 
 
-def self_supervised(crops: Crops) -> Aim:
+def self_supervised(crops: Crops, flows: Flows | None = None) -> Aim:
     """SelfHDR's colour and structure targets."""
-    flows = dense_flows(crops.batch)
     colour = selfhdr.color_target(crops.batch, flows)
     structure = selfhdr.structure_target(crops.batch, colour.radiance)
     batch = replace(crops.batch, target=colour.radiance)

@@ -20,7 +20,7 @@ from smarthdr_cli.output.heatmap import colour_index, colour_table
 from smarthdr_cli.train import aims, masks
 from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.pseudo import Pseudo
-from smarthdr_cli.train.scenes import SceneSession, on
+from smarthdr_cli.train.scenes import SceneSession
 from smarthdr_cli.train.state import TrainState
 
 BOARD = "board"  # in a run's folder
@@ -102,7 +102,7 @@ def panels(session: SceneSession, state: TrainState) -> dict[str, Tensor]:
     if session.unlabeled is not None:
         drawn = session.unlabeled(0)  # the same at every validation
         crops = session.unlabeled.at([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
-        found |= _named("unlabeled", _crop(session, state, on(crops, session.device)))
+        found |= _named("unlabeled", _crop(session, state, crops.to(session.device)))
     state.student.train(training)
     return found
 

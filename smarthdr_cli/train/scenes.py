@@ -1,6 +1,6 @@
 """A run on folders of scenes: labelled crops first, then unlabelled ones too, by one of the methods."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from smarthdr_cli.data.prepare import Prepared
 from smarthdr_cli.train import aims, distributed, masks, smae
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
+from smarthdr_cli.train.feed import given
+from smarthdr_cli.train.flow import Flows
 from smarthdr_cli.train.made import made_bursts
 from smarthdr_cli.train.pseudo import PseudoStore, predict_scene, pseudo_of
 from smarthdr_cli.train.score import score
@@ -54,6 +56,7 @@ class SceneSession:
         if data.unlabeled and config.method != "supervised":
             self.unlabeled = CropSampler(data.unlabeled, config.crop, config.batch_unlabeled, 2 * seed + 1)
         self.patches = (config.batch if self.labeled else 0) + (config.batch_unlabeled if self.unlabeled else 0)
+        self.patches += config.batch_made
         self.making: BurstStream | None = None
         m = config.masks
         decay = RUNNING if config.pseudo == "step" else 1.0
@@ -73,7 +76,7 @@ class SceneSession:
                 self._make(last, state.step)
         else:
             self._make(0, state.step)
-        self.coming = Prefetch(self._cut, state.step)
+        self.coming = Prefetch(lambda step: given(self.labeled, self.unlabeled, config, step), state.step)
 
     def _epoch(self) -> int:
         """Steps between two refreshes; FSHDR predicts once."""
@@ -93,10 +96,10 @@ class SceneSession:
         if self._stored(step) and (step - config.first_unlabeled) % self.epoch == 0:
             self._refresh(state, step)
             self._make(step, step)
-        labeled, unlabeled = next(self.coming)
+        feed = next(self.coming).to(self.device)
         draw = generator(config.seed, 3, step)
-        aim = None if unlabeled is None else self._aim(state, on(unlabeled, self.device), draw)
-        batch = None if labeled is None else on(labeled, self.device).batch
+        aim = None if feed.unlabeled is None else self._aim(state, feed.unlabeled, feed.flows, draw)
+        batch = None if feed.labeled is None else feed.labeled.batch
         if batch is not None and self._running(step):
             self._look(state, batch, draw)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -137,20 +140,14 @@ class SceneSession:
         asked = config.method == "smae" or (config.method == "smarthdr" and config.masks.adaptive)
         return asked and config.pseudo == "step" and step >= config.first_unlabeled
 
-    def _cut(self, step: int) -> tuple[Crops | None, Crops | None]:
-        config = self.config
-        early = config.method == "fshdr" or config.smae_stage1
-        unlabeled = self.unlabeled if step >= config.first_unlabeled or early else None
-        return share(self.labeled, step), share(unlabeled, step)
-
-    def _aim(self, state: TrainState, crops: Crops, draw: torch.Generator) -> aims.Aim | None:
+    def _aim(self, state: TrainState, crops: Crops, flows: Flows | None, draw: torch.Generator) -> aims.Aim | None:
         config = self.config
         if state.step < config.first_unlabeled:
             if config.method == "fshdr":
                 return aims.Aim(crops.batch)
             return aims.masked(crops, draw) if config.method == "smae" else None
         if config.method == "selfhdr":
-            return aims.self_supervised(crops)
+            return aims.self_supervised(crops, flows)
         if self._stored(state.step):
             pseudo = self.store.cut(crops).to(self.device)
         else:
@@ -164,11 +161,11 @@ class SceneSession:
             seen = (self.limits.patches, self.limits.pixels, self.threshold.unlabelled)
             distributed.counted(seen, count_mine)
         if config.method == "fshdr":
-            return aims.artificial(pseudo, crops)
+            return aims.artificial(pseudo, crops, flows)
         if config.method == "smae":
             return aims.weighted(pseudo, crops, self.threshold) if not self.threshold.labelled.empty else None
         tau = self.trusted.quantile(config.masks.quantile) if config.masks.adaptive and not self.trusted.empty else None
-        return aims.smarthdr(pseudo, crops, self.limits, config, tau)
+        return aims.smarthdr(pseudo, crops, self.limits, config, tau, flows)
 
     def _look(self, state: TrainState, batch: Batch, draw: torch.Generator) -> None:
         """Running thresholds from what the teacher makes of labelled crops."""
@@ -212,18 +209,6 @@ class SceneSession:
             for place in self.unlabeled.grid(config.crop)[mine]:
                 crops = self.unlabeled.at([place])
                 self.threshold.update_unlabelled(smae.patch_loss(self.store.cut(crops).radiance, crops.batch))
-
-
-def share(sampler: CropSampler | None, step: int) -> Crops | None:
-    """This process's part of the crops of a step."""
-    if sampler is None:
-        return None
-    return sampler.at(sampler.places(step)[distributed.rank() :: distributed.count()])
-
-
-def on(crops: Crops, device: torch.device) -> Crops:
-    """The same crops on another device."""
-    return crops if device.type == "cpu" else replace(crops, batch=crops.batch.to(device))
 
 
 def large_enough(scene: Prepared) -> bool:
