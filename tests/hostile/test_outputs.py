@@ -1,12 +1,10 @@
 """Outputs that go away, fill up or never were a place to write: one line, 5, and nothing half-written."""
 
-import contextlib
 import errno
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,43 +63,6 @@ def test_dev_full_as_another_output(refused: Any, frames: Frames, tmp_path: Path
 def test_dev_full_as_a_batchs_folder(refused: Any, frames: Frames) -> None:
     folder = frames("plain.jpg")[0].parent
     assert "/dev/full" in refused(5, "batch", folder, "-o", "/dev/full", "--ambiguous", "merge", "-q", *STATED, *OFF)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 kilobytes, where this may be mounted."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", str(folder)], capture_output=True
-    )
-    if not done or done.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=False)
-
-
-@pytest.mark.parametrize("ending", ["exr", "hdr", "tif"])
-def test_a_file_system_that_fills_up(refused: Any, frames: Frames, small: Path, ending: str) -> None:
-    (small / "filler").write_bytes(bytes(40 << 10))
-    line = refused(5, "fuse", *frames("plain.jpg"), "-o", small / f"o.{ending}", *STATED, *OFF)
-    assert f"o.{ending}" in line
-    assert [path.name for path in small.iterdir()] == ["filler"]
-
-
-def test_a_batch_into_a_file_system_that_fills_up(smarthdr: Any, frames: Frames, small: Path, tmp_path: Path) -> None:
-    described = tmp_path / "sets.jsonl"
-    described.write_text(json.dumps({"name": "a", "frames": [str(p) for p in frames("plain.jpg")], "confidence": 1.0}))
-    (small / "filler").write_bytes(bytes(36 << 10))
-    result = smarthdr("batch", "--sets", described, "-o", small / "out", "--json", "-q", *STATED, *OFF)
-    assert result.exit_code in (5, 7), result.stderr
-    assert result.stderr.count("\n") == 1
-    assert not list(small.rglob("*.exr"))
-    with contextlib.suppress(FileNotFoundError):
-        for line in (small / "out" / "results.jsonl").read_text().splitlines():
-            assert json.loads(line)["error"]["code"] == 5
 
 
 @pytest.fixture(
