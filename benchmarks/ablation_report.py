@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import masking
 import numpy as np
-from ablation_rows import BUDGET, FLOOR, HALVES, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
+from ablation_rows import BUDGET, DEFAULT, FLOOR, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
 
 from smarthdr_cli.data.labels import Part
 from smarthdr_cli.data.layouts import find_scenes
@@ -62,22 +62,23 @@ def table(found: dict[str, dict[int, dict[str, Any]]], names: list[str]) -> str:
     return report.markdown_table(header, rows)
 
 
-def masking_pays(found: Results) -> str:
-    """Each row with masks against its twin without, on the draws that both have."""
+def parts(found: Results) -> str:
+    """Each row against the row it differs from in one part, scene by scene on the draws that both have."""
     rows = []
-    for masked, bare in (("smarthdr", "no-mask"), ("cells", "extras-no-mask"), ("first", "first-no-mask")):
-        draws = sorted(set(found.get(masked, {})) & set(found.get(bare, {})))
-        if draws:
-            ours, twin = (mean({d: found[name][d] for d in draws}, "psnr_mu") for name in (masked, bare))
-            low, high = bootstrap.interval(ours - twin)
-            rows.append([ROWS[masked].label, len(draws), f"{(ours - twin).mean():+.2f} [{low:+.2f}, {high:+.2f}]"])
-    return report.markdown_table(["masks against none", "draws", "PSNR-μ"], rows) if rows else ""
+    for name, row in ROWS.items():
+        draws = sorted(set(found.get(name, {})) & set(found.get(row.twin or "", {})))
+        if row.twin is not None and draws:
+            own, twin = (mean({d: found[each][d] for d in draws}, "psnr_mu") for each in (name, row.twin))
+            low, high = bootstrap.interval(own - twin)
+            change = f"{(own - twin).mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+            rows.append([row.label, ROWS[row.twin].label, str(len(draws)), change])
+    return report.markdown_table(["row", "against", "draws", "PSNR-μ"], rows) if rows else ""
 
 
 def chart(path: Path, found: Results, alone: float) -> bool:
     """Quality over the number of labelled scenes, first draw; whether there is enough for one."""
     curves = []
-    for name, label, colour in ((FLOOR, "labelled only", plot.PALETTE[1]), (OURS, "SmartHDR", plot.PALETTE[0])):
+    for name, label, colour in ((FLOOR, "labelled only", plot.PALETTE[1]), (DEFAULT, "SmartHDR", plot.PALETTE[0])):
         known = {n: f"{name}-{n}" if n != LABELS else name for n in (1, 2, LABELS, 10, 20)}
         known |= {TRAIN: ROOF} if name == FLOOR else {}
         points = [(n, mean({0: found[row][0]}, "psnr_mu").mean() - alone)
@@ -122,29 +123,31 @@ def write(found: Results, options: argparse.Namespace, alone: float, planned: Ca
         raise SystemExit("nothing has been measured yet")
     budget = BUDGET | {"iterations": options.iterations}
     sweeps = [name for name, row in ROWS.items() if row.sweep]
-    parts = [
+    text = [
         "## Learning from unlabelled bursts",
         report.circumstances(),
         f"{TRAIN} scenes to train on and {TEST} to test, set sha256 `{options.set}`; {LABELS} scenes labelled (one of "
         "them held out) unless a row says otherwise, the others without ground truth. Every row: the same `saf` at "
-        f"half widths, {budget['iterations']} updates of {budget['batch']} crops of {budget['crop']} pixels, the same "
-        f"draws of labels; where unlabelled bursts take part, {HALVES['batch_unlabeled']} of the crops are theirs "
-        f"after a fifth of the updates. The reference frame alone: {alone:.2f} dB.",
+        f"half widths (but for gfhdr's), {budget['iterations']} updates of {budget['batch']} crops of {budget['crop']} "
+        "pixels, the same draws of labels. Where unlabelled bursts take part, half of the crops are theirs after a "
+        "fifth of the updates (all of SelfHDR's; a quarter where another quarter are bursts made from labels). A sign "
+        "before a name: SmartHDR as published with (+) or without (−) that part. The reference frame alone: "
+        f"{alone:.2f} dB.",
         "PSNR on the test scenes after alignment, published protocol (short clip = 1, unscaled), student unless a "
         "column says teacher; intervals: 95 % over test scenes; closed: of the gap to all labelled. The VGG term of "
         "the published loss was not measured: ImageNet weights could not be had.",
         table(found, [name for name, row in ROWS.items() if not row.sweep]),
     ]
-    if pays := masking_pays(found):
-        parts.append(pays)
     if any(name in found for name in sweeps):
-        parts += ["Sweeps, one draw (compare with draw 0 of the rows above):", table(found, sweeps)]
+        text += ["Sweeps and single parts, one draw:", table(found, sweeps)]
+    if each := parts(found):
+        text += ["What one part changes, on the same draws:", each]
     if chart(options.out.with_name(CHART), found, alone):
-        parts.append(f"![PSNR over the number of labelled scenes]({CHART})")
+        text.append(f"![PSNR over the number of labelled scenes]({CHART})")
     values = budget | ROWS[OURS].changes | {"seed": 0}
     if masks := figure(options.out.with_name(FIGURE), options, planned, values):
-        parts += [masks, f"![What the masks drop]({FIGURE})"]
-    section = "\n\n".join(parts)
+        text += [masks, f"![What the masks drop]({FIGURE})"]
+    section = "\n\n".join(text)
     print(section)
     report.write_section(options.out, "ablation", section)
     rows = {name: {str(d): rounded(r) for d, r in draws.items()} for name, draws in found.items()}

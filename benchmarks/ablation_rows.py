@@ -9,7 +9,7 @@ from smarthdr_cli.data.write import benchmark_config, write_benchmark
 
 LABELS = 5
 TRAIN, TEST = 75, 60
-FLOOR, ROOF, OURS = "labelled", "all", "smarthdr"
+FLOOR, ROOF, OURS, DEFAULT = "labelled", "all", "smarthdr", "first"
 # Widths halved, so that fifty runs fit into some hours of a CPU; the method does not know.
 MODEL = {"name": "saf", "encoder": 16, "motion": 32, "hidden": 8, "match": 8, "verify": 24, "refine": 32}
 SMALL_GFHDR = {"name": "gfhdr", "dim": 24, "blocks": 3, "depth": 2, "heads": 3}
@@ -26,53 +26,70 @@ HALVES = {"batch": 2, "batch_unlabeled": 2, "labelled_first": 0.2, "refresh": 40
 
 @dataclass(frozen=True)
 class Row:
-    """``label``: in the table. ``changes``: of the config. ``labeled``: scenes with ground truth, None for all."""
+    """``label``: in the table. ``changes``: of the config. ``labeled``: scenes with ground truth, None for all.
+
+    ``twin``: the row that differs in the one part this row is about.
+    """
 
     label: str
     changes: dict[str, Any]
     labeled: int | None = LABELS
     sweep: bool = False  # one draw will do
+    twin: str | None = None
 
 
-def semi(label: str, *, labeled: int = LABELS, sweep: bool = False, **changes: Any) -> Row:
+def semi(label: str, *, labeled: int = LABELS, sweep: bool = False, twin: str | None = None, **changes: Any) -> Row:
     """A row that learns from unlabelled bursts too, by SmartHDR unless ``method`` says otherwise."""
-    return Row(label, HALVES | {"method": "smarthdr"} | changes, labeled, sweep)
+    return Row(label, HALVES | {"method": "smarthdr"} | changes, labeled, sweep, twin)
+
+
+def ours(label: str, *, labeled: int = LABELS, sweep: bool = True, twin: str | None = None, **changes: Any) -> Row:
+    """SmartHDR with what won, the default of ``smarthdr train``, changed in one part."""
+    won = {"views": 4, "weight_cells": 1.0, "fill": "selfhdr-first"}
+    return semi(label, labeled=labeled, sweep=sweep, twin=twin, **won | changes)
 
 
 ROWS = {
     "labelled": Row("labelled only", {"method": "supervised"}),
-    "smarthdr": semi("SmartHDR"),
-    "no-patch": semi("− patch mask", masks={"patch": False}),
-    "no-pixel": semi("− pixel mask", masks={"pixel": False}),
-    "no-mask": semi("− all masking", masks=UNMASKED),
-    "no-strong": semi("− strong augmentation", strong=False),
-    "no-ema": semi("− EMA (teacher = student)", teacher="copy"),
+    "smarthdr": semi("SmartHDR as published", twin="labelled"),
+    "no-patch": semi("− patch mask", masks={"patch": False}, twin="smarthdr"),
+    "no-pixel": semi("− pixel mask", masks={"pixel": False}, twin="smarthdr"),
+    "no-mask": semi("− all masking", masks=UNMASKED, twin="smarthdr"),
+    "no-strong": semi("− strong augmentation", strong=False, sweep=True, twin="smarthdr"),
+    "no-ema": semi("− EMA (teacher = student)", teacher="copy", sweep=True, twin="smarthdr"),
     "smae": semi("SMAE weights", method="smae"),
     "fshdr": semi("FSHDR", method="fshdr"),
     "selfhdr": semi("SelfHDR (no labels)", method="selfhdr", labeled=0, batch_unlabeled=4),
-    "step": semi("SmartHDR, labels every step", pseudo="step"),
-    "adaptive": semi("SmartHDR, adaptive τ", masks={"adaptive": True}),
-    "gradient": semi("SmartHDR, gradient term", weight_gradient=0.2),
-    "views": semi("SmartHDR, labels from 4 views", views=4),
-    "cells": semi("SmartHDR, 4 views, cells like the reference's", views=4, weight_cells=1.0),
-    "fill": semi("SmartHDR, 4 views, SelfHDR where masked", views=4, fill="selfhdr"),
-    "extras": semi("SmartHDR, 4 views, cells, SelfHDR where masked", views=4, weight_cells=1.0, fill="selfhdr"),
-    "extras-no-mask": semi("SmartHDR, 4 views, cells, − all masking", views=4, weight_cells=1.0, masks=UNMASKED),
-    "first": semi("SmartHDR, 4 views, cells, SelfHDR first", views=4, weight_cells=1.0, fill="selfhdr-first"),
-    "first-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, fill="selfhdr-first", masks=UNMASKED),
-    "first-made": semi("SmartHDR, 4 views, cells, SelfHDR first, bursts made from labels", views=4, weight_cells=1.0,
-                       fill="selfhdr-first", **THIRDS),
-    "noise": semi("SmartHDR, 4 views, cells, noise on the student", views=4, weight_cells=1.0, noise_iso=12800.0),
-    "made": semi("SmartHDR, 4 views, cells, bursts made from labels", views=4, weight_cells=1.0, **THIRDS),
-    "made-no-mask": semi("the same, − all masking", views=4, weight_cells=1.0, masks=UNMASKED, **THIRDS),
-    "labelled-made": Row("labelled only, bursts made from labels", {"method": "supervised", **MADE}),
-    "all-made": Row("all 75 labelled, bursts made from labels", {"method": "supervised", **MADE}, None),
+    "step": semi("+ labels every step", pseudo="step", sweep=True, twin="smarthdr"),
+    "adaptive": semi("+ adaptive τ", masks={"adaptive": True}, sweep=True, twin="smarthdr"),
+    "gradient": semi("+ gradient term", weight_gradient=0.2, sweep=True, twin="smarthdr"),
+    "views": semi("+ labels from 4 views", views=4, twin="smarthdr"),
+    "cells": semi("+ 4 views, cells like the reference's", views=4, weight_cells=1.0, twin="views"),
+    "fill": semi("+ 4 views, SelfHDR where masked", views=4, fill="selfhdr", twin="views"),
+    "extras": semi("+ 4 views, cells, SelfHDR where masked", views=4, weight_cells=1.0, fill="selfhdr", twin="cells"),
+    "extras-no-mask": semi("+ 4 views, cells, − all masking", views=4, weight_cells=1.0, masks=UNMASKED, twin="cells"),
+    "first": ours("**SmartHDR by default**: 4 views, cells, SelfHDR first", sweep=False, twin="labelled"),
+    "first-no-mask": ours("the default − all masking", sweep=False, twin="first", masks=UNMASKED),
+    "first-no-patch": ours("the default − patch mask", twin="first", masks={"patch": False}),
+    "first-no-pixel": ours("the default − pixel mask", twin="first", masks={"pixel": False}),
+    "first-no-strong": ours("the default − strong augmentation", twin="first", strong=False),
+    "first-no-ema": ours("the default − EMA (teacher = student)", twin="first", teacher="copy"),
+    "first-no-pseudo": ours("the default − pseudo-labels: SelfHDR's targets, five labels", twin="first",
+                            masks={"tau_patch": 1e-9}),
+    "first-made": ours("the default + bursts made from labels", twin="first", **THIRDS),
+    "noise": semi("+ 4 views, cells, noise on the student", views=4, weight_cells=1.0, noise_iso=12800.0, twin="cells"),
+    "made": semi("+ 4 views, cells, bursts made from labels", views=4, weight_cells=1.0, twin="cells", **THIRDS),
+    "made-no-mask": semi("+ 4 views, cells, bursts made from labels, − all masking", views=4, weight_cells=1.0,
+                         masks=UNMASKED, twin="made", **THIRDS),
+    "labelled-made": Row("labelled only, bursts made from labels", {"method": "supervised", **MADE}, twin="labelled"),
+    "all-made": Row("all 75 labelled, bursts made from labels", {"method": "supervised", **MADE}, None, twin="all"),
     "all": Row("all 75 labelled", {"method": "supervised"}, None),
-    **{f"tau-{t}": semi(f"τ = {t}", masks={"tau_patch": t, "tau_pixel": t}, sweep=True) for t in (0.2, 0.6, 0.8)},
-    **{f"alpha-{a}": semi(f"α = {a}", ema=a, sweep=True) for a in (0.99, 0.9999)},
-    "gfhdr": semi("SmartHDR on a small gfhdr", sweep=True, model=SMALL_GFHDR),
+    **{f"tau-{t}": ours(f"τ = {t}", masks={"tau_patch": t, "tau_pixel": t}, twin="first") for t in (0.2, 0.6, 0.8)},
+    **{f"alpha-{a}": ours(f"α = {a}", ema=a, twin="first") for a in (0.99, 0.9999)},
+    "gfhdr-labelled": Row("small gfhdr, labelled only", {"method": "supervised", "model": SMALL_GFHDR}, sweep=True),
+    "gfhdr": ours("small gfhdr, SmartHDR by default", model=SMALL_GFHDR, twin="gfhdr-labelled"),
     **{f"labelled-{n}": Row(f"labelled only, {n}", {"method": "supervised"}, n, True) for n in (1, 2, 10, 20)},
-    **{f"smarthdr-{n}": semi(f"SmartHDR, {n}", labeled=n, sweep=True) for n in (1, 2, 10, 20)},
+    **{f"first-{n}": ours(f"SmartHDR by default, {n}", labeled=n, twin=f"labelled-{n}") for n in (1, 2, 10, 20)},
 }  # fmt: skip
 
 

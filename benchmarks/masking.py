@@ -37,7 +37,7 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     limits = masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
     threshold = smae.Threshold()
     for scene in planned.data.labeled:
-        seen = predict_scene(teacher, scene, CPU, config.precision)
+        seen = predict_scene(teacher, scene, CPU, config.precision, config.views)
         threshold.update(smae.patch_loss(seen.radiance, whole(scene)))
     rerendered = [smae.patch_loss(one.radiance, whole(scene)) for one, scene in zip(found, scenes, strict=True)]
     for losses in rerendered:
