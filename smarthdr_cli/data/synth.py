@@ -168,10 +168,26 @@ def make_bursts(
     bank: SceneBank, config: SynthConfig, generator: torch.Generator, batch: int, *, oracle: bool = False
 ) -> SyntheticBurst:
     """``batch`` bursts with one number of frames, drawn from ``config.frames``."""
-    device = generator.device
-    count = config.frames[int(torch.randint(len(config.frames), (1,), generator=generator, device=device))]
+    pick = torch.randint(len(config.frames), (1,), generator=generator, device=generator.device)
+    count = config.frames[int(pick)]
     evs, times = exposures(config, generator, batch, count)
-    frames, still, flow, visible, moving = render(bank, config, generator, evs, times)
+    return photograph(render(bank, config, generator, evs, times), config, generator, evs, oracle=oracle)
+
+
+def photograph(
+    rendered: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    config: SynthConfig,
+    generator: torch.Generator,
+    evs: Tensor,
+    *,
+    oracle: bool = False,
+) -> SyntheticBurst:
+    """What a camera makes of frames of radiance: exposed to taste, with noise, clipped, through a tone curve.
+
+    ``rendered``: as ``render`` returns it, the reference first. ``evs``: (B, N), as ``exposures`` draws them.
+    """
+    frames, still, flow, visible, moving = rendered
+    device, batch, count = generator.device, len(evs), evs.shape[1]
     peak = still.amax(dim=1).flatten(1)
     quantile = uniform(generator, (batch,), 0.7, 0.995)
     order = peak[:, :: max(1, peak.shape[1] // 4096)].sort(dim=1).values
