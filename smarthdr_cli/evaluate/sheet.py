@@ -50,7 +50,26 @@ def row(pictures: Sequence[tuple[str, U8]]) -> U8:
 
 def save(path: Path, rows: Sequence[U8]) -> None:
     """Rows, padded to one width, as one PNG. Raises OSError when it cannot be written."""
-    width, gap = max(r.shape[1] for r in rows), GAP if len(rows) > 1 else 0
-    padded = [np.pad(r, ((0, gap), (0, width - r.shape[1]), (0, 0)), constant_values=24) for r in rows]
-    if not cv2.imwrite(str(path), np.concatenate(padded)[..., ::-1]):
+    if not cv2.imwrite(str(path), _stacked(rows)[..., ::-1]):
         raise OSError(f"cannot write {path}")
+
+
+def save_jpeg(path: Path, rows: Sequence[U8], largest: int) -> None:
+    """The same as a JPEG at the best quality, down to 50, that takes at most ``largest`` bytes.
+
+    Raises ValueError where none does, OSError when it cannot be written.
+    """
+    picture = np.ascontiguousarray(_stacked(rows)[..., ::-1])
+    for quality in range(95, 49, -3):
+        done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+        if done and data.size <= largest:
+            path.write_bytes(data.tobytes())
+            return
+    raise ValueError(f"{path.name}: no JPEG of {picture.shape[1]}x{picture.shape[0]} fits into {largest} bytes")
+
+
+def _stacked(rows: Sequence[U8]) -> U8:
+    width, gap = max(r.shape[1] for r in rows), GAP if len(rows) > 1 else 0
+    return np.concatenate(
+        [np.pad(r, ((0, gap), (0, width - r.shape[1]), (0, 0)), constant_values=24) for r in rows]
+    ).astype(np.uint8)

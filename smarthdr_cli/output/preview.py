@@ -66,9 +66,14 @@ def write_preview_file(fused: Fused, path: Path, *, overwrite: bool = False) -> 
     return notes
 
 
-def render_srgb(fused: Fused, bits: Literal[8, 16]) -> NDArray[np.unsignedinteger[Any]]:
-    """(H, W, 3) sRGB values of the default tone mapping, uint8 or uint16."""
-    tone = tonemap.plan(fused.radiance, fused.colorspace, fused.anchor_ev)
+def render_srgb(
+    fused: Fused, bits: Literal[8, 16], tone: tonemap.ToneMap | None = None
+) -> NDArray[np.unsignedinteger[Any]]:
+    """(H, W, 3) sRGB values of the default tone mapping, uint8 or uint16.
+
+    ``tone``: a mapping planned on another picture of the same size, so that the two compare; None plans it on this one.
+    """
+    tone = tone or tonemap.plan(fused.radiance, fused.colorspace, fused.anchor_ev)
     out: NDArray[np.unsignedinteger[Any]] = np.empty(fused.radiance.shape, np.uint8 if bits == 8 else np.uint16)
     top_value = 2**bits - 1
 

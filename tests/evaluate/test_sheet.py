@@ -36,6 +36,20 @@ def test_rows_of_different_width_make_one_picture(tmp_path: Path) -> None:
         sheet.save(tmp_path / "missing" / "sheet.png", rows)
 
 
+def test_a_jpeg_is_as_good_as_its_limit_allows(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    path = tmp_path / "sheet.jpg"
+    sizes = []
+    for largest in (60_000, 10_000):
+        sheet.save_jpeg(path, [sheet.row([("noise", noise)])], largest)
+        sizes.append(path.stat().st_size)
+        assert sizes[-1] <= largest
+        assert cv2.imread(str(path)).shape == (96 + sheet.LABEL_HEIGHT, 128, 3)
+    assert sizes[0] > sizes[1]
+    with pytest.raises(ValueError, match="fits into 100 bytes"):
+        sheet.save_jpeg(path, [noise], 100)
+
+
 def test_heat_runs_from_dark_to_bright_and_saturates() -> None:
     colours = sheet.heat(np.array([[0.0, 0.05, 0.1, 9.0]]), 0.1).astype(int).sum(axis=2)[0]
     assert colours[0] < colours[1] < colours[2] == colours[3]

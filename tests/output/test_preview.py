@@ -52,6 +52,18 @@ def test_any_finite_picture_has_a_preview(make_fused, radiance):
     assert render_srgb(fused, 8).shape == radiance.shape
 
 
+def test_a_mapping_planned_elsewhere_shows_the_same_light_alike(make_fused):
+    light, other = scene(), scene()
+    other[10:30, 10:40] *= 8  # a ghost, which would move a mapping of its own
+    tone = tonemap.plan(light, REC709)
+    mine, theirs = (render_srgb(make_fused(one), 8, tone) for one in (light, other))
+    same = (light == other).all(axis=-1)
+    assert (mine == render_srgb(make_fused(light), 8)).all()
+    assert (mine[same] == theirs[same]).all()
+    assert (theirs[~same] > mine[~same]).mean() > 0.9
+    assert (render_srgb(make_fused(other), 8)[same] != mine[same]).any()
+
+
 def test_black_is_black_and_grey_is_grey(make_fused):
     assert render_srgb(make_fused(np.zeros((9, 9, 3), np.float32)), 8).max() == 0
     grey = render_srgb(make_fused(np.full((9, 9, 3), 0.18, np.float32)), 8)

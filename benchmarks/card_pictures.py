@@ -1,0 +1,136 @@
+"""The pictures of a model card: heatmaps beside the true errors, and the scenes it fails on. All of our own material.
+
+    python benchmarks/card_pictures.py --set FOLDER [--out weights]   # FOLDER as benchmarks/quality.py --set makes it
+
+Writes ``NAME-uncertainty.jpg`` and ``NAME-failures.jpg`` for the default weights and prints the figures in them. Scenes
+are chosen by rule, from all camera JPEGs of the frozen set: those at the 10th, 50th and 90th percentile of AUSE, and
+those that lose most against the reference alone on moving pixels.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import quality
+from numpy.typing import NDArray
+
+from smarthdr_cli.evaluate import contest, frozen, judge, protocol, sheet
+from smarthdr_cli.models.find import weights_dir
+from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+
+F32 = NDArray[np.float32]
+
+KIND = "camera8"
+PERCENTILES = (10, 50, 90)  # of AUSE, from well to badly ordered
+WORST = 3
+CROP = 256  # pixels of a failure's side
+LARGEST = 200_000  # bytes a picture
+SCALE = f"log, {LOWEST:g} to {HIGHEST:g}"
+
+
+class Scene(NamedTuple):
+    """A scene measured: (H, W, 3) ``truth``, ``ours`` and ``reference`` in one scale, limited to [0, 1]; (H, W)
+    ``error`` and ``sigma`` in the mu-law domain; ``gain`` in dB of PSNR-mu over the reference on moving pixels.
+    """
+
+    name: str
+    truth: F32
+    ours: F32
+    reference: F32
+    error: F32
+    sigma: F32
+    moving: NDArray[np.bool_]
+    judged: judge.Sparsification
+    gain: float
+
+
+def measured(folder: Path, options: argparse.Namespace) -> Scene:
+    """One scene of the frozen set by the method of benchmarks/quality.py."""
+    scene = frozen.read_scene(folder)
+    results = contest.run(quality.scene_methods(scene, KIND, options), ("reference", "ours"))
+    view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
+    scores = {name: protocol.score(r.radiance, scene.truth, **view) for name, r in results.items()}
+    shown = {name: protocol.shown(r.radiance, scene.truth, **view, scaling="fitted") for name, r in results.items()}
+    truth, sigma = np.clip(scene.truth, 0, 1), results["ours"].sigma
+    assert sigma is not None
+    error = contest.error_map(shown["ours"], truth)
+    gain = scores["ours"]["psnr_mu_moving"] - scores["reference"]["psnr_mu_moving"]
+    judged = judge.sparsification(error, sigma)
+    return Scene(scene.name, truth, shown["ours"], shown["reference"], error, sigma, scene.moving, judged, gain)
+
+
+def at_percentiles(values: Sequence[float], percentiles: Sequence[float]) -> list[int]:
+    """The index of the value at each percentile, by nearest rank: always one of the values."""
+    order = np.argsort(values, kind="stable")
+    ranks = [max(0, int(np.ceil(percentile / 100 * len(values))) - 1) for percentile in percentiles]
+    return [int(order[rank]) for rank in ranks]
+
+
+def lowest(values: Sequence[float], count: int) -> list[int]:
+    """The indices of the lowest values, lowest first; NaN is none."""
+    order = np.argsort(values, kind="stable")
+    return [int(i) for i in order[:count] if not np.isnan(values[int(i)])]
+
+
+def colours(values: F32) -> sheet.U8:
+    """(H, W) of the mu-law domain as ``--uncertainty FILE.png`` draws sigma."""
+    return np.ascontiguousarray(colour_table()[colour_index(values)])
+
+
+def heatmaps(scene: Scene) -> sheet.U8:
+    """Result, what is really wrong with it, and what was said to be."""
+    judged = scene.judged
+    return sheet.row(
+        [
+            (f"{scene.name}, AUSE {judged.ause:.2f} (constant {judged.ause_random:.2f})", sheet.toned(scene.ours)),
+            (f"true error, {SCALE}", colours(scene.error)),
+            (f"sigma, {SCALE}", colours(scene.sigma)),
+        ]
+    )
+
+
+def failure(scene: Scene) -> sheet.U8:
+    """A crop where ours is worse than the reference alone, on moving pixels, in most places."""
+    loss = np.where(scene.moving, scene.error - contest.error_map(scene.reference, scene.truth), 0)
+    where = sheet.busiest(loss > 0.01, CROP)
+    return sheet.row(
+        [
+            (f"{scene.name}, reference frame", sheet.toned(scene.reference[where])),
+            (f"ours, {scene.gain:+.2f} dB moving", sheet.toned(scene.ours[where])),
+            ("truth", sheet.toned(scene.truth[where])),
+            (f"true error, {SCALE}", colours(scene.error[where])),
+            (f"sigma, {SCALE}", colours(scene.sigma[where])),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the pictures of a model card")
+    parser.add_argument("--set", type=Path, required=True, help="folder of the frozen set")
+    parser.add_argument("--out", type=Path, default=weights_dir())
+    options = parser.parse_args()
+    options.weights, options.device = None, "auto"
+    name = next(entry.name for entry in read_manifest(weights_dir()) if entry.default)
+    scenes = []
+    for folder in frozen.scene_folders(options.set / KIND):
+        scenes.append(measured(folder, options))
+        print(f"{folder.name}: AUSE {scenes[-1].judged.ause:.3f}, moving {scenes[-1].gain:+.2f} dB", file=sys.stderr)
+    judged = at_percentiles([scene.judged.ause for scene in scenes], PERCENTILES)
+    failed = lowest([scene.gain for scene in scenes], WORST)
+    drawn = {
+        "uncertainty": [heatmaps(scenes[i]) for i in judged],
+        "failures": [failure(scenes[i]) for i in failed],
+    }
+    for what, rows in drawn.items():
+        sheet.save_jpeg(options.out / f"{name}-{what}.jpg", rows, LARGEST)
+    for scene in (scenes[i] for i in (*judged, *failed)):
+        both = f"AUSE {scene.judged.ause:.3f} (constant sigma {scene.judged.ause_random:.3f})"
+        print(f"{scene.name}: {both}, {scene.gain:+.2f} dB over the reference on moving pixels")
+
+
+if __name__ == "__main__":
+    main()
