@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import masking
 import numpy as np
-from ablation_rows import BUDGET, DEFAULT, FLOOR, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
+from ablation_rows import BUDGET, COUNTS, DEFAULT, FLOOR, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
 
 from smarthdr_cli.data.labels import Part
 from smarthdr_cli.data.layouts import find_scenes
@@ -79,7 +79,7 @@ def chart(path: Path, found: Results, alone: float) -> bool:
     """Quality over the number of labelled scenes, first draw; whether there is enough for one."""
     curves = []
     for name, label, colour in ((FLOOR, "labelled only", plot.PALETTE[1]), (DEFAULT, "SmartHDR", plot.PALETTE[0])):
-        known = {n: f"{name}-{n}" if n != LABELS else name for n in (1, 2, LABELS, 10, 20)}
+        known = {n: f"{name}-{n}" if n != LABELS else name for n in (*COUNTS, LABELS)}
         known |= {TRAIN: ROOF} if name == FLOOR else {}
         points = [(n, mean({0: found[row][0]}, "psnr_mu").mean() - alone)
                   for n, row in sorted(known.items()) if 0 in found.get(row, {})]  # fmt: skip
@@ -131,8 +131,8 @@ def write(found: Results, options: argparse.Namespace, alone: float, planned: Ca
         f"half widths (but for gfhdr's), {budget['iterations']} updates of {budget['batch']} crops of {budget['crop']} "
         "pixels, the same draws of labels. Where unlabelled bursts take part, half of the crops are theirs after a "
         "fifth of the updates (all of SelfHDR's; a quarter where another quarter are bursts made from labels). A sign "
-        "before a name: SmartHDR as published with (+) or without (−) that part. The reference frame alone: "
-        f"{alone:.2f} dB.",
+        "before a name: SmartHDR as published with (+) or without (−) that part. One or two labels: 8 crops of 64. "
+        f"The reference frame alone: {alone:.2f} dB.",
         "PSNR on the test scenes after alignment, published protocol (short clip = 1, unscaled), student unless a "
         "column says teacher; intervals: 95 % over test scenes; closed: of the gap to all labelled. The VGG term of "
         "the published loss was not measured: ImageNet weights could not be had.",

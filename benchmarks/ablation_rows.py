@@ -9,6 +9,7 @@ from smarthdr_cli.data.write import benchmark_config, write_benchmark
 
 LABELS = 5
 TRAIN, TEST = 75, 60
+COUNTS = (1, 2, 10, 20)  # of labelled scenes, beside LABELS and TRAIN
 FLOOR, ROOF, OURS, DEFAULT = "labelled", "all", "smarthdr", "first"
 # Widths halved, so that fifty runs fit into some hours of a CPU; the method does not know.
 MODEL = {"name": "saf", "encoder": 16, "motion": 32, "hidden": 8, "match": 8, "verify": 24, "refine": 32}
@@ -21,6 +22,8 @@ UNMASKED = {"patch": False, "pixel": False}
 # Four crops an update in every row: half of them unlabelled where there are such.
 THIRDS = {"batch": 2, "batch_unlabeled": 1, "batch_made": 1}
 MADE = {"batch": 3, "batch_made": 1}
+# Of one or two labelled scenes a band is held out, not a scene, and what is left holds no crop of 96 pixels.
+FEW: dict[str, Any] = {"crop": 64, "batch": 8}
 HALVES = {"batch": 2, "batch_unlabeled": 2, "labelled_first": 0.2, "refresh": 400}
 
 
@@ -47,6 +50,15 @@ def ours(label: str, *, labeled: int = LABELS, sweep: bool = True, twin: str | N
     """SmartHDR with what won, the default of ``smarthdr train``, changed in one part."""
     won = {"views": 4, "weight_cells": 1.0, "fill": "selfhdr-first"}
     return semi(label, labeled=labeled, sweep=sweep, twin=twin, **won | changes)
+
+
+def few(labeled: int, parts: int = 1) -> dict[str, Any]:
+    """What rows of very few labels change: about as many pixels an update in smaller crops, half of them unlabelled for
+    ``parts`` 2."""
+    if labeled >= LABELS:
+        return {}
+    share = FEW["batch"] // parts
+    return FEW | {"batch": share} | ({"batch_unlabeled": share} if parts > 1 else {})
 
 
 ROWS = {
@@ -88,8 +100,8 @@ ROWS = {
     **{f"alpha-{a}": ours(f"α = {a}", ema=a, twin="first") for a in (0.99, 0.9999)},
     "gfhdr-labelled": Row("small gfhdr, labelled only", {"method": "supervised", "model": SMALL_GFHDR}, sweep=True),
     "gfhdr": ours("small gfhdr, SmartHDR by default", model=SMALL_GFHDR, twin="gfhdr-labelled"),
-    **{f"labelled-{n}": Row(f"labelled only, {n}", {"method": "supervised"}, n, True) for n in (1, 2, 10, 20)},
-    **{f"first-{n}": ours(f"SmartHDR by default, {n}", labeled=n, twin=f"labelled-{n}") for n in (1, 2, 10, 20)},
+    **{f"labelled-{n}": Row(f"labelled only, {n}", {"method": "supervised", **few(n)}, n, True) for n in COUNTS},
+    **{f"first-{n}": ours(f"SmartHDR by default, {n}", labeled=n, twin=f"labelled-{n}", **few(n, 2)) for n in COUNTS},
 }  # fmt: skip
 
 
