@@ -70,6 +70,21 @@ def planned(name: str, values: dict[str, Any], options: argparse.Namespace) -> P
     return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
 
 
+def train_and_score(folder: Path, ready: Plan, test: tuple[list[Prepared], list[np.ndarray]]) -> dict[str, Any]:
+    """A run to its end, taken up where it was left, and what student and teacher reach on the test scenes. Ends the
+    program where a signal stopped it.
+    """
+    began = time.perf_counter()
+    run_scenes(folder, ready, device="cpu", resume=(folder / "state.pt").exists())
+    if read_state(folder / "state.pt", torch.device("cpu"))["step"] < ready.config.iterations:
+        raise SystemExit("stopped; the same command goes on")
+    result: dict[str, Any] = {"seconds": time.perf_counter() - began, "labeled": ready.split.to_dict()["labeled"]}
+    result["last"] = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    for role, file in (("student", "model"), ("teacher", "teacher")):
+        result[role] = score(folder / f"{file}.safetensors", *test)
+    return result
+
+
 def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[Prepared], list[np.ndarray]]) -> None:
     """One run, unless its result is there already or another process is at it."""
     folder = options.work / f"{name}-{draw}"
@@ -82,16 +97,7 @@ def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[Prep
     try:
         with FileLock(folder / "lock", blocking=False):
             (folder / "key").write_text(key)
-            began = time.perf_counter()
-            ready = planned(name, values, options)
-            run_scenes(folder, ready, device="cpu", resume=(folder / "state.pt").exists())
-            if read_state(folder / "state.pt", torch.device("cpu"))["step"] < ready.config.iterations:
-                raise SystemExit("stopped; the same command goes on")
-            result = {"key": key, "seconds": time.perf_counter() - began, "labeled": ready.split.to_dict()["labeled"]}
-            lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-            result["last"] = lines[-1]
-            for role, file in (("student", "model"), ("teacher", "teacher")):
-                result[role] = score(folder / f"{file}.safetensors", *test)
+            result = {"key": key} | train_and_score(folder, planned(name, values, options), test)
             report.write_json(folder / "result.json", result)
             mean = np.mean(result["student"]["psnr_mu"])
             print(f"{name}-{draw}: {mean:.2f} dB in {result['seconds']:.0f} s", flush=True)
@@ -127,6 +133,13 @@ def reference_alone(scenes: list[Prepared]) -> float:
     return float(np.mean(found))
 
 
+def test_scenes(root: Path) -> tuple[list[Prepared], list[np.ndarray]]:
+    """The test scenes of a set, prepared, and where something moves in them."""
+    parts = [Part(scene) for scene in find_scenes(root) if scene.split == "test"]
+    moving = [frozen.read_scene(part.scene.frames[0].parent).moving for part in parts]
+    return prepare(parts, cache_home() / "prepared"), moving
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="SmartHDR, its rivals and its parts")
     parser.add_argument("--work", type=Path, required=True, help="folder of the scenes and runs")
@@ -144,15 +157,13 @@ def main() -> None:
     with FileLock(options.work / "lock"):
         options.scenes = make_scenes(options.panoramas, options.work / "scenes")
     options.set = frozen.identity(options.scenes)
-    parts = [Part(scene) for scene in find_scenes(options.scenes) if scene.split == "test"]
-    test = prepare(parts, cache_home() / "prepared")
+    test = test_scenes(options.scenes)
     if not options.report:
-        moving = [frozen.read_scene(part.scene.frames[0].parent).moving for part in parts]
         for draw in range(options.draws):
             for name in options.rows:
                 if draw == 0 or not ROWS[name].sweep:
-                    run(name, draw, options, (test, moving))
-    write(results(options), options, reference_alone(test), planned)
+                    run(name, draw, options, test)
+    write(results(options), options, reference_alone(test[0]), planned)
 
 
 if __name__ == "__main__":

@@ -105,15 +105,16 @@ ROWS = {
 }  # fmt: skip
 
 
-def make_scenes(panoramas: Path | None, folder: Path) -> Path:
+def make_scenes(panoramas: Path | None, folder: Path, kind: str = "camera8", seed: int = 0, **changes: Any) -> Path:
     """The set: 8-bit JPEG under random camera curves, 2 to 3 EV apart, ISO 400 to 6400, up to four things that move.
 
-    Test scenes come from held-out sources.
+    Test scenes come from held-out sources. ``kind``, ``changes``: of the maker's settings, for a set that differs.
     """
     if folder.exists():
         return folder
-    config = replace(benchmark_config("camera8", (128, 192)), objects=4, iso_low=400.0, ev_steps=(2.0, 2.5, 3.0))
+    usual: dict[str, Any] = {"objects": 4, "iso_low": 400.0, "ev_steps": (2.0, 2.5, 3.0)}
+    config = replace(benchmark_config(kind, (128, 192)), **usual | changes)
     partial = folder.with_name(folder.name + ".partial")
     for part, count, held_out in (("Training", TRAIN, False), ("Test", TEST, True)):
-        write_benchmark(partial / part, load_bank(panoramas, held_out=held_out), count, int(held_out), config)
+        write_benchmark(partial / part, load_bank(panoramas, held_out=held_out), count, seed + held_out, config)
     return partial.rename(folder)
