@@ -5,36 +5,28 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from smarthdr_cli.doctor.findings import Part, said, size
+from smarthdr_cli.doctor.findings import Part, size
 
 
 def weights(part: Part) -> None:
     """Every name that is known, its file verified."""
-    from smarthdr_cli.models.find import available, find_weights
+    from smarthdr_cli.models.inventory import checked
 
     part.facts = []
-    for entry in available():
-        fact: dict[str, Any] = {
-            "name": entry.name, "path": None if entry.path is None else str(entry.path), "licence": entry.licence,
-            "default": entry.default, "state": "absent", "sha256": None, "problem": None,
-        }  # fmt: skip
-        part.facts.append(fact)
-        what = f"{entry.name} (default)" if entry.default else entry.name
-        if entry.path is None:
+    for item in checked():
+        part.facts.append({
+            "name": item.name, "path": None if item.path is None else str(item.path), "licence": item.licence,
+            "default": item.default, "state": item.state, "sha256": item.sha256, "problem": item.problem,
+        })  # fmt: skip
+        what = f"{item.name} (default)" if item.default else item.name
+        if item.path is None:
             part.say("-", what, "is not on this machine; it would be fetched from the hub, if one is configured")
-            continue
-        try:
-            path = find_weights(entry.name)
-            from smarthdr_cli.models.checkpoint import load_checkpoint
-
-            fact["sha256"], fact["path"], fact["state"] = load_checkpoint(path).sha256, str(path), "verified"
-        except Exception as error:
-            fact["state"], fact["problem"] = "broken", said(error)
-            part.say("!", what, said(error))
-            continue
-        part.say("ok", what, f"verified, sha256 {fact['sha256'][:12]}, {path}")
+        elif item.state == "damaged":
+            part.say("!", what, str(item.problem))
+        else:
+            listed = "verified" if item.state == "verified" else "whole, in no manifest"
+            part.say("ok", what, f"{listed}, sha256 {str(item.sha256)[:12]}, {item.path}")
     if not part.facts:
         part.say("!", "weights", "none are installed; reinstall smarthdr, or give --weights PATH")
 

@@ -54,6 +54,11 @@ def inventory() -> tuple[Item, ...]:
     return tuple(_item(known) for known in available())
 
 
+def checked() -> tuple[Item, ...]:
+    """``inventory()``, with every network that is on this machine built and filled. Raises ModelError as it does."""
+    return tuple(_loaded(item) for item in inventory())
+
+
 def verify(names: Iterable[str | Path] = ()) -> tuple[Item, ...]:
     """The sha256 recomputed, the network built and filled with every tensor, for each of ``names``.
 
@@ -61,9 +66,9 @@ def verify(names: Iterable[str | Path] = ()) -> tuple[Item, ...]:
     "damaged", or "absent" where the hub would have to be asked. Raises ModelError for a name that nobody knows.
     """
     wanted = list(names)
-    found = {item.name: item for item in inventory()}
     if not wanted:
-        return tuple(_loaded(item) for item in found.values() if item.path is not None)
+        return tuple(item for item in checked() if item.path is not None)
+    found = {item.name: item for item in inventory()}
     return tuple(_loaded(found[name] if isinstance(name, str) and name in found else seen(name)) for name in wanted)
 
 
