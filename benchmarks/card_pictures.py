@@ -4,7 +4,7 @@
 
 Writes ``NAME-uncertainty.jpg`` and ``NAME-failures.jpg`` for the default weights and prints the figures in them. Scenes
 are chosen by rule, from all camera JPEGs of the frozen set: those at the 10th, 50th and 90th percentile of AUSE, and
-those that lose most against the reference alone on moving pixels.
+those that gain least, or lose most, against the reference alone on moving pixels.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import quality
 from numpy.typing import NDArray
@@ -29,7 +30,9 @@ PERCENTILES = (10, 50, 90)  # of AUSE, from well to badly ordered
 WORST = 3
 CROP = 256  # pixels of a failure's side
 LARGEST = 200_000  # bytes a picture
-SCALE = f"log, {LOWEST:g} to {HIGHEST:g}"
+NEAR = 9  # pixels across, over which the true error is averaged to be looked at
+GREY = (128, 128, 128)
+TITLES = ("true error, local mean", f"sigma, both {LOWEST:g} to {HIGHEST:g}")
 
 
 class Scene(NamedTuple):
@@ -76,36 +79,33 @@ def lowest(values: Sequence[float], count: int) -> list[int]:
     return [int(i) for i in order[:count] if not np.isnan(values[int(i)])]
 
 
-def colours(values: F32) -> sheet.U8:
-    """(H, W) of the mu-law domain as ``--uncertainty FILE.png`` draws sigma."""
-    return np.ascontiguousarray(colour_table()[colour_index(values)])
+def colours(values: F32, sigma: F32) -> sheet.U8:
+    """(H, W) of the mu-law domain as ``--uncertainty FILE.png`` draws sigma, GREY where every frame is clipped."""
+    picture = colour_table()[colour_index(values)]
+    picture[sigma >= 1] = GREY
+    return np.ascontiguousarray(picture)
+
+
+def maps(scene: Scene) -> list[sheet.U8]:
+    """Error and sigma in one scale; the error, of which sigma is a level and a pixel one draw, as a local mean."""
+    near = np.asarray(cv2.blur(scene.error, (NEAR, NEAR)), np.float32)
+    return [colours(values, scene.sigma) for values in (near, scene.sigma)]
 
 
 def heatmaps(scene: Scene) -> sheet.U8:
     """Result, what is really wrong with it, and what was said to be."""
     judged = scene.judged
-    return sheet.row(
-        [
-            (f"{scene.name}, AUSE {judged.ause:.2f} (constant {judged.ause_random:.2f})", sheet.toned(scene.ours)),
-            (f"true error, {SCALE}", colours(scene.error)),
-            (f"sigma, {SCALE}", colours(scene.sigma)),
-        ]
-    )
+    title = f"{scene.name}, AUSE {judged.ause:.2f} (constant {judged.ause_random:.2f})"
+    return sheet.row(list(zip((title, *TITLES), (sheet.toned(scene.ours), *maps(scene)), strict=True)))
 
 
 def failure(scene: Scene) -> sheet.U8:
     """A crop where ours is worse than the reference alone, on moving pixels, in most places."""
     loss = np.where(scene.moving, scene.error - contest.error_map(scene.reference, scene.truth), 0)
     where = sheet.busiest(loss > 0.01, CROP)
-    return sheet.row(
-        [
-            (f"{scene.name}, reference frame", sheet.toned(scene.reference[where])),
-            (f"ours, {scene.gain:+.2f} dB moving", sheet.toned(scene.ours[where])),
-            ("truth", sheet.toned(scene.truth[where])),
-            (f"true error, {SCALE}", colours(scene.error[where])),
-            (f"sigma, {SCALE}", colours(scene.sigma[where])),
-        ]
-    )
+    titles = (f"{scene.name}, reference frame", f"ours, {scene.gain:+.2f} dB moving", "truth", *TITLES)
+    pictures = [sheet.toned(one[where]) for one in (scene.reference, scene.ours, scene.truth)]
+    return sheet.row(list(zip(titles, [*pictures, *(one[where] for one in maps(scene))], strict=True)))
 
 
 def main() -> None:

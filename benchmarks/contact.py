@@ -7,11 +7,13 @@ A sheet shows the reference frame, ours, OpenCV's AlignMTB + Debevec and AlignMT
 whole view, then three crops at 100 % (see ``interests``). Ours and Debevec's are drawn by one tone mapping, planned on
 ours, at one exposure: where they agree they look alike. Mertens' is a display picture and drawn as it is.
 
-The sheets go to ``--out`` alone. Writes the section "contact" of RESULTS.md: figures, and the words that
-``contact.toml`` has for each burst, written by hand by whoever looked at its sheet.
+The sheets go to ``--out`` alone, each with its figures, so that a few can be made anew (``--names``, or none of them).
+Writes the section "contact" of RESULTS.md once every burst has its sheet: the figures, and the words ``contact.toml``
+has for each burst, written by hand by whoever looked at the sheet.
 """
 
 import argparse
+import json
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -45,7 +47,7 @@ WIDTH = 396  # pixels of a column, and of a crop's side: five columns make 2000
 CELL = 4  # pixels; places are chosen on maps reduced by this much, so that noise and a pixel's misalignment do not
 BUSY = 0.95  # a place counts as different from this quantile of a map on
 READABLE = (0.05, 0.8)  # linear share of the reference's clip within which the reference alone shows what there is
-MAX_PIXELS = 12_000_000  # of a frame; of larger ones the middle, at full size
+MAX_PIXELS = 4_000_000  # of a frame; of larger ones the middle, at full size
 
 
 class Sheet(NamedTuple):
@@ -205,8 +207,8 @@ def section(found: dict[str, list[Any]], words: dict[str, Any], weights: str) ->
         [
             "## Real bursts, looked at",
             report.circumstances(),
-            "Real bursts without a ground truth, as `fuse` takes them with its defaults; of frames above "
-            f"{MAX_PIXELS // 1_000_000} megapixels the middle. A sheet each: the reference frame, ours, AlignMTB + "
+            "Real bursts without a ground truth, as `fuse` takes them with its defaults; of large "
+            "frames the middle, at full size. A sheet each: the reference frame, ours, AlignMTB + "
             "calibrated Debevec and AlignMTB + Mertens (OpenCV), our uncertainty, the whole view and three crops at "
             "100 %, chosen by the script where ours departs most from the reference frame, where it departs most from "
             "Debevec's, and where its own sigma is highest. The photographs have no free licence, so no sheet is kept "
@@ -225,7 +227,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="contact sheets of real bursts")
     parser.add_argument("--bursts", type=Path, required=True, help="folder of bursts, one folder each")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets, outside the repository")
-    parser.add_argument("--names", nargs="+", help="only these bursts; nothing is then written to RESULTS.md")
+    parser.add_argument("--names", nargs="*", help="make only these sheets, and keep the others in --out")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="of larger frames the middle is taken")
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
@@ -237,17 +239,19 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for folder in bursts(options.bursts):
-        if options.names and folder.name not in options.names:
-            continue
-        rows, found[folder.name] = make(folder, options.max_pixels)
-        sheet.save(options.out / f"{folder.name}.png", rows)
-        print(folder.name, *found[folder.name], file=sys.stderr, flush=True)
+    folders = bursts(options.bursts)
+    for folder in folders:
+        if options.names is None or folder.name in options.names:
+            rows, said = make(folder, options.max_pixels)
+            sheet.save(options.out / f"{folder.name}.png", rows)
+            report.write_json(options.out / f"{folder.name}.json", {"figures": said})
+            print(folder.name, *said, file=sys.stderr, flush=True)
+    kept = {folder.name: options.out / f"{folder.name}.json" for folder in folders}
+    found = {name: json.loads(path.read_text("utf-8"))["figures"] for name, path in kept.items() if path.exists()}
     weights = next(entry for entry in read_manifest(weights_dir()) if entry.default)
     text = section(found, read_words(WORDS), weights.sha256)
     print(text)
-    if not options.names and options.max_pixels == MAX_PIXELS:
+    if len(found) == len(folders):
         report.write_section(options.results, "contact", text)
 
 
