@@ -1,9 +1,10 @@
 """How good the fused picture is: on a frozen set of synthetic bursts, and on real static stacks.
 
     python benchmarks/quality.py --set FOLDER [--panoramas FOLDER]   # makes the set when it is not there yet
+    python benchmarks/quality.py --set FOLDER --section renders      # the second set, made by benchmarks/renders.py
     python benchmarks/quality.py --real FOLDER                       # one folder of JPEGs with EXIF times per stack
 
-Writes the sections "quality" and "quality-real" of RESULTS.md, and every scene's figures as JSON beside it.
+Writes the sections "quality" (or "renders") and "quality-real" of RESULTS.md, and each scene's figures as JSON there.
 ``--limit`` and ``--methods`` give a quick look, which is printed and not written. ``--sheets FOLDER`` writes crops to
 look at. Only the methods "ours" needs weights.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quality_second
 
 from smarthdr_cli.evaluate import baselines, contest, frozen, protocol, report, sheet, stacks
 from smarthdr_cli.evaluate.contest import Result
@@ -24,7 +26,8 @@ from smarthdr_cli.response import named_response
 HERE = Path(__file__).parent
 SCENES, SEED, SIZE = 40, 20261120, (384, 512)
 KINDS = {"gamma16": "16-bit gamma-2.2", "camera8": "8-bit camera-curve JPEG"}
-WANTED = {"gamma16": 5.0, "camera8": 6.0}  # dB over the reference frame alone
+WANTED = {"gamma16": 5.0, "camera8": 6.0}  # dB over the reference frame alone, on the first set
+TITLES = {"quality": "Quality on synthetic bursts", "renders": "Quality on rendered bursts"}
 STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree")
 METHODS = {
     "reference": "reference frame alone",
@@ -120,7 +123,8 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
     if {"ours", "reference"} <= means.keys():
         gains = {name: means["ours"]["psnr_mu"] - means[name]["psnr_mu"] for name in means if "reference" in name}
         each = ", ".join(f"{gain:+.2f} dB ({METHODS[name]})" for name, gain in gains.items())
-        text.append(f"Ours in PSNR-μ over the reference alone: {each}; wanted: {WANTED[kind]:+.0f} dB.")
+        wanted = f"; wanted: {WANTED[kind]:+.0f} dB" if options.section == "quality" else ""
+        text.append(f"Ours in PSNR-μ over the reference alone: {each}{wanted}.")
     verdict = pool.verdict()
     if verdict is not None:
         text.append(contest.judge_text(verdict))
@@ -207,6 +211,7 @@ def save_sheets(folder: Path, name: str, rows: Sequence[sheet.U8]) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="quality of the fused picture")
     parser.add_argument("--set", type=Path, help="folder of the frozen set; made when absent")
+    parser.add_argument("--section", choices=TITLES, default="quality", help="which set --set is")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--panoramas", type=Path, help="folder of HDR sources, to make the set; procedural without")
     parser.add_argument("--scenes", type=int, default=SCENES)
@@ -222,6 +227,9 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.set is None and options.real is None:
         parser.error("give --set, --real or both")
+    rendered = options.section == "renders" and options.set is not None
+    if rendered and not all((options.set / kind).exists() for kind in options.kinds):
+        parser.error(f"{options.set} has not all of {', '.join(options.kinds)}: benchmarks/renders.py makes this set")
     return options
 
 
@@ -236,7 +244,9 @@ def main() -> None:
                 make_set(options.set / kind, kind, options)
             text, data[kind] = measure_set(options.set / kind, kind, options)
             texts.append(text)
-        sections.append(("quality", "Quality on synthetic bursts", "\n\n".join(texts), data))
+        if options.section == "renders":
+            texts = quality_second.framed(texts, data, KINDS)
+        sections.append((options.section, TITLES[options.section], "\n\n".join(texts), data))
     if options.real is not None:
         text, figures = measure_real(options.real, options)
         sections.append(("quality-real", "Quality on real static stacks", f"{PROTOCOL}\n\n{text}", figures))
