@@ -194,7 +194,7 @@ def figures(ours: Fused) -> list[Any]:
 
 
 def read_words(path: Path) -> dict[str, Any]:
-    """``contact.toml``: ``weights``, the sha256 of those looked at, ``date``, and a table a burst: ours, rivals."""
+    """``contact.toml``: ``weights``, their sha256, ``date``, ``summary``, and a table a burst with ours and rivals."""
     return tomllib.loads(path.read_text("utf-8")) if path.exists() else {"weights": "", "date": ""}
 
 
@@ -214,6 +214,7 @@ def section(found: dict[str, list[Any]], words: dict[str, Any], weights: str) ->
             "Debevec's, and where its own sigma is highest. The photographs have no free licence, so no sheet is kept "
             f"here; `benchmarks/contact.py` makes them. The words were written by eye on {words['date']}, about {seen} "
             f"(sha256 `{words['weights'][:16]}`).",
+            words.get("summary", ""),
             report.markdown_table(head, [[name, *row] for name, row in found.items()]),
             report.markdown_table(
                 ["burst", "wrong in ours", "the rivals"],
