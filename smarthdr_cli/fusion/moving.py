@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.fusion.fine import REACH, Coarse, Fine, refine_motion
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
 from smarthdr_cli.models.compare import FAR, settle, warp, within_reach, worthwhile
@@ -23,19 +24,20 @@ BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundr
 # pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
 MOST = 625_000
 UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``settle`` takes for none
-REACH = 12  # rows a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 
 
 @dataclass(frozen=True)
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
-    ``offset`` (1, 3, h, w) and ``slack`` (1, 1, h, w) as ``stillness.settle_still`` gives them."""
+    ``offset`` (1, 3, h, w) and ``slack`` (1, 1, h, w) as ``stillness.settle_still`` gives them; ``fine``, what finer
+    levels add to the flow."""
 
     flow: Tensor
     logit: Tensor
     hidden: Tensor
     offset: Tensor
     slack: Tensor
+    fine: Fine | None = None
 
     def leniency(self, window: Window) -> tuple[Tensor, Tensor] | None:
         """Offset (1, 3, h, w) and slack (1, 1, h, w) of a window's pixels; None where there is neither."""
@@ -60,11 +62,13 @@ class PairMotion:
         height, width = self.flow.shape[-2:]
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
         cells = self.flow[..., y0:y1, x0:x1]
-        if float(cells.abs().amax()) < UNSETTLED:
+        finer = None if self.fine is None else self.fine.within(window)
+        if finer is None and float(cells.abs().amax()) < UNSETTLED:
             return None
         flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
-        settled = settle(flow[..., oy : oy + window.height, ox : ox + window.width])
+        flow = flow[..., oy : oy + window.height, ox : ox + window.width]
+        settled = settle(flow if finer is None else flow + finer)
         if not bool(settled.any()):
             return None
         return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
@@ -114,10 +118,16 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     if missing > 1:
         state = upsample(state, missing)
     flow = state.flow * worthwhile(ref, other, state.flow, ev)
-    if abs(float(source.burst.evs[index])) > FAR:
+    far = abs(float(source.burst.evs[index])) > FAR
+    if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
     keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
-    return PairMotion(flow * keep * CELL, state.logit, state.hidden, offset, slack)
+    held = flow * keep
+    fine = None
+    if not far:
+        coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
+        fine = refine_motion(model, source, index, coarse)
+    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine)
 
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:

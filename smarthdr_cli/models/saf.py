@@ -6,8 +6,8 @@ non-reference frame is compared with the reference by the same weights, so 2 to 
 work. Three stages:
 
 1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per
-   pair a
-   displacement field and a trust logit. Its finest level is a cell of 4x4 pixels.
+   pair a displacement field and a trust logit. What follows looks at the level with cells of 4x4 pixels; levels below
+   it, down to ``finest``, go on with the displacement alone.
 2. ``verify``: at full resolution (pixels folded into the channels of cells) the moved frame is compared with the
    reference again and the trust decided per pixel. Then the physical merge (models/merge.py): a convex combination.
 3. ``refine``: features pooled over frames give a bounded residual in the mu-law domain, gated to zero where the frames
@@ -37,6 +37,8 @@ class SAFConfig:
     """Widths of the network. ``match``: how many features the cost volume compares, over ``radius`` cells each way.
 
     ``limit``: largest correction of one motion level, in its cells; ``residual``: largest one in the mu-law domain.
+    ``finest``: side of the cells of the finest motion level in pixels, 4, 2 or 1; no weight depends on it. Raises
+    ValueError for another.
     """
 
     name: str = "saf"
@@ -49,6 +51,11 @@ class SAFConfig:
     match: int = 12
     limit: float = 4.0
     residual: float = 0.5
+    finest: int = CELL
+
+    def __post_init__(self) -> None:
+        if self.finest not in (CELL, 2, 1):
+            raise ValueError(f"finest must be {CELL}, 2 or 1, not {self.finest}")
 
 
 @dataclass(frozen=True)
@@ -220,12 +227,15 @@ class SAF(nn.Module):
         ev = evs[:, 1:].reshape(-1)
         other = frames[:, 1:].flatten(0, 1)
         ref = frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-        states = self.motion(pyramid(ref), pyramid(other), ev)
-        held = states[-1].flow * worthwhile(pyramid(ref)[-1], pyramid(other)[-1], states[-1].flow, ev)
-        flow = settle(CELL * F.interpolate(held, scale_factor=CELL, mode="bilinear", align_corners=False))
+        side = self.config.finest
+        refs, others = pyramid(ref, side), pyramid(other, side)
+        states = self.motion(refs, others, ev)
+        cells = next(s for s in states if s.flow.shape[-1] == w // CELL)
+        held = states[-1].flow * worthwhile(refs[-1], others[-1], states[-1].flow, ev)
+        flow = settle(side * F.interpolate(held, scale_factor=side, mode="bilinear", align_corners=False))
         moved = warp(other, flow)
         seen = warp(valid[:, 1:].flatten(0, 1), flow) * inside(flow)
-        logits, features, gaps = self.verify(ref, moved, seen, ev, states[-1])
+        logits, features, gaps = self.verify(ref, moved, seen, ev, cells)
         all_frames = torch.cat([frames[:, :1], moved.view(b, pairs, 3, h, w)], dim=1)
         shape = (b, pairs, -1)
         out = self.refine(all_frames, evs, seen.view(*shape, h, w), logits.view(*shape, h, w),
@@ -234,12 +244,13 @@ class SAF(nn.Module):
                           tuple(s.flow for s in states))  # fmt: skip
 
 
-def pyramid(image: Tensor) -> list[Tensor]:
-    """Box-averaged levels of (P, 3, H, W) from the coarsest (short side 8 to 15) to cells of CELL pixels."""
+def pyramid(image: Tensor, finest: int = CELL) -> list[Tensor]:
+    """Box-averaged levels of (P, 3, H, W) from the coarsest (short side 8 to 15) to cells of ``finest`` pixels."""
     levels = [F.avg_pool2d(image, CELL)]
     while min(levels[-1].shape[-2:]) >= 16:
         levels.append(F.avg_pool2d(levels[-1], 2))
-    return levels[::-1]
+    finer = [F.avg_pool2d(image, side) for side in (2, 1) if finest <= side]
+    return levels[::-1] + finer
 
 
 def upsample(state: Motion, factor: int) -> Motion:
