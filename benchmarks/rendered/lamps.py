@@ -1,9 +1,10 @@
 """Light as a finite number of small lamps, the same for every pixel: no Monte-Carlo noise anywhere.
 
 Every lamp of the scene, its sky, and what its surfaces throw back is stood for by fixed lights; each of the ``RAYS``
-rays of a pixel takes its own share of them, ``RAYS`` times as strong, so that a pixel of one surface sees all. Light
-thrown back once, with what is thrown back further as an even glow: instant radiosity, Keller 1997, SIGGRAPH, section 3,
-its lights put where rays from the camera meet the scene and its 1/r^2 bounded.
+rays of a pixel takes its own share of them, ``RAYS`` times as strong, so that a pixel of one surface sees all. It is
+the scene as these lights light it, not an estimate of one under lamps without gaps: shadows have steps, in all frames.
+Light thrown back once, with what is thrown back further as an even glow: instant radiosity, Keller 1997, SIGGRAPH,
+section 3, its lights put where rays from the camera meet the scene and its 1/r^2 bounded.
 """
 
 from dataclasses import dataclass
