@@ -36,6 +36,7 @@ SHOWS = 10.0  # a frame trusted by a tenth shows something
 FADE = 2.0  # slacks beyond it over which belief falls to none
 AGREE = 0.25  # of the tolerated difference, up to which two frames show the same; doubtful up to twice of it
 SURE = 20.0  # a logit whose sigmoid is 1 in float32
+KNOWN, UNKNOWN = 4.0, 8.0  # EV below the reference to which training bursts mostly reach, and which none goes beyond
 HEARD = 0.01  # share of the merge's weight from which a frame's disagreement counts in full
 FLOOR = 0.002  # and absolute slack, in units of the shortest frame's clip
 
@@ -143,7 +144,7 @@ def _tile(
     stack = blank(torch.stack([ref, *moved], dim=1), seen_by)
     if float(evs.amin()) < -FAR:
         gaps = unheard(gaps, stack, evs)
-    out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), features, torch.stack(gaps, 1), codes)
+    out = model.refine(stack, evs, seen_by, torch.stack(logits, 1), features, torch.stack(gaps, 1), codes, known(evs))
     light, put_back = bounded(out.radiance, out.merged, stack, (out.trust * SHOWS).clamp(max=1), evs)
     peak = lowest_peak(stack)
     light = at_clip(light, peak, stack, seen_by, evs)
@@ -152,6 +153,15 @@ def _tile(
         sigma = network.calibration.apply_torch(sigma)
     sigma = flag_clipped(sigma, light, scale, peak)
     return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
+
+
+def known(evs: Tensor) -> float:
+    """How much of the residual to take for (1, N) EVs, 0 to 1: none where the shortest frame is of no kind that the
+    network was trained on.
+
+    Its step in the mu-law domain of a frame that short is several times the light of the shadows, and dots come of it.
+    """
+    return min(max((UNKNOWN + float(evs.amin())) / (UNKNOWN - KNOWN), 0.0), 1.0)
 
 
 def unheard(gaps: list[Tensor], frames: Tensor, evs: Tensor) -> list[Tensor]:

@@ -195,10 +195,10 @@ class SAF(nn.Module):
 
     def refine(
         self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Sequence[Tensor], gaps: Tensor,
-        ref_codes: Tensor | None = None,
+        ref_codes: Tensor | None = None, strength: float = 1.0,
     ) -> Prediction:  # fmt: skip
         """Merge and residual. ``frames``: (B, N, 3, H, W), the others moved; the rest (B, N-1, ...) as verify gave,
-        ``features`` one (B, C, H/4, W/4) for each of them.
+        ``features`` one (B, C, H/4, W/4) for each of them. ``strength``: what the residual's gate is multiplied with.
         """
         trust = torch.sigmoid(logits) * valid
         merged, removed = merge(frames, evs, trust)
@@ -214,7 +214,7 @@ class SAF(nn.Module):
         hidden = self.refine_in(torch.cat([mean / len(features), most, fold(planes)], dim=1))
         hidden = hidden + self.refine_body(hidden)
         residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)
-        light = corrected(merged, residual, gate, scale, self.config.residual)
+        light = corrected(merged, residual, gate * strength, scale, self.config.residual)
         # Detached: the judge learns from the features, the features not from the judge.
         log_sigma = F.pixel_shuffle(self.judge(hidden.detach()), CELL)
         return Prediction(light, log_sigma, trust, merged, gate, logits)

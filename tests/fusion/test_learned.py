@@ -308,3 +308,13 @@ def test_a_frame_without_weight_cannot_open_the_residual():
     assert float(dark[..., 0]) < 0.1
     assert float(dark[..., 1]) == 3.0
     assert float(bright[..., 0]) == 3.0
+
+
+def test_no_residual_in_bursts_of_no_kind_that_training_shows():
+    """A frame 10 EV below the reference: its mu-law step is several times what the shadows hold."""
+    for ev, share in ((-2.0, 1), (-4.0, 1), (-8.0, 0), (-10.0, 0)):
+        source = made.source_of(ghosted(64, 96, evs=(ev, 0.0, 2.0)))
+        with_it, without = (run(made.lively(heads=1.0, flow=0.0, residual=r), source) for r in (1.0, 0.0))
+        gap = np.abs(with_it.plane.radiance - without.plane.radiance).max()
+        assert gap > 0.01 if share else gap == 0
+    assert [room.known(torch.tensor([[0.0, ev, 2.0]])) for ev in (-3.0, -5.0, -6.0, -12.0)] == [1.0, 0.75, 0.5, 0.0]
