@@ -29,6 +29,7 @@ from smarthdr_cli.data.layouts import find_scenes
 from smarthdr_cli.data.prepare import Prepared, prepare
 from smarthdr_cli.evaluate import frozen, metrics, report
 from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.saf import CELL, SAF
 from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo import predict_scene
 from smarthdr_cli.train.request import Request
@@ -42,6 +43,8 @@ Results = dict[str, dict[int, dict[str, Any]]]
 def score(weights: Path, scenes: list[Prepared], moving: list[np.ndarray]) -> dict[str, list[float]]:
     """PSNR-mu, PSNR-l and PSNR-mu on moving pixels of every scene; published protocol, the short clip at 1."""
     model, _ = load_model(weights)
+    if isinstance(model, SAF):
+        model.finest = CELL  # as it learned
     model = model.to(memory_format=torch.channels_last)
     found: dict[str, list[float]] = {"psnr_mu": [], "psnr_l": [], "psnr_mu_moving": []}
     for scene, mask in zip(scenes, moving, strict=True):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.data.prepare import Prepared
 from smarthdr_cli.evaluate import sheet
 from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.saf import CELL, SAF
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import masks, smae
 from smarthdr_cli.train.pseudo import predict_scene
@@ -33,6 +34,8 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     """
     config = planned.config
     teacher, _ = load_model(run / "teacher.safetensors")
+    assert isinstance(teacher, SAF)
+    teacher.finest = CELL  # as it learned
     found = [predict_scene(teacher, scene, CPU, config.precision, config.views) for scene in scenes]
     limits = masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
     threshold = smae.Threshold()

@@ -37,8 +37,8 @@ class SAFConfig:
     """Widths of the network. ``match``: how many features the cost volume compares, over ``radius`` cells each way.
 
     ``limit``: largest correction of one motion level, in its cells; ``residual``: largest one in the mu-law domain.
-    ``finest``: side of the cells of the finest motion level in pixels, 4, 2 or 1; no weight depends on it. Raises
-    ValueError for another.
+    ``finest``: side of the cells of the finest motion level in pixels, 4, 2 or 1; no weight depends on it, and what was
+    learned on coarser levels serves finer ones. Raises ValueError for another.
     """
 
     name: str = "saf"
@@ -51,7 +51,7 @@ class SAFConfig:
     match: int = 12
     limit: float = 4.0
     residual: float = 0.5
-    finest: int = CELL
+    finest: int = 1
 
     def __post_init__(self) -> None:
         if self.finest not in (CELL, 2, 1):
@@ -119,6 +119,7 @@ class SAF(nn.Module):
         super().__init__()
         c = config
         self.config = c
+        self.finest = c.finest  # of ``forward``; training may stop earlier
         self.encoder = nn.Sequential(
             conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1)
         )
@@ -227,7 +228,7 @@ class SAF(nn.Module):
         ev = evs[:, 1:].reshape(-1)
         other = frames[:, 1:].flatten(0, 1)
         ref = frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-        side = self.config.finest
+        side = self.finest
         refs, others = pyramid(ref, side), pyramid(other, side)
         states = self.motion(refs, others, ev)
         cells = next(s for s in states if s.flow.shape[-1] == w // CELL)

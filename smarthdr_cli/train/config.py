@@ -60,7 +60,8 @@ class TrainConfig:
     ``rerender.cell_consistency`` on unlabelled crops. ``noise_iso``: the student sees them under noise of up to that
     ISO (0 is none), which their labels are without. ``fill``: what the masks removed is learned from SelfHDR's colour
     target ("selfhdr"), or that comes first and labels fill what it leaves out ("selfhdr-first"). ``batch_made``: bursts
-    a step made from labels and pseudo-labels (train/made.py). ``export``: whose weights fuse runs.
+    a step made from labels and pseudo-labels (train/made.py). ``finest``: side of the cells, px, at which saf's motion
+    stops while it learns (4, 2 or 1); fusing goes on to single pixels. ``export``: whose weights fuse runs.
     """
 
     iterations: int = 1_000_000
@@ -99,6 +100,7 @@ class TrainConfig:
     pseudo: str = "epoch"
     views: int = 1
     batch_made: int = 0
+    finest: int = 4
     refresh: int = 0
     teacher: str = "ema"
     strong: bool = True
@@ -179,6 +181,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
         raise UsageError("batch_made must not be below 0, and needs pseudo = 'epoch': bursts are made from kept labels")
     if config.noise_iso and not config.noise_iso >= LOWEST_ISO:
         raise UsageError(f"training option noise_iso = {config.noise_iso}: use 0 or an ISO from {LOWEST_ISO:g}")
+    if config.finest not in (4, 2, 1):
+        raise UsageError(f"training option finest = {config.finest}: use 4, 2 or 1")
     if not 1 <= config.views <= 48:
         raise UsageError(f"training option views = {config.views}: use a number from 1 to 48")
     if not config.synth.frames or not all(2 <= n <= 9 for n in config.synth.frames):

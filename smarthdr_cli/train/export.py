@@ -10,10 +10,18 @@ from torch import Tensor, nn
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.models.checkpoint import save_checkpoint
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.state import TrainState
+
+
+def as_fused(network: nn.Module) -> nn.Module:
+    """The network with all the motion levels that fusing gives it."""
+    if isinstance(network, SAF):
+        network.finest = network.config.finest
+    return network
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig, train_config
-from smarthdr_cli.train.export import calibrated, licence, write_weights
+from smarthdr_cli.train.export import as_fused, calibrated, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState, load_train_state, new_state
@@ -76,11 +76,12 @@ def export(
     state: TrainState, config: TrainConfig, held: SceneBank, validation: list[Batch], path: Path, *, sources: int
 ) -> dict[str, Any]:
     """Write the averaged weights with their record, metrics and the judge's calibration; returns record and metrics."""
-    metrics = {name: round(value, 3) for name, value in score(state.teacher, validation).items()}
+    network = as_fused(state.teacher)
+    metrics = {name: round(value, 3) for name, value in score(network, validation).items()}
     record = {
         "method": "supervised on synthetic bursts", "steps": state.step, "hours": round(state.seconds / 3600, 2),
         "sources": sources, "device": state.device.type, "config": config.to_dict(), "init": state.init,
     }  # fmt: skip
     batches = held_out_batches(held, config.validation_bursts, CALIBRATION_SEED, state.device)
-    calibration = calibrated(state.teacher, batches)
-    return write_weights(path, state.teacher, config, record, calibration, licence(LICENCE, state), metrics)
+    calibration = calibrated(network, batches)
+    return write_weights(path, network, config, record, calibration, licence(LICENCE, state), metrics)

@@ -21,7 +21,7 @@ from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
-from smarthdr_cli.train.export import curve, licence, write_weights
+from smarthdr_cli.train.export import as_fused, curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.pseudo import predict_scene
 from smarthdr_cli.train.request import Request
@@ -196,7 +196,7 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
     terms = licence(OWN_LICENCE if own else PICTURES_LICENCE, state)
     written = {}
     for name, network in (("student", state.student), ("teacher", state.teacher)):
-        network.eval()
+        as_fused(network.eval())
         metrics, calibration = held_out_verdict(network, plan.data.held_out, state.device)
         file = "model" if name == config.export else name
         written[name] = write_weights(

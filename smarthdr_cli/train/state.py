@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from smarthdr_cli.errors import InputError, OutputError
 from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.config import TrainConfig
 
 
@@ -42,6 +43,8 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         student = build_model(config.model)
+    if isinstance(student, SAF):
+        student.finest = max(config.finest, student.config.finest)
     student = student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
     return TrainState(student, copied(student), optimizer, 0, 0.0)

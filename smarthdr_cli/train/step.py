@@ -58,7 +58,7 @@ def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[
     pairs = batch.frames.shape[1] - 1
     others = batch.frames[:, 1:].flatten(0, 1)
     refs = batch.frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-    side = student.config.finest
+    side = student.finest
     with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         states = student.motion(pyramid(refs, side), pyramid(others, side), batch.evs[:, 1:].reshape(-1))
     loss = losses.motion([state.flow for state in states], batch)

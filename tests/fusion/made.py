@@ -16,7 +16,7 @@ from smarthdr_cli.models.saf import SAF, SAFConfig
 GAMMA = Response("gamma2.2", np.tile(np.linspace(0, 1, 1024) ** 2.2, (3, 1)).astype(np.float32), {})
 GAMMA8 = Response("gamma2.2", np.tile(np.linspace(0, 1, 256) ** 2.2, (3, 1)).astype(np.float32), {})
 LINEAR = Response("linear", np.tile(np.linspace(0, 1, 256, dtype=np.float32), (3, 1)), {})
-SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
+SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
 
 
 def frame(codes, ev, white=None, clipped=None, space=SRGB):

@@ -19,7 +19,7 @@ from smarthdr_cli.models.saf import (
 )
 from smarthdr_cli.models.tone import mu_law
 
-SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12)
+SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,26 @@ def test_the_pyramid_ends_below_16_cells():
     shapes = [tuple(level.shape[-2:]) for level in pyramid(torch.rand(1, 3, 256, 192))]
     assert shapes == [(8, 6), (16, 12), (32, 24), (64, 48)] or shapes == [(16, 12), (32, 24), (64, 48)]
     assert 8 <= min(shapes[0]) < 16
+    finer = [tuple(level.shape[-2:]) for level in pyramid(torch.rand(1, 3, 256, 192), 1)]
+    assert finer == [*shapes, (128, 96), (256, 192)]
+    assert len(pyramid(torch.rand(1, 3, 256, 192), 2)) == len(shapes) + 1
+
+
+@pytest.mark.parametrize("finest", [2, 1])
+def test_finer_levels_go_on_with_the_displacement_alone(finest):
+    """Trust is that of cells of 4; what is merged has moved by the last level; every weight learns from it."""
+    coarse, model = lively(), lively()
+    model.finest = finest
+    frames, evs, valid = burst(3)
+    few, more = coarse(frames, evs, valid), model(frames, evs, valid)
+    assert more.flows[-1].shape[-1] * finest == frames.shape[-1]
+    for a, b in zip(few.flows, more.flows, strict=False):
+        assert torch.equal(a, b)
+    assert (more.merged - few.merged).abs().max() > 0.01
+    more.radiance.mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for n, p in model.named_parameters() if "judge" not in n)
+    with pytest.raises(ModelError, match="finest must be"):
+        build_model({"name": "saf", "finest": 3})
 
 
 def test_a_state_brought_up_keeps_its_motion_in_pixels():
