@@ -41,16 +41,25 @@ class Source:
         """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
 
         ``flow``: (h, w, 2) displacement (x, y) in reference pixels, added before the homography. Pixels outside the
-        frame repeat its edge and are invalid. A pixel the source says is clipped reads 1 in all channels where the
-        frame has a clip mask of its own (RAW). ``stride``: every so manieth row and column only, without a ``flow``.
+        frame repeat its edge and are invalid; but where the frame saw the pixel unmoved a displacement leads to the
+        frame's edge at most, and is valid: it may be wrong, and the edge is nearer than nothing. A pixel the source
+        says is clipped reads 1 in all channels where the frame has a clip mask of its own (RAW). ``stride``: every so
+        manieth row and column only, without a ``flow``.
         """
         moved = self.alignment.moved[index]
         if flow is None and not moved:
             return self._slice(index, window, stride)
-        x, y = self._where(index, window, flow if flow is not None and bool(np.any(flow)) else None, stride)
+        flow = flow if flow is not None and bool(np.any(flow)) else None
+        x, y = self._where(index, window, flow, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
-        valid = ((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).astype(np.float32)
+        seen = _within(x, y, frame.size)
+        if flow is not None and not bool(seen.all()):
+            still = _within(*self._where(index, window, None, stride), frame.size)
+            x = np.where(still, x.clip(-0.5, width - 0.5), x)
+            y = np.where(still, y.clip(-0.5, height - 0.5), y)
+            seen |= still
+        valid = seen.astype(np.float32)
         valid[-(-(height - window.top) // stride) :] = 0
         valid[:, -(-(width - window.left) // stride) :] = 0
         x0, x1 = _bounds(x, width)
@@ -138,6 +147,12 @@ class Source:
 def _saturate(linear: F32, clipped: NDArray[np.bool_]) -> None:
     """What clipped in the source reads 1 in all channels; a dark pixel that only borders on it keeps its own."""
     linear[clipped & (linear.max(axis=2) >= NEARLY)] = 1.0
+
+
+def _within(x: F32, y: F32, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which source coordinates lie in a frame of ``size``."""
+    height, width = size
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
 
 
 def _bounds(coordinate: F32, size: int) -> tuple[int, int]:

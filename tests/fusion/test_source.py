@@ -31,6 +31,15 @@ def slow(codes, x, y):
     return total
 
 
+def moved(homography, x, y):
+    u, v, s = homography @ (x, y, 1)
+    return u / s, v / s
+
+
+def within(x, y, width, height):
+    return -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+
+
 def twin(source, index, window, flow=None):
     """Light and validity pixel by pixel, in double precision."""
     frame = source.burst.frames[index]
@@ -41,11 +50,13 @@ def twin(source, index, window, flow=None):
     for r in range(window.height):
         for c in range(window.width):
             px, py = min(window.left + c, width - 1), min(window.top + r, height - 1)
+            x, y = moved(source.alignment.homographies[index], px, py)
             if flow is not None:
-                px, py = px + flow[r, c, 0], py + flow[r, c, 1]
-            u, v, s = source.alignment.homographies[index] @ (px, py, 1)
-            x, y = u / s, v / s
-            inside = -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+                seen = within(x, y, width, height)
+                x, y = moved(source.alignment.homographies[index], px + flow[r, c, 0], py + flow[r, c, 1])
+                if seen:  # a displacement leads to the edge at most
+                    x, y = min(max(x, -0.5), width - 0.5), min(max(y, -0.5), height - 0.5)
+            inside = within(x, y, width, height)
             valid[r, c] = inside and window.left + c < width and window.top + r < height
             value = np.clip(slow(codes, x, y), 0, 1)
             light[r, c] = [np.interp(value[k], grid, source.response.table[k]) for k in range(3)]
@@ -84,6 +95,21 @@ def test_a_flow_comes_before_the_homography():
     still = pair(16)
     light, _ = still.region(1, window, flow)
     assert np.abs(light - twin(still, 1, window, flow)[0]).max() < 3e-5
+
+
+@pytest.mark.parametrize("homography", [None, SHIFT], ids=["still", "shift"])
+def test_a_displacement_leads_no_further_than_the_edge_of_what_the_frame_saw(homography):
+    source = pair(16, homography=homography)
+    window = Window(0, 60, 60, 24)
+    _, seen = source.region(1, window)
+    out, valid = source.region(1, window, np.full((60, 24, 2), (15.0, 0.0), np.float32))
+    assert np.array_equal(valid, seen)
+    gone = 24 if homography is None else 18
+    edge = 14  # columns that the displacement leads beyond the frame
+    assert np.abs(out[10:40, gone - edge : gone] - out[10:40, gone - 1 : gone]).max() < 1e-6
+    assert valid[10:40, :gone].all()
+    light, _ = twin(source, 1, window, np.full((60, 24, 2), (15.0, 0.0), np.float32))
+    assert np.abs(out - light).max() < 3e-5
 
 
 @pytest.mark.parametrize("kind", [8, 16, 32])
