@@ -63,17 +63,12 @@ def main() -> None:
         for finest in LEVELS:
             rows.append(row(found, finest, options.set))
             print(*rows[-1], flush=True)
-    header = [
-        "updates",
-        "hours",
-        "finest motion",
-        *(f"{name}{part}" for name in quality.KINDS for part in ("", " moving")),
-    ]
+    figures = [f"{name}{part}" for name in quality.KINDS for part in ("", " moving")]
     section = "\n\n".join([
         "## Quality against training time",
         report.circumstances(),
-        f"Every {STEP}th scene of the frozen set, mean PSNR-μ in dB. Updates and hours of training behind a checkpoint, "
-        "as its record has them ([log](../weights/TRAINING.md)). What more labelled scenes bring is in the section on "
+        f"Every {STEP}th scene of the frozen set, mean PSNR-μ in dB. Updates and hours of training as the checkpoint's "
+        "record has them ([log](../weights/TRAINING.md)). What more labelled scenes bring is in the section on "
         "unlabelled bursts.",
         report.markdown_table(["updates", "hours", "finest motion", *figures], rows),
     ])  # fmt: skip
