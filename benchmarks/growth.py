@@ -11,7 +11,6 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ def measured(root: Path, kind: str, weights: Path | None) -> tuple[float, float]
     found = []
     for folder in frozen.scene_folders(root)[::STEP]:
         scene = frozen.read_scene(folder)
-        methods = quality.scene_methods(scene, kind, SimpleNamespace(weights=weights, device="cpu"))
+        methods = quality.scene_methods(scene, kind, argparse.Namespace(weights=weights, device="cpu"))
         result = methods["reference" if weights is None else "ours"]()
         view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
         score = protocol.score(result.radiance, scene.truth, **view)

@@ -11,7 +11,6 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import quality
@@ -38,7 +37,7 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
     sigmas, errors = [], []
     for folder in frozen.scene_folders(root):
         scene = frozen.read_scene(folder)
-        options = SimpleNamespace(weights=weights, device="cpu")
+        options = argparse.Namespace(weights=weights, device="cpu")
         result = quality.scene_methods(scene, kind, options)["ours"]()
         time = scene.times[scene.reference]
         pixels = protocol.fit_pixels(scene.truth, time, scene.moving)
