@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import quality
+import quality_methods
 from numpy.typing import NDArray
 
 from smarthdr_cli.evaluate import contest, frozen, judge, protocol, sheet
@@ -54,7 +54,7 @@ class Scene(NamedTuple):
 def measured(folder: Path, options: argparse.Namespace) -> Scene:
     """One scene of the frozen set by the method of benchmarks/quality.py."""
     scene = frozen.read_scene(folder)
-    results = contest.run(quality.scene_methods(scene, KIND, options), ("reference", "ours"))
+    results = contest.run(quality_methods.scene_methods(scene, KIND, options), ("reference", "ours"))
     view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
     scores = {name: protocol.score(r.radiance, scene.truth, **view) for name, r in results.items()}
     shown = {name: protocol.shown(r.radiance, scene.truth, **view, scaling="fitted") for name, r in results.items()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import quality
+import quality_methods
 import recalibrate
 
 from smarthdr_cli.evaluate import frozen, protocol, report
@@ -30,7 +30,7 @@ def measured(root: Path, kind: str, weights: Path | None) -> tuple[float, float]
     found = []
     for folder in frozen.scene_folders(root)[::STEP]:
         scene = frozen.read_scene(folder)
-        methods = quality.scene_methods(scene, kind, argparse.Namespace(weights=weights, device="cpu"))
+        methods = quality_methods.scene_methods(scene, kind, argparse.Namespace(weights=weights, device="cpu"))
         result = methods["reference" if weights is None else "ours"]()
         view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
         score = protocol.score(result.radiance, scene.truth, **view)
@@ -44,7 +44,7 @@ def row(found: Checkpoint, finest: int, root: Path) -> list[str | float]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "weights.safetensors"
         recalibrate.save(path, replace(found, config=found.config | {"finest": finest}), found.calibration)
-        figures = [value for kind in quality.KINDS for value in measured(root / kind, kind, path)]
+        figures = [value for kind in quality_methods.KINDS for value in measured(root / kind, kind, path)]
     record = found.record
     return [f"{record.get('steps', 0):,}", f"{record.get('hours', 0.0):.1f}", f"{finest} px", *figures]
 
@@ -56,13 +56,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
     options = parser.parse_args()
     checkpoints = sorted((load_checkpoint(path) for path in options.weights), key=lambda c: c.record.get("steps", 0))
-    alone = [value for kind in quality.KINDS for value in measured(options.set / kind, kind, None)]
+    alone = [value for kind in quality_methods.KINDS for value in measured(options.set / kind, kind, None)]
     rows: list[list[str | float]] = [["0", "0.0", "reference alone", *alone]]
     for found in checkpoints:
         for finest in LEVELS:
             rows.append(row(found, finest, options.set))
             print(*rows[-1], flush=True)
-    figures = [f"{name}{part}" for name in quality.KINDS for part in ("", " moving")]
+    figures = [f"{name}{part}" for name in quality_methods.KINDS for part in ("", " moving")]
     section = "\n\n".join([
         "## Quality against training time",
         report.circumstances(),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import quality
+import quality_methods
 
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.write import benchmark_config, write_benchmark
@@ -22,7 +22,7 @@ from smarthdr_cli.models.calibration import Calibration, fit_calibration
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from smarthdr_cli.models.judge import SIGMA_MAX
 
-SEED = quality.SEED + 1
+SEED = quality_methods.SEED + 1
 STEP = 3  # every third pixel each way
 
 
@@ -38,7 +38,7 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
     for folder in frozen.scene_folders(root):
         scene = frozen.read_scene(folder)
         options = argparse.Namespace(weights=weights, device="cpu")
-        result = quality.scene_methods(scene, kind, options)["ours"]()
+        result = quality_methods.scene_methods(scene, kind, options)["ours"]()
         time = scene.times[scene.reference]
         pixels = protocol.fit_pixels(scene.truth, time, scene.moving)
         shown = protocol.fitted(result.radiance, scene.truth, pixels)
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; the held-out ones serve")
     parser.add_argument("--work", type=Path, required=True, help="folder of the bursts, made when absent")
-    parser.add_argument("--scenes", type=int, default=quality.SCENES)
+    parser.add_argument("--scenes", type=int, default=quality_methods.SCENES)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     found = load_checkpoint(options.weights)
@@ -64,11 +64,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         bare = Path(scratch) / "bare.safetensors"
         save(bare, found, None)
-        for kind in quality.KINDS:
+        for kind in quality_methods.KINDS:
             root = options.work / kind
             if not root.exists():
                 bank = load_bank(options.panoramas, held_out=True)
-                write_benchmark(root, bank, options.scenes, SEED, benchmark_config(kind, quality.SIZE))
+                write_benchmark(root, bank, options.scenes, SEED, benchmark_config(kind, quality_methods.SIZE))
             curves[kind] = fitted(root, kind, bare)
             print(f"{kind}: {curves[kind].samples:,} pixels, {len(curves[kind].raw)} knots", flush=True)
     print(save(options.out, found, replace(curves["gamma16"], eight_bit=curves["camera8"])))
