@@ -17,12 +17,15 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
 from smarthdr_cli.models.compare import FAR, settle, warp, within_reach, worthwhile
 from smarthdr_cli.models.saf import CELL, SAF, Motion, upsample
+from smarthdr_cli.models.tone import encode
+from smarthdr_cli.models.windows import box_mean
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
 # Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
 # pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
 MOST = 625_000
+BRIGHT = 0.9  # code of the brightest channel from which a cell of the reference shows nothing that could be matched
 UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``settle`` takes for none
 
 
@@ -117,17 +120,33 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     missing = ref.shape[-1] // state.flow.shape[-1]
     if missing > 1:
         state = upsample(state, missing)
-    flow = state.flow * worthwhile(ref, other, state.flow, ev)
+    seen = shown(ref, ev) if not source.alignment.moved[index] else torch.ones_like(ref[:, :1])
+    flow = state.flow * worthwhile(ref, other, state.flow, ev) * seen
     far = abs(float(source.burst.evs[index])) > FAR
     if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
     keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
+    keep = keep * seen
     held = flow * keep
     fine = None
     if not far:
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse)
     return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine)
+
+
+def shown(ref: Tensor, ev: Tensor) -> Tensor:
+    """(1, 1, h, w), 0 to 1: where the reference's cells (1, 3, h, w) show something that a darker frame can be matched
+    with; 1 everywhere for a brighter one, ``ev`` (1,) above 0.
+
+    What the network finds where the reference is clipped is continued from around it, by many pixels in a large sky. A
+    frame that the alignment left where it was comes from a tripod, and there is no reason to believe it then; where the
+    camera moved there is parallax, and it is the best there is.
+    """
+    if float(ev) > 0:
+        return torch.ones_like(ref[:, :1])
+    dim = (encode(ref).amax(dim=1, keepdim=True) < BRIGHT).to(ref.dtype)
+    return (2 * box_mean(dim, 5)).clamp(max=1)
 
 
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
