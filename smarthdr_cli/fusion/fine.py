@@ -21,7 +21,9 @@ from smarthdr_cli.models.saf import CELL, SAF, Motion
 
 REACH = 12  # cells a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 CELLS = 256  # cells of the finest level along the side of a block
-BLOCKS, BLOCKS_CUDA = 8, 256  # a pair at most: a block is about a third of a second of a core
+# Blocks a burst at most, each about a fifth of a second of a core: at single pixels, and at cells of more. Every pair
+# has its share of them, but no fewer than LEAST.
+AT_PIXELS, AT_CELLS, ON_CUDA, LEAST = 32, 16, 512, 4
 FADE = 32  # cells of the finest level over which a block's displacement fades
 AT_ODDS = 0.002  # mean excess of the disagreement over what noise explains, 0 to 1, from which a block is looked at
 
@@ -74,8 +76,8 @@ def chain(side: int, finest: int) -> tuple[int, ...]:
     return tuple(side // part for part in (2, 4) if side // part >= finest)
 
 
-def chosen(coarse: Coarse, block: int, size: tuple[int, int], most: int) -> list[tuple[int, int]]:
-    """Row and column of the blocks of ``block`` pixels at odds with the reference, the worst ``most`` first."""
+def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
+    """Row and column of the blocks of ``block`` pixels at odds with the reference, the worst ``count`` first."""
     a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
     b = a + ((b + coarse.offset).clamp(0, 1) - a) / coarse.slack
     odds = (disagreement(a, b, dark, coarse.ev) - 1).clamp(0, 1)
@@ -84,13 +86,21 @@ def chosen(coarse: Coarse, block: int, size: tuple[int, int], most: int) -> list
     h, w = odds.shape[-2:]
     whole = F.pad(odds, (0, -w % cells, 0, -h % cells))
     mean = F.avg_pool2d(whole, cells)[0, 0]
-    order = mean.flatten().argsort(descending=True, stable=True)[:most]
+    order = mean.flatten().argsort(descending=True, stable=True)[:count]
     rows, columns = order // mean.shape[1], order % mean.shape[1]
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > AT_ODDS]
 
 
-def refine_motion(model: SAF, source: Source, index: int, coarse: Coarse) -> Fine | None:
-    """The finest levels of frame ``index`` against the reference; None where none are left or nothing is at odds.
+def most(side: int, pairs: int, device: torch.device) -> int:
+    """How many blocks a pair may have, the finest cells having ``side`` pixels."""
+    if device.type != "cpu":
+        return max(LEAST, ON_CUDA // pairs)
+    return max(LEAST, (AT_PIXELS if side == 1 else AT_CELLS) // pairs)
+
+
+def refine_motion(model: SAF, source: Source, index: int, coarse: Coarse, pairs: int) -> Fine | None:
+    """The finest levels of frame ``index``, one of ``pairs``, against the reference; None where none are left or
+    nothing is at odds.
 
     The same blocks, and the same displacement in them, whatever tiles are fused later.
     """
@@ -98,8 +108,7 @@ def refine_motion(model: SAF, source: Source, index: int, coarse: Coarse) -> Fin
     if not sides:
         return None
     block = CELLS * sides[-1]
-    most = BLOCKS if coarse.ref.device.type == "cpu" else BLOCKS_CUDA
-    found = chosen(coarse, block, source.burst.size, most)
+    found = chosen(coarse, block, source.burst.size, most(sides[-1], pairs, coarse.ref.device))
     if not found:
         return None
     height, width = source.burst.size

@@ -81,7 +81,7 @@ def fuse_learned(
     motions: list[PairMotion] = []
 
     def motion(index: int) -> PairMotion:
-        return estimate(network.model, source, index, reference, network.device)
+        return estimate(network.model, source, index, reference, network.device, len(indices) - 1)
 
     for found in each(motion, indices[1:], min(count, at_once or count)):
         motions.append(found)

@@ -101,8 +101,10 @@ def levels(finest: Tensor, count: int) -> list[Tensor]:
     return found[::-1]
 
 
-def estimate(model: SAF, source: Source, index: int, reference: F32, device: torch.device) -> PairMotion:
-    """Motion and first trust of frame ``index`` against the reference's ``reference`` cells."""
+def estimate(
+    model: SAF, source: Source, index: int, reference: F32, device: torch.device, pairs: int = 1
+) -> PairMotion:
+    """Motion and first trust of frame ``index``, one of ``pairs``, against the reference's ``reference`` cells."""
     ev = torch.tensor([float(source.burst.evs[index])], device=device)
     ref = padded(reference, device)
     other = padded(source.cells(index, CELL), device)
@@ -131,7 +133,7 @@ def estimate(model: SAF, source: Source, index: int, reference: F32, device: tor
     fine = None
     if not far:
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
-        fine = refine_motion(model, source, index, coarse)
+        fine = refine_motion(model, source, index, coarse, pairs)
     return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine)
 
 

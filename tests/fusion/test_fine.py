@@ -52,6 +52,12 @@ def test_at_most_two_levels_are_left(side, finest, wanted):
     assert chain(side, finest) == wanted
 
 
+def test_a_bursts_blocks_are_shared_by_its_pairs():
+    assert [fine.most(1, pairs, CPU) for pairs in (1, 2, 8, 40)] == [32, 16, 4, 4]
+    assert [fine.most(4, pairs, CPU) for pairs in (1, 2, 8)] == [16, 8, 4]
+    assert fine.most(1, 2, torch.device("cuda")) == 256
+
+
 def test_the_worst_blocks_come_first_and_quiet_ones_not_at_all():
     ref = torch.full((1, 3, 64, 96), 0.3)
     moved = ref / 2  # a stop darker
@@ -135,7 +141,6 @@ def test_blocks_equal_one_block(monkeypatch):
     with torch.inference_mode():
         whole = estimate(model, source, 0, source.cells(1, CELL), CPU).displacement(window)
         monkeypatch.setattr(fine, "CELLS", 64)
-        monkeypatch.setattr(fine, "BLOCKS", 99)
         cut = estimate(model, source, 0, source.cells(1, CELL), CPU)
     assert len(cut.fine.blocks) == 9
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
