@@ -24,10 +24,11 @@ ALMOST_ALL, ALL = 0.93, 0.97  # share of textured windows alike from which a pai
 TRIPOD = 0.985  # share at which nothing at all moves, and codes may differ by SLACK times what noise explains
 SLACK = 16.0
 AT_ODDS = 0.002  # median difference of codes from which a curve is thought wrong; half of where it surely is
-NEAR = 17  # cells around an unlike window that stay strict
+NEAR = 17  # cells around an unlike window that are strict, fully next to it and less and less towards their edge
 LARGEST = 0.2  # of the code range, that a curve may be off
 NEGLIGIBLE = 0.002  # half an 8-bit code: the curve's fault below that changes no verdict
 FEWEST = 50  # textured windows that can carry a verdict
+VOTES = 0.5  # unclipped share of a window from which it has a say
 CLIP = 0.97  # codes from which a pixel has no say
 
 
@@ -46,12 +47,18 @@ class Pair:
 
     @cached_property
     def correlation(self) -> tuple[Tensor, Tensor]:
-        """(1, 1, h, w) correlation of brightness in a window, and where the window is textured and unclipped."""
+        """(1, 1, h, w) correlation of brightness over what a window shows unclipped, and where that is textured, and at
+        least half of it."""
         a, b = self.a.mean(dim=1, keepdim=True), self.b.mean(dim=1, keepdim=True)
-        ma, mb = _mean(a), _mean(b)
-        va, vb = (_mean(a * a) - ma * ma).clamp(min=0), (_mean(b * b) - mb * mb).clamp(min=0)
-        found = (_mean(a * b) - ma * mb) / (va * vb).sqrt().clamp(min=1e-8)
-        return found, (va.maximum(vb) > TEXTURED**2) & (self.share > 0.99)
+        share = self.share.clamp(min=1e-3)
+
+        def mean(x: Tensor) -> Tensor:
+            return _mean(x * self.unclipped) / share
+
+        ma, mb = mean(a), mean(b)
+        va, vb = (mean(a * a) - ma * ma).clamp(min=0), (mean(b * b) - mb * mb).clamp(min=0)
+        found = (mean(a * b) - ma * mb) / (va * vb).sqrt().clamp(min=1e-8)
+        return found, (va.maximum(vb) > TEXTURED**2) & (self.share > VOTES)
 
     @cached_property
     def unclipped(self) -> Tensor:
@@ -67,7 +74,7 @@ class Pair:
         share = float((textured & (correlation > ALIKE)).sum()) / count
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
         unlike = (textured & (correlation < UNLIKE)).float()
-        away = 1 - box_max(unlike, NEAR)
+        away = 1 - _around(unlike)
         certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
         if certain > 0:
             odds = float(self.offset.abs().mean(dim=1)[..., ::2, ::2].median())
@@ -84,6 +91,11 @@ class Pair:
         """(1, 3, h, w) local mean of a - b over what is unclipped, at most LARGEST."""
         mean = _mean((self.a - self.b) * self.unclipped) / self.share.clamp(min=1e-3)
         return mean.clamp_(-LARGEST, LARGEST).mul_(self.share > 0.2)
+
+
+def _around(x: Tensor) -> Tensor:
+    """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over NEAR // 2 cells."""
+    return box_mean(box_max(x, NEAR // 2 + 1), NEAR // 2 + 1)
 
 
 def _mean(x: Tensor) -> Tensor:
