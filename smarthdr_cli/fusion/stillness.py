@@ -69,7 +69,7 @@ class Pair:
         """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
         correlation, textured = self.correlation
         count = float(textured.sum())
-        if count < FEWEST:
+        if float((textured & (self.share > 0.99)).sum()) < FEWEST:  # the half-clipped alone carry no verdict
             return torch.zeros_like(correlation), torch.zeros_like(correlation)
         share = float((textured & (correlation > ALIKE)).sum()) / count
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
