@@ -8,14 +8,12 @@ whole view, then three crops at 100 % (see ``interests``). Ours and Debevec's ar
 ours, at one exposure: where they agree they look alike. Mertens' is a display picture and drawn as it is.
 
 The sheets go to ``--out`` alone, each with its figures, so that a few can be made anew (``--names``, or none of them).
-Writes the section "contact" of RESULTS.md once every burst has its sheet: the figures, and the words ``contact.toml``
-has for each burst, written by hand by whoever looked at the sheet.
+Writes the section "contact" of RESULTS.md (``contact_words.py``) once every burst has its sheet.
 """
 
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from contact_words import WORDS, read_words, section
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
@@ -41,7 +40,6 @@ U8 = NDArray[np.uint8]
 Place = tuple[slice, slice]
 
 HERE = Path(__file__).parent
-WORDS = HERE / "contact.toml"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 WIDTH = 396  # pixels of a column, and of a crop's side: five columns make 2000
 CELL = 4  # pixels; places are chosen on maps reduced by this much, so that noise and a pixel's misalignment do not
@@ -191,37 +189,6 @@ def figures(ours: Fused) -> list[Any]:
     changed = ours.report["guard"]["changed_share"]
     return [len(evs), f"{evs[0]:+.1f} to {evs[-1]:+.1f}", f"{width}x{height}", f"{ours.mean_uncertainty:.4f}",
             f"{clipped:.1%}", f"{changed:.1%}"]  # fmt: skip
-
-
-def read_words(path: Path) -> dict[str, Any]:
-    """``contact.toml``: ``weights``, their sha256, ``date``, ``summary``, and a table a burst with ours and rivals."""
-    return tomllib.loads(path.read_text("utf-8")) if path.exists() else {"weights": "", "date": ""}
-
-
-def section(found: dict[str, list[Any]], words: dict[str, Any], weights: str) -> str:
-    """The markdown: a table of figures, a table of words, and whether the words are about these weights."""
-    said = {name: words.get(name, {}) for name in found}
-    seen = "these weights" if words["weights"] == weights else "other weights than these, so they may be out of date"
-    head = ["burst", "frames", "EV", "size", "mean σ", "clipped in every frame", "changed by the network"]
-    return "\n\n".join(
-        [
-            "## Real bursts, looked at",
-            report.circumstances(),
-            "Real bursts without a ground truth, as `fuse` takes them with its defaults; of large "
-            "frames the middle, at full size. A sheet each: the reference frame, ours, AlignMTB + "
-            "calibrated Debevec and AlignMTB + Mertens (OpenCV), our uncertainty, the whole view and three crops at "
-            "100 %, chosen by the script where ours departs most from the reference frame, where it departs most from "
-            "Debevec's, and where its own sigma is highest. The photographs have no free licence, so no sheet is kept "
-            f"here; `benchmarks/contact.py` makes them. The words were written by eye on {words['date']}, about {seen} "
-            f"(sha256 `{words['weights'][:16]}`).",
-            words.get("summary", ""),
-            report.markdown_table(head, [[name, *row] for name, row in found.items()]),
-            report.markdown_table(
-                ["burst", "wrong in ours", "the rivals"],
-                [[name, one.get("ours", "not looked at"), one.get("rivals", "")] for name, one in said.items()],
-            ).replace("| :-- | --: | --: |", "| :-- | :-- | :-- |"),
-        ]
-    )
 
 
 def parse() -> argparse.Namespace:
