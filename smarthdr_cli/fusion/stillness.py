@@ -25,6 +25,7 @@ TRIPOD = 0.985  # share at which nothing at all moves, and codes may differ by S
 SLACK = 16.0
 AT_ODDS = 0.002  # median difference of codes from which a curve is thought wrong; half of where it surely is
 NEAR = 17  # cells around an unlike window that are strict, fully next to it and less and less towards their edge
+WIDE = 49  # the same around one that is half clipped: what lies between such, water or leaves, is often clipped whole
 LARGEST = 0.2  # of the code range, that a curve may be off
 NEGLIGIBLE = 0.002  # half an 8-bit code: the curve's fault below that changes no verdict
 FEWEST = 50  # textured windows that can carry a verdict
@@ -68,13 +69,17 @@ class Pair:
     def still(self) -> tuple[Tensor, Tensor]:
         """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
         correlation, textured = self.correlation
-        count = float(textured.sum())
-        if float((textured & (self.share > 0.99)).sum()) < FEWEST:  # the half-clipped alone carry no verdict
+        whole = textured & (self.share > 0.99)  # the half-clipped have a say where they are, and none on the whole
+        count = float(whole.sum())
+        if count < FEWEST:
             return torch.zeros_like(correlation), torch.zeros_like(correlation)
-        share = float((textured & (correlation > ALIKE)).sum()) / count
+        share = float((whole & (correlation > ALIKE)).sum()) / count
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
-        unlike = (textured & (correlation < UNLIKE)).float()
-        away = 1 - _around(unlike)
+        unlike = correlation < UNLIKE
+        near, wide = (
+            _around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
+        )
+        away = 1 - torch.maximum(near, wide)
         certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
         if certain > 0:
             odds = float(self.offset.abs().mean(dim=1)[..., ::2, ::2].median())
@@ -93,9 +98,9 @@ class Pair:
         return mean.clamp_(-LARGEST, LARGEST).mul_(self.share > 0.2)
 
 
-def _around(x: Tensor) -> Tensor:
-    """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over NEAR // 2 cells."""
-    return box_mean(box_max(x, NEAR // 2 + 1), NEAR // 2 + 1)
+def _around(x: Tensor, reach: int) -> Tensor:
+    """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over ``reach`` // 2 cells."""
+    return box_mean(box_max(x, reach // 2 + 1), reach // 2 + 1)
 
 
 def _mean(x: Tensor) -> Tensor:
