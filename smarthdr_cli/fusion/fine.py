@@ -2,8 +2,8 @@
 
 The levels below the last one that was computed for the whole picture cost four times as much each as the one above, and
 most of most pictures stands still. So the picture is cut into blocks, those at odds with the reference the most are
-looked at again on two more levels, and the displacement found there replaces the coarse one, fading out towards blocks
-that were not looked at.
+looked at again on two more levels (one above 10 megapixels), and the displacement found there replaces the coarse one,
+fading out towards blocks that were not looked at.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ REACH = 12  # cells a level sees beyond its own: encoder 3, cost volume 2 + 2, d
 CELLS = 256  # cells of the finest level along the side of a block
 # Blocks a burst at most, each about a fifth of a second of a core: at single pixels, and at cells of more. Every pair
 # has its share of them, but no fewer than LEAST.
-AT_PIXELS, AT_CELLS, ON_CUDA, LEAST = 32, 16, 512, 4
+AT_PIXELS, AT_CELLS, ON_CUDA, LEAST = 32, 6, 512, 3
 FADE = 32  # cells of the finest level over which a block's displacement fades
 AT_ODDS = 0.002  # mean excess of the disagreement over what noise explains, 0 to 1, from which a block is looked at
 
@@ -72,8 +72,10 @@ class Coarse:
 
 
 def chain(side: int, finest: int) -> tuple[int, ...]:
-    """Sides of the cells of the (at most two) levels below one of ``side``."""
-    return tuple(side // part for part in (2, 4) if side // part >= finest)
+    """Sides of the cells of the levels below one of ``side``: two of them, one where the picture is so large that the
+    levels of cells of CELL were left out.
+    """
+    return tuple(side // part for part in ((2, 4) if side <= CELL else (2,)) if side // part >= finest)
 
 
 def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
