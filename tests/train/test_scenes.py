@@ -148,9 +148,9 @@ def test_bursts_of_different_lengths_go_into_one_run(scene_values, scenes, other
     real = SceneSession._aim
 
     class Counting(SceneSession):
-        def _aim(self, state, crops, draw):
+        def _aim(self, state, crops, *others):
             lengths.add(crops.batch.frames.shape[1])
-            return real(self, state, crops, draw)
+            return real(self, state, crops, *others)
 
     config = train_config(scene_values | {"method": method, "labelled_first": 0.0})
     state = new_state(config, CPU)
