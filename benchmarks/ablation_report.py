@@ -47,7 +47,8 @@ def table(found: dict[str, dict[int, dict[str, Any]]], names: list[str]) -> str:
         top = {d: r for d, r in found.get(ROOF, {}).items() if d in own}
         gain: str | None = None
         closed: str | None = None
-        if base and name != FLOOR and set(base) == set(own):
+        alike = "model" not in ROWS[name].changes  # another network's rows compare with each other only
+        if base and alike and name != FLOOR and set(base) == set(own):
             differences = mean(own, "psnr_mu") - mean(base, "psnr_mu")
             low, high = bootstrap.interval(differences)
             gain = f"{differences.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
