@@ -1,9 +1,8 @@
 """saf: selective alignment fusion, pairwise and set-based; the default network.
 
 The idea (align selectively, merge explicitly, refine a little) is Kong et al. 2024, SAFNet; the network is our own.
-Each
-non-reference frame is compared with the reference by the same weights, so 2 to 9 frames in any order are one network's
-work. Three stages:
+Each non-reference frame is compared with the reference by the same weights, so 2 to 9 frames in any order are one
+network's work. Three stages:
 
 1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per
    pair a displacement field and a trust logit. What follows looks at the level with cells of 4x4 pixels; levels below
