@@ -54,7 +54,7 @@ class Fine:
 
 @dataclass(frozen=True)
 class Coarse:
-    """One pair after the levels of the whole picture, on cells of CELL pixels: ``ref`` (1, 3, h, w) linear and ``moved``,
+    """One pair after the levels of the whole picture, on cells of CELL pixels: ``ref`` (1, 3, h, w) linear; ``moved``,
     the other frame through the displacement; ``state`` as the network left it; ``flow`` (1, 2, h, w) px, what of it is
     held; ``keep``, ``offset``, ``slack`` as ``stillness.settle_still`` gives them; ``ev`` (1,). ``side``: of the cells
     of the last level that was computed, px.
