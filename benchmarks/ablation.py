@@ -28,8 +28,9 @@ from smarthdr_cli.data.labels import Part
 from smarthdr_cli.data.layouts import find_scenes
 from smarthdr_cli.data.prepare import Prepared, prepare
 from smarthdr_cli.evaluate import frozen, metrics, report
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import CELL, SAF
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo import predict_scene
 from smarthdr_cli.train.request import Request

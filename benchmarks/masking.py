@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.data.prepare import Prepared
 from smarthdr_cli.evaluate import sheet
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import CELL, SAF
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import masks, smae
 from smarthdr_cli.train.pseudo import predict_scene

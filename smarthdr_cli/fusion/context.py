@@ -14,8 +14,8 @@ from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.saf import CELL
 
 F32 = NDArray[np.float32]
 OVERLAP = 32  # pixels over which neighbouring tiles fade into each other

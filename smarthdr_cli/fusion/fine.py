@@ -17,9 +17,9 @@ from torch import Tensor
 from smarthdr_cli.fusion.physical import tensor
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.models.compare import common_exposure, disagreement, worthwhile
-from smarthdr_cli.models.saf import CELL, SAF, Motion
+from smarthdr_cli.models.levels import CELL, REACH, Motion
+from smarthdr_cli.models.saf import SAF
 
-REACH = 12  # cells a level sees beyond its own: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more
 CELLS = 256  # cells of the finest level along the side of a block
 # Blocks a burst at most, each about a fifth of a second of a core: at single pixels, and at cells of more. Every pair
 # has its share of them, but no fewer than LEAST.

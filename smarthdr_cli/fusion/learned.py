@@ -25,8 +25,9 @@ from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, merge, radiance
-from smarthdr_cli.models.saf import CELL, SAF
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
 
 F32 = NDArray[np.float32]

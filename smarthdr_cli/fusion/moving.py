@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.fusion.fine import REACH, Coarse, Fine, refine_motion
+from smarthdr_cli.fusion.fine import Coarse, Fine, refine_motion
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
 from smarthdr_cli.models.compare import FAR, settle, warp, within_reach, worthwhile
-from smarthdr_cli.models.saf import CELL, SAF, Motion, upsample
+from smarthdr_cli.models.levels import CELL, REACH, Motion, upsample
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
 from smarthdr_cli.models.windows import box_mean
 

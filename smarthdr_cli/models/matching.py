@@ -1,8 +1,11 @@
 """Where a cell went, by its features: a volume of costs over small displacements, and what it expects."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from smarthdr_cli.models.windows import box_mean
 
@@ -13,26 +16,43 @@ def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:
     Mean squared difference of features in a 5x5 window, divided by its mean over all displacements, so that 0 is a
     perfect match and 1 an ordinary one, whatever the contrast.
     """
-    gaps = squared_gaps(a, b, radius) if torch.is_grad_enabled() else squared_gaps_lean(a, b, radius)
-    cost = box_mean(gaps, 5)
+    cost = box_mean(squared_gaps(a, b, radius), 5)
     return cost / (cost.mean(dim=1, keepdim=True) + 1e-4)
 
 
 def squared_gaps(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """(P, (2r+1)**2, h, w) mean over features of (a - displaced b)**2, row by row; quick to differentiate."""
-    p, c, h, w = a.shape
-    side = 2 * radius + 1
-    shifted = F.unfold(F.pad(b, (radius,) * 4, mode="replicate"), side).view(p, c, side * side, h, w)
-    return (a[:, :, None] - shifted).square().mean(dim=1)
+    """(P, (2r+1)**2, h, w) mean over features of (a - displaced b)**2, row by row; edges repeated."""
+    gaps: Tensor = _SquaredGaps.apply(a, F.pad(b, (radius,) * 4, mode="replicate"))  # type: ignore[no-untyped-call]
+    return gaps
 
 
-def squared_gaps_lean(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """The same without holding every displacement of every feature at once."""
-    h, w = a.shape[-2:]
-    padded = F.pad(b, (radius,) * 4, mode="replicate")
-    side = 2 * radius + 1
-    taps = [(a - padded[..., y : y + h, x : x + w]).square_().mean(dim=1) for y in range(side) for x in range(side)]
-    return torch.stack(taps, dim=1)
+class _SquaredGaps(torch.autograd.Function):
+    """One displacement after the other, forward and backward: all of them at once are a hundred megabytes for a crop,
+    which a CPU writes and reads again in more time than the convolutions around it take.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, a: Tensor, padded: Tensor) -> Tensor:
+        ctx.save_for_backward(a, padded)
+        return torch.stack([(a - part).square_().mean(dim=1) for part in _displaced(padded, a)], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        a, padded = ctx.saved_tensors
+        of_a, of_padded = torch.zeros_like(a), torch.zeros_like(padded)
+        share = grads[0] * (2 / a.shape[1])
+        for tap, (part, into) in enumerate(zip(_displaced(padded, a), _displaced(of_padded, a), strict=True)):
+            slope = (a - part).mul_(share[:, tap : tap + 1])
+            of_a += slope
+            into -= slope
+        return of_a, of_padded
+
+
+def _displaced(padded: Tensor, like: Tensor) -> list[Tensor]:
+    """Views of ``padded`` of the size of ``like``, one for each displacement, row by row."""
+    h, w = like.shape[-2:]
+    rows, columns = padded.shape[-2] - h + 1, padded.shape[-1] - w + 1
+    return [padded[..., y : y + h, x : x + w] for y in range(rows) for x in range(columns)]
 
 
 def best_match(cost: Tensor, radius: int, sharpness: Tensor) -> Tensor:

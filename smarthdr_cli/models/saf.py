@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from smarthdr_cli.models.compare import common_exposure, disagreement, inside, settle, warp, worthwhile
 from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.models.levels import CELL, Motion, fold, pyramid, upsample
 from smarthdr_cli.models.matching import best_match, cost_volume
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
-
-CELL = 4
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,6 @@ class SAFConfig:
 
 
 @dataclass(frozen=True)
-class Motion:
-    """State of one pyramid level: ``flow`` (P, 2, h, w) in that level's pixels, ``logit`` (P, 1, h, w), ``hidden``."""
-
-    flow: Tensor
-    logit: Tensor
-    hidden: Tensor
-
-
-@dataclass(frozen=True)
 class Prediction:
     """``radiance``: (B, 3, H, W) in reference units. ``log_sigma``: (B, 1, H, W), natural log of the judge's raw sigma.
 
@@ -81,13 +71,6 @@ class Prediction:
     gate: Tensor
     trust_logit: Tensor
     flows: tuple[Tensor, ...] = ()
-
-
-def fold(planes: Tensor) -> Tensor:
-    """(P, C, H, W) to (P, C * CELL**2, H / CELL, W / CELL): ``pixel_unshuffle``, which is slower in bf16 on a CPU."""
-    p, c, h, w = planes.shape
-    cells = planes.view(p, c, h // CELL, CELL, w // CELL, CELL).permute(0, 1, 3, 5, 2, 4)
-    return cells.reshape(p, c * CELL * CELL, h // CELL, w // CELL)
 
 
 def conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -167,7 +150,8 @@ class SAF(nn.Module):
         for ref, other in zip(refs, others, strict=True):
             h, w = ref.shape[-2:]
             state = upsample(states[-1], 2) if states else self.start(len(ref), h, w, ref)
-            states.append(self.motion_level(ref, warp(other, state.flow), ev, state))
+            # Every level has a target of its own: no gradient through what the one above was moved by.
+            states.append(self.motion_level(ref, warp(other, state.flow.detach()), ev, state))
         return states
 
     def verify(
@@ -242,19 +226,3 @@ class SAF(nn.Module):
                           features.view(*shape, h // CELL, w // CELL).unbind(1), gaps.view(*shape, h, w))  # fmt: skip
         return Prediction(out.radiance, out.log_sigma, out.trust, out.merged, out.gate, out.trust_logit,
                           tuple(s.flow for s in states))  # fmt: skip
-
-
-def pyramid(image: Tensor, finest: int = CELL) -> list[Tensor]:
-    """Box-averaged levels of (P, 3, H, W) from the coarsest (short side 8 to 15) to cells of ``finest`` pixels."""
-    levels = [F.avg_pool2d(image, CELL)]
-    while min(levels[-1].shape[-2:]) >= 16:
-        levels.append(F.avg_pool2d(levels[-1], 2))
-    finer = [F.avg_pool2d(image, side) for side in (2, 1) if finest <= side]
-    return levels[::-1] + finer
-
-
-def upsample(state: Motion, factor: int) -> Motion:
-    """A level's state brought to ``factor`` times its size."""
-    flow, logit, hidden = (F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-                           for x in (state.flow * factor, state.logit, state.hidden))  # fmt: skip
-    return Motion(flow, logit, hidden)

@@ -22,5 +22,5 @@ def inverse_mu_law(t: Tensor) -> Tensor:
 def encode(linear: Tensor) -> Tensor:
     """Linear light in [0, 1] to the gamma-2.2 code of METHOD: clip(linear) ** (1/2.2)."""
     if torch.is_grad_enabled():
-        return linear.clamp(1e-7, 1) ** (1 / 2.2)
-    return linear.clamp(1e-7, 1).log2_().mul_(1 / 2.2).exp2_()  # the same in half the time
+        return torch.exp2(linear.clamp(1e-7, 1).log2() * (1 / 2.2))  # in half the time of a power, and so is its slope
+    return linear.clamp(1e-7, 1).log2_().mul_(1 / 2.2).exp2_()

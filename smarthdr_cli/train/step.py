@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from smarthdr_cli.data.augment import Augmentation, augment, noisier
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import SAF, pyramid
+from smarthdr_cli.models.levels import pyramid
+from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train import distributed, losses
 from smarthdr_cli.train.aims import Aim, aimed_loss
 from smarthdr_cli.train.config import TrainConfig

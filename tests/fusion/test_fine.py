@@ -13,7 +13,7 @@ from smarthdr_cli.fusion.fine import Coarse, Fine, chain, chosen
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion, estimate
 from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.models.saf import CELL, Motion
+from smarthdr_cli.models.levels import CELL, Motion
 
 FINEST = replace(made.SMALL, finest=1)
 CPU = torch.device("cpu")

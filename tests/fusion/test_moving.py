@@ -6,7 +6,7 @@ import torch
 
 from smarthdr_cli.fusion.moving import estimate, shown
 from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.models.saf import CELL
+from smarthdr_cli.models.levels import CELL
 
 SIZE = (160, 200)
 WHOLE = Window(0, 0, *SIZE)

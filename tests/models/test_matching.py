@@ -3,14 +3,30 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from smarthdr_cli.models.matching import best_match, cost_volume, squared_gaps, squared_gaps_lean
+from smarthdr_cli.models.matching import best_match, cost_volume, squared_gaps
 
 
-def test_the_lean_cost_is_the_one_that_training_differentiates():
+def unfolded(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """All displacements of all features at once, for autograd to differentiate."""
+    p, c, h, w = a.shape
+    side = 2 * radius + 1
+    shifted = F.unfold(F.pad(b, (radius,) * 4, mode="replicate"), side).view(p, c, side * side, h, w)
+    return (a[:, :, None] - shifted).square().mean(dim=1)
+
+
+def test_gaps_and_their_slopes_are_those_of_all_displacements_at_once():
     generator = torch.Generator().manual_seed(7)
-    a, b = (torch.rand(2, 5, 13, 10, generator=generator) for _ in range(2))
-    torch.testing.assert_close(squared_gaps_lean(a, b, 2), squared_gaps(a, b, 2))
+    a, b, weight = (torch.rand(2, n, 13, 10, generator=generator, dtype=torch.float64) for n in (5, 5, 25))
+    slopes = []
+    for gaps in (squared_gaps, unfolded):
+        inputs = a.clone().requires_grad_(), b.clone().requires_grad_()
+        found = gaps(*inputs, 2)
+        torch.testing.assert_close(found, unfolded(a, b, 2))
+        slopes.append(torch.autograd.grad((found * weight).sum(), inputs))
+    torch.testing.assert_close(slopes[0], slopes[1])
 
 
 def test_the_cost_volume_by_loops():

@@ -6,17 +6,10 @@ import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.fusion import moving
-from smarthdr_cli.fusion.moving import REACH, banded
+from smarthdr_cli.fusion.moving import banded
 from smarthdr_cli.models.build import build_model
-from smarthdr_cli.models.saf import (
-    CELL,
-    SAF,
-    Motion,
-    SAFConfig,
-    fold,
-    pyramid,
-    upsample,
-)
+from smarthdr_cli.models.levels import CELL, REACH, Motion
+from smarthdr_cli.models.saf import SAF, SAFConfig
 from smarthdr_cli.models.tone import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
@@ -52,15 +45,6 @@ def burst(count=3, height=64, width=96, seed=0):
     return frames, evs, torch.ones(1, count, 1, height, width)
 
 
-def test_the_pyramid_ends_below_16_cells():
-    shapes = [tuple(level.shape[-2:]) for level in pyramid(torch.rand(1, 3, 256, 192))]
-    assert shapes == [(8, 6), (16, 12), (32, 24), (64, 48)] or shapes == [(16, 12), (32, 24), (64, 48)]
-    assert 8 <= min(shapes[0]) < 16
-    finer = [tuple(level.shape[-2:]) for level in pyramid(torch.rand(1, 3, 256, 192), 1)]
-    assert finer == [*shapes, (128, 96), (256, 192)]
-    assert len(pyramid(torch.rand(1, 3, 256, 192), 2)) == len(shapes) + 1
-
-
 @pytest.mark.parametrize("finest", [2, 1])
 def test_finer_levels_go_on_with_the_displacement_alone(finest):
     """Trust is that of cells of 4; what is merged has moved by the last level; every weight learns from it."""
@@ -76,12 +60,6 @@ def test_finer_levels_go_on_with_the_displacement_alone(finest):
     assert all(p.grad is not None and p.grad.isfinite().all() for n, p in model.named_parameters() if "judge" not in n)
     with pytest.raises(ModelError, match="finest must be"):
         build_model({"name": "saf", "finest": 3})
-
-
-def test_a_state_brought_up_keeps_its_motion_in_pixels():
-    state = upsample(Motion(torch.full((1, 2, 4, 5), 1.5), torch.ones(1, 1, 4, 5), torch.zeros(1, 3, 4, 5)), 2)
-    assert (state.flow == 3).all()
-    assert state.flow.shape[-2:] == state.logit.shape[-2:] == state.hidden.shape[-2:] == (8, 10)
 
 
 @torch.inference_mode()
@@ -191,8 +169,3 @@ def test_the_model_is_built_from_its_config():
     with pytest.raises(ModelError, match="unknown model"):
         build_model({"name": "unet"})
     assert model.residual_head.out_channels == 3 * CELL * CELL
-
-
-def test_folding_is_pixel_unshuffle():
-    planes = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(3))
-    assert torch.equal(fold(planes), torch.nn.functional.pixel_unshuffle(planes, 4))
