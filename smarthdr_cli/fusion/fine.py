@@ -16,7 +16,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.physical import tensor
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.models.compare import common_exposure, disagreement, worthwhile
+from smarthdr_cli.models.compare import common_exposure, disagreement, lenient, worthwhile
 from smarthdr_cli.models.levels import CELL, REACH, Motion
 from smarthdr_cli.models.saf import SAF
 
@@ -81,7 +81,7 @@ def chain(side: int, finest: int) -> tuple[int, ...]:
 def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
     """Row and column of the blocks of ``block`` pixels at odds with the reference, the worst ``count`` first."""
     a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
-    b = a + ((b + coarse.offset).clamp(0, 1) - a) / coarse.slack
+    b = lenient(a, b, coarse.offset, coarse.slack)
     odds = (disagreement(a, b, dark, coarse.ev) - 1).clamp(0, 1)
     odds = odds[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
     cells = block // CELL

@@ -4,6 +4,7 @@ The picture is seen in cells of 4x4 pixels, a sixteenth of its area, so that who
 computed in bands that overlap by the receptive field of a level.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.fine import Coarse, Fine, refine_motion
+from smarthdr_cli.fusion.parallel import each
+from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import settle_still
-from smarthdr_cli.models.compare import FAR, settle, warp, within_reach, worthwhile
+from smarthdr_cli.models.compare import (
+    FAR,
+    common_exposure,
+    disagreement,
+    lenient,
+    settle,
+    warp,
+    within_reach,
+    worthwhile,
+)
 from smarthdr_cli.models.levels import CELL, REACH, Motion, upsample
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
@@ -103,15 +115,18 @@ def levels(finest: Tensor, count: int) -> list[Tensor]:
 
 
 def estimate(
-    model: SAF, source: Source, index: int, reference: F32, device: torch.device, pairs: int = 1
+    model: SAF, source: Source, index: int, reference: Tensor, link: Link, light: Light | None = None, pairs: int = 1
 ) -> PairMotion:
-    """Motion and first trust of frame ``index``, one of ``pairs``, against the reference's ``reference`` cells."""
-    ev = torch.tensor([float(source.burst.evs[index])], device=device)
-    ref = padded(reference, device)
-    other = padded(source.cells(index, CELL), device)
-    if float(ev) > 0:
+    """Motion and first trust of frame ``index``, one of ``pairs``, against the cells of the reference (1, 3, h, w) as
+    ``padded`` gives them, or, where ``link`` says so, against the ``light`` so far.
+    """
+    other = padded(source.cells(index, CELL), reference.device)
+    chained = light is not None and link.anchor != 0
+    ref = light.shown_to(other, link) if light is not None and chained else reference
+    ev = ref.new_full((1,), link.apart)
+    if link.apart > 0:
         other, ev = within_reach(ref, other, ev)
-    count = halvings(*reference.shape[:2])
+    count = halvings(*(-(-side // CELL) for side in source.burst.size))
     state: Motion | None = None
     for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):
         h, w = level_ref.shape[-2:]
@@ -125,7 +140,7 @@ def estimate(
         state = upsample(state, missing)
     seen = shown(ref, ev) if not source.alignment.moved[index] else torch.ones_like(ref[:, :1])
     flow = state.flow * worthwhile(ref, other, state.flow, ev) * seen
-    far = abs(float(source.burst.evs[index])) > FAR
+    far = abs(link.apart) > FAR or chained
     if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
     keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
@@ -136,6 +151,45 @@ def estimate(
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse, pairs)
     return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine)
+
+
+@torch.inference_mode()
+def find_motions(
+    model: SAF, source: Source, indices: Sequence[int], evs: Tensor, reference: Tensor, at_once: int,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> dict[int, PairMotion]:  # fmt: skip
+    """The motion of every other frame of ``indices``, the reference first, by its place there; ``evs`` (1, N).
+
+    ``at_once`` of those that are compared with the reference; those beyond its reach follow one by one.
+    """
+    chain = links(evs)
+    near, far = [link for link in chain if not link.anchor], [link for link in chain if link.anchor]
+    motions: dict[int, PairMotion] = {}
+
+    def motion(link: Link) -> PairMotion:
+        return estimate(model, source, indices[link.place], reference, link, light, len(chain))
+
+    light: Light | None = None
+    for link, found in zip(near, each(motion, near, at_once), strict=True):
+        motions[link.place] = found
+        on_progress(len(motions) / len(chain))
+    waiting = near  # to be placed before the next
+    for link in far:
+        light = Light(reference) if light is None else light
+        for one in waiting:
+            place(light, source, indices[one.place], one, motions[one.place])
+        motions[link.place], waiting = motion(link), [link]
+        on_progress(len(motions) / len(chain))
+    return motions
+
+
+def place(light: Light, source: Source, index: int, link: Link, motion: PairMotion) -> None:
+    """Join frame ``index`` to the light on cells, as far as it bears it out through its ``motion``."""
+    moved = warp(padded(source.cells(index, CELL), motion.flow.device), motion.flow / CELL)
+    ev = moved.new_full((1,), link.apart)
+    a, b, dark = common_exposure(light.shown_to(moved, link), moved, ev)
+    gap = disagreement(a, lenient(a, b, motion.offset, motion.slack), dark, ev)
+    light.join(moved, link.ev, torch.exp(-gap.square()))
 
 
 def shown(ref: Tensor, ev: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from smarthdr_cli.models.tone import encode
 from smarthdr_cli.models.windows import box_mean
 
-FAR = 3.5  # EV between two frames, the most that training shows
+FAR = 4.5  # EV between two frames, the most that training shows
 STILL = 1e-4  # mean squared difference of codes that noise explains: a hundredth of the code range
 
 
@@ -56,6 +56,13 @@ def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
     lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
     tolerance = 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
     return (a - b).abs().amax(dim=1, keepdim=True) / tolerance
+
+
+def lenient(a: Tensor, b: Tensor, offset: Tensor, slack: Tensor) -> Tensor:
+    """``b`` brought nearer to ``a``, both (P, 3, H, W) codes at the common exposure, by what is known not to be motion:
+    an ``offset`` (P, 3, H, W) of codes, and a ``slack`` (P, 1, H, W), at least 1, that divides what is left.
+    """
+    return a + ((b + offset).clamp(0, 1) - a) / slack
 
 
 def worthwhile(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smarthdr_cli.models.compare import common_exposure, disagreement, inside, settle, warp, worthwhile
+from smarthdr_cli.models.compare import common_exposure, disagreement, inside, lenient, settle, warp, worthwhile
 from smarthdr_cli.models.judge import Judge
 from smarthdr_cli.models.levels import CELL, Motion, fold, pyramid, upsample
 from smarthdr_cli.models.matching import best_match, cost_volume
@@ -156,12 +156,15 @@ class SAF(nn.Module):
 
     def verify(
         self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None,
-        lenient: tuple[Tensor, Tensor] | None = None,
+        leniency: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames."""
+        """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames.
+
+        ``leniency``: offset and slack, as ``compare.lenient`` takes them.
+        """
         a, b, dark = common_exposure(ref, moved, ev, ref_codes)
-        if lenient is not None:  # an offset (P, 3, H, W) of codes and a divisor (P, 1, H, W): known not to be motion
-            b = a + ((b + lenient[0]).clamp(0, 1) - a) / lenient[1]
+        if leniency is not None:
+            b = lenient(a, b, *leniency)
         gap = disagreement(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (gap / 4).clamp(max=2))]

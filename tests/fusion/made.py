@@ -9,8 +9,11 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.fusion.learned import Learned
+from smarthdr_cli.fusion.moving import PairMotion, estimate, padded
+from smarthdr_cli.fusion.reach import Link
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.saf import SAF, SAFConfig
 
 GAMMA = Response("gamma2.2", np.tile(np.linspace(0, 1, 1024) ** 2.2, (3, 1)).astype(np.float32), {})
@@ -93,6 +96,12 @@ def learned(model, dtype=torch.float32, calibration=None, device="cpu"):
         dtype,
         calibration,
     )
+
+
+def motion_of(model, source, index=0) -> PairMotion:
+    """What the motion stage says of a frame against the reference."""
+    cells = padded(source.cells(source.burst.reference, CELL), torch.device("cpu"))
+    return estimate(model, source, index, cells, Link(1, float(source.burst.evs[index]), 0.0))
 
 
 def mu(h):

@@ -11,7 +11,7 @@ import torch
 from smarthdr_cli.fusion import fine, moving
 from smarthdr_cli.fusion.fine import Coarse, Fine, chain, chosen
 from smarthdr_cli.fusion.learned import fuse_learned
-from smarthdr_cli.fusion.moving import PairMotion, estimate
+from smarthdr_cli.fusion.moving import PairMotion
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.models.levels import CELL, Motion
 
@@ -120,7 +120,7 @@ def test_a_small_picture_moves_as_forward_moves_it(finest):
     frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
     with torch.inference_mode():
         out = model(frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, 1, 128, 192))
-        motion = estimate(model, source, 0, source.cells(1, CELL), CPU)
+        motion = made.motion_of(model, source)
     assert motion.fine is not None
     assert out.flows[-1].shape[-1] * finest == 192
     found = motion.displacement(Window(0, 0, 128, 192))
@@ -139,9 +139,9 @@ def test_blocks_equal_one_block(monkeypatch):
     model = made.lively(heads=0.0, flow=0.05, config=FINEST)
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
-        whole = estimate(model, source, 0, source.cells(1, CELL), CPU).displacement(window)
+        whole = made.motion_of(model, source).displacement(window)
         monkeypatch.setattr(fine, "CELLS", 64)
-        cut = estimate(model, source, 0, source.cells(1, CELL), CPU)
+        cut = made.motion_of(model, source)
     assert len(cut.fine.blocks) == 9
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
 
@@ -168,13 +168,12 @@ def test_odd_and_tiny_sizes(size):
 
 def test_nothing_is_looked_at_where_weights_do_not_ask_or_nothing_is_at_odds():
     source = shifted_source(96, 128)
-    cells = source.cells(1, CELL)
-    assert estimate(made.lively(), source, 0, cells, CPU).fine is None
+    assert made.motion_of(made.lively(), source).fine is None
     still = made.source_of(made.burst_of(made.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
-    found = estimate(made.lively(flow=0.0, config=FINEST), still, 0, still.cells(1, CELL), CPU)
+    found = made.motion_of(made.lively(flow=0.0, config=FINEST), still)
     assert found.fine is None
     far = shifted_source(96, 128, evs=(-5.0, 0.0))
-    assert estimate(made.lively(config=FINEST), far, 0, far.cells(1, CELL), CPU).fine is None
+    assert made.motion_of(made.lively(config=FINEST), far).fine is None
 
 
 def test_a_pair_that_moves_in_fine_blocks_only():

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion import learned as room
-from smarthdr_cli.fusion.learned import add_evidence, agreed, at_clip, bounded, fuse_learned
+from smarthdr_cli.fusion.learned import add_evidence, fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion
-from smarthdr_cli.fusion.physical import lowest_peak
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.fusion.tiles import grid
 from smarthdr_cli.models.calibration import Calibration
@@ -171,49 +170,6 @@ def test_a_strip_that_the_long_frame_missed_takes_no_part_of_it():
     assert np.abs(outcome.plane.radiance[8:-8, 104:120] / light[8:-8, 104:120] - 1).max() < 0.08
 
 
-def test_agreement_overrules_distrust_only_below_the_clip():
-    gap = torch.tensor([0.1, 0.25, 0.375, 0.5, 3.0]).view(1, 1, 1, 5)
-    logit = torch.full((1, 1, 1, 5), -4.0)
-    mid = torch.full((1, 3, 1, 5), 0.2)
-    found = agreed(logit, gap, mid, mid * 2, torch.ones(1))
-    assert found.flatten().tolist() == pytest.approx([20, 20, 8, -4, -4])
-    assert torch.sigmoid(found)[..., 0] == 1
-    assert torch.equal(agreed(logit, gap, mid, torch.full_like(mid, 0.98), torch.ones(1)), logit)
-    assert torch.equal(agreed(logit, gap, torch.full_like(mid, 0.98), mid, -torch.ones(1)), logit)
-    assert torch.equal(agreed(torch.full_like(logit, 30.0), gap, mid, mid, torch.ones(1)), torch.full_like(logit, 30.0))
-
-
-def test_the_residual_is_believed_only_near_what_is_shown():
-    frames = torch.full((1, 2, 3, 1, 4), 0.5)
-    frames[:, 1] = 0.25  # ev -1: the same radiance
-    evs = torch.tensor([[0.0, -1.0]])
-    merged = torch.full((1, 3, 1, 4), 0.5)
-    light = torch.tensor([0.5, 0.55, 0.9, 0.1]).view(1, 1, 1, 4).expand(1, 3, 1, 4)
-    out, share = bounded(light, merged, frames, torch.ones(1, 1, 1, 1, 4), evs)
-    assert torch.allclose(out[0, 0, 0], torch.tensor([0.5, 0.55, 0.5, 0.5]))
-    assert share == 0.5
-    over = frames.clone()
-    over[:, 0] = 1.0  # a clipped reference beside a frame that is not
-    out, share = bounded(light, merged, over, torch.ones(1, 1, 1, 1, 4), evs)
-    assert torch.allclose(out[0, 0, 0], torch.tensor([0.5, 0.55, 0.5, 0.5]))
-    clipped = torch.ones_like(frames)
-    out, _ = bounded(light + 0.7, merged * 2, clipped, torch.ones(1, 1, 1, 1, 4), evs)
-    assert torch.allclose(out[0, 0, 0], torch.tensor([1.2, 1.25, 1.6, 0.8]))  # clipped frames do not bound from above
-    unseen = frames.clone()
-    unseen[:, 1] = 1.0
-    out, share = bounded(light, merged, unseen, torch.zeros(1, 1, 1, 1, 4), evs)
-    assert share == 0.5
-
-
-def test_clipped_everywhere_means_the_shortest_that_saw_it():
-    frames = torch.ones(1, 3, 3, 1, 4)
-    frames[:, 0, :, :, 0] = 0.5  # the reference is well exposed there
-    frames[:, 1, 0, :, 3] = 0.6  # the short frame clips in two channels only
-    seen = torch.tensor([[1.0, 1, 0, 1], [1, 1, 1, 1]]).view(1, 2, 1, 1, 4)
-    out = at_clip(torch.full((1, 3, 1, 4), 0.7), lowest_peak(frames), frames, seen, torch.tensor([[0.0, -2.0, 3.0]]))
-    assert torch.allclose(out[0, :, 0].T, torch.tensor([[0.7, 0.7, 0.7], [4, 4, 4], [1, 1, 1], [2.4, 4, 4]]))
-
-
 def test_calibration_is_applied_before_the_flag():
     source = made.source_of(ghosted(64, 64))
     plain = run(made.lively(), source)
@@ -299,17 +255,6 @@ def test_evidence_that_agrees_everywhere_weighs_as_the_merge_would():
     assert (mu_law(out) - mu_law(off)).abs().max() < 0.01
 
 
-def test_a_frame_without_weight_cannot_open_the_residual():
-    frames = torch.full((1, 3, 3, 1, 2), 0.4)
-    frames[:, 1] = 0.001  # 8 EV darker than the reference, and at odds with it
-    frames[:, 0, :, :, 1] = frames[:, 2, :, :, 1] = 1.0  # there it is the only one that knows
-    gaps = [torch.full((1, 1, 1, 2), 3.0), torch.full((1, 1, 1, 2), 3.0)]
-    dark, bright = room.unheard(gaps, frames, torch.tensor([[0.0, -8.0, 2.0]]))
-    assert float(dark[..., 0]) < 0.1
-    assert float(dark[..., 1]) == 3.0
-    assert float(bright[..., 0]) == 3.0
-
-
 def test_no_residual_in_bursts_of_no_kind_that_training_shows():
     """A frame 10 EV below the reference: its mu-law step is several times what the shadows hold."""
     for ev, share in ((-2.0, 1), (-4.0, 1), (-8.0, 0), (-10.0, 0)):
@@ -317,4 +262,33 @@ def test_no_residual_in_bursts_of_no_kind_that_training_shows():
         with_it, without = (run(made.lively(heads=1.0, flow=0.0, residual=r), source) for r in (1.0, 0.0))
         gap = np.abs(with_it.plane.radiance - without.plane.radiance).max()
         assert gap > 0.01 if share else gap == 0
-    assert [room.known(torch.tensor([[0.0, ev, 2.0]])) for ev in (-3.0, -5.0, -6.0, -12.0)] == [1.0, 0.75, 0.5, 0.0]
+
+
+def test_a_wide_tripod_stack_is_the_physical_merge():
+    """Seven frames over 12 EV: the outer ones are compared with the light of the inner ones."""
+    evs = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
+    light = made.texture(64, 96, low=0.01, high=1.0) ** 6 * 30
+    source = made.source_of(made.burst_of(light, evs, 3))
+    model = made.lively(heads=0.0, flow=0.0)
+    model.verify_head.bias.data[:-1] = 20.0  # trusts what it cannot compare, where the reference is clipped
+    plane = run(model, source).plane
+    assert np.abs(made.mu(plane.radiance / 64) - made.mu(light / 64)).max() < 1e-3
+    assert plane.sigma.max() < 1
+
+
+@pytest.mark.parametrize("far", [0, 6])
+def test_a_ghost_in_a_frame_beyond_reach_is_filled_with_the_light_so_far(far):
+    """In neither end of the stack does a thing that only stood there show, nor the clip of the reference in its place;
+    sigma says that something was overruled."""
+    evs = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
+    light = np.full((64, 96, 3), 8.0 if far == 0 else 0.01, np.float32)
+    light[:, :40] = made.texture(64, 40, seed=2, low=0.1)
+    frames = list(made.burst_of(light, evs, 3).frames)
+    ghost = light.copy()
+    ghost[20:44, 60:84] *= 0.25 if far == 0 else 0.1
+    frames[far] = made.burst_of(ghost, evs, 3).frames[far]
+    source = made.source_of(made.Burst(tuple(frames), 3))
+    plane = run(made.lively(heads=0.0, flow=0.0, verify=0.0), source).plane
+    inner = plane.radiance[24:40, 64:80]
+    assert np.abs(made.mu(inner / 64) - made.mu(light[24:40, 64:80] / 64)).max() < 0.02
+    assert plane.sigma[24:40, 64:80].min() >= plane.sigma[5:15, 64:80].max()

@@ -4,9 +4,8 @@ import fusion_bursts as made
 import numpy as np
 import torch
 
-from smarthdr_cli.fusion.moving import estimate, shown
+from smarthdr_cli.fusion.moving import shown
 from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.models.levels import CELL
 
 SIZE = (160, 200)
 WHOLE = Window(0, 0, *SIZE)
@@ -20,7 +19,7 @@ def displacement(ev, homography=None):
     burst = made.Burst((moved[0], still[1]), 1)
     source = made.source_of(burst, homographies=[np.array(np.eye(3) if homography is None else homography), np.eye(3)])
     with torch.inference_mode():
-        motion = estimate(made.lively(flow=0.4), source, 0, source.cells(1, CELL), torch.device("cpu"))
+        motion = made.motion_of(made.lively(flow=0.4), source)
     return np.abs(motion.displacement(WHOLE)).max(axis=2)
 
 
