@@ -110,6 +110,7 @@ def fuse_learned(
         restored += put_back * area
         trusted += trust * area
         on_progress(share + (1 - share) * done / (height * width))
+    give_back()
     total = height * width
     return Outcome(out, compare(out.radiance[::CELL, ::CELL], classical, scale), restored / total, trusted / total)
 
