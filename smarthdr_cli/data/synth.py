@@ -33,6 +33,7 @@ class SynthConfig:
     after align); "handheld" moves the camera by ``shake_px`` and two degrees or so. ``reference``: "mixed" draws it,
     now and then from the ends of the range; "middle" takes the middle frame. ``simulate_jpeg``: False where a real
     encoder follows. ``ev_error``, ``curve_residue``: how wrong exposures and curves may still be when fusion begins.
+    ``bias``: EV by which the whole bracket is off.
     ``variety``: what makes bursts richer; without it one seed is the same burst as ever (frozen benchmarks).
     """
 
@@ -50,6 +51,7 @@ class SynthConfig:
     simulate_jpeg: bool = True
     ev_error: float = 0.05
     curve_residue: float = 0.08
+    bias: float = 0.0
     variety: Variety = field(default_factory=Variety)
 
 
@@ -192,7 +194,7 @@ def photograph(
     quantile = uniform(generator, (batch,), 0.7, 0.995)
     order = peak[:, :: max(1, peak.shape[1] // 4096)].sort(dim=1).values
     level = order.gather(1, (quantile * (order.shape[1] - 1)).long()[:, None])[:, 0].clamp(min=1e-5)
-    bright = torch.exp2(uniform(generator, (batch,), -0.7, 0.3)) / level
+    bright = torch.exp2(uniform(generator, (batch,), -0.7, 0.3) + config.bias) / level
     gain = torch.exp2(evs).view(batch, count, 1, 1, 1) * bright.view(-1, 1, 1, 1, 1)
     iso = log_uniform(generator, (batch,), config.iso_low, config.iso_high)
     sensor = camera.Sensor(full_well=camera.FULL_WELL / iso, read_noise=uniform(generator, (batch,), 2.0, 5.0))

@@ -75,8 +75,15 @@ def uncertainty(
         kept = mask > 0
         predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
         target = torch.where(kept, target, torch.zeros_like(target))
-        log_sigma = torch.where(kept, log_sigma, torch.zeros_like(log_sigma))
     error = (mu_law(predicted * scale) - mu_law(target * scale)).abs().mean(dim=1, keepdim=True)
+    return surprise(error, log_sigma, floor, mask)
+
+
+def surprise(error: Tensor, log_sigma: Tensor, floor: float = 0.0, mask: Tensor | None = None) -> Tensor:
+    """L^k of errors in the mu-law domain that are at hand, (B, 1, H, W), under log sigma."""
+    if mask is not None:
+        kept = mask > 0
+        error, log_sigma = (torch.where(kept, x, torch.zeros_like(x)) for x in (error, log_sigma))
     variance = torch.exp(2 * log_sigma) + floor**2
     return weighted_mean(0.5 * error.square() / variance + 0.5 * variance.log(), mask)
 
