@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.learned import Outcome
-from smarthdr_cli.fusion.physical import Plane, compare, flag_clipped, order, tensor
+from smarthdr_cli.fusion.physical import Plane, compare, flag_clipped, order
 from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.fusion.tiles import Tile, grid
+from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.levels import CELL

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.fusion.physical import tensor
 from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.fusion.tiles import tensor
 from smarthdr_cli.models.compare import common_exposure, disagreement, lenient, worthwhile
 from smarthdr_cli.models.levels import CELL, REACH, Motion
 from smarthdr_cli.models.saf import SAF

@@ -1,7 +1,7 @@
 """Fusion by the network: motion over the whole picture, then trust, merge, residual and judgement tile by tile."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,22 +9,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, at_clip, bounded, known, unheard
+from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, share, unmoved
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
     Guard,
     Plane,
-    blank,
     compare,
     flag_clipped,
     lowest_peak,
     order,
     put,
-    tensor,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.fusion.tiles import Tile, grid
+from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
 from smarthdr_cli.models.levels import CELL
@@ -51,15 +50,17 @@ class Learned:
 class Seen:
     """A frame moved into a tile, (1, 3, h, w) linear in its own units, and what ``SAF.verify`` says of it.
 
-    ``own``: the frame as it was, where it has the light so far in place of what was not trusted.
+    ``valid``: where it was seen; ``edge``: where it ends (fusion/border.py). ``own``: the
+    frame as it was, before the light so far took the place of what was not trusted.
     """
 
     frame: Tensor
     valid: Tensor
+    edge: Edge | None
     logit: Tensor
     features: Tensor
     gap: Tensor
-    own: Tensor | None = None
+    own: Tensor
 
 
 @dataclass(frozen=True)
@@ -131,71 +132,91 @@ def _tile(
     ref = tensor(source.region(indices[0], window)[0]).to(device)
     codes = encode(ref)
     evs = evs.to(device)
-    chain = links(evs)
-    so_far = Light(ref) if any(link.anchor for link in chain) else None
-    found: dict[int, Seen] = {}
-    for link in chain:
-        n = link.place
-        linear, mask = source.region(indices[n], window, motions[n].displacement(window))
-        frame, valid = tensor(linear).to(device), tensor(mask).to(device)
-        against, known_codes = (so_far.shown_to(frame, link), None) if so_far and link.anchor else (ref, codes)
-        found[n] = _seen(model, against, frame, valid, link, motions[n], window, known_codes, strong)
-        if so_far:
-            trust = torch.sigmoid(found[n].logit) * valid
-            if link.anchor:
-                filled = so_far.filling(frame, link, trust)
-                found[n] = replace(found[n], frame=filled, logit=torch.full_like(trust, SURE), own=frame)
-            so_far.join(found[n].frame, link.ev, valid if link.anchor else trust)
-    others = [found[n] for n in range(1, len(indices))]
-    logits, gaps = torch.stack([one.logit for one in others], dim=1), [one.gap for one in others]
-    seen_by = torch.stack([one.valid for one in others], dim=1)
-    stack = blank(torch.stack([ref, *(one.frame for one in others)], dim=1), seen_by)
+    others = _gathered(network, source, indices, evs, motions, window, ref, codes, strong)
+    shown = torch.stack([ref, *(one.frame for one in others)], dim=1)
+    valid = torch.stack([one.valid for one in others], dim=1)
+    edges = [one.edge for one in others]
+    seen_by, weight = valid + beyond(shown, valid, edges, evs), share(edges, valid)
+    logits = torch.stack([one.logit for one in others], dim=1)
+    stack, gaps = blank(shown, seen_by), [one.gap for one in others]
     if float(evs.amin()) < -FAR:
         gaps = unheard(gaps, stack, evs)
     features = [one.features for one in others]
-    out = model.refine(stack, evs, seen_by, logits, features, torch.stack(gaps, 1), codes, known(evs))
+    out = model.refine(stack, evs, seen_by, logits, features, torch.stack(gaps, 1), codes, known(evs), weight)
     light, put_back = bounded(out.radiance, out.merged, stack, (out.trust * SHOWS).clamp(max=1), evs)
     peak = lowest_peak(stack)
     light = at_clip(light, peak, stack, seen_by, evs)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
-    if so_far:
-        sigma = torch.maximum(sigma, overruled(stack, others, seen_by, evs, out.trust, scale))
-    sigma = flag_clipped(sigma, light, scale, peak)
+    if any(one.own is not one.frame for one in others):
+        sigma = torch.maximum(sigma, overruled(stack, others, seen_by, evs, out.trust, weight, scale))
+    sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known
     return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
 
 
-def _seen(
+def _gathered(
+    network: Learned, source: Source, indices: list[int], evs: Tensor, motions: Mapping[int, PairMotion],
+    window: Window, ref: Tensor, codes: Tensor, strong: bool,
+) -> list[Seen]:  # fmt: skip
+    """The other frames of a window in the order of ``indices``, verified in that of their ``links``."""
+    chain = links(evs)
+    so_far = Light(ref) if any(link.anchor for link in chain) else None
+    found: dict[int, Seen] = {}
+    for link in chain:
+        n = link.place
+        frame, valid = (tensor(part).to(network.device)
+                        for part in source.region(indices[n], window, motions[n].displacement(window)))  # fmt: skip
+        against, known_codes = (so_far.shown_to(frame, link), None) if so_far and link.anchor else (ref, codes)
+        logit, features, gap = _verified(
+            network.model, against, frame, valid, link, motions[n], window, known_codes, strong
+        )
+        own = frame
+        if so_far:
+            trust = torch.sigmoid(logit) * valid
+            if link.anchor:
+                frame, logit, trust = so_far.filling(frame, link, trust), torch.full_like(logit, SURE), valid
+            so_far.join(frame, link.ev, trust)
+        found[n] = Seen(frame, valid, edge(source, indices[n], window), logit, features, gap, own)
+    return [found[n] for n in range(1, len(indices))]
+
+
+def _verified(
     model: SAF, against: Tensor, frame: Tensor, valid: Tensor, link: Link, motion: PairMotion, window: Window,
     codes: Tensor | None, strong: bool,
-) -> Seen:  # fmt: skip
-    """A moved frame verified against the reference or the light so far, whose ``codes`` may be at hand."""
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Trust logit, features and disagreement of a moved frame against the reference or the light so far, whose
+    ``codes`` may be at hand. What it did not see, and stands for it at its edge, cannot be distrusted.
+    """
     look, ev = within_reach(against, frame, frame.new_full((1,), link.apart))
     logit, features, gap = model.verify(against, look, valid, ev, motion.cut(window), codes, motion.leniency(window))
     if link.apart < -FAR:  # lifted noise is no disagreement: what counts is the frame as it is
         look, ev = frame, frame.new_full((1,), link.apart)
         gap = disagreement(*common_exposure(against, look, ev, codes), ev)
-    return Seen(frame, valid, agreed(logit - STRONG if strong else logit, gap, against, look, ev), features, gap)
+    logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
+    return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, gap
 
 
 def overruled(
-    stack: Tensor, others: Sequence[Seen], seen_by: Tensor, evs: Tensor, trust: Tensor, scale: float
+    stack: Tensor,
+    others: Sequence[Seen],
+    seen_by: Tensor,
+    evs: Tensor,
+    trust: Tensor,
+    weight: Tensor | None,
+    scale: float,
 ) -> Tensor:
     """(1, 1, h, w) what frames beyond reach would have changed, had they been trusted: a floor under sigma, which knows
     nothing of it."""
-    own = [one.frame if one.own is None else one.own for one in others]
-    meant = blank(torch.stack([stack[:, 0], *own], dim=1), seen_by)
-    with_, without = (mu_law(merge(frames, evs, trust)[0] * scale) for frames in (stack, meant))
+    meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
+    with_, without = (mu_law(merge(frames, evs, trust, weight)[0] * scale) for frames in (stack, meant))
     return (with_ - without).abs().mean(dim=1, keepdim=True)
 
 
 def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
     """(h, w, 3) the classical merge of the same frames, at the first pixel of every cell of ``core``."""
-    seen = [source.region(i, core, stride=CELL) for i in indices]
-    valid = torch.stack([tensor(v) for _, v in seen[1:]], dim=1)
-    frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
-    return np.asarray(merge(frames, evs, valid)[0][0].permute(1, 2, 0).numpy(), np.float32)
+    part = unmoved(source, indices, evs, core, CELL)
+    return np.asarray(merge(part.frames, evs, part.counts, part.share)[0][0].permute(1, 2, 0).numpy(), np.float32)
 
 
 def _cells(core: Window) -> tuple[slice, slice]:

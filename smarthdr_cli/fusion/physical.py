@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.fusion.border import unmoved
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
@@ -35,12 +36,6 @@ def order(source: Source, members: tuple[int, ...]) -> tuple[list[int], Tensor]:
     return indices, torch.tensor([[float(source.burst.evs[i]) for i in indices]])
 
 
-def tensor(image: F32) -> Tensor:
-    """(h, w, 3) or (h, w) to (1, C, h, w)."""
-    array = image[..., None] if image.ndim == 2 else image
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
-
-
 def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = lambda _: None) -> Plane:
     """Every frame of the burst merged by its physical weight, in tiles. sigma is the merge's own: noise and
     disagreement.
@@ -55,12 +50,10 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     scale = float(torch.exp2(evs.min()))
 
     def compute(tile: Tile) -> int:
-        seen = [source.region(i, tile.window) for i in indices]
-        valid = torch.stack([tensor(v) for _, v in seen[1:]], dim=1)
-        frames = blank(torch.stack([tensor(linear) for linear, _ in seen], dim=1), valid)
-        merged, _ = merge(frames, evs, valid)
-        sigma = spread(frames, evs, valid, merged, scale)
-        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, lowest_peak(frames)))
+        part = unmoved(source, indices, evs, tile.window)
+        merged, _ = merge(part.frames, evs, part.counts, part.share)
+        sigma = spread(part.frames, evs, part.counts, merged, scale)
+        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, lowest_peak(part.seen)))
         return tile.core.height * tile.core.width
 
     done = 0
@@ -81,18 +74,6 @@ def spread(frames: Tensor, evs: Tensor, valid: Tensor, merged: Tensor, scale: fl
     slope = MU * scale / ((1 + MU * merged.mean(dim=1, keepdim=True).clamp(min=0) * scale) * float(np.log1p(MU)))
     error: Tensor = ((scatter.square() + noise.square()).sqrt() * slope).clamp(SIGMA_MIN, SIGMA_MAX)
     return error
-
-
-def blank(frames: Tensor, valid: Tensor) -> Tensor:
-    """(B, N, 3, H, W) frames, the reference first, the others at their clip where ``valid`` (B, N-1, 1, H, W) is 0.
-
-    A clipped pixel has no weight of its own, so none is left over for the reference: what a frame did not see must not
-    speak for a clipped reference against the frames that saw it.
-    """
-    if bool(valid.all()):
-        return frames
-    others = torch.where(valid > 0, frames[:, 1:], torch.ones_like(frames[:, 1:]))
-    return torch.cat([frames[:, :1], others], dim=1)
 
 
 def lowest_peak(frames: Tensor) -> Tensor:

@@ -50,12 +50,12 @@ class Source:
         if flow is None and not moved:
             return self._slice(index, window, stride)
         flow = flow if flow is not None and bool(np.any(flow)) else None
-        x, y = self._where(index, window, flow, stride)
+        x, y = self.where(index, window, flow, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
         seen = _within(x, y, frame.size)
         if flow is not None and not bool(seen.all()):
-            still = _within(*self._where(index, window, None, stride), frame.size)
+            still = _within(*self.where(index, window, None, stride), frame.size)
             x = np.where(still, x.clip(-0.5, width - 0.5), x)
             y = np.where(still, y.clip(-0.5, height - 0.5), y)
             seen |= still
@@ -94,8 +94,8 @@ class Source:
         pad = ((0, full[0] - h), (0, full[1] - w), (0, 0))
         return np.pad(linear, pad, mode="edge"), valid
 
-    def _where(self, index: int, window: Window, flow: F32 | None, stride: int = 1) -> tuple[F32, F32]:
-        """Source coordinates (h, w) of every pixel of the window."""
+    def where(self, index: int, window: Window, flow: F32 | None = None, stride: int = 1) -> tuple[F32, F32]:
+        """Source coordinates x and y, (h, w) each, of every pixel of the window."""
         x = np.arange(window.left, window.left + window.width, stride, dtype=np.float32)[None]
         y = np.arange(window.top, window.top + window.height, stride, dtype=np.float32)[:, None]
         height, width = self.burst.size

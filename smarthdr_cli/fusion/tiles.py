@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.fusion.parallel import workers
 from smarthdr_cli.fusion.source import Window
 
 T = TypeVar("T")
+F32 = NDArray[np.float32]
 MARGIN = 40  # pixels around a tile's core: the receptive field of verify and refine (9 cells of 4), and one more cell
 SMALLEST = 128
 LARGEST = 768  # on a CPU: larger tiles leave the caches, smaller ones overlap more
@@ -26,6 +30,12 @@ class Tile:
 
     core: Window
     window: Window
+
+
+def tensor(image: F32) -> Tensor:
+    """(h, w, 3) or (h, w) to (1, C, h, w)."""
+    array = image[..., None] if image.ndim == 2 else image
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
 
 
 def grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:

@@ -37,11 +37,12 @@ def gain(ev: Tensor) -> Tensor:
     return torch.exp2(-ev).view(-1, 1, 1, 1)
 
 
-def merge(frames: Tensor, evs: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+def merge(frames: Tensor, evs: Tensor, trust: Tensor, share: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Trusted exposure-weighted mean, and the share of weight that went to the reference because trust was removed.
 
     ``frames``: (B, N, 3, H, W) with the reference first, ``evs``: (B, N), ``trust``: (B, N-1, 1, H, W) in [0, 1] for
-    the others. Weight that trust removes goes to the reference at its own value. Where no frame has weight (all
+    the others. Weight that trust removes goes to the reference at its own value; a ``share`` (B, N-1, 1, H, W) of the
+    others' weight, where there is one, goes to nobody. Where no frame has weight (all
     clipped) the shortest valid one decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
     """
     # Where every frame is tapered the shortest decides: a floor too small to matter elsewhere.
@@ -51,7 +52,8 @@ def merge(frames: Tensor, evs: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
     own, kept = total, []
     removed = torch.zeros_like(total)
     for i in range(1, frames.shape[1]):
-        weight = exposure_weight(frames[:, i], evs[:, i]) + floor[:, i]
+        weight = exposure_weight(frames[:, i], evs[:, i])
+        weight = (weight if share is None else weight * share[:, i - 1]) + floor[:, i]
         kept.append(weight * trust[:, i - 1])
         removed = removed + (weight - kept[-1])
         total = total + weight

@@ -182,13 +182,14 @@ class SAF(nn.Module):
 
     def refine(
         self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Sequence[Tensor], gaps: Tensor,
-        ref_codes: Tensor | None = None, strength: float = 1.0,
+        ref_codes: Tensor | None = None, strength: float = 1.0, share: Tensor | None = None,
     ) -> Prediction:  # fmt: skip
         """Merge and residual. ``frames``: (B, N, 3, H, W), the others moved; the rest (B, N-1, ...) as verify gave,
         ``features`` one (B, C, H/4, W/4) for each of them. ``strength``: what the residual's gate is multiplied with.
+        ``share``: of the others' weight, see ``merge``.
         """
         trust = torch.sigmoid(logits) * valid
-        merged, removed = merge(frames, evs, trust)
+        merged, removed = merge(frames, evs, trust, share)
         scale = torch.exp2(evs.amin(dim=1)).view(-1, 1, 1, 1)
         strife = ((gaps * valid).amax(dim=1) - 1).clamp(0, 1)
         gate = torch.maximum(strife, (removed * 4).clamp(max=1))

@@ -176,7 +176,7 @@ def test_coordinates_hold_a_hundredth_of_a_pixel_at_6000():
     matrix = np.array([[1.002, -0.03, 12.345], [0.03, 0.998, -45.678], [1.5e-6, -2e-6, 1.0]])
     source = made.source_of(burst, made.GAMMA8, [np.eye(3), matrix])
     for window in (Window(0, 0, 8, 8), Window(3992, 5992, 8, 8), Window(2000, 3000, 8, 8)):
-        x, y = source._where(1, window, None)
+        x, y = source.where(1, window)
         rows, columns = np.mgrid[window.top : window.top + 8, window.left : window.left + 8]
         u, v, s = np.tensordot(matrix, np.stack([columns, rows, np.ones_like(rows)]), 1)
         assert np.abs(x - u / s).max() < 0.01

@@ -1,0 +1,133 @@
+"""Where another frame ends inside the picture: no edge is to be drawn there.
+
+Frames from the hand cover the reference's view only in part, and noise and hue differ on either side of an edge. Over
+as much as a frame misses on a side, and 64 pixels at most, its weight falls to nothing. Where the reference is clipped
+and no frame saw more, nothing is known beyond an edge but that it is bright: the edge is repeated there, which of a sky
+is near enough, and sigma says that nobody saw it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.fusion.tiles import tensor
+from smarthdr_cli.models.merge import TAPER_END, radiance
+
+F32 = NDArray[np.float32]
+WIDEST = 64.0  # pixels of the frame
+LEAST = 0.5  # pixels missed from which it matters
+REPEATED = 0.05  # of the longer side, as far as an edge stands for what lies beyond it
+
+
+def missing(source: Source, index: int) -> tuple[float, float, float, float]:
+    """Pixels of frame ``index`` that the picture's left, top, right and bottom corners lie beyond its edges; 0 where
+    they lie inside.
+    """
+    height, width = source.burst.size
+    corners = [source.where(index, Window(y, x, 1, 1)) for y in (0, height - 1) for x in (0, width - 1)]
+    (tlx, tly), (trx, try_), (blx, bly), (brx, bry) = [(float(x[0, 0]), float(y[0, 0])) for x, y in corners]
+    high, wide = source.burst.frames[index].size
+    beyond = (-min(tlx, blx), -min(tly, try_), max(trx, brx) - (wide - 1), max(bly, bry) - (high - 1))
+    left, top, right, bottom = (max(pixels, 0.0) for pixels in beyond)
+    return left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Edge:
+    """(h, w) each: ``fade`` in [0, 1], how far a frame counts by its place; ``near``, where it is no further away than
+    its edge may stand for."""
+
+    fade: F32
+    near: NDArray[np.bool_]
+
+
+def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | None:
+    """The edge of frame ``index`` at every ``stride``-th pixel of a window; None where it is far away or misses
+    nothing. It depends on where a pixel lies, never on the tile that asks.
+    """
+    if not source.alignment.moved[index]:
+        return None
+    missed = missing(source, index)
+    if max(missed) < LEAST:
+        return None
+    x, y = source.where(index, window, None, stride)
+    high, wide = source.burst.frames[index].size
+    fade, inside = np.ones_like(x), np.full_like(x, np.inf)
+    for depth, width in zip((x, y, wide - 1 - x, high - 1 - y), missed, strict=True):
+        np.minimum(inside, depth, out=inside)
+        if width >= LEAST:
+            np.minimum(fade, ((depth + np.float32(0.5)) / np.float32(min(width, WIDEST))).clip(0, 1), out=fade)
+    return None if bool((fade == 1).all()) else Edge(fade, inside > -REPEATED * max(high, wide))
+
+
+def share(edges: Sequence[Edge | None], like: Tensor) -> Tensor | None:
+    """(1, N-1, 1, h, w) in [0, 1], the share of its weight that each of the others has by its edge; None for all.
+
+    ``like``: a tensor of that size.
+    """
+    if not any(edges):
+        return None
+    planes = [like[:, n] * 0 + 1 if one is None else torch.from_numpy(one.fade)[None, None].to(like)
+              for n, one in enumerate(edges)]  # fmt: skip
+    return torch.stack(planes, dim=1)
+
+
+def beyond(frames: Tensor, valid: Tensor, edges: Sequence[Edge | None], evs: Tensor) -> Tensor:
+    """(1, N-1, 1, h, w): 1 where a frame's repeated edge stands for what it did not see, else 0.
+
+    ``frames`` (1, N, 3, h, w) as they are, the reference first, ``valid`` (1, N-1, 1, h, w) and ``edges`` of the
+    others, ``evs`` (1, N). Only where the reference is clipped and nobody saw more, of darker frames that end close
+    by, at an edge as bright as the reference says the place must be.
+    """
+    stands = torch.zeros_like(valid)
+    if not any(edges):
+        return stands
+    peaks = frames.amax(dim=2, keepdim=True)
+    unknown = (peaks[:, :1] >= TAPER_END) & ~((valid > 0) & (peaks[:, 1:] < TAPER_END)).any(dim=1, keepdim=True)
+    for n, one in enumerate(edges):
+        if one is None or float(evs[0, n + 1]) >= 0:
+            continue
+        bright = (radiance(frames[:, n + 1], evs[:, n + 1]) >= frames[:, 0].clamp(max=TAPER_END)).all(1, keepdim=True)
+        near = torch.from_numpy(one.near)[None, None].to(valid.device)
+        stands[:, n] = (unknown[:, 0] & bright & near & (valid[:, n] == 0)).to(valid.dtype)
+    return stands
+
+
+def blank(frames: Tensor, valid: Tensor) -> Tensor:
+    """(B, N, 3, H, W) frames, the reference first, the others at their clip where ``valid`` (B, N-1, 1, H, W) is 0.
+
+    A clipped pixel has no weight of its own, so none is left over for the reference: what a frame did not see must not
+    speak for a clipped reference against the frames that saw it.
+    """
+    if bool(valid.all()):
+        return frames
+    others = torch.where(valid > 0, frames[:, 1:], torch.ones_like(frames[:, 1:]))
+    return torch.cat([frames[:, :1], others], dim=1)
+
+
+@dataclass(frozen=True)
+class Unmoved:
+    """Frames of a window as the alignment has them: ``frames`` (1, N, 3, h, w), the reference first, blank where they
+    do not count; of the others ``counts`` (1, N-1, 1, h, w), where they do, and ``share`` of their weight; ``seen``:
+    ``frames`` blank where they saw nothing.
+    """
+
+    frames: Tensor
+    counts: Tensor
+    share: Tensor | None
+    seen: Tensor
+
+
+def unmoved(source: Source, indices: Sequence[int], evs: Tensor, window: Window, stride: int = 1) -> Unmoved:
+    """Frames ``indices``, the reference first, of ``evs`` (1, N), at every ``stride``-th pixel of a window."""
+    parts = [source.region(i, window, stride=stride) for i in indices]
+    frames = torch.stack([tensor(linear) for linear, _ in parts], dim=1)
+    valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
+    edges = [edge(source, i, window, stride) for i in indices[1:]]
+    counts = valid + beyond(frames, valid, edges, evs)
+    return Unmoved(blank(frames, counts), counts, share(edges, valid), blank(frames, valid))

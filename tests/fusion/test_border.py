@@ -1,0 +1,92 @@
+"""Frames that end inside the picture: how much they miss, and that their weight falls there without a step."""
+
+import fusion_bursts as made
+import numpy as np
+import pytest
+import torch
+
+from smarthdr_cli.fusion.border import Edge, edge, missing, share
+from smarthdr_cli.fusion.learned import fuse_learned
+from smarthdr_cli.fusion.physical import static_merge
+from smarthdr_cli.fusion.source import Window
+
+SIZE = (120, 160)
+WHOLE = Window(0, 0, *SIZE)
+
+
+def shifts(x, y):
+    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
+
+
+def fused(source, model):
+    return fuse_learned(made.learned(model), source, (0, 1), (), 0, strong=False).plane
+
+
+def shifted(x, y, light=None, evs=(-2.0, 0.0)):
+    """The first frame lies ``x`` to the right of where the reference looks, and ``y`` below: it misses left and top."""
+    burst = made.burst_of(made.texture(*SIZE) if light is None else light, evs, 1)
+    return made.source_of(burst, homographies=[shifts(x, y), np.eye(3)])
+
+
+def test_what_a_frame_misses_is_counted_by_side():
+    assert missing(shifted(12, 0), 0) == pytest.approx((12, 0, 0, 0), abs=1e-3)
+    assert missing(shifted(-7, -5), 0) == pytest.approx((0, 0, 7, 5), abs=1e-3)
+    assert missing(shifted(0, 3), 1) == (0, 0, 0, 0)
+
+
+def test_it_fades_over_as_much_as_it_misses_and_on_that_side_only():
+    fade = edge(shifted(12, 0), 0, WHOLE).fade
+    assert (fade[:, :12] == 0).all()
+    assert np.allclose(fade[:, 12:24], (np.arange(12) + 0.5) / 12, atol=1e-3)
+    assert (fade[:, 24:] == 1).all()
+    wide = edge(shifted(100, 0), 0, WHOLE).fade
+    assert np.allclose(wide[0, 100:], (np.arange(60) + 0.5) / 64, atol=1e-3)
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (0.3, -0.2)])
+def test_a_frame_that_misses_nothing_does_not_fade(x, y):
+    assert edge(shifted(x, y), 0, WHOLE) is None
+    assert edge(shifted(30, 0), 0, Window(0, 80, 40, 40)) is None
+
+
+def test_a_window_fades_as_the_whole_does():
+    source = shifted(9.5, -14.25)
+    part = Window(72, 4, 48, 36)
+    whole, cut = (edge(source, 0, window).fade for window in (WHOLE, part))
+    assert np.array_equal(cut, whole[72:120, 4:40])
+    thin = edge(source, 0, WHOLE, 4).fade
+    assert np.array_equal(thin, whole[::4, ::4])
+
+
+def test_frames_that_do_not_end_in_the_picture_keep_their_weight():
+    like = torch.zeros(1, 2, 1, 1, 4)
+    ends = Edge(np.full((1, 4), 0.25, np.float32), np.ones((1, 4), np.bool_))
+    assert share([None, None], like) is None
+    assert share([ends, None], like).flatten().tolist() == [0.25] * 4 + [1.0] * 4
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_clipped_sky_goes_on_beyond_the_edge_of_the_frame_that_saw_it(learned):
+    """The short frame alone knows the sky, and lacks 20 pixels of it: its edge stands for them, and sigma says so."""
+    source = shifted(20, 0, np.full((*SIZE, 3), 3.0, np.float32))
+    model = made.lively(heads=0.0, flow=0.0)
+    model.verify_head.bias.data[:-1] = 20.0
+    plane = fused(source, model) if learned else static_merge(source, 0)
+    known = plane.radiance[:, 13:]  # 5 % of the width are repeated
+    assert np.abs(known / 3 - 1).max() < 0.01
+    assert np.abs(plane.radiance[:, :11] - 1).max() < 0.05
+    assert (plane.sigma[:, :19] == 1).all()
+    assert (plane.sigma[:, 21:] < 1).all()
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_no_edge_is_drawn_where_a_frame_of_another_hue_ends(learned):
+    light = np.full((*SIZE, 3), 0.2, np.float32)
+    other = light * np.array([1.03, 1, 0.97], np.float32)
+    reference, brighter = (made.burst_of(x, (0.0, 1.0), 0).frames[n] for n, x in enumerate((light, other)))
+    source = made.source_of(made.Burst((reference, brighter), 0), homographies=[np.eye(3), shifts(30, 0)])
+    plane = fused(source, made.lively(heads=0.0, flow=0.0)) if learned else static_merge(source, 0)
+    row = plane.radiance[60, :, 0]
+    step = abs(row[100] - row[5])
+    assert step > 0.002
+    assert np.abs(np.diff(row)).max() < step / 10
