@@ -1,6 +1,6 @@
 """Teach the judge anew through the whole of fuse, on good bursts and on spoilt ones.
 
-    python benchmarks/rejudge.py run/model.safetensors --panoramas hdri/ -o new.safetensors [--lessons 400]
+    python benchmarks/rejudge.py run/model.safetensors --panoramas hdri/ -o new.safetensors [--lessons 300]
 
 Bursts are made as for training, by hand and with everything that moves; a third of them is spoilt: exposures stated
 wrong, a frame of something else, a bracket stops too dark or too bright, far more noise. The network fuses each, its
@@ -11,13 +11,18 @@ benchmarks/recalibrate.py, which must follow.
 
 import argparse
 import copy
+import io
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from recalibrate import save
@@ -32,8 +37,8 @@ from smarthdr_cli.evaluate import contest, frozen, judge, protocol, report
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.models.checkpoint import load_checkpoint
 from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
@@ -107,15 +112,40 @@ class Class:
         known = torch.from_numpy(scene.truth.max(axis=2) < 1)
         return Lesson(features[0].half(), torch.from_numpy(error), known, wrong)
 
-    def lessons(self, bank: SceneBank, count: int, seed: int) -> list[Lesson]:
-        """``count`` lessons, or a few less."""
-        found = []
-        for number in range(count):
-            one = self.lesson(bank, seed + number)
-            found += [] if one is None else [one]
-            if number % 20 == 19:
-                print(f"{number + 1} of {count} bursts", file=sys.stderr, flush=True)
-        return found
+
+class Pupil:
+    """A process that makes lessons: its network and its sources, found once."""
+
+    here: "Pupil"
+
+    def __init__(self, weights: Path, panoramas: Path) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        self.school = Class(weights)
+        self.banks = {held: load_bank(panoramas, held_out=held) for held in (False, True)}
+
+    @staticmethod
+    def begin(weights: Path, panoramas: Path) -> None:
+        Pupil.here = Pupil(weights, panoramas)
+
+    @staticmethod
+    def lesson(held_out: bool, number: int) -> bytes:
+        """A lesson as torch saves it: tensors handed from process to process would hold a file open each."""
+        found = Pupil.here.school.lesson(Pupil.here.banks[held_out], number)
+        buffer = io.BytesIO()
+        torch.save(None if found is None else vars(found), buffer)
+        return buffer.getvalue()
+
+
+def lessons(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[Lesson]:
+    """``count`` lessons, or a few less."""
+    first, found = HELD_OUT_SEED if held_out else 0, []
+    for number, data in enumerate(pool.map(Pupil.lesson, [held_out] * count, range(first, first + count)), start=1):
+        values = torch.load(io.BytesIO(data), weights_only=True)
+        found += [] if values is None else [Lesson(**values)]
+        if number % 20 == 0:
+            print(f"{number} of {count} bursts", file=sys.stderr, flush=True)
+    return found
 
 
 def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
@@ -161,20 +191,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="teach the judge through the whole of fuse")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; the held-out ones test")
-    parser.add_argument("--lessons", type=int, default=400, help="bursts to learn from")
+    parser.add_argument("--lessons", type=int, default=300, help="bursts to learn from")
     parser.add_argument("--held-out", type=int, default=80, help="bursts to test on")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
-    school = Class(options.weights)
-    held = school.lessons(load_bank(options.panoramas, held_out=True), options.held_out, HELD_OUT_SEED)
-    learned = school.lessons(load_bank(options.panoramas), options.lessons, 0)
-    taught = copy.deepcopy(school.judge).requires_grad_(True)
-    taught._forward_pre_hooks.clear()
+    began = (options.weights, options.panoramas)
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), Pupil.begin, began) as pool:
+        held, learned = (
+            lessons(pool, out, count) for out, count in ((True, options.held_out), (False, options.lessons))
+        )
+    model, found = load_model(options.weights)
+    assert isinstance(model, SAF)
+    taught = copy.deepcopy(model.judge).requires_grad_(True)
     known = [one for one in learned if bool(one.known.any())]
     teach(taught, known, steps=options.steps, on_step=told)
-    print(verdicts({"before": school.judge, "after": taught}, held))
-    found = load_checkpoint(options.weights)
+    print(verdicts({"before": model.judge, "after": taught}, held))
     state = found.state | {f"judge.{name}": value for name, value in taught.state_dict().items()}
     record = found.record | {"judge": {"lessons": len(learned), "steps": options.steps}}
     print(save(options.out, replace(found, state=state, record=record), None))
