@@ -65,16 +65,18 @@ def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | 
     return None if bool((fade == 1).all()) else Edge(fade, inside > -REPEATED * max(high, wide))
 
 
-def share(edges: Sequence[Edge | None], like: Tensor) -> Tensor | None:
+def shares(edges: Sequence[Edge | None], like: Tensor) -> Tensor | None:
     """(1, N-1, 1, h, w) in [0, 1], the share of its weight that each of the others has by its edge; None for all.
 
     ``like``: a tensor of that size.
     """
     if not any(edges):
         return None
-    planes = [like[:, n] * 0 + 1 if one is None else torch.from_numpy(one.fade)[None, None].to(like)
-              for n, one in enumerate(edges)]  # fmt: skip
-    return torch.stack(planes, dim=1)
+    found = torch.ones_like(like)
+    for n, one in enumerate(edges):
+        if one is not None:
+            found[:, n] = torch.from_numpy(one.fade).to(like)
+    return found
 
 
 def beyond(frames: Tensor, valid: Tensor, edges: Sequence[Edge | None], evs: Tensor) -> Tensor:
@@ -130,4 +132,4 @@ def unmoved(source: Source, indices: Sequence[int], evs: Tensor, window: Window,
     valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
     edges = [edge(source, i, window, stride) for i in indices[1:]]
     counts = valid + beyond(frames, valid, edges, evs)
-    return Unmoved(blank(frames, counts), counts, share(edges, valid), blank(frames, valid))
+    return Unmoved(blank(frames, counts), counts, shares(edges, valid), blank(frames, valid))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, at_clip, bounded, known, unheard
-from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, share, unmoved
+from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, shares, unmoved
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
@@ -136,7 +136,7 @@ def _tile(
     shown = torch.stack([ref, *(one.frame for one in others)], dim=1)
     valid = torch.stack([one.valid for one in others], dim=1)
     edges = [one.edge for one in others]
-    seen_by, weight = valid + beyond(shown, valid, edges, evs), share(edges, valid)
+    seen_by, weight = valid + beyond(shown, valid, edges, evs), shares(edges, valid)
     logits = torch.stack([one.logit for one in others], dim=1)
     stack, gaps = blank(shown, seen_by), [one.gap for one in others]
     if float(evs.amin()) < -FAR:
@@ -237,6 +237,8 @@ def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: T
         a, b, dark = common_exposure(predicted, frame, torch.zeros(1))
         gap = torch.nn.functional.max_pool2d(disagreement(a, b, dark, torch.zeros(1)), 3, 1, 1)
         weight = exposure_weight(frame, ev) * tensor(seen) * torch.exp(-gap.square())
+        ends = edge(source, index, tile.window)
+        weight = weight if ends is None else weight * tensor(ends.fade)
         mixed = mixed + weight * radiance(frame, ev)
         total = total + weight
     return torch.where(total > 0, mixed / total.clamp(min=1e-9), light)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.border import Edge, edge, missing, share
+from smarthdr_cli.fusion.border import Edge, edge, missing, shares
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.physical import static_merge
 from smarthdr_cli.fusion.source import Window
@@ -61,8 +61,8 @@ def test_a_window_fades_as_the_whole_does():
 def test_frames_that_do_not_end_in_the_picture_keep_their_weight():
     like = torch.zeros(1, 2, 1, 1, 4)
     ends = Edge(np.full((1, 4), 0.25, np.float32), np.ones((1, 4), np.bool_))
-    assert share([None, None], like) is None
-    assert share([ends, None], like).flatten().tolist() == [0.25] * 4 + [1.0] * 4
+    assert shares([None, None], like) is None
+    assert shares([ends, None], like).flatten().tolist() == [0.25] * 4 + [1.0] * 4
 
 
 @pytest.mark.parametrize("learned", [True, False])
