@@ -20,6 +20,7 @@ from smarthdr_cli.fusion.physical import (
     lowest_peak,
     order,
     put,
+    spread,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.source import Source, Window
@@ -149,6 +150,10 @@ def _tile(
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
+    believed = known(evs)
+    if believed < 1:  # the judge has seen no such burst either: the merge's own scatter speaks for it
+        plain = spread(stack, evs, out.trust, out.merged, scale)
+        sigma = sigma.pow(believed) * plain.pow(1 - believed)
     if any(one.own is not one.frame for one in others):
         sigma = torch.maximum(sigma, overruled(stack, others, seen_by, evs, out.trust, weight, scale))
     sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known

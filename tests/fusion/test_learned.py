@@ -292,3 +292,13 @@ def test_a_ghost_in_a_frame_beyond_reach_is_filled_with_the_light_so_far(far):
     inner = plane.radiance[24:40, 64:80]
     assert np.abs(made.mu(inner / 64) - made.mu(light[24:40, 64:80] / 64)).max() < 0.02
     assert plane.sigma[24:40, 64:80].min() >= plane.sigma[5:15, 64:80].max()
+
+
+def test_of_a_stack_beyond_training_the_scatter_of_the_merge_is_sigma():
+    """The judge, put out of its mind, is heard in an ordinary burst only."""
+    for evs, heard in (((-2.0, 0.0, 2.0), True), ((-9.0, -6.0, -3.0, 0.0, 3.0), False)):
+        source = made.source_of(made.burst_of(made.texture(64, 96), evs, evs.index(0.0)))
+        model = made.lively(heads=0.0, flow=0.0)
+        model.judge.last.bias.data[:] = 20.0  # sigma = 1 everywhere
+        sigma = run(model, source).plane.sigma
+        assert np.median(sigma) > 0.9 if heard else np.median(sigma) < 0.02
