@@ -151,9 +151,10 @@ def _tile(
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)
     believed = known(evs)
-    if believed < 1:  # the judge has seen no such burst either: the merge's own scatter speaks for it
-        plain = spread(stack, evs, out.trust, out.merged, scale)
-        sigma = sigma.pow(believed) * plain.pow(1 - believed)
+    if believed < 1:  # the judge has seen no such burst either: no more than it was calibrated on, no less than scatter
+        highest = 1.0 if network.calibration is None else network.calibration.calibrated[-1]
+        sigma = sigma.pow(believed) * sigma.clamp(max=highest).pow(1 - believed)
+        sigma = torch.maximum(sigma, spread(stack, evs, out.trust, out.merged, scale))
     if any(one.own is not one.frame for one in others):
         sigma = torch.maximum(sigma, overruled(stack, others, seen_by, evs, out.trust, weight, scale))
     sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known

@@ -294,11 +294,25 @@ def test_a_ghost_in_a_frame_beyond_reach_is_filled_with_the_light_so_far(far):
     assert plane.sigma[24:40, 64:80].min() >= plane.sigma[5:15, 64:80].max()
 
 
-def test_of_a_stack_beyond_training_the_scatter_of_the_merge_is_sigma():
-    """The judge, put out of its mind, is heard in an ordinary burst only."""
-    for evs, heard in (((-2.0, 0.0, 2.0), True), ((-9.0, -6.0, -3.0, 0.0, 3.0), False)):
+def test_of_a_stack_beyond_training_the_judge_says_no_more_than_it_was_calibrated_on():
+    for evs, wanted in (((-2.0, 0.0, 2.0), 0.5), ((-9.0, -6.0, -3.0, 0.0, 3.0), 0.03)):
         source = made.source_of(made.burst_of(made.texture(64, 96), evs, evs.index(0.0)))
         model = made.lively(heads=0.0, flow=0.0)
-        model.judge.last.bias.data[:] = 20.0  # sigma = 1 everywhere
-        sigma = run(model, source).plane.sigma
-        assert np.median(sigma) > 0.9 if heard else np.median(sigma) < 0.02
+        model.judge.last.bias.data[:] = 20.0  # sigma = 1 everywhere, which the curve takes to a half
+        curve = Calibration((0.01, 0.06), (0.01, 0.03))
+        sigma = fuse_learned(
+            made.learned(model, calibration=curve), source, tuple(range(len(evs))), (), 0, strong=False
+        ).plane.sigma
+        assert np.median(sigma) == pytest.approx(wanted, rel=0.02)
+
+
+def test_of_a_stack_beyond_training_sigma_is_no_less_than_the_scatter_of_the_merge():
+    evs = (-9.0, -6.0, -3.0, 0.0, 3.0)
+    light = made.texture(64, 96)
+    frames = list(made.burst_of(light, evs, 3).frames)
+    frames[4] = made.burst_of(light * 1.2, evs, 3).frames[4]
+    model = made.lively(heads=0.0, flow=0.0, verify=0.0)
+    model.judge.last.bias.data[:] = -20.0  # sigma = 1e-4 everywhere
+    model.verify_head.bias.data[:-1] = 20.0
+    sigma = run(model, made.source_of(made.Burst(tuple(frames), 3))).plane.sigma
+    assert np.median(sigma) > 1e-3
