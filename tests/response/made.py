@@ -65,7 +65,7 @@ def moved(radiance, share, frame, seed=1):
     """A rectangle covering ``share`` of the picture filled with other content, at another place in every frame."""
     height, width = radiance.shape[:2]
     h, w = int(height * np.sqrt(share)), int(width * np.sqrt(share))
-    if not h or not w:
+    if min(h, w) < 2:  # nothing to be seen in one pixel
         return radiance
     random = np.random.default_rng(seed + frame)
     y, x = random.integers(0, height - h), random.integers(0, width - w)
