@@ -41,8 +41,8 @@ def merge(frames: Tensor, evs: Tensor, trust: Tensor, share: Tensor | None = Non
     """Trusted exposure-weighted mean, and the share of weight that went to the reference because trust was removed.
 
     ``frames``: (B, N, 3, H, W) with the reference first, ``evs``: (B, N), ``trust``: (B, N-1, 1, H, W) in [0, 1] for
-    the others. Weight that trust removes goes to the reference at its own value; a ``share`` (B, N-1, 1, H, W) of the
-    others' weight, where there is one, goes to nobody. Where no frame has weight (all
+    the others. Weight that trust removes goes to the reference at its own value; of the others' weight only
+    ``share`` (B, N-1, 1, H, W) counts, and what it leaves out goes to nobody. Where no frame has weight (all
     clipped) the shortest valid one decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
     """
     # Where every frame is tapered the shortest decides: a floor too small to matter elsewhere.

@@ -2,7 +2,7 @@
 
 A training crop is not what fusing sees: there, agreement overrules trust, tripods are told from hands, finer levels of
 motion have put right what a crop still has wrong. A judge who learned on crops goes on marking errors that are no
-longer made. So the finished network fuses bursts whole (benchmarks/rejudge.py), and its judge, a sixth of a second a
+longer made. So the finished network fuses bursts whole (benchmarks/rejudge.py), and its judge, a tenth of a second a
 step, learns from the features it was shown there. Nothing but the judge changes.
 """
 
