@@ -10,14 +10,15 @@ the same ``--work``; writes the section "kinds" of RESULTS.md and kinds.json.
 
 import argparse
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ablation import reference_alone, test_scenes, train_and_score
 from ablation_report import mean, rounded
-from ablation_rows import BUDGET, HALVES, ROWS, TRAIN, UNMASKED, make_scenes
+from ablation_rows import BUDGET, HALVES, LABELS, ROWS, TRAIN, UNMASKED, make_scenes
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.evaluate import bootstrap, frozen, report
@@ -28,27 +29,59 @@ from smarthdr_cli.train.scene_run import plan
 HERE = Path(__file__).parent
 CLEAN, JPEG = "clean", "scenes"  # folders of the two sets
 OWN = ROWS["first"].changes
-# Label, changes of the config, the kind that is labelled, whether the JPEGs are there without their truth.
-KINDS: dict[str, tuple[str, dict[str, Any], str, bool]] = {
-    "other": (f"{TRAIN} clean 16-bit bursts, labelled", {"method": "supervised"}, CLEAN, False),
-    "both": (f"the same and {TRAIN} JPEG bursts without truth: SmartHDR", OWN, CLEAN, True),
-    "both-no-mask": ("the same, no masks", OWN | {"masks": UNMASKED}, CLEAN, True),
-    "both-published": ("the same, SmartHDR as published", HALVES | {"method": "smarthdr"}, CLEAN, True),
-    "own": (f"{TRAIN} JPEG bursts, labelled", {"method": "supervised"}, JPEG, False),
+
+
+class Kind(NamedTuple):
+    """``label``: in the table. ``changes``: of the config. ``labelled``: the kind that is. ``more``: whether the JPEGs
+    are there without their truth. ``few``: only ``LABELS`` scenes are there with labels. ``over``: what it is held
+    against.
+    """
+
+    label: str
+    changes: dict[str, Any]
+    labelled: str = CLEAN
+    more: bool = True
+    few: bool = False
+    over: str = "other"
+
+
+SUPERVISED = {"method": "supervised"}
+KINDS = {
+    "other": Kind(f"{TRAIN} clean 16-bit bursts, labelled", SUPERVISED, more=False),
+    "both": Kind(f"the same and {TRAIN} JPEG bursts without truth: SmartHDR", OWN),
+    "both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}),
+    "both-published": Kind("the same, SmartHDR as published", HALVES | {"method": "smarthdr"}),
+    "own": Kind(f"{TRAIN} JPEG bursts, labelled", SUPERVISED, JPEG, more=False),
+    "few": Kind(f"{LABELS} clean 16-bit bursts, labelled", SUPERVISED, more=False, few=True, over="few"),
+    "few-both": Kind(f"the same and {TRAIN} JPEG bursts without truth: SmartHDR", OWN, few=True, over="few"),
+    "few-both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}, few=True, over="few"),
 }
+
+
+def chosen(root: Path, draw: int) -> Path:
+    """A folder with ``LABELS`` of a set's scenes to train on and no others."""
+    folder = root.with_name(f"{root.name}-{LABELS}-{draw}")
+    if not folder.exists():
+        scenes = sorted((root / "Training").iterdir())
+        partial = folder.with_name(folder.name + ".partial")
+        for index in np.random.default_rng(draw).choice(len(scenes), LABELS, replace=False):
+            shutil.copytree(scenes[index], partial / "Training" / scenes[index].name)
+        partial.rename(folder)
+    return folder
 
 
 def write(found: dict[str, dict[int, dict[str, Any]]], options: argparse.Namespace, alone: float) -> None:
     """The section and its JSON."""
     rows = []
     for name, runs in found.items():
-        base = {draw: one for draw, one in found["other"].items() if draw in runs} if "other" in found else {}
+        kind = KINDS[name]
+        base = {draw: one for draw, one in found.get(kind.over, {}).items() if draw in runs}
         gain = None
-        if name != "other" and set(base) == set(runs):
+        if name != kind.over and set(base) == set(runs):
             differences = mean(runs, "psnr_mu") - mean(base, "psnr_mu")
             low, high = bootstrap.interval(differences)
             gain = f"{differences.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
-        rows.append([KINDS[name][0], str(len(runs)), float(mean(runs, "psnr_mu").mean()),
+        rows.append([kind.label, str(len(runs)), float(mean(runs, "psnr_mu").mean()),
                      float(np.nanmean(mean(runs, "psnr_mu_moving"))), gain])  # fmt: skip
     text = [
         "## From one kind of bursts to another",
@@ -56,7 +89,7 @@ def write(found: dict[str, dict[int, dict[str, Any]]], options: argparse.Namespa
         f"Tested on the JPEG bursts of the ablation above (set sha256 `{options.jpeg}`), where the reference alone has "
         f"{alone:.2f} dB; the clean ones: sha256 `{options.clean}`, 16-bit gamma 2.2, ISO 100 to 400, same places and "
         f"motion, other seeds. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR of the student in dB.",
-        report.markdown_table(["learned from", "draws", "PSNR-μ", "PSNR-μ moving", "over clean labels alone"], rows),
+        report.markdown_table(["learned from", "draws", "PSNR-μ", "PSNR-μ moving", "over those labels alone"], rows),
     ]
     section = "\n\n".join(text)
     print(section)
@@ -70,6 +103,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the scenes and runs")
     parser.add_argument("--panoramas", type=Path, help="HDR images to make the scenes from; without: procedural ones")
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--rows", nargs="*", choices=KINDS, help="only these (--report writes all that are there)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--report", action="store_true", help="run nothing, write what is there")
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md")
@@ -84,16 +118,18 @@ def main() -> None:
     test = test_scenes(roots[JPEG])
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for draw in range(options.draws):
-        for name, (_, changes, labelled, more) in KINDS.items():
+        for name, kind in KINDS.items():
             folder = options.work / f"kinds-{name}-{draw}"
             result = folder / "result.json"
-            if not result.exists() and not options.report:
-                unlabeled = (str(roots[JPEG] / "Training"),) if more else ()
-                request = Request(data=str(roots[labelled]), labeled=None, unlabeled=unlabeled)
+            wanted = not options.report and (not options.rows or name in options.rows)
+            if wanted and not result.exists():
+                unlabeled = (str(roots[JPEG] / "Training"),) if kind.more else ()
+                data = chosen(roots[kind.labelled], draw) if kind.few else roots[kind.labelled]
+                request = Request(data=str(data), labeled=None, unlabeled=unlabeled)
                 folder.mkdir(exist_ok=True)
                 try:
                     with FileLock(folder / "lock", blocking=False):
-                        ready = plan(request, PUBLISHED | BUDGET | changes | {"seed": draw})
+                        ready = plan(request, PUBLISHED | BUDGET | kind.changes | {"seed": draw})
                         report.write_json(result, train_and_score(folder, ready, test))
                 except Timeout:
                     continue

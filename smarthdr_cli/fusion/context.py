@@ -15,6 +15,7 @@ from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.measured import held
 from smarthdr_cli.models.merge import merge
 
 F32 = NDArray[np.float32]
@@ -46,11 +47,12 @@ def fuse_three(
         w = tile.window
         frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
         out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
+        result = held(out.radiance.float() / scale, frames[:, 1])
         uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
         fade = ramp(tile, height, width)
         h, v = fade.shape[:2]
         rows, columns = slice(w.top, w.top + h), slice(w.left, w.left + v)
-        for target, value in ((light, out.radiance.float() / scale), (sigma, uncertain)):
+        for target, value in ((light, result), (sigma, uncertain)):
             target[rows, columns] += value[0, :, :h, :v].permute(1, 2, 0).cpu().numpy() * fade
         weight[rows, columns] += fade
         done += tile.core.height * tile.core.width

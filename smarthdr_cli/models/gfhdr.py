@@ -11,7 +11,7 @@ was taken here (every choice but the marked ones follows from that count):
 - (not counted) the body's skip adds F_att as it was before its norm; the last skip adds the reference's own features;
 - (not counted) shifted windows use an exact mask (-inf) at the borders of the picture, at every size;
 - (not counted) linear layers and bias tables start from a normal of deviation 0.02 truncated at 2 (absolute), their
-  biases from zero; convolutions keep PyTorch's default.
+  biases from zero; convolutions keep PyTorch's default, but for the last bias, which starts at a middle grey.
 
 Channel attention averages over the whole picture, so that the output depends on the tile it is computed in.
 """
@@ -27,6 +27,7 @@ from smarthdr_cli.models.gfhdr_blocks import ContextBlock, edge_windows
 
 FRAMES = 3
 FRAME_CHANNELS = 6  # linear RGB, then display-referred RGB
+FIRST_LOGIT = -4.0  # of an untrained network: 0.018, a middle of what pictures hold when the short frame clips at 1
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class GFHDR(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        assert self.conv_last.bias is not None
+        nn.init.constant_(self.conv_last.bias, FIRST_LOGIT)
 
     def forward(self, frames: Tensor) -> GFHDROutput:
         """(B, 3, 6, H, W): short, reference, long, each [linear RGB, ldr RGB] in [0, 1] (METHOD: short clip = 1).

@@ -165,5 +165,17 @@ class ContextBlock(nn.Module):
         y = x
         for layer in self.layers:
             y = layer(y, edges)
-        out: Tensor = self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
-        return out
+        return dilated(self.conv, y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
+
+
+def dilated(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv`` of (B, C, H, W), planes first while its weights learn.
+
+    With torch 2.13 a dilated bfloat16 convolution of channels-last data on a CPU gets weight gradients that are wrong
+    by anything from its own size to 1e35 times it; contiguous planes get the right ones.
+    """
+    if not (torch.is_grad_enabled() and conv.weight.requires_grad):
+        plain: Tensor = conv(x)
+        return plain
+    weight = conv.weight.contiguous()
+    return F.conv2d(x.contiguous(), weight, conv.bias, padding=conv.padding, dilation=conv.dilation)

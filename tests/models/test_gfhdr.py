@@ -222,6 +222,24 @@ def test_bfloat16_stays_near_float32() -> None:
     assert (stored - exact).abs().max() < 0.01
 
 
+def test_gradients_under_bfloat16_are_those_of_float32() -> None:
+    """Channels last, as training has it: the dilated convolution's weights got garbage there."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GFHDR(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    frames = _frames(2, 3, 6, 32, 32)
+    found = {}
+    for precise in (True, False):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+            model(frames).radiance.square().mean().backward()
+        found[precise] = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    for name in (f"body.{i}.conv.weight" for i in range(SMALL.blocks)):
+        exact, rough = found[True][name], found[False][name]
+        assert (rough - exact).norm() < 0.1 * exact.norm(), name
+
+
 def test_padding_reflects_and_keeps_the_values_it_was_given() -> None:
     x = torch.arange(30.0).view(1, 1, 5, 6)
     padded = pad_to_multiple(x, 4)
