@@ -83,7 +83,13 @@ class WindowAttention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all or one per window."""
+    """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all or one per window.
+
+    Written out while it learns on a CPU: torch's own falls back on a slower way once the bias wants a gradient.
+    """
+    if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).add_(bias)
+        return torch.matmul(scores.softmax(-1, dtype=scores.dtype), v)
     if len(q) <= CALL_WINDOWS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     parts = [slice(i, i + CALL_WINDOWS) for i in range(0, len(q), CALL_WINDOWS)]

@@ -1,33 +1,31 @@
-"""From a trained network to a deeper one that computes the same: how a deep one is trained at a shallow one's cost.
+"""From a trained gfhdr to a deeper one that computes the same: how a deep one is trained at a shallow one's cost.
 
-Gong et al. 2019, "Efficient training of BERT by progressively stacking", grows by copying layers; here what is added
-starts as the identity (Chen et al. 2016, "Net2Net"), so that nothing learned is lost at the change.
+Gong et al. 2019, "Efficient training of BERT by progressively stacking", grow a transformer while it learns; here what
+is added starts as the identity (Chen et al. 2016, "Net2Net"), so that nothing learned is lost at the change.
 """
 
-from torch import Tensor, nn
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from smarthdr_cli.models.gfhdr_blocks import ContextLayer
+from smarthdr_cli.models.judged import JudgedGFHDR
+
+ENDS = ("attention.proj", "mlp.2", "local.body.2")  # of a layer's three branches; where they are 0 it is the identity
 
 
-def grown(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of ``model`` (gfhdr) that computes what a shallower gfhdr with ``state`` does.
-
-    Blocks keep their first layers; those which ``state`` lacks start as the identity. The result holds every entry of
-    ``model``'s own state. Raises ValueError where anything else is missing, left over or of another shape.
+def grown(model: JudgedGFHDR, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` of a network with fewer layers in its blocks, and ``model``'s own for the layers it lacks, those made
+    the identity. What else differs between the two is left as it is, for whoever loads it to refuse.
     """
-    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    added = {
+    lacking = [
         f"{name}."
         for name, module in model.named_modules()
         if isinstance(module, ContextLayer) and not any(key.startswith(f"{name}.") for key in state)
-    }
-    lacking = [name for name in own.keys() - state.keys() if not name.startswith(tuple(added))]
-    odd = sorted(lacking) + sorted(state.keys() - own.keys())
-    odd += [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if odd:
-        raise ValueError(f"cannot grow: {odd[0]} is not the same in both")
-    for name in added:
-        for last in ("attention.proj", "mlp.2", "local.body.2"):  # what each branch ends in
+    ]
+    added = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.startswith(tuple(lacking))}
+    for layer in lacking:
+        for end in ENDS:
             for part in ("weight", "bias"):
-                own[f"{name}{last}.{part}"].zero_()
-    return own | state
+                added[f"{layer}{end}.{part}"].zero_()
+    return {**added, **state}

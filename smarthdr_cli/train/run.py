@@ -1,5 +1,6 @@
 """A whole training run on streamed bursts by its folder: start or resume, train, calibrate the judge, export."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
 from smarthdr_cli.models.find import find_weights
+from smarthdr_cli.models.grow import grown
+from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.export import as_fused, calibrated, licence, write_weights
@@ -32,7 +35,7 @@ def held_out_batches(bank: SceneBank, count: int, seed: int, device: torch.devic
 
 
 def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bool, init: str | None) -> TrainState:
-    """The state to go on from: that of ``folder``, fresh, or with the weights called ``init``.
+    """The state to go on from: that of ``folder``, fresh, or with the weights called ``init``, gfhdr's of any depth.
 
     Raises InputError for a state that cannot be taken up, ModelError for weights.
     """
@@ -41,6 +44,8 @@ def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bo
     state = new_state(config, device)
     if init is not None:
         checkpoint = load_checkpoint(find_weights(init))
+        if isinstance(state.student, JudgedGFHDR):
+            checkpoint = replace(checkpoint, state=grown(state.student, checkpoint.state))
         load_state(state.student, checkpoint)
         state.teacher.load_state_dict(state.student.state_dict())
         state.init = {"name": checkpoint.path.name, "sha256": checkpoint.sha256, "licence": checkpoint.licence}
