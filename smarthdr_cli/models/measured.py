@@ -5,8 +5,8 @@ from torch import Tensor
 
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END
 
-FULL_WELL = 2000.0  # electrons at clip whose noise is allowed for: a small sensor at base, a large one at high ISO
-DEVIATIONS = 3.0  # of that noise, by which an answer may leave what was measured
+FULL_WELL = 10_000.0  # electrons at clip whose noise is allowed for, as in the merge's own sigma
+DEVIATIONS = 1.0  # of that noise, by which an answer may leave what was measured
 LEAK = 0.1  # share of the gradient that an answer outside the bounds still gets
 
 

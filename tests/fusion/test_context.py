@@ -1,0 +1,61 @@
+"""Fusion by gfhdr: the network's own answer within the reference's bounds, tiles that fade into each other."""
+
+import fusion_bursts as made
+import numpy as np
+import pytest
+import torch
+
+from smarthdr_cli.fusion.context import OVERLAP, fuse_three, ramp
+from smarthdr_cli.fusion.tiles import grid, tensor
+from smarthdr_cli.models.gfhdr import GFHDRConfig
+from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
+from smarthdr_cli.models.measured import held
+
+SMALL = GFHDRConfig(dim=12, blocks=1, depth=2, heads=3, window=4, squeeze=4)
+EVS = (-2.0, 0.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return JudgedGFHDR(SMALL).eval()
+
+
+def run(network, source, size=0):
+    told = []
+    outcome = fuse_three(network, torch.device("cpu"), torch.float32, None, source, (0, 1, 2), size, told.append)
+    assert told[-1] == pytest.approx(1.0)
+    assert told == sorted(told)
+    return outcome
+
+
+def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_measured(network):
+    source = made.source_of(made.burst_of(made.texture(64, 80, high=2.0), EVS, 1))
+    outcome = run(network, source)
+    frames = torch.stack([tensor(source.cells(i, 1)) for i in range(3)], dim=1)
+    with torch.inference_mode():
+        out = network(gfhdr_input(frames, torch.tensor([EVS])))
+    raw = out.radiance * 4
+    wanted = held(raw, frames[:, 1])
+    assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
+    np.testing.assert_allclose(tensor(outcome.plane.radiance), wanted, atol=1e-4)
+    assert outcome.plane.sigma.shape == (64, 80)
+
+
+def test_tiles_fade_into_each_other_and_cover_everything(network):
+    source = made.source_of(made.burst_of(made.texture(150, 203, high=2.0), EVS, 1))
+    whole, tiled = run(network, source), run(network, source, 96)
+    assert np.abs(whole.plane.radiance - tiled.plane.radiance).mean() < 1e-2  # attention pools over what it sees
+    assert np.isfinite(tiled.plane.radiance).all()
+    assert ((tiled.plane.sigma > 0) & (tiled.plane.sigma <= 1)).all()
+
+
+def test_ramps_fall_where_tiles_overlap_only():
+    for tile in grid(200, 300, 96, margin=OVERLAP):
+        weight = ramp(tile, 200, 300)[..., 0]
+        assert weight.max() <= 1
+        assert weight.min() > 0
+        if tile.window.top == 0 and tile.window.left == 0:
+            assert weight[0, 0] == 1
+            assert weight[-1, 0] < 0.05
