@@ -15,7 +15,7 @@ from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.measured import held
+from smarthdr_cli.models.measured import TIGHT, held
 from smarthdr_cli.models.merge import merge
 
 F32 = NDArray[np.float32]
@@ -47,7 +47,7 @@ def fuse_three(
         w = tile.window
         frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
         out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
-        result = held(out.radiance.float() / scale, frames[:, 1])
+        result = held(out.radiance.float() / scale, frames[:, 1], *TIGHT)
         uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
         fade = ramp(tile, height, width)
         h, v = fade.shape[:2]

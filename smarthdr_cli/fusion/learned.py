@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.fusion.belief import SURE, agreed, at_clip, bounded, known, unheard
+from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, shares, unmoved
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
@@ -146,7 +146,7 @@ def _tile(
     out = model.refine(stack, evs, seen_by, logits, features, torch.stack(gaps, 1), codes, known(evs), weight)
     light, put_back = bounded(out.radiance, out.merged, stack, (out.trust * SHOWS).clamp(max=1), evs)
     peak = lowest_peak(stack)
-    light = at_clip(light, peak, stack, seen_by, evs)
+    light = as_measured(at_clip(light, peak, stack, seen_by, evs), ref)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from smarthdr_cli.fusion.belief import agreed, at_clip, bounded, known, unheard
+from smarthdr_cli.fusion.belief import agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.physical import lowest_peak
+from smarthdr_cli.models.measured import held
 
 
 def test_agreement_overrules_distrust_only_below_the_clip():
@@ -63,3 +64,17 @@ def test_a_frame_without_weight_cannot_open_the_residual():
 
 def test_the_residual_fades_below_what_training_shows():
     assert [known(torch.tensor([[0.0, ev, 2.0]])) for ev in (-3.0, -5.0, -6.0, -12.0)] == [1.0, 0.75, 0.5, 0.0]
+
+
+def test_only_what_a_well_exposed_reference_contradicts_is_put_back():
+    draw = torch.Generator().manual_seed(0)
+    reference = torch.rand(1, 3, 20, 30, generator=draw)
+    light = reference + 0.02 * torch.randn(1, 3, 20, 30, generator=draw).abs()
+    light[..., 5:9, 5:9] = 3.0
+    before = light.clone()
+    out = as_measured(light, reference)
+    torch.testing.assert_close(out, held(light, reference), rtol=0, atol=1e-6)
+    assert torch.equal(light, before)
+    changed = (out != light).any(dim=1)[0]
+    assert changed[5:9, 5:9].float().mean() > 0.9
+    assert as_measured(reference, reference) is reference

@@ -9,7 +9,7 @@ from smarthdr_cli.fusion.context import OVERLAP, fuse_three, ramp
 from smarthdr_cli.fusion.tiles import grid, tensor
 from smarthdr_cli.models.gfhdr import GFHDRConfig
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import held
+from smarthdr_cli.models.measured import TIGHT, held
 
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=2, heads=3, window=4, squeeze=4)
 EVS = (-2.0, 0.0, 2.0)
@@ -37,7 +37,7 @@ def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_me
     with torch.inference_mode():
         out = network(gfhdr_input(frames, torch.tensor([EVS])))
     raw = out.radiance * 4
-    wanted = held(raw, frames[:, 1])
+    wanted = held(raw, frames[:, 1], *TIGHT)
     assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
     np.testing.assert_allclose(tensor(outcome.plane.radiance), wanted, atol=1e-4)
     assert outcome.plane.sigma.shape == (64, 80)

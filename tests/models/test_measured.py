@@ -4,32 +4,42 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.models.measured import DEVIATIONS, FULL_WELL, LEAK, held
-from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END
+from smarthdr_cli.models.measured import DEVIATIONS, FADE_END, FADE_START, FULL_WELL, LEAK, TIGHT, held
+from smarthdr_cli.models.merge import READ_FLOOR
 
 
 def _pixel(value: float) -> torch.Tensor:
     return torch.full((1, 3, 1, 1), value)
 
 
-@given(st.floats(0, 16), st.floats(0, 1))
-def test_it_stays_within_the_noise_of_what_was_measured(light: float, measured: float) -> None:
-    result = float(held(_pixel(light), _pixel(measured))[0, 0, 0, 0])
-    noise = ((measured + READ_FLOOR) / FULL_WELL) ** 0.5
-    assert result >= measured - DEVIATIONS * noise - 1e-5
-    if measured < TAPER_END - 1e-6:
-        assert result <= measured + DEVIATIONS * noise + 1e-5
-    if abs(light - measured) <= DEVIATIONS * noise * 0.999:
+@given(st.floats(0, 16), st.floats(0, 1), st.sampled_from([(DEVIATIONS, FULL_WELL), TIGHT]))
+def test_it_stays_within_the_noise_of_what_was_measured(light: float, measured: float, noise: tuple) -> None:
+    result = float(held(_pixel(light), _pixel(measured), *noise)[0, 0, 0, 0])
+    deviations, well = noise
+    slack = deviations * ((measured + READ_FLOOR) / well) ** 0.5
+    assert result >= measured - slack - 1e-5
+    if measured < FADE_START:
+        assert result <= measured + slack + 1e-5
+    if measured > FADE_END and light > measured:
+        assert abs(result - light) < 1e-5 * max(1, light)
+    if abs(light - measured) <= slack * 0.999:
         assert abs(result - light) < 1e-5
 
 
 def test_a_clipped_channel_is_open_above_and_others_are_not() -> None:
     reference = torch.tensor([1.0, 0.5, 0.02]).view(1, 3, 1, 1)
-    result = held(_pixel(8.0), reference).flatten()
+    result = held(_pixel(8.0), reference, *TIGHT).flatten()
     assert result[0] == 8.0
     assert 0.5 < result[1] < 0.55
     assert 0.02 < result[2] < 0.04
-    assert float(held(_pixel(0.1), reference).flatten()[0]) > 0.9  # from below it is bounded
+    assert float(held(_pixel(0.1), reference, *TIGHT).flatten()[0]) > 0.9  # from below it is bounded
+
+
+def test_it_gives_its_bound_up_without_a_step() -> None:
+    levels = torch.linspace(0.5, 0.9, 401).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    result = held(torch.full_like(levels, 2.0), levels)[0, 0, 0]
+    assert (result.diff().abs() < 0.03).all()
+    assert (result.diff() > 0).sum() > 280
 
 
 def test_outside_the_bounds_a_share_of_the_gradient_is_left() -> None:
