@@ -13,9 +13,9 @@ COUNTS = (1, 2, 10, 20)  # of labelled scenes, beside LABELS and TRAIN
 FLOOR, ROOF, OURS, DEFAULT = "labelled", "all", "smarthdr", "first"
 # Widths halved, so that fifty runs fit into some hours of a CPU; the method does not know.
 MODEL = {"name": "saf", "encoder": 16, "motion": 32, "hidden": 8, "match": 8, "verify": 24, "refine": 32}
-# An update of this costs ten times one of MODEL, so that its rows have far fewer updates.
-SMALL_GFHDR = {"model": {"name": "gfhdr", "dim": 24, "blocks": 3, "depth": 2, "heads": 3}, "iterations": 150,
-               "validate_every": 50}  # fmt: skip
+# An update of this costs several times one of MODEL, so that its rows have fewer updates.
+SMALL_GFHDR = {"model": {"name": "gfhdr", "dim": 24, "blocks": 3, "depth": 2, "heads": 3}, "iterations": 500,
+               "validate_every": 250}  # fmt: skip
 BUDGET: dict[str, Any] = {
     "model": MODEL, "iterations": 2000, "batch": 4, "crop": 96, "learning_rate": 6e-4, "decay": 0.7, "warmup": 50,
     "precision": "bf16", "validate_every": 500,
@@ -100,9 +100,9 @@ ROWS = {
     "all": Row("all 75 labelled", {"method": "supervised"}, None),
     **{f"tau-{t}": ours(f"τ = {t}", masks={"tau_patch": t, "tau_pixel": t}, twin="first") for t in (0.2, 0.6, 0.8)},
     **{f"alpha-{a}": ours(f"α = {a}", ema=a, twin="first") for a in (0.99, 0.9999)},
-    "gfhdr-labelled": Row("small gfhdr, 150 updates, labelled only", {"method": "supervised", **SMALL_GFHDR},
+    "gfhdr-labelled": Row("small gfhdr, 500 updates, labelled only", {"method": "supervised", **SMALL_GFHDR},
                           sweep=True),
-    "gfhdr": ours("small gfhdr, 150 updates, SmartHDR by default", twin="gfhdr-labelled", refresh=30, **SMALL_GFHDR),
+    "gfhdr": ours("small gfhdr, 500 updates, SmartHDR by default", twin="gfhdr-labelled", refresh=100, **SMALL_GFHDR),
     **{f"labelled-{n}": Row(f"labelled only, {n}", {"method": "supervised", **few(n)}, n, True) for n in COUNTS},
     **{f"first-{n}": ours(f"SmartHDR by default, {n}", labeled=n, twin=f"labelled-{n}", **few(n, 2)) for n in COUNTS},
 }  # fmt: skip

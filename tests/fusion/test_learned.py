@@ -91,7 +91,7 @@ def test_equals_forward_where_nothing_is_resampled(monkeypatch):
     monkeypatch.setattr(room, "agreed", lambda logit, *_: logit)
     monkeypatch.setattr(room, "bounded", lambda light, *_: (light, 0.0))
     monkeypatch.setattr(room, "at_clip", lambda light, *_: light)
-    monkeypatch.setattr(room, "as_measured", lambda light, _: light)
+    monkeypatch.setattr(room, "as_measured", lambda light, *_: light)
     source = made.source_of(ghosted(64, 96))
     model = made.lively(flow=0.0)
     frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 64, 96))[0]) for i in (1, 0, 2)])
