@@ -88,18 +88,15 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, say: Tensor, evs: Ten
     return out, float((believed < 0.5).sum()) / (light.shape[-2] * light.shape[-1])
 
 
-def as_measured(light: Tensor, reference: Tensor, mixed: bool) -> Tensor:
+def as_measured(light: Tensor, reference: Tensor) -> Tensor:
     """``held`` where it changes anything, (1, 3, h, w) both: a ghost cannot stand against a well exposed reference.
 
-    ``mixed``: the reference's channels are not each for itself (8-bit files: a camera's colours and JPEG's chroma), so
-    that where one clips the others are not taken for measured either.
+    Not for 8-bit files: there a camera's colours and JPEG's chroma mix the channels, and beside one that clips the
+    others are not what was measured.
     """
     gap = light - reference
     off = (gap.abs_() > allowed(reference)).any(dim=1).flatten().nonzero()[:, 0]
     if not len(off):
         return light
-    answer, own = (x.flatten(2)[..., off, None] for x in (light, reference))  # (1, 3, K, 1)
-    kept = held(answer, own)
-    if mixed:
-        kept = torch.lerp(answer, kept, clip_taper(own))
+    kept = held(light.flatten(2)[..., off, None], reference.flatten(2)[..., off, None])  # (1, 3, K, 1)
     return light.flatten(2).index_copy(2, off, kept[..., 0]).view_as(light)

@@ -146,8 +146,9 @@ def _tile(
     out = model.refine(stack, evs, seen_by, logits, features, torch.stack(gaps, 1), codes, known(evs), weight)
     light, put_back = bounded(out.radiance, out.merged, stack, (out.trust * SHOWS).clamp(max=1), evs)
     peak = lowest_peak(stack)
-    mixed = source.burst.frames[indices[0]].codes.dtype == np.uint8
-    light = as_measured(at_clip(light, peak, stack, seen_by, evs), ref, mixed)
+    light = at_clip(light, peak, stack, seen_by, evs)
+    if source.burst.frames[indices[0]].codes.dtype != np.uint8:
+        light = as_measured(light, ref)
     sigma = out.log_sigma.exp()
     if network.calibration is not None:
         sigma = network.calibration.apply_torch(sigma)

@@ -317,3 +317,15 @@ def test_of_a_stack_beyond_training_sigma_is_no_less_than_the_scatter_of_the_mer
     model.verify_head.bias.data[:-1] = 20.0
     sigma = run(model, made.source_of(made.Burst(tuple(frames), 3))).plane.sigma
     assert np.median(sigma) > 1e-3
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_beside_a_clipped_channel_deep_files_keep_what_the_others_measured(bits):
+    """A wild network distrusts nothing; the square moves, and where it stands the reference clips in red alone."""
+    source = made.source_of(ghosted(96, 128, bits=bits))
+    reference = source.region(1, Window(0, 0, 96, 128))[0]
+    outcome = run(made.lively(heads=3.0, flow=0.3), source)
+    beside = (reference[..., 0] > 0.97) & (reference[..., 2] > 0.05) & (reference[..., 2] < 0.5)
+    assert beside.sum() > 50
+    off = np.abs(outcome.plane.radiance - reference)[..., 2][beside]
+    assert (off.max() < 0.08) == (bits == 16)
