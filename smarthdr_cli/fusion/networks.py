@@ -41,6 +41,8 @@ class Network:
     ) -> Plane:
         """Fuse a burst within ``room``; what the guard saw is added to ``report``."""
         if isinstance(self.model, JudgedGFHDR):
+            if strong:
+                report.setdefault("notes", []).append("gfhdr has no trust to lower: --deghost strong changes nothing")
             return self._three(self.model, source, room.tile, on_progress, report)
         assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
