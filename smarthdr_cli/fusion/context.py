@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.learned import Outcome
 from smarthdr_cli.fusion.physical import Plane, compare, flag_clipped, order
 from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.fusion.tiles import Tile, grid, tensor
+from smarthdr_cli.fusion.tiles import SMALLEST, Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.levels import CELL
@@ -20,7 +21,22 @@ from smarthdr_cli.models.merge import merge
 
 F32 = NDArray[np.float32]
 OVERLAP = 32  # pixels over which neighbouring tiles fade into each other
-LARGEST = 512  # attention on a tile of this side takes about 2 GB
+LARGEST = 512  # px, side of a tile
+SCRATCH, BYTES_PER_PIXEL = 600e6, 2700.0  # what computing tiles takes, and each pixel of one beside; measured on a CPU
+
+
+def side_within(size: int, spare: float) -> int:
+    """Side of a tile, at most ``size`` (0: the whole picture at once), that ``spare`` bytes hold with its margins.
+
+    Raises MemoryLimitError where not even the smallest tile fits.
+    """
+    if not size:
+        return 0
+    area = max(0.0, min(spare - SCRATCH, 1e12)) / BYTES_PER_PIXEL
+    side = min(size, LARGEST, int(area**0.5) - 2 * OVERLAP)
+    if side < SMALLEST:
+        raise MemoryLimitError("--max-memory is too little: gfhdr takes 0.7G for its smallest tile, beside the picture")
+    return side // 4 * 4
 
 
 @torch.inference_mode()
@@ -34,7 +50,7 @@ def fuse_three(
     size: int,
     on_progress: Callable[[float], None],
 ) -> Outcome:
-    """Fuse the three ``chosen`` frames (ascending EV, the reference among them) in tiles of at most ``LARGEST``."""
+    """Fuse the three ``chosen`` frames (ascending EV, the reference among them) in tiles of ``size``, 0 for one."""
     height, width = source.burst.size
     reference = source.burst.reference
     others = [i for i in chosen if i != reference]
@@ -43,7 +59,7 @@ def fuse_three(
     scale = float(torch.exp2(evs.min()))
     light, sigma, weight = (np.zeros((height, width, c), np.float32) for c in (3, 1, 1))
     done = 0
-    for tile in grid(height, width, min(size, LARGEST) if size else 0, margin=OVERLAP):
+    for tile in grid(height, width, size, margin=OVERLAP):
         w = tile.window
         frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
         out = model(gfhdr_input(frames, evs.to(device)).to(dtype))

@@ -4,6 +4,7 @@ Figures were measured as peaks of the resident set on 12 and 24 megapixels and h
 device's and concerns tiles alone.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,11 @@ MOTION = 36.0  # what finding one motion takes while it goes on
 
 @dataclass(frozen=True)
 class Room:
-    """``tile``: side in pixels, 0 for one tile. ``at_once``: motions found side by side."""
+    """``tile``: side in pixels, 0 for one tile. ``at_once``: motions found side by side. ``spare``: bytes for tiles."""
 
     tile: int
     at_once: int
+    spare: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -70,4 +72,4 @@ def room(option: str, load: Load, device: torch.device, max_memory: float | None
         said = f"{load.frames} frames of {load.pixels / 1e6:.1f} megapixels{tiles} need about {needed / 2**30:.2g}G"
         raise MemoryLimitError(f"--max-memory is too little: {said}")
     tile = tile_size(option, load.frames, device, max_memory, load.held_bytes())
-    return Room(tile, count if load.motion_bytes(count) <= max_memory else 1)
+    return Room(tile, count if load.motion_bytes(count) <= max_memory else 1, max_memory - load.held_bytes())

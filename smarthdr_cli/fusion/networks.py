@@ -11,7 +11,7 @@ from torch import nn
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.select import spanning
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.context import fuse_three
+from smarthdr_cli.fusion.context import fuse_three, side_within
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.fusion.learned import Learned, fuse_learned
 from smarthdr_cli.fusion.memory import Room
@@ -43,7 +43,7 @@ class Network:
         if isinstance(self.model, JudgedGFHDR):
             if strong:
                 report.setdefault("notes", []).append("gfhdr has no trust to lower: --deghost strong changes nothing")
-            return self._three(self.model, source, room.tile, on_progress, report)
+            return self._three(self.model, source, side_within(room.tile, room.spare), on_progress, report)
         assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
         learned = Learned(self.model, self.device, self.dtype, self._calibration(source.burst))

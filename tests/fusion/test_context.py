@@ -1,12 +1,15 @@
 """Fusion by gfhdr: the network's own answer within the reference's bounds, tiles that fade into each other."""
 
+import math
+
 import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.context import OVERLAP, fuse_three, ramp
-from smarthdr_cli.fusion.tiles import grid, tensor
+from smarthdr_cli.errors import MemoryLimitError
+from smarthdr_cli.fusion.context import BYTES_PER_PIXEL, LARGEST, OVERLAP, SCRATCH, fuse_three, ramp, side_within
+from smarthdr_cli.fusion.tiles import SMALLEST, grid, tensor
 from smarthdr_cli.models.gfhdr import GFHDRConfig
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.measured import TIGHT, held
@@ -59,3 +62,16 @@ def test_ramps_fall_where_tiles_overlap_only():
         if tile.window.top == 0 and tile.window.left == 0:
             assert weight[0, 0] == 1
             assert weight[-1, 0] < 0.05
+
+
+def test_a_tile_with_its_margins_fits_into_what_is_spare():
+    assert side_within(0, math.inf) == 0
+    assert side_within(4096, math.inf) == LARGEST
+    assert side_within(256, math.inf) == 256
+    for spare in (8e8, 1e9, 1.4e9):
+        side = side_within(4096, spare)
+        assert SMALLEST <= side < LARGEST
+        assert SCRATCH + (side + 2 * OVERLAP) ** 2 * BYTES_PER_PIXEL <= spare
+    for spare in (6.5e8, 0.0, -1e9):
+        with pytest.raises(MemoryLimitError, match="max-memory"):
+            side_within(4096, spare)

@@ -39,7 +39,9 @@ def test_a_tighter_limit_gives_up_company_before_size_and_never_grows():
     limits = np.linspace(BURST.least_bytes(CPU), 4e9, 40)
     found = [room("auto", BURST, CPU, float(limit)) for limit in limits]
     assert found[0].at_once == 1
-    assert found[-1] == memory.Room(LARGEST, 2)
+    assert (found[-1].tile, found[-1].at_once) == (LARGEST, 2)
+    assert [r.spare for r in found] == sorted(r.spare for r in found)
+    assert found[-1].spare == limits[-1] - BURST.held_bytes()
     assert [r.tile for r in found] == sorted(r.tile for r in found)
     assert [r.at_once for r in found] == sorted(r.at_once for r in found)
     assert all(SMALLEST <= r.tile <= LARGEST for r in found)
