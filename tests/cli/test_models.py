@@ -74,16 +74,16 @@ def test_verify(smarthdr: Run, home: Path) -> None:
     result = smarthdr("models", "verify")
     assert (result.exit_code, result.stderr) == (0, "")
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [
-        ["verified", DEFAULT.name], ["unlisted", "mine"],
+        ["verified", DEFAULT.name], ["verified", "gfhdr-base"], ["unlisted", "mine"],
     ]  # fmt: skip
     data = bytearray((weights_dir() / DEFAULT.file).read_bytes())
     data[-9] ^= 1
     (home / DEFAULT.file).write_bytes(data)  # comes before the shipped one
     broken = smarthdr("models", "verify", "--json")
     assert broken.exit_code == 4
-    assert [item["state"] for item in parse(broken.stdout)["weights"]] == ["damaged", "unlisted"]
+    assert [item["state"] for item in parse(broken.stdout)["weights"]] == ["damaged", "verified", "unlisted"]
     assert len(broken.stderr.splitlines()) == 1
-    assert "1 of 2 are not fit for use; " in broken.stderr
+    assert "1 of 3 are not fit for use; " in broken.stderr
     alone = smarthdr("models", "verify", DEFAULT.name)
     assert alone.exit_code == 4
     assert alone.stderr.startswith(f"smarthdr: {home / DEFAULT.file}: not the {DEFAULT.name} that manifest.toml lists")
