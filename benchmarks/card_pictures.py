@@ -1,10 +1,10 @@
 """The pictures of a model card: heatmaps beside the true errors, and the scenes it fails on. All of our own material.
 
-    python benchmarks/card_pictures.py --set FOLDER [--out weights]   # FOLDER as benchmarks/quality.py --set makes it
+    python benchmarks/card_pictures.py --set FOLDER [NAME] [--every 4]   # FOLDER as quality.py --set makes it
 
-Writes ``NAME-uncertainty.jpg`` and ``NAME-failures.jpg`` for the default weights and prints the figures in them. Scenes
-are chosen by rule, from all camera JPEGs of the frozen set: those at the 10th, 50th and 90th percentile of AUSE, and
-those that gain least, or lose most, against the reference alone on moving pixels.
+Writes ``NAME-uncertainty.jpg`` and ``NAME-failures.jpg`` (without NAME of the default weights) and prints the figures
+in them. Scenes are chosen by rule, from the camera JPEGs of the frozen set, all or every Nth: those at the 10th, 50th
+and 90th percentile of AUSE, and those that gain least, or lose most, against the reference alone on moving pixels.
 """
 
 import argparse
@@ -110,13 +110,17 @@ def failure(scene: Scene) -> sheet.U8:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the pictures of a model card")
+    entries = {entry.name: entry for entry in read_manifest(weights_dir())}
+    default = next(entry.name for entry in entries.values() if entry.default)
+    parser.add_argument("name", nargs="?", choices=entries, default=default, help="of shipped weights")
     parser.add_argument("--set", type=Path, required=True, help="folder of the frozen set")
+    parser.add_argument("--every", type=int, default=1, help="of how many scenes one is looked at")
     parser.add_argument("--out", type=Path, default=weights_dir())
     options = parser.parse_args()
-    options.weights, options.device = None, "auto"
-    name = next(entry.name for entry in read_manifest(weights_dir()) if entry.default)
+    name = options.name
+    options.weights, options.device = name, "auto"
     scenes = []
-    for folder in frozen.scene_folders(options.set / KIND):
+    for folder in frozen.scene_folders(options.set / KIND)[:: options.every]:
         scenes.append(measured(folder, options))
         print(f"{folder.name}: AUSE {scenes[-1].judged.ause:.3f}, moving {scenes[-1].gain:+.2f} dB", file=sys.stderr)
     judged = at_percentiles([scene.judged.ause for scene in scenes], PERCENTILES)
