@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.measured import allowed, held
+from smarthdr_cli.models.measured import LOOSE, allowed, unclipped
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
 
 HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
@@ -89,14 +89,17 @@ def bounded(light: Tensor, merged: Tensor, frames: Tensor, say: Tensor, evs: Ten
 
 
 def as_measured(light: Tensor, reference: Tensor) -> Tensor:
-    """``held`` where it changes anything, (1, 3, h, w) both: a ghost cannot stand against a well exposed reference.
+    """Where some channel of the reference clips, its others within what they measured, (1, 3, h, w) both.
 
-    Not for 8-bit files: there a camera's colours and JPEG's chroma mix the channels, and beside one that clips the
-    others are not what was measured.
+    The merge leaves such a pixel whole to the other frames, and a ghost with it. Where nothing clips the reference is
+    weighed there. Not for 8-bit files, in which a camera's colours and JPEG's chroma mix the channels; a RAW reads 1 in
+    all channels where one clipped, and is left as it is.
     """
-    gap = light - reference
-    off = (gap.abs_() > allowed(reference)).any(dim=1).flatten().nonzero()[:, 0]
-    if not len(off):
+    beside = 1 - clip_taper(reference)
+    where = beside.flatten().nonzero()[:, 0]
+    if not len(where):
         return light
-    kept = held(light.flatten(2)[..., off, None], reference.flatten(2)[..., off, None])  # (1, 3, K, 1)
-    return light.flatten(2).index_copy(2, off, kept[..., 0]).view_as(light)
+    answer, own, share = (x.flatten(2)[..., where] for x in (light, reference, beside))  # (1, 3, K), (1, 1, K)
+    slack = allowed(own, LOOSE)
+    kept = torch.lerp(answer, answer.clamp(own - slack, own + slack), share * unclipped(own))
+    return light.flatten(2).index_copy(2, where, kept).view_as(light)

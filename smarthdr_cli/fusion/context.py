@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.learned import Outcome
 from smarthdr_cli.fusion.physical import Plane, compare, flag_clipped, order
@@ -16,7 +17,7 @@ from smarthdr_cli.fusion.tiles import SMALLEST, Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.measured import TIGHT, held
+from smarthdr_cli.models.measured import held
 from smarthdr_cli.models.merge import merge
 
 F32 = NDArray[np.float32]
@@ -25,12 +26,15 @@ LARGEST = 512  # px, side of a tile
 SCRATCH, BYTES_PER_PIXEL = 600e6, 2700.0  # what computing tiles takes, and each pixel of one beside; measured on a CPU
 
 
-def side_within(size: int, spare: float) -> int:
-    """Side of a tile, at most ``size`` (0: the whole picture at once), that ``spare`` bytes hold with its margins.
+def side_within(size: int, spare: float, pixels: int) -> int:
+    """Side of a tile, at most ``size`` (0: all ``pixels`` of the picture at once), that ``spare`` bytes hold.
 
-    Raises MemoryLimitError where not even the smallest tile fits.
+    Raises MemoryLimitError where not even the smallest tile fits, or not the whole picture where that was asked for.
     """
     if not size:
+        needed = SCRATCH + BYTES_PER_PIXEL * pixels
+        if needed > spare:
+            raise MemoryLimitError(f"--max-memory is too little: gfhdr takes {needed / 2**30:.2g}G under --tile 0")
         return 0
     area = max(0.0, min(spare - SCRATCH, 1e12)) / BYTES_PER_PIXEL
     side = min(size, LARGEST, int(area**0.5) - 2 * OVERLAP)
@@ -63,7 +67,7 @@ def fuse_three(
         w = tile.window
         frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
         out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
-        result = held(out.radiance.float() / scale, frames[:, 1], *TIGHT)
+        result = believed(out.radiance.float() / scale, frames[:, 1], source.burst.frames[reference])
         uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
         fade = ramp(tile, height, width)
         h, v = fade.shape[:2]
@@ -79,6 +83,19 @@ def fuse_three(
     sigma /= weight
     flagged = flag_clipped(tensor(sigma), tensor(light), scale)[0, 0].numpy()
     return Outcome(Plane(light, flagged), compare(shrunk(light), classical(source, chosen), scale), 0.0, 1.0)
+
+
+def believed(light: Tensor, seen: Tensor, frame: Frame) -> Tensor:
+    """``light`` within what the reference ``frame`` measured, of which ``seen`` is the part in this tile.
+
+    Where a RAW clipped in any channel it reads 1 in all of them (fusion/source.py): there the brightest one alone is
+    known to be no darker.
+    """
+    result = held(light, seen)
+    if frame.clipped is None:
+        return result
+    lifted = light * (1 / light.amax(dim=1, keepdim=True)).clamp(min=1)
+    return torch.where(seen.amin(dim=1, keepdim=True) >= 1, lifted, result)
 
 
 def ramp(tile: Tile, height: int, width: int) -> F32:

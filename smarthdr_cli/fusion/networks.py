@@ -1,5 +1,6 @@
 """Weights into a network that is ready to fuse, whichever kind they are of."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Network:
         if isinstance(self.model, JudgedGFHDR):
             if strong:
                 report.setdefault("notes", []).append("gfhdr has no trust to lower: --deghost strong changes nothing")
-            return self._three(self.model, source, side_within(room.tile, room.spare), on_progress, report)
+            side = side_within(room.tile, room.spare, math.prod(source.burst.size))
+            return self._three(self.model, source, side, on_progress, report)
         assert isinstance(self.model, SAF)
         chosen, evidence = members(source.burst)
         learned = Learned(self.model, self.device, self.dtype, self._calibration(source.burst))

@@ -87,7 +87,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
     Written out while it learns on a CPU: torch's own falls back on a slower way once the bias wants a gradient.
     """
-    if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
+    if q.device.type == "cpu" and q.requires_grad:
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).add_(bias)
         return torch.matmul(scores.softmax(-1, dtype=scores.dtype), v)
     if len(q) <= CALL_WINDOWS:
@@ -180,8 +180,8 @@ def dilated(conv: nn.Conv2d, x: Tensor) -> Tensor:
     With torch 2.13 a dilated bfloat16 convolution of channels-last data on a CPU gets weight gradients that are wrong
     by anything from its own size to 1e35 times it; contiguous planes get the right ones.
     """
-    if not (torch.is_grad_enabled() and conv.weight.requires_grad):
-        plain: Tensor = conv(x)
-        return plain
-    weight = conv.weight.contiguous()
-    return F.conv2d(x.contiguous(), weight, conv.bias, padding=conv.padding, dilation=conv.dilation)
+    if x.device.type == "cpu" and torch.is_grad_enabled() and conv.weight.requires_grad:
+        weight = conv.weight.contiguous()
+        return F.conv2d(x.contiguous(), weight, conv.bias, padding=conv.padding, dilation=conv.dilation)
+    plain: Tensor = conv(x)
+    return plain

@@ -13,11 +13,15 @@ TAPER_START = 0.80  # linear level, fraction of clip, at which a frame starts to
 TAPER_END = 0.97
 
 
+def taper(level: Tensor, start: float, end: float) -> Tensor:
+    """1 below ``start``, smoothly 0 at ``end``."""
+    t = ((level - start) / (end - start)).clamp(0, 1)
+    return 1 - t * t * (3 - 2 * t)
+
+
 def clip_taper(frame: Tensor) -> Tensor:
     """(..., 3, H, W) linear in frame units to (..., 1, H, W): 1 below TAPER_START, smoothly 0 at TAPER_END."""
-    peak = frame.amax(dim=-3, keepdim=True)
-    t = ((peak - TAPER_START) / (TAPER_END - TAPER_START)).clamp(0, 1)
-    return 1 - t * t * (3 - 2 * t)
+    return taper(frame.amax(dim=-3, keepdim=True), TAPER_START, TAPER_END)
 
 
 def exposure_weight(frame: Tensor, ev: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import TIGHT, held
+from smarthdr_cli.models.measured import held
 from smarthdr_cli.models.saf import Prediction
 
 
@@ -36,4 +36,4 @@ def estimate(model: nn.Module, batch: Batch, precision: str = "fp32") -> Estimat
         frames = batch.frames.gather(1, order.view(*order.shape, 1, 1, 1).expand_as(batch.frames))
         judged = model(gfhdr_input(frames, batch.evs.gather(1, order)))
     light = judged.radiance.float() / batch.scale_short.view(-1, 1, 1, 1)
-    return Estimate(held(light, batch.frames[:, 0], *TIGHT), judged.log_sigma.float())
+    return Estimate(held(light, batch.frames[:, 0]), judged.log_sigma.float())

@@ -8,11 +8,20 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError
-from smarthdr_cli.fusion.context import BYTES_PER_PIXEL, LARGEST, OVERLAP, SCRATCH, fuse_three, ramp, side_within
+from smarthdr_cli.fusion.context import (
+    BYTES_PER_PIXEL,
+    LARGEST,
+    OVERLAP,
+    SCRATCH,
+    believed,
+    fuse_three,
+    ramp,
+    side_within,
+)
 from smarthdr_cli.fusion.tiles import SMALLEST, grid, tensor
 from smarthdr_cli.models.gfhdr import GFHDRConfig
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import TIGHT, held
+from smarthdr_cli.models.measured import held
 
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=2, heads=3, window=4, squeeze=4)
 EVS = (-2.0, 0.0, 2.0)
@@ -40,7 +49,7 @@ def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_me
     with torch.inference_mode():
         out = network(gfhdr_input(frames, torch.tensor([EVS])))
     raw = out.radiance * 4
-    wanted = held(raw, frames[:, 1], *TIGHT)
+    wanted = held(raw, frames[:, 1])
     assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
     np.testing.assert_allclose(tensor(outcome.plane.radiance), wanted, atol=1e-4)
     assert outcome.plane.sigma.shape == (64, 80)
@@ -65,13 +74,30 @@ def test_ramps_fall_where_tiles_overlap_only():
 
 
 def test_a_tile_with_its_margins_fits_into_what_is_spare():
-    assert side_within(0, math.inf) == 0
-    assert side_within(4096, math.inf) == LARGEST
-    assert side_within(256, math.inf) == 256
+    assert side_within(0, math.inf, 10**8) == 0
+    assert side_within(4096, math.inf, 10**8) == LARGEST
+    assert side_within(256, math.inf, 10**8) == 256
     for spare in (8e8, 1e9, 1.4e9):
-        side = side_within(4096, spare)
+        side = side_within(4096, spare, 10**8)
         assert SMALLEST <= side < LARGEST
         assert SCRATCH + (side + 2 * OVERLAP) ** 2 * BYTES_PER_PIXEL <= spare
     for spare in (6.5e8, 0.0, -1e9):
         with pytest.raises(MemoryLimitError, match="max-memory"):
-            side_within(4096, spare)
+            side_within(4096, spare, 10**8)
+    assert side_within(0, 2e9, 10**5) == 0
+    with pytest.raises(MemoryLimitError, match="26G under --tile 0"):
+        side_within(0, 2e9, 10**7)
+
+
+def test_of_a_clipped_raw_pixel_only_the_brightest_channel_is_known():
+    light = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1).expand(1, 3, 1, 3).clone()
+    light[..., 2] *= 3
+    seen = torch.ones_like(light)
+    seen[..., 0] = 0.5
+    codes = np.zeros((1, 3, 3), np.uint16)
+    raw = believed(light, seen, made.frame(codes, 0.0, clipped=np.array([[False, True, True]])))
+    torch.testing.assert_close(raw[..., 0], held(light, seen)[..., 0])
+    torch.testing.assert_close(raw[0, :, 0, 1], torch.tensor([0.25, 0.5, 1.0]))  # its hue is kept
+    assert torch.equal(raw[..., 2], light[..., 2])
+    developed = believed(light, seen, made.frame(codes, 0.0))
+    assert (developed[0, :, 0, 1] > 0.98).all()
