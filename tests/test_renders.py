@@ -283,6 +283,9 @@ def test_without_mitsuba_it_says_what_to_install(r, tmp_path, monkeypatch):
 
 
 def test_mitsuba_casts_as_every_triangle_tried(r):
+    """Only where Mitsuba and a system's LLVM are: they serve benchmarks/renders.py alone, the product needs neither,
+    and pip cannot install the second.
+    """
     mitsuba = pytest.importorskip("mitsuba")
     try:
         mitsuba.set_variant("llvm_ad_rgb")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smarthdr_cli.models.gfhdr_blocks import ContextBlock, edge_windows
+from smarthdr_cli.models.gfhdr_blocks import ContextBlock, Norm, edge_windows
 
 FRAMES = 3
 FRAME_CHANNELS = 6  # linear RGB, then display-referred RGB
@@ -99,7 +99,7 @@ class GFHDR(nn.Module):
         self.attention_short = SpatialAttention(dim)
         self.attention_long = SpatialAttention(dim)
         self.fuse = nn.Conv2d(FRAMES * dim, dim, 3, padding=1)
-        self.norm_in = nn.LayerNorm(dim)
+        self.norm_in = Norm(dim)
         drops = torch.linspace(0, config.drop_path, config.blocks * config.depth).tolist()
         self.body = nn.ModuleList(
             ContextBlock(
@@ -112,7 +112,7 @@ class GFHDR(nn.Module):
             )
             for i in range(config.blocks)
         )
-        self.norm_out = nn.LayerNorm(dim)
+        self.norm_out = Norm(dim)
         self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
         self.conv_last = nn.Conv2d(dim, 3, 3, padding=1)
         for module in self.modules():

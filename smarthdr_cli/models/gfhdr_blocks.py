@@ -118,6 +118,18 @@ class LocalContext(nn.Module):
         return x * weight
 
 
+class Norm(nn.LayerNorm):
+    """LayerNorm over the last axis that learns in float32: in bfloat16 a CPU (torch 2.13) sums the gradients of weight
+    and bias over all pixels in 16 bits, which stalls at a fraction of them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C), in the type it came."""
+        if x.device.type == "cpu" and x.requires_grad:
+            return super().forward(x.float()).to(x.dtype)
+        return super().forward(x)
+
+
 class DropPath(nn.Module):
     """Drops a residual branch for whole samples while training, scaled to keep its mean (Huang et al. 2016)."""
 
@@ -139,10 +151,10 @@ class ContextLayer(nn.Module):
     def __init__(self, dim: int, window: int, heads: int, hidden: int, squeezed: int, shift: bool, drop: float) -> None:
         super().__init__()
         self.shift = shift
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = Norm(dim)
         self.attention = WindowAttention(dim, window, heads)
         self.local = LocalContext(dim, squeezed)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = Norm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.drop = DropPath(drop)
 

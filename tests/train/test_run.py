@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from smarthdr_cli.data.write import write_radiance
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train import run
@@ -63,6 +63,23 @@ def test_resume_and_init_go_on_from_weights(values, panoramas, tmp_path):
     b, _ = load_model(started["weights"])
     for name, value in a.state_dict().items():
         assert torch.allclose(value, b.state_dict()[name], atol=2e-3), name
+
+
+def test_a_deeper_gfhdr_starts_from_a_shallow_one_and_no_other(values, panoramas, tmp_path):
+    small = {"name": "gfhdr", "dim": 12, "blocks": 1, "heads": 3, "window": 4, "squeeze": 4, "drop_path": 0.0}
+    still = values | {"iterations": 1, "learning_rate": 0.0}
+    models = {}
+    for depth, init in ((1, None), (3, str(tmp_path / "1" / "model.safetensors"))):
+        run_training(
+            tmp_path / str(depth), still | {"model": small | {"depth": depth}}, panoramas, device="cpu", init=init
+        )
+        models[depth], _ = load_model(tmp_path / str(depth) / "model.safetensors")
+    frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(models[3](frames).radiance, models[1](frames).radiance, rtol=0, atol=1e-3)
+    with pytest.raises(ModelError, match="its gfhdr config makes it"):
+        run_training(tmp_path / "wide", still | {"model": small | {"dim": 24, "depth": 3}}, panoramas, device="cpu",
+                     init=str(tmp_path / "1" / "model.safetensors"))  # fmt: skip
 
 
 def test_what_cannot_start_says_why(values, panoramas, tmp_path):
