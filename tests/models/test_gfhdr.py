@@ -223,7 +223,7 @@ def test_bfloat16_stays_near_float32() -> None:
 
 
 def test_gradients_under_bfloat16_are_those_of_float32() -> None:
-    """Channels last, as training has it: the dilated convolution's weights got garbage there."""
+    """Channels last, as training has it: dilated convolutions and norms went wrong there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = GFHDR(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
@@ -236,10 +236,7 @@ def test_gradients_under_bfloat16_are_those_of_float32() -> None:
             model(frames).radiance.square().sum().backward()
         found[precise] = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     for name, exact in found[True].items():
-        rough = found[False][name]
-        assert (exact * rough).sum() > 0.9 * exact.norm() * rough.norm(), name  # the same way
-        if name.endswith(".conv.weight"):
-            assert (rough - exact).norm() < 0.1 * exact.norm(), name
+        assert (found[False][name] - exact).norm() < 0.05 * exact.norm(), name
 
 
 def test_a_norm_sums_its_gradients_over_many_pixels_in_float32() -> None:
