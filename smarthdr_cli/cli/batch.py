@@ -50,6 +50,7 @@ def command(
     ev: opt.Evs = None,
     exposure_times: opt.Times = None,
     exposure_check: opt.ExposureCheck = "warn",
+    gains: opt.Gains = "auto",
     response: opt.ResponseCurve = "auto",
     reference: opt.ReferenceFrame = "auto",
     align: opt.Align = "auto",
@@ -209,7 +210,7 @@ def command(
         FuseOptions(
             weights=weights, device=device, precision=precision, tile=tile, max_memory=memory, reference=chosen,
             align=align, response=response, deghost=deghost, evs=evs, exposure_times=times,
-            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
+            exposure_check=exposure_check, gains=gains, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
         ),
         Writing(
             form, preview_format or ("jpg" if preview else None),

@@ -25,6 +25,7 @@ def command(
     ev: opt.Evs = None,
     exposure_times: opt.Times = None,
     exposure_check: opt.ExposureCheck = "warn",
+    gains: opt.Gains = "auto",
     response: opt.ResponseCurve = "auto",
     reference: opt.ReferenceFrame = "auto",
     align: opt.Align = "auto",
@@ -87,7 +88,7 @@ def command(
         fused = fuse(
             files, progress=tell, weights=weights, device=device, precision=precision, tile=tile, max_memory=memory,
             reference=chosen, align=align, response=response, deghost=deghost, evs=evs, exposure_times=times,
-            exposure_check=exposure_check, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
+            exposure_check=exposure_check, gains=gains, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
         )  # fmt: skip
         tell("write", 0.0)
         notes = write_result(

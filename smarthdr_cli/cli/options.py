@@ -55,6 +55,14 @@ ExposureCheck = Annotated[
         rich_help_panel=INPUT,
     ),
 ]
+Gains = Annotated[
+    Literal["auto", "off"],
+    typer.Option(
+        "--gains",
+        help="auto: where exposure or white balance drifted, each frame's channels are matched to the reference.",
+        rich_help_panel=INPUT,
+    ),
+]
 ResponseCurve = Annotated[
     str,
     typer.Option(

@@ -19,6 +19,8 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.response import resolve_response
+from smarthdr_cli.response.clip import with_clip
+from smarthdr_cli.response.gains import matched
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +49,7 @@ class FuseOptions:
     evs: Sequence[float] | None = None
     exposure_times: Sequence[float] | None = None
     exposure_check: Literal["off", "warn", "fix"] = "warn"
+    gains: Literal["auto", "off"] = "auto"
     colorspace: str = "rec709"
     anchor: Literal["reference", "short"] = "reference"
 
@@ -55,6 +58,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "align": ("auto", "none"),
     "deghost": ("auto", "off", "strong"),
     "exposure_check": ("off", "warn", "fix"),
+    "gains": ("auto", "off"),
     "colorspace": tuple(OUTPUT_SPACES),
     "anchor": ("reference", "short"),
 }
@@ -115,16 +119,22 @@ def fuse_loaded(
         source = see(burst, chosen, clock)
     alignment, response = source.alignment, source.response
     report |= {
-        "response": response.record or {"name": response.name},
+        "response": {"name": Path(response.name).name, **response.record},
         "alignment": [
             {"file": f.path.name, "moved": m} for f, m in zip(source.burst.frames, alignment.moved, strict=True)
         ],
     }
+    if source.curves:
+        report["gains"] = [
+            {"file": f.path.name, "ev": c.record.get("gains_ev", [0.0, 0.0, 0.0])}
+            for f, c in zip(source.burst.frames, source.curves, strict=True)
+        ]
     return finish(merge(source), source, chosen, clock, report)
 
 
 def see(burst: Burst, options: FuseOptions, clock: "Stages") -> Source:
-    """What every fusion looks at: ``burst`` aligned, its response found, aligned again; what was said is in its notes.
+    """What every fusion looks at: ``burst`` aligned, its response found, aligned again, its frames matched; what was
+    said is in its notes.
 
     Raises UsageError or InputError.
     """
@@ -137,7 +147,9 @@ def see(burst: Burst, options: FuseOptions, clock: "Stages") -> Source:
     if any(alignment.moved) and resolved.response.name != "srgb":
         with clock.stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
-    return Source(burst, resolved.response, alignment)
+    response = with_clip(resolved.response, burst, alignment)
+    curves, said = matched(burst, alignment, response) if options.gains == "auto" else ((), ())
+    return Source(replace(burst, notes=(*burst.notes, *said)), response, alignment, curves)
 
 
 def _prepare(

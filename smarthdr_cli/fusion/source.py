@@ -31,11 +31,18 @@ class Window:
 
 @dataclass(frozen=True)
 class Source:
-    """Frames of ``burst`` in the reference's view."""
+    """Frames of ``burst`` in the reference's view. ``curves``: each frame's own ``response`` where gains were found
+    (``response/gains.py``), empty where one does for all.
+    """
 
     burst: Burst
     response: Response
     alignment: Alignment
+    curves: tuple[Response, ...] = ()
+
+    def curve(self, index: int) -> Response:
+        """The curve of frame ``index``."""
+        return self.curves[index] if self.curves else self.response
 
     def region(self, index: int, window: Window, flow: F32 | None = None, *, stride: int = 1) -> tuple[F32, F32]:
         """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
@@ -70,7 +77,7 @@ class Source:
             part, white = part.astype(np.uint16) * np.uint16(257), white * 257
         shift_x, shift_y = x - np.float32(x0), y - np.float32(y0)
         codes = cv2.remap(part, shift_x, shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        linear = linearize(codes, white, self.response)
+        linear = linearize(codes, white, self.curve(index))
         if frame.clipped is not None:
             mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
             hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
@@ -82,7 +89,7 @@ class Source:
         height, width = frame.size
         rows = slice(window.top, min(window.top + window.height, height), stride)
         columns = slice(window.left, min(window.left + window.width, width), stride)
-        linear = linearize(frame.codes[rows, columns], frame.white, self.response)
+        linear = linearize(frame.codes[rows, columns], frame.white, self.curve(index))
         if frame.clipped is not None:
             _saturate(linear, frame.clipped[rows, columns])
         h, w = linear.shape[:2]

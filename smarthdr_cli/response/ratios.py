@@ -45,7 +45,7 @@ def measure_ratios(burst: Burst, alignment: Alignment, response: Response) -> Ra
     refined by a biweight mean; the steps are reconciled by weighted least squares.
     """
     samples = draw(burst, alignment)
-    light, error = _log_light(samples, response)
+    light, error = log_light(samples, response)
     count = len(burst)
     pairs: dict[tuple[int, int], float] = {}
     support: dict[tuple[int, int], float] = {}
@@ -56,9 +56,9 @@ def measure_ratios(burst: Burst, alignment: Alignment, response: Response) -> Ra
             continue
         steps = (light[j] - light[i])[both]
         sigma = np.hypot(error[i], error[j])[both]
-        pairs[i, j], support[i, j] = _common_step(steps, sigma)
+        pairs[i, j], support[i, j] = common_step(steps, sigma)
         weight[i, j] = float(np.sqrt(both.sum())) * support[i, j]
-    evs = _reconcile(count, burst.reference, pairs, weight)
+    evs = reconcile(count, burst.reference, pairs, weight)
     worst, triple = _contradiction(count, pairs)
     return Ratios(evs, pairs, support, worst, triple)
 
@@ -102,7 +102,7 @@ def with_evs(burst: Burst, evs: F64) -> Burst:
     return Burst(frames, burst.reference, burst.notes)
 
 
-def _log_light(samples: Samples, response: Response) -> tuple[F64, F64]:
+def log_light(samples: Samples, response: Response) -> tuple[F64, F64]:
     """(N, M, 3) log2 of linear light and its standard deviation."""
     grid = np.linspace(0.0, 1.0, _GRID + 1)
     entries = np.linspace(0.0, 1.0, response.table.shape[1])
@@ -116,7 +116,7 @@ def _log_light(samples: Samples, response: Response) -> tuple[F64, F64]:
     return light, slope * spread
 
 
-def _common_step(steps: F64, sigma: F64) -> tuple[float, float]:
+def common_step(steps: F64, sigma: F64) -> tuple[float, float]:
     """The commonest of ``steps`` (EV) and the share within 1/6 EV of it."""
     weight = 1.0 / (sigma**2 + MODE_WIDTH**2)
     low, high = float(steps.min()), float(steps.max())
@@ -132,7 +132,7 @@ def _common_step(steps: F64, sigma: F64) -> tuple[float, float]:
     return step, float(np.mean(np.abs(steps - step) < 1 / 6))
 
 
-def _reconcile(
+def reconcile(
     count: int, reference: int, pairs: dict[tuple[int, int], float], weight: dict[tuple[int, int], float]
 ) -> F64:
     """(count,) EVs that fit the steps best, the reference at 0, NaN for frames no chain of pairs reaches."""

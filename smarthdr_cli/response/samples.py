@@ -65,7 +65,7 @@ def _draw_frame(
     still = np.allclose(matrix, np.eye(3), atol=1e-9)
     map_x, map_y = np.meshgrid(x, y)
     if not still:
-        map_x, map_y = _through(matrix, map_x, map_y)
+        map_x, map_y = through(matrix, map_x, map_y)
     method = cv2.INTER_NEAREST if still else cv2.INTER_LINEAR
     patch = cv2.remap(frame.codes, map_x, map_y, method, borderMode=cv2.BORDER_REPLICATE)
     patch = patch.astype(np.float32) * np.float32(1.0 / frame.white)
@@ -84,7 +84,7 @@ def _draw_frame(
     return mean.reshape(-1, 3), spread.reshape(-1, 3), good.reshape(-1, 3)
 
 
-def _through(matrix: NDArray[np.float64], x: F32, y: F32) -> tuple[F32, F32]:
+def through(matrix: NDArray[np.float64], x: F32, y: F32) -> tuple[F32, F32]:
     """Pixel coordinates of the reference taken through ``matrix`` to the frame's."""
     m = matrix.astype(np.float32)
     w = m[2, 0] * x + m[2, 1] * y + m[2, 2]

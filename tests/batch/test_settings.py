@@ -14,7 +14,7 @@ OTHER = {
     "weights": "x", "device": "cpu", "precision": "fp32", "tile": "256", "max_memory": 1e9, "max_pixels": 10**6,
     "reference": 2,
     "align": "none", "response": "srgb", "deghost": "strong", "evs": (-1.0, 0.0, 1.0), "exposure_times": (0.1, 0.2),
-    "exposure_check": "fix", "colorspace": "acescg", "anchor": "short",
+    "exposure_check": "fix", "gains": "off", "colorspace": "acescg", "anchor": "short",
 }  # fmt: skip
 WRITINGS = [
     Writing("hdr"), Writing("tif"), Writing(compression="piz"), Writing(float32=True), Writing(embed_uncertainty=True),

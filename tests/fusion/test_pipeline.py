@@ -52,7 +52,14 @@ def physics(files, **options):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("align", "yes"), ("deghost", "on"), ("exposure_check", "no"), ("colorspace", "srgb"), ("anchor", "long")],
+    [
+        ("align", "yes"),
+        ("deghost", "on"),
+        ("exposure_check", "no"),
+        ("gains", "on"),
+        ("colorspace", "srgb"),
+        ("anchor", "long"),
+    ],
 )
 def test_unknown_words_are_refused_with_the_known_ones(name, value):
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} {value}: use "):
