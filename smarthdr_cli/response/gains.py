@@ -17,7 +17,7 @@ from smarthdr_cli.response.fit import frame_pairs
 from smarthdr_cli.response.ratios import MIN_BLOCKS, common_step, log_light, reconcile
 from smarthdr_cli.response.samples import draw
 
-USUAL = 0.05  # EV; exposures and curves are off by this anyway, and no gain is made for it
+USUAL = 0.1  # EV; exposures and curves are off by this anyway: a frame that no channel departs further has no gains
 LARGEST = 1.0  # EV; what is further off has another mistake in it
 TOLD = 0.2  # EV, from which a gain is said aloud
 MIN_SUPPORT = 0.2  # share of a pair's blocks that agree on its step; motion and misalignment agree on none
@@ -46,7 +46,8 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
     """(N, 3) EV by which the light of each frame's channels is to be raised; 0 for the reference.
 
     Steps between frames are measured as exposure ratios are (``ratios.py``), each channel for itself, on the same
-    blocks. Frames that no chain of pairs links to the reference, and those further off than LARGEST, have none.
+    blocks. Frames that no chain of pairs links to the reference, and those nearer than USUAL or further off than
+    LARGEST, have none.
     """
     samples = draw(burst, alignment)
     light, error = log_light(samples, response)
@@ -64,8 +65,9 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
             steps[channel][i, j], weights[channel][i, j] = step, float(np.sqrt(both.sum())) * support
     measured = [reconcile(len(burst), burst.reference, *known) for known in zip(steps, weights, strict=True)]
     gains = burst.evs[:, None] - np.stack(measured, axis=1)
-    gains[~(np.abs(gains) <= LARGEST).all(axis=1)] = 0  # NaN: not linked
-    return np.asarray(np.sign(gains) * np.maximum(np.abs(gains) - USUAL, 0))
+    largest = np.abs(gains).max(axis=1)
+    gains[~((largest > USUAL) & (largest <= LARGEST))] = 0  # NaN: not linked
+    return np.asarray(gains)
 
 
 def gained(response: Response, gains: F64) -> Response:

@@ -43,6 +43,27 @@ def test_exposure_check(fuse: Fuse, write_burst: WriteBurst) -> None:
     assert fixed["evs"] == pytest.approx([-2, 0, 2], abs=0.1)
 
 
+def test_gains(fuse: Fuse, write_burst: WriteBurst, tmp_path: Path) -> None:
+    drifted = (*TIMES[:2], TIMES[2] * 3 / 2)  # the pixels say 0.58 EV less than EXIF
+    files = write_burst(stated=drifted)
+    pictures = {}
+    for word in ("auto", "off"):
+        report = fuse(files, *PHYSICS, "--response", "srgb", "--gains", word)
+        pictures[word] = exr(tmp_path / "out.exr")
+        assert report["evs"] == pytest.approx([-2, 0, 2.58], abs=0.01)  # what is stated stays stated
+        assert any("matched to the reference" in note for note in report["notes"]) == (word == "auto")
+        assert ("gains" in report) == (word == "auto")
+        if word == "auto":
+            assert [one["file"] for one in report["gains"]] == [path.name for path in files]
+            assert report["gains"][2]["ev"] == pytest.approx([0.58] * 3, abs=0.1)
+            assert report["gains"][1]["ev"] == [0, 0, 0]
+    # Shadows come from the longest frame: left alone they are as much too dark.
+    dark = pictures["auto"].max(axis=2) < 0.05
+    assert dark.any()
+    ratio = float(np.median(np.log2(pictures["auto"][dark] / pictures["off"][dark])))
+    assert ratio == pytest.approx(0.5, abs=0.2)
+
+
 def test_response(fuse: Fuse, smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
     camera = tmp_path / "camera.toml"
     assert smarthdr("calibrate", *burst, "-o", camera).exit_code == 0

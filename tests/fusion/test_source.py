@@ -1,5 +1,7 @@
 """A region of the reference view against a per-pixel twin."""
 
+from dataclasses import replace
+
 import cv2
 import fusion_bursts as made
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from smarthdr_cli.fusion.source import Window
 
 SHIFT = np.array([[1.0, 0, 6.25], [0, 1, -3.5], [0, 0, 1]])
+WINDOW = Window(4, 8, 20, 24)
 TURN = np.array([[0.9994, -0.0349, 9.0], [0.0349, 0.9994, -4.0], [1e-5, -2e-5, 1.0]])
 
 
@@ -142,6 +145,19 @@ def test_what_a_pixel_shows_does_not_depend_on_the_window(kind):
     part, part_seen = source.region(1, Window(72, 120, 64, 80))
     assert np.abs(part - whole[72:136, 120:200]).max() < 1e-6
     assert np.array_equal(part_seen, seen[72:136, 120:200])
+
+
+@pytest.mark.parametrize("kind", [8, 16, 32])
+@pytest.mark.parametrize("homography", [None, SHIFT], ids=["still", "moved"])
+def test_a_frame_with_a_curve_of_its_own_is_seen_through_it(kind, homography):
+    plain = pair(kind, homography=homography)
+    own = replace(plain.response, table=plain.response.table**1.5)
+    source = replace(plain, curves=(plain.response, own))
+    for index, alike in ((0, plain), (1, replace(plain, response=own))):
+        for ours, theirs in zip(source.region(index, WINDOW), alike.region(index, WINDOW), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(source.cells(index, 4), alike.cells(index, 4))
+    assert np.abs(source.region(1, WINDOW)[0] - plain.region(1, WINDOW)[0]).max() > 0.05
 
 
 def test_a_stride_takes_every_so_manieth_pixel():
