@@ -20,6 +20,7 @@ from smarthdr_cli.response.samples import draw
 USUAL = 0.1  # EV; exposures and curves are off by this anyway: a frame that no channel departs further has no gains
 LARGEST = 1.0  # EV; what is further off has another mistake in it
 TOLD = 0.2  # EV, from which a gain is said aloud
+PAIR_BLOCKS = 6_000  # of a pair that are looked at; more would not move its step
 MIN_SUPPORT = 0.2  # share of a pair's blocks that agree on its step; motion and misalignment agree on none
 FADES = 0.7  # level from which a gain fades, so that the clip stays where it is
 
@@ -55,14 +56,16 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
     steps: list[dict[tuple[int, int], float]] = [{}, {}, {}]
     weights: list[dict[tuple[int, int], float]] = [{}, {}, {}]
     for i, j in frame_pairs(burst.evs):
-        both = good[i] & good[j]
-        if int(both.sum()) < MIN_BLOCKS:
+        both = np.flatnonzero(good[i] & good[j])
+        if both.size < MIN_BLOCKS:
             continue
-        found = [common_step((light[j] - light[i])[both, c], np.hypot(error[i], error[j])[both, c]) for c in range(3)]
+        use = both[:: -(-both.size // PAIR_BLOCKS)]
+        found = [common_step(light[j, use, c] - light[i, use, c], np.hypot(error[i, use, c], error[j, use, c]))
+                 for c in range(3)]  # fmt: skip
         if min(support for _, support in found) < MIN_SUPPORT:
             continue
         for channel, (step, support) in enumerate(found):
-            steps[channel][i, j], weights[channel][i, j] = step, float(np.sqrt(both.sum())) * support
+            steps[channel][i, j], weights[channel][i, j] = step, float(np.sqrt(both.size)) * support
     measured = [reconcile(len(burst), burst.reference, *known) for known in zip(steps, weights, strict=True)]
     gains = burst.evs[:, None] - np.stack(measured, axis=1)
     largest = np.abs(gains).max(axis=1)

@@ -4,6 +4,7 @@ The picture is never copied as float: a grid of small blocks is drawn from each 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,18 +71,29 @@ def _draw_frame(
     patch = cv2.remap(frame.codes, map_x, map_y, method, borderMode=cv2.BORDER_REPLICATE)
     patch = patch.astype(np.float32) * np.float32(1.0 / frame.white)
     height, width = frame.size
-    blocks = patch.reshape(len(y) // side, side, len(x) // side, side, 3)
-    mean = blocks.mean(axis=(1, 3))
-    spread = np.sqrt(np.maximum((blocks * blocks).mean(axis=(1, 3)) - mean * mean, 0.0))
-    clipped = (blocks.max(axis=(1, 3)) >= CLIP_CODE).any(-1, keepdims=True)  # one channel's clip bends the others
+    share = np.float32(1.0 / side**2)
+    mean = _over_blocks(np.add, patch, side) * share
+    spread = np.sqrt(np.maximum(_over_blocks(np.add, patch * patch, side) * share - mean * mean, 0.0))
+    brightest = _over_blocks(np.maximum, patch, side)
+    clipped = (brightest >= CLIP_CODE).any(-1, keepdims=True)  # one channel's clip bends the others
     good: NDArray[np.bool_] = (mean > LOW_CODE) & (mean < HIGH_CODE) & ~clipped
     if frame.clipped is not None:
         near = cv2.remap(frame.clipped.view(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        good &= ~np.any(near.reshape(blocks.shape[:4]), axis=(1, 3), keepdims=True)[:, 0, :, 0, None]
+        good &= _over_blocks(np.maximum, near[..., None], side) == 0
     if not still:
         inside = (map_x >= 0) & (map_x <= width - 1) & (map_y >= 0) & (map_y <= height - 1)
-        good &= np.all(inside.reshape(blocks.shape[:4]), axis=(1, 3), keepdims=True)[:, 0, :, 0, None]
+        good &= _over_blocks(np.logical_and, inside[..., None], side)
     return mean.reshape(-1, 3), spread.reshape(-1, 3), good.reshape(-1, 3)
+
+
+def _over_blocks(function: np.ufunc, patch: NDArray[Any], side: int) -> NDArray[Any]:
+    """(rows * side, columns * side, k) to (rows, columns, k), ``function`` over each block of ``side`` squared.
+
+    Whole rows first: several times as fast as both axes of a block at once.
+    """
+    height, width, k = patch.shape
+    rows = function.reduce(patch.reshape(height // side, side, width * k), axis=1)
+    return np.asarray(function.reduce(rows.reshape(height // side, width // side, side, k), axis=2))
 
 
 def through(matrix: NDArray[np.float64], x: F32, y: F32) -> tuple[F32, F32]:
