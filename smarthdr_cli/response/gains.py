@@ -22,6 +22,7 @@ LARGEST = 1.0  # EV; what is further off has another mistake in it
 TOLD = 0.2  # EV, from which a gain is said aloud
 PAIR_BLOCKS = 6_000  # of a pair that are looked at; more would not move its step
 MIN_SUPPORT = 0.2  # share of a pair's blocks that agree on its step; motion and misalignment agree on none
+UNEVEN = 0.28  # EV between the levels of a pair, above which it tells no gain
 FADES = 0.7  # level from which a gain fades, so that the clip stays where it is
 
 
@@ -47,8 +48,8 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
     """(N, 3) EV by which the light of each frame's channels is to be raised; 0 for the reference.
 
     Steps between frames are measured as exposure ratios are (``ratios.py``), each channel for itself, on the same
-    blocks. Frames that no chain of pairs links to the reference, and those nearer than USUAL or further off than
-    LARGEST, have none.
+    blocks; pairs that say one thing in the dark and another in the light are left out. Frames that no chain of pairs
+    links to the reference, and those nearer than USUAL or further off than LARGEST, have none.
     """
     samples = draw(burst, alignment)
     light, error = log_light(samples, response)
@@ -60,9 +61,9 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
         if both.size < MIN_BLOCKS:
             continue
         use = both[:: -(-both.size // PAIR_BLOCKS)]
-        found = [common_step(light[j, use, c] - light[i, use, c], np.hypot(error[i, use, c], error[j, use, c]))
-                 for c in range(3)]  # fmt: skip
-        if min(support for _, support in found) < MIN_SUPPORT:
+        apart, level = light[j, use] - light[i, use], light[j, use] + light[i, use]
+        found = [common_step(apart[:, c], np.hypot(error[i, use, c], error[j, use, c])) for c in range(3)]
+        if min(support for _, support in found) < MIN_SUPPORT or unevenness(apart, level) > UNEVEN:
             continue
         for channel, (step, support) in enumerate(found):
             steps[channel][i, j], weights[channel][i, j] = step, float(np.sqrt(both.size)) * support
@@ -71,6 +72,19 @@ def frame_gains(burst: Burst, alignment: Alignment, response: Response) -> F64:
     largest = np.abs(gains).max(axis=1)
     gains[~((largest > USUAL) & (largest <= LARGEST))] = 0  # NaN: not linked
     return np.asarray(gains)
+
+
+def unevenness(apart: F64, level: F64) -> float:
+    """How much more the dark third of the blocks says than the bright one, or the middle, in EV: the largest of three
+    channels. ``apart``, ``level``: (M, 3). A gain is the same at every level; a wrong curve, motion and haze are not.
+    """
+    worst = 0.0
+    for channel in range(3):
+        dark, bright = np.quantile(level[:, channel], (1 / 3, 2 / 3))
+        third = (level[:, channel] > dark).astype(int) + (level[:, channel] > bright)
+        said = [float(np.median(apart[third == n, channel])) for n in range(3) if bool((third == n).any())]
+        worst = max(worst, max(said) - min(said))
+    return worst
 
 
 def gained(response: Response, gains: F64) -> Response:
