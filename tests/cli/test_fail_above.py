@@ -24,8 +24,9 @@ FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device",
 
 def test_both_sides_of_the_bar(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     out, chart = tmp_path / "out.exr", tmp_path / "sigma.exr"
-    common = ("fuse", *burst, "-o", out, "--uncertainty", chart, "--weights", weights, "--json", "-q", "--overwrite",
-              "--precision", "fp32")  # fmt: skip  # auto tries which is faster, and one busy moment later takes the other
+    # Left to itself fuse tries which precision is faster, and a busy moment later it takes the other.
+    given = ("--weights", weights, "--precision", "fp32", "--json", "-q", "--overwrite")
+    common = ("fuse", *burst, "-o", out, "--uncertainty", chart, *given)
     plain = smarthdr(*common)
     assert plain.exit_code == 0
     mean = parse(plain.stdout)["uncertainty"]["mean"]
