@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from response_bursts import frame, make, moved, scene, shoot, srgb_encode
+from response_bursts import CURVES, frame, make, moved, scene, shoot, srgb_encode
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.linear import Alignment, linearize
 from smarthdr_cli.response import named_response
-from smarthdr_cli.response.gains import LARGEST, USUAL, frame_gains, gained, matched
+from smarthdr_cli.response.gains import LARGEST, USUAL, frame_gains, gained, matched, unevenness
 
 STILL = Alignment.identity(3)
 SRGB = named_response("srgb")
@@ -75,6 +75,22 @@ def test_what_is_further_off_than_a_gain_keeps_what_is_stated():
 def test_frames_of_other_scenes_have_none():
     frames = tuple(frame(shoot(scene(200, 300, seed=n), ev, srgb), ev, n) for n, ev in enumerate((-1, 0, 1)))
     assert not frame_gains(Burst(frames, 1), STILL, SRGB).any()
+
+
+@pytest.mark.parametrize("curve", ["strong contrast", "shoulder and toe"])
+def test_a_wrong_curve_is_not_taken_for_a_drift(curve):
+    """It says one thing in the dark and another in the light."""
+    assert not frame_gains(make(CURVES[curve]), STILL, SRGB).any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_unevenness_is_the_spread_between_thirds(seed):
+    random = np.random.default_rng(seed)
+    level = random.uniform(-8, 0, (3_000, 3))
+    bend = random.uniform(0, 0.1)
+    apart = 0.3 + bend * level + random.normal(0, 0.01, level.shape)
+    assert unevenness(apart, level) == pytest.approx(bend * 8 * 2 / 3, abs=0.02)
+    assert unevenness(np.full((9, 3), 0.4), np.zeros((9, 3))) == 0
 
 
 def test_a_frame_without_overlap_has_none():
