@@ -18,9 +18,7 @@ from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.response import resolve_response
-from smarthdr_cli.response.clip import with_clip
-from smarthdr_cli.response.gains import matched
+from smarthdr_cli.response import matched, resolve_response, with_clip
 
 if TYPE_CHECKING:
     import torch

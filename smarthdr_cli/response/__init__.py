@@ -1,8 +1,10 @@
 """Aligned burst to camera curve and exposure ratios: estimated, named, or from a calibration file. Knows no torch."""
 
 from smarthdr_cli.response.calibration import load_response, save_response, to_toml
+from smarthdr_cli.response.clip import with_clip
 from smarthdr_cli.response.curves import named_response
 from smarthdr_cli.response.estimate import Estimate, calibrate, estimate_response
+from smarthdr_cli.response.gains import matched
 from smarthdr_cli.response.ratios import Ratios, check_exposures, measure_ratios
 from smarthdr_cli.response.resolve import Resolved, resolve_response
 
@@ -14,9 +16,11 @@ __all__ = [
     "check_exposures",
     "estimate_response",
     "load_response",
+    "matched",
     "measure_ratios",
     "named_response",
     "resolve_response",
     "save_response",
     "to_toml",
+    "with_clip",
 ]
