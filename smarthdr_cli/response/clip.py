@@ -3,7 +3,8 @@
 In-camera colour processing, chroma subsampling and JPEG leave what the sensor clipped at codes a little below 255, now
 this and now that one, and a curve says of them that they are well exposed. The darker frames of the burst know better:
 they saw how bright the place was. From the lowest code on that often stands for more than the clip level, the curve is
-made to say "clipped".
+made to say "clipped". Under an assumed curve that bends another way near white the same is found, and does the same
+good: what that curve says there is wrong.
 """
 
 from dataclasses import dataclass, replace
