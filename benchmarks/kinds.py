@@ -2,8 +2,9 @@
 
     python benchmarks/kinds.py --work FOLDER [--panoramas DIR] [--draws 3] [--report]
 
-Labels are of clean 16-bit files (ISO 100 to 400); what is fused later are camera JPEGs of ISO 400 to 6400 under unknown
-curves: the set of ablation.py, which tests. A network learns from the labels alone, or from them and the JPEGs without
+Labels are of clean 16-bit files (ISO 100 to 400), or of tripod bursts in which nothing moves, as anyone can shoot them
+with truth; what is fused later are camera JPEGs of ISO 400 to 6400 under unknown curves, handheld, with things that
+move: the set of ablation.py, which tests. A network learns from the labels alone, or from them and the JPEGs without
 their truth, or, as a bound, from the JPEGs with it. Same network, updates and crops as there. Resumable as that is, in
 the same ``--work``; writes the section "kinds" of RESULTS.md and kinds.json.
 """
@@ -27,7 +28,7 @@ from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.scene_run import plan
 
 HERE = Path(__file__).parent
-CLEAN, JPEG = "clean", "scenes"  # folders of the two sets
+CLEAN, STILL, JPEG = "clean", "still", "scenes"  # folders of the sets
 OWN = ROWS["first"].changes
 
 
@@ -52,6 +53,14 @@ KINDS = {
     "both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}),
     "both-published": Kind("the same, SmartHDR as published", HALVES | {"method": "smarthdr"}),
     "own": Kind(f"{TRAIN} JPEG bursts, labelled", SUPERVISED, JPEG, more=False),
+    "still": Kind(
+        f"{TRAIN} tripod JPEG bursts in which nothing moves, labelled", SUPERVISED, STILL, more=False, over="still"
+    ),
+    "still-both": Kind(f"the same and {TRAIN} handheld ones without truth: SmartHDR", OWN, STILL, over="still"),
+    "still-both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}, STILL, over="still"),
+    "still-both-published": Kind(
+        "the same, SmartHDR as published", HALVES | {"method": "smarthdr"}, STILL, over="still"
+    ),
     "few": Kind(f"{LABELS} clean 16-bit bursts, labelled", SUPERVISED, more=False, few=True, over="few"),
     "few-both": Kind(f"the same and {TRAIN} JPEG bursts without truth: SmartHDR", OWN, few=True, over="few"),
     "few-both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}, few=True, over="few"),
@@ -86,16 +95,18 @@ def write(found: dict[str, dict[int, dict[str, Any]]], options: argparse.Namespa
     text = [
         "## From one kind of bursts to another",
         report.circumstances(),
-        f"Tested on the JPEG bursts of the ablation above (set sha256 `{options.jpeg}`), where the reference alone has "
-        f"{alone:.2f} dB; the clean ones: sha256 `{options.clean}`, 16-bit gamma 2.2, ISO 100 to 400, same places and "
-        f"motion, other seeds. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR of the student in dB.",
+        f"Tested on the JPEG bursts of the ablation above (set sha256 `{options.sets[JPEG]}`), where the reference "
+        f"alone has {alone:.2f} dB. The clean ones: sha256 `{options.sets[CLEAN]}`, 16-bit gamma 2.2, ISO 100 to 400, "
+        f"same places and motion, other seeds. Those from a tripod: sha256 `{options.sets[STILL]}`, the cameras of the "
+        f"JPEG bursts, nothing moves. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR of the student in "
+        "dB.",
         report.markdown_table(["learned from", "draws", "PSNR-μ", "PSNR-μ moving", "over those labels alone"], rows),
     ]
     section = "\n\n".join(text)
     print(section)
     report.write_section(options.out, "kinds", section)
     figures = {name: {str(draw): rounded(one) for draw, one in runs.items()} for name, runs in found.items()}
-    report.write_json(options.out.with_name("kinds.json"), {"sets": [options.clean, options.jpeg], "rows": figures})
+    report.write_json(options.out.with_name("kinds.json"), {"sets": options.sets, "rows": figures})
 
 
 def main() -> None:
@@ -113,8 +124,10 @@ def main() -> None:
     with FileLock(options.work / "lock"):
         roots = {JPEG: make_scenes(options.panoramas, options.work / JPEG),
                  CLEAN: make_scenes(options.panoramas, options.work / CLEAN, "gamma16", 7, iso_low=100.0,
-                                    iso_high=400.0)}  # fmt: skip
-    options.jpeg, options.clean = (frozen.identity(roots[kind]) for kind in (JPEG, CLEAN))
+                                    iso_high=400.0),
+                 STILL: make_scenes(options.panoramas, options.work / STILL, seed=7, shake="tripod",
+                                    objects=0)}  # fmt: skip
+    options.sets = {kind: frozen.identity(root) for kind, root in roots.items()}
     test = test_scenes(roots[JPEG])
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for draw in range(options.draws):

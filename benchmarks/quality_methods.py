@@ -21,6 +21,7 @@ METHODS = {
     "debevec": "OpenCV Debevec, calibrated",
     "mtb-debevec-gamma": "AlignMTB + Debevec, gamma 2.2",
     "mtb-debevec": "AlignMTB + Debevec, calibrated",
+    "registered-debevec": "registered as the truth + Debevec, calibrated",
     "static": "ours, `--deghost off`",
     "ours": "**ours**",
     "oracle": "oracle",

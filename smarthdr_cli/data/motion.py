@@ -35,10 +35,13 @@ def camera_motion(
 ) -> Tensor:
     """(B, N, H, W, 2): where each pixel of a frame looks in the reference view, as a displacement; 0 at index 0.
 
-    ``shake``: "handheld", by up to ``reach_px`` and two degrees or so, or "aligned", what alignment leaves.
+    ``shake``: "handheld", by up to ``reach_px`` and two degrees or so; "aligned", what alignment leaves; or "tripod",
+    nothing.
     """
     device = generator.device
     height, width = size
+    if shake == "tripod":
+        return torch.zeros(batch, count, height, width, 2, device=device)
     grid = pixel_grid(height, width, device)
     if shake == "handheld":
         reach = log_uniform(generator, (batch, 1), 1.0, reach_px).expand(-1, count)

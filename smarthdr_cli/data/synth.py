@@ -30,10 +30,10 @@ class SynthConfig:
     """What kind of bursts to make.
 
     ``kind``: gamma16, camera8 or mixed. ``shake``: "aligned" leaves only the residue that alignment leaves (training,
-    after align); "handheld" moves the camera by ``shake_px`` and two degrees or so. ``reference``: "mixed" draws it,
-    now and then from the ends of the range; "middle" takes the middle frame. ``simulate_jpeg``: False where a real
-    encoder follows. ``ev_error``, ``curve_residue``: how wrong exposures and curves may still be when fusion begins.
-    ``bias``: EV by which the whole bracket is off.
+    after align); "handheld" moves the camera by ``shake_px`` and two degrees or so; "tripod" does not.
+    ``reference``: "mixed" draws it, now and then from the ends of the range; "middle" takes the middle frame.
+    ``simulate_jpeg``: False where a real encoder follows. ``ev_error``, ``curve_residue``: how wrong exposures and
+    curves may still be when fusion begins. ``bias``: EV by which the whole bracket is off.
     ``variety``: what makes bursts richer; without it one seed is the same burst as ever (frozen benchmarks).
     """
 

@@ -68,10 +68,10 @@ def debevec(
     return np.asarray(merged, np.float32)
 
 
-def calibrated_curve(frames: Sequence[Codes], times: Sequence[float]) -> F32:
+def calibrated_curve(frames: Sequence[Codes], times: Sequence[float], samples: int = SAMPLES) -> F32:
     """(256, 1, 3) response of CalibrateDebevec on the 8-bit versions, scaled to gamma 2.2's value at code 128."""
     seconds = np.asarray(times, np.float32)
-    table = cv2.createCalibrateDebevec(SAMPLES).process([to_8_bits(f) for f in frames], times=seconds)
+    table = cv2.createCalibrateDebevec(samples).process([to_8_bits(f) for f in frames], times=seconds)
     return np.asarray(table * (_MID / 255) ** GAMMA, np.float32)
 
 

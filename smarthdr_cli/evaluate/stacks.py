@@ -1,11 +1,14 @@
 """Real static stacks: many exposures from a tripod, the truth they give, and three frames chosen from them.
 
 The truth of a stack is the exposure-weighted merge of all its frames behind a curve calibrated on all of them, once
-with this package's calibration and once with OpenCV's CalibrateDebevec: no side is judged by its own curve only.
+with this package's calibration and once with OpenCV's CalibrateDebevec: no side is judged by its own curve only. Its
+frames are registered first (``register``): tripods give, and a truth that is smeared by a pixel prefers what is smeared
+alike.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.evaluate import baselines
+from smarthdr_cli.evaluate import baselines, register
 from smarthdr_cli.linear import Alignment, Response, linearize
 from smarthdr_cli.response import calibrate
 
@@ -44,6 +47,16 @@ class Stack:
     def times(self) -> tuple[float, ...]:
         """Exposures of the three relative to the shortest of them, first 1."""
         return relative_times(self.chosen)
+
+    @cached_property
+    def poses(self) -> tuple[register.Pose, ...]:
+        """Of every frame relative to the reference, told by OpenCV."""
+        return tuple(register.poses([f.codes for f in self.frames], self.frames[0].white, self.three[1]))
+
+    def registered(self, images: Sequence[NDArray[Any]], which: Sequence[int] | None = None) -> list[NDArray[Any]]:
+        """Images of the frames ``which`` (all, where not given), moved onto the reference and thinned."""
+        chosen = range(len(self.frames)) if which is None else which
+        return [thin(register.moved(image, self.poses[i])) for image, i in zip(images, chosen, strict=True)]
 
 
 def relative_times(frames: Sequence[Frame]) -> tuple[float, ...]:
@@ -85,15 +98,15 @@ def thin(image: NDArray[Any]) -> NDArray[Any]:
 
 def truths(stack: Stack) -> dict[str, F32]:
     """Radiance of the thinned stack from all frames, shortest of the three = 1: "own" and "Debevec" by their curve."""
-    middle = stack.three[1]
-    everything = Burst(stack.frames, middle)
-    own = calibrate(everything, Alignment.identity(len(stack.frames)))
-    codes = [thin(frame.codes) for frame in stack.frames]
+    everything = Burst(stack.frames, stack.three[1])
+    still = tuple(bool(np.array_equal(pose, np.eye(3))) for pose in stack.poses)
+    own = calibrate(everything, Alignment(np.stack(stack.poses), tuple(not one for one in still)))
     times = relative_times(stack.frames)
-    table = baselines.calibrated_curve(codes, times)[:, 0].T
+    table = baselines.calibrated_curve(stack.registered([f.codes for f in stack.frames]), times)[:, 0].T
     table = np.maximum.accumulate(table / table[:, -1].mean(), axis=1)
     short = np.float32(times[stack.three[0]])
     merged = {}
     for name, response in (("own", own), ("Debevec", Response("Debevec", np.ascontiguousarray(table), {}))):
-        merged[name] = baselines.static_merge([linearize(c, 255.0, response) for c in codes], times) * short
+        light = stack.registered([linearize(frame.codes, 255.0, response) for frame in stack.frames])
+        merged[name] = baselines.static_merge(light, times) * short
     return merged

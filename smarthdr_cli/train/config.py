@@ -14,7 +14,7 @@ METHODS = ("supervised", "smarthdr", "smae", "fshdr", "selfhdr")
 _WORDS = {
     "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
     "fill": ("none", "selfhdr", "selfhdr-first"), "export": ("student", "teacher"),
-    "synth.kind": ("gamma16", "camera8", "mixed"), "synth.shake": ("aligned", "handheld"),
+    "synth.kind": ("gamma16", "camera8", "mixed"), "synth.shake": ("aligned", "handheld", "tripod"),
     "synth.reference": ("mixed", "middle"), "masks.scale": ("linear", "log"),
 }  # fmt: skip
 

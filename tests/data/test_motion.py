@@ -19,6 +19,10 @@ def test_the_reference_does_not_shake():
         assert motion[:, 1:].abs().max() > 1
 
 
+def test_a_tripod_does_not_move():
+    assert not camera_motion(seeded(), 4, 3, SIZE, shake="tripod", reach_px=20).any()
+
+
 def test_look_up_is_at_pixels_from_the_middle():
     field = torch.rand(1, 2, 9, 12, generator=seeded())
     grid = pixel_grid(9, 12, torch.device("cpu"))
