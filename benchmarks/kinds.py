@@ -98,8 +98,8 @@ def write(found: dict[str, dict[int, dict[str, Any]]], options: argparse.Namespa
         f"Tested on the JPEG bursts of the ablation above (set sha256 `{options.sets[JPEG]}`), where the reference "
         f"alone has {alone:.2f} dB. The clean ones: sha256 `{options.sets[CLEAN]}`, 16-bit gamma 2.2, ISO 100 to 400, "
         f"same places and motion, other seeds. Those from a tripod: sha256 `{options.sets[STILL]}`, the cameras of the "
-        f"JPEG bursts, nothing moves. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR of the student in "
-        "dB.",
+        f"JPEG bursts, nothing moves. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR in dB, of the "
+        "student.",
         report.markdown_table(["learned from", "draws", "PSNR-μ", "PSNR-μ moving", "over those labels alone"], rows),
     ]
     section = "\n\n".join(text)
