@@ -61,6 +61,13 @@ KINDS = {
     "still-both-published": Kind(
         "the same, SmartHDR as published", HALVES | {"method": "smarthdr"}, STILL, over="still"
     ),
+    "few-still": Kind(
+        f"{LABELS} of those tripod bursts, labelled", SUPERVISED, STILL, more=False, few=True, over="few-still"
+    ),
+    "few-still-both": Kind(
+        f"the same and {TRAIN} handheld ones without truth: SmartHDR", OWN, STILL, few=True, over="few-still"
+    ),
+    "few-still-both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}, STILL, few=True, over="few-still"),
     "few": Kind(f"{LABELS} clean 16-bit bursts, labelled", SUPERVISED, more=False, few=True, over="few"),
     "few-both": Kind(f"the same and {TRAIN} JPEG bursts without truth: SmartHDR", OWN, few=True, over="few"),
     "few-both-no-mask": Kind("the same, no masks", OWN | {"masks": UNMASKED}, few=True, over="few"),

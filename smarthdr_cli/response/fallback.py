@@ -1,10 +1,12 @@
 """What to do with a burst whose exposures and pixels no one curve explains: find out which part of it is to blame.
 
-Tried in this order, each said aloud. One frame left out, where the others then agree and can prove it. A misstated
-exposure, where shifting the stated ones explains the pixels: the curve of that fit is taken only if, whichever frame is
-to blame, it is clearly nearer to the truth than sRGB. One of three frames left out, misaligned or full of motion, where
-the other two pairs explain far less than the pair that is left (misstated exposures leave all pairs as good). The
-curve of all frames, where it explains the pixels clearly better than sRGB does. Else sRGB.
+Tried in this order, each said aloud. One frame left out, where the others then agree and can prove it. The places
+where things move left out, where the others agree on one curve and on the stated exposures (not where one of three
+frames is clearly to blame, below). A misstated exposure, where shifting the stated ones explains the pixels: the curve
+of that fit is taken only if, whichever frame is to blame, it is clearly nearer to the truth than sRGB. One of three
+frames left out, misaligned or full of motion, where the other two pairs explain far less than the pair that is left
+(misstated exposures leave all pairs as good). The curve of all frames, where it explains the pixels clearly better than
+sRGB does. Else sRGB.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ import numpy as np
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.linear import Alignment, Response
 from smarthdr_cli.response.curves import ENTRIES_8BIT, F64, named_response, resampled
-from smarthdr_cli.response.estimate import MIN_SPREAD, Explained, as_response, explain, refusal, unbalanced
+from smarthdr_cli.response.estimate import MIN_SPREAD, STACK, Explained, as_response, explain, refusal, unbalanced
 from smarthdr_cli.response.fit import BINS, Rows
+from smarthdr_cli.response.places import agreeing_places, only
 from smarthdr_cli.response.prior import GRID, make_prior
 from smarthdr_cli.response.samples import Samples, draw
 
@@ -23,6 +26,9 @@ CLEARLY = 0.6  # of a rival's misfit: what is clearly better
 MID_CODES = (0.08, 0.92)  # misfit is judged between these: below is black level, above is highlight colour processing
 MAX_RESIDUAL = 1.0  # EV; larger ones count as this
 SUSPECTS = 3  # frames that are left out in turn
+SEARCHES = 3  # for places that agree, each under the curve of those before
+LEAST = 0.05  # share of the picture they must make up
+TELLING = 0.85  # share of the equations of those places that must agree
 BIN_MIN, BIN_MAX = 8, 200  # samples that a bin of codes needs to count, and beyond which it counts no more
 
 
@@ -48,9 +54,13 @@ def fall_back(burst: Burst, alignment: Alignment) -> Fallback:
     best = ranked[0] if ranked and not others[ranked[0]].refusal and _error(others[ranked[0]]) < CLEARLY * error else -1
     if best >= 0 and others[best].checked:
         return _leave_out(best, others, burst)
+    alone = best >= 0 and all(_error(others[best]) < CLEARLY * _error(others[k]) for k in ranked[1:])
+    steady = None if alone else _steady(samples, burst, whole)
+    if steady is not None:
+        return steady
     if unbalanced(whole.record, burst) and not refusal(whole.freed_record | {"imbalance_ev": 0.0}, burst):
         return _misstated(whole, burst)
-    if best >= 0 and all(_error(others[best]) < CLEARLY * _error(others[k]) for k in ranked[1:]):
+    if alone:
         return _leave_out(best, others, burst)
     return _plain(whole, burst)
 
@@ -89,7 +99,7 @@ def _without_one(samples: Samples, burst: Burst, whole: Explained) -> dict[int, 
         keep = [n for n in range(len(burst)) if n != left]
         if len(keep) < 2 or np.ptp(burst.evs[keep]) < MIN_SPREAD:
             continue
-        part = Samples(samples.code[keep], samples.spread[keep], samples.good[keep])
+        part = Samples(samples.code[keep], samples.spread[keep], samples.good[keep], samples.grid)
         found = explain(part, Burst(tuple(burst.frames[n] for n in keep), 0))
         if found is not None and np.isfinite(_error(found)):
             out[left] = found
@@ -100,6 +110,28 @@ def _leave_out(left: int, others: dict[int, Explained], burst: Burst) -> Fallbac
     found, name = others[left], burst.frames[left].path.name
     note = f"{name} contradicts the other frames (motion, misalignment or exposure): curve estimated without it"
     return Fallback(as_response(found.fit, "auto", burst, found.record | {"without": name}), note, found.checked)
+
+
+def _steady(samples: Samples, burst: Burst, whole: Explained) -> Fallback | None:
+    """The curve of the places that agree, or None where they do not make a case of their own.
+
+    Of short bursts only: in a stack some pair contradicts nearly every place.
+    """
+    usable = samples.good.any(axis=2).sum(axis=0) > 1
+    if len(burst) > STACK:
+        return None
+    found, left = whole, 1.0
+    for _ in range(SEARCHES):
+        places = agreeing_places(samples, found.fit)
+        left = float(places[usable].mean())
+        again = explain(only(samples, places), burst) if left >= LEAST else None
+        if again is None:
+            return None
+        found = again
+    if found.refusal or not found.checked or found.record["agreeing"] < TELLING:
+        return None
+    note = f"{whole.refusal}; curve estimated without the {1 - left:.0%} of the picture that contradicts it"
+    return Fallback(as_response(found.fit, "auto", burst, found.record | {"places": round(left, 4)}), note, False)
 
 
 def _misstated(whole: Explained, burst: Burst) -> Fallback:

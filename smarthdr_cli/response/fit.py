@@ -32,10 +32,12 @@ MIN_SLOPE = 0.02  # of ln f per grid step of s, in units of the mean slope: the 
 
 @dataclass(frozen=True)
 class Rows:
-    """Pairwise equations of one channel and pair: grid codes of both, spreads, and ln of the exposure ratio."""
+    """Pairwise equations of one channel and pair: the blocks they are ``at``, grid codes of both, spreads, and ln of
+    the exposure ratio."""
 
     pair: tuple[int, int]
     channel: int
+    at: NDArray[np.intp]
     low: NDArray[np.intp]
     high: NDArray[np.intp]
     spread_low: F64
@@ -81,9 +83,8 @@ def make_rows(samples: Samples, evs: F64) -> tuple[Rows, ...]:
                 continue
             low, high = (np.rint(samples.code[n, use, channel] * GRID).astype(np.intp) for n in (i, j))
             spreads = [samples.spread[n, use, channel].astype(np.float64) for n in (i, j)]
-            rows.append(
-                Rows((i, j), channel, low, high, spreads[0], spreads[1], float((evs[i] - evs[j]) * np.log(2.0)))
-            )
+            ratio = float((evs[i] - evs[j]) * np.log(2.0))
+            rows.append(Rows((i, j), channel, use, low, high, spreads[0], spreads[1], ratio))
     return tuple(rows)
 
 

@@ -28,12 +28,14 @@ class Samples:
     """Aligned block statistics.
 
     ``code``: (N, M, 3) float32, mean code / white of block m in frame n. ``spread``: (N, M, 3) float32, the standard
-    deviation within the block. ``good``: (N, M, 3) bool, inside the frame and neither clipped nor black.
+    deviation within the block. ``good``: (N, M, 3) bool, inside the frame and neither clipped nor black. ``grid``: rows
+    and columns of the M blocks.
     """
 
     code: F32
     spread: F32
     good: NDArray[np.bool_]
+    grid: tuple[int, int]
 
 
 def draw(burst: Burst, alignment: Alignment, max_blocks: int = MAX_BLOCKS) -> Samples:
@@ -51,7 +53,7 @@ def draw(burst: Burst, alignment: Alignment, max_blocks: int = MAX_BLOCKS) -> Sa
         for frame, matrix in zip(burst.frames, alignment.homographies, strict=True)
     ]
     code, spread, good = (np.stack(part) for part in zip(*drawn, strict=True))
-    return Samples(code, spread, good)
+    return Samples(code, spread, good, (rows, cols))
 
 
 def _positions(length: int, count: int, side: int) -> F32:

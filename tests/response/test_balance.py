@@ -11,7 +11,7 @@ from smarthdr_cli.response.samples import draw
 
 def linked(*pairs, count=400):
     none = np.zeros(count, np.intp)
-    return tuple(Rows(pair, 0, none, none, np.zeros(count), np.zeros(count), 0.0) for pair in pairs)
+    return tuple(Rows(pair, 0, none, none, none, np.zeros(count), np.zeros(count), 0.0) for pair in pairs)
 
 
 def explained(curve, **how):

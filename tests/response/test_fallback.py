@@ -108,12 +108,13 @@ def test_misfit_is_the_mean_residual_in_ev():
     high = np.full(500, int(0.6 * GRID))
     step = float(log_srgb[low[0]] - log_srgb[high[0]])
     rows = [
-        Rows((0, 1), 0, low, high, np.zeros(500), np.zeros(500), step + shift * np.log(2)) for shift in (0.0, 0.3, 7.0)
+        Rows((0, 1), 0, low, low, high, np.zeros(500), np.zeros(500), step + shift * np.log(2))
+        for shift in (0.0, 0.3, 7.0)
     ]
     curves = np.tile(log_srgb, (3, 1))
     assert misfit((rows[0],), curves) == pytest.approx(0.0, abs=1e-12)
     assert misfit((rows[1],), curves) == pytest.approx(0.3)
     assert misfit((rows[2],), curves) == pytest.approx(1.0)  # far ones count as one stop
     assert misfit(tuple(rows[:2]), curves) == pytest.approx(0.15)
-    dark = Rows((0, 1), 0, low * 0 + 10, low * 0 + 20, low * 0.0, low * 0.0, 0.0)
+    dark = Rows((0, 1), 0, low, low * 0 + 10, low * 0 + 20, low * 0.0, low * 0.0, 0.0)
     assert np.isnan(misfit((dark,), curves))
