@@ -117,9 +117,9 @@ def _steady(samples: Samples, burst: Burst, whole: Explained) -> Fallback | None
 
     Of short bursts only: in a stack some pair contradicts nearly every place.
     """
-    usable = samples.good.any(axis=2).sum(axis=0) > 1
     if len(burst) > STACK:
         return None
+    usable = samples.good.any(axis=2).sum(axis=0) > 1
     found, left = whole, 1.0
     for _ in range(SEARCHES):
         places = agreeing_places(samples, found.fit)
