@@ -122,7 +122,7 @@ def _steady(samples: Samples, burst: Burst, whole: Explained) -> Fallback | None
     usable = samples.good.any(axis=2).sum(axis=0) > 1
     found, left = whole, 1.0
     for _ in range(SEARCHES):
-        places = agreeing_places(samples, found.fit)
+        places = agreeing_places(samples.grid, whole.fit.rows, found.fit.log_curve)
         left = float(places[usable].mean())
         again = explain(only(samples, places), burst) if left >= LEAST else None
         if again is None:

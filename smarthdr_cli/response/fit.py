@@ -117,7 +117,7 @@ def solve(rows: tuple[Rows, ...], prior: Prior, freedom: F64, rounds: int = 12) 
             curve = curves[row.channel]
             stated = row.ratio + shifts[row.pair[0]] - shifts[row.pair[1]]
             residuals.append(stated - (curve[row.low] - curve[row.high]))
-            sigmas.append(_noise(row, curves[row.channel]))
+            sigmas.append(noise(row, curves[row.channel]))
         scaled = [np.abs(residual) / sigma for residual, sigma in zip(residuals, sigmas, strict=True)]
         spread = max(1.0, float(np.median(np.concatenate(scaled))) / 0.6745)
         scale = spread * max(1.0, 3.0 * (1.0 - turn / (0.6 * rounds)))
@@ -140,7 +140,7 @@ def solve(rows: tuple[Rows, ...], prior: Prior, freedom: F64, rounds: int = 12) 
     return Fit(factor, curves, rows, tuple(weights), tuple(residuals), tuple(sigmas), np.asarray(shifts / np.log(2.0)))
 
 
-def _noise(row: Rows, log_curve: F64) -> F64:
+def noise(row: Rows, log_curve: F64) -> F64:
     """Standard deviation (ln) of each residual under the curve."""
     slope = np.gradient(log_curve) * GRID
     low = slope[row.low] ** 2 * (CODE_NOISE**2 + (SPREAD_SHARE * row.spread_low) ** 2)

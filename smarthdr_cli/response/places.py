@@ -5,11 +5,14 @@ curve, and where half of the picture moves they bend it. They do not agree side 
 are judged by the share of agreement around them, and the curve is fitted on those that are left.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.response.fit import CUTOFF, Fit
+from smarthdr_cli.response.curves import F64
+from smarthdr_cli.response.fit import CUTOFF, Rows, noise
 from smarthdr_cli.response.samples import Samples
 
 AROUND = 11  # blocks a side of the neighbourhood that is asked
@@ -19,15 +22,20 @@ FEWEST = 8.0  # equations of a pair around a place, for that pair to be asked
 Mask = NDArray[np.bool_]
 
 
-def agreeing_places(samples: Samples, fit: Fit) -> Mask:
-    """(M,) the blocks of ``samples`` whose neighbourhood agrees with ``fit``, a fit of these samples or of some."""
-    shape, keep = samples.grid, np.ones(samples.grid, bool)
-    for pair in sorted({row.pair for row in fit.rows}):
-        told, agreed = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        for row, residual, sigma in zip(fit.rows, fit.residuals, fit.sigmas, strict=True):
+def agreeing_places(grid: tuple[int, int], rows: Sequence[Rows], log_curve: F64) -> Mask:
+    """(M,) the blocks of ``grid`` whose neighbourhood agrees with ``log_curve`` (3, GRID + 1).
+
+    ``rows``: the equations of all blocks, those that were left out of the curve's fit too: they may come back.
+    """
+    keep = np.ones(grid, bool)
+    for pair in sorted({row.pair for row in rows}):
+        told, agreed = np.zeros(grid, np.float32), np.zeros(grid, np.float32)
+        for row in rows:
             if row.pair == pair:
+                curve = log_curve[row.channel]
+                residual = row.ratio - (curve[row.low] - curve[row.high])
                 np.add.at(told.ravel(), row.at, 1.0)
-                np.add.at(agreed.ravel(), row.at, np.abs(residual) < CUTOFF * sigma)
+                np.add.at(agreed.ravel(), row.at, np.abs(residual) < CUTOFF * noise(row, curve))
         told, agreed = (_around(counts) for counts in (told, agreed))
         keep &= (agreed >= AGREEING * told) | (told < FEWEST)
     return keep.ravel()

@@ -43,20 +43,34 @@ def test_the_grid_has_as_many_blocks_as_there_are_samples():
 def test_all_places_of_a_still_burst_agree():
     burst = make(CURVES["contrast"])
     samples = draw(burst, STILL)
-    assert agreeing_places(samples, explain(samples, burst).fit).mean() > 0.97
+    fit = explain(samples, burst).fit
+    assert agreeing_places(samples.grid, fit.rows, fit.log_curve).mean() > 0.97
 
 
 def test_places_that_change_are_told_from_those_that_do_not():
     burst = lit_otherwise(CURVES["contrast"])
     samples = draw(burst, STILL)
-    found = explain(samples, burst)
+    whole = found = explain(samples, burst)
     for _ in range(3):
-        places = agreeing_places(samples, found.fit)
+        places = agreeing_places(samples.grid, whole.fit.rows, found.fit.log_curve)
         found = explain(only(samples, places), burst)
     changes = left_of(samples)
     told = samples.good.any(axis=2).sum(axis=0) > 1
     assert places[told & ~changes].mean() > 0.85
     assert places[told & changes].mean() < 0.25
+
+
+def test_what_was_left_out_is_asked_again_under_the_new_curve():
+    burst = lit_otherwise(CURVES["contrast"])
+    samples = draw(burst, STILL)
+    whole = explain(samples, burst)
+    first = agreeing_places(samples.grid, whole.fit.rows, whole.fit.log_curve)
+    again = explain(only(samples, first), burst)
+    second = agreeing_places(samples.grid, whole.fit.rows, again.fit.log_curve)
+    told = samples.good.any(axis=2).sum(axis=0) > 1
+    dropped = told & ~first & left_of(samples)
+    assert dropped.sum() > 1000
+    assert second[dropped].mean() < 0.2  # having no equation in the second fit is no agreement
 
 
 def test_only_keeps_what_is_good_in_its_places():
