@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.evaluate import baselines, protocol, report, stacks
-from smarthdr_cli.linear import Alignment, Response, linearize
+from smarthdr_cli.linear import Response, linearize
 from smarthdr_cli.response import estimate_response, named_response
 
 STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree", "becky_desks_windows")
@@ -52,10 +52,10 @@ def debevec_curve(codes: Sequence[Codes], times: Sequence[float], samples: int) 
 def score(folder: Path) -> dict[str, dict[str, float]]:
     """PSNR-mu of every method of one stack under each truth."""
     stack = stacks.read_stack(folder)
-    times, homographies = stack.times, np.stack([stack.poses[i] for i in stack.three])
+    times = stack.times
     codes = stack.registered([f.codes for f in stack.chosen], stack.three)
 
-    found = estimate_response(Burst(stack.chosen, 1), Alignment(homographies, (True, False, True)))
+    found = estimate_response(Burst(stack.chosen, 1), stack.alignment(stack.three))
     srgb, gamma = named_response("srgb"), named_response("gamma2.2")
     ours = found.response or srgb
     calibrated, more = (debevec_curve(codes, times, samples) for samples in (FEW, baselines.SAMPLES))

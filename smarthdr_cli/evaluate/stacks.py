@@ -53,6 +53,11 @@ class Stack:
         """Of every frame relative to the reference, told by OpenCV."""
         return tuple(register.poses([f.codes for f in self.frames], self.frames[0].white, self.three[1]))
 
+    def alignment(self, which: Sequence[int] | None = None) -> Alignment:
+        """The poses of the frames ``which`` (all, where not given)."""
+        poses = [self.poses[i] for i in (range(len(self.frames)) if which is None else which)]
+        return Alignment(np.stack(poses), tuple(not np.array_equal(pose, np.eye(3)) for pose in poses))
+
     def registered(self, images: Sequence[NDArray[Any]], which: Sequence[int] | None = None) -> list[NDArray[Any]]:
         """Images of the frames ``which`` (all, where not given), moved onto the reference and thinned."""
         chosen = range(len(self.frames)) if which is None else which
@@ -99,8 +104,7 @@ def thin(image: NDArray[Any]) -> NDArray[Any]:
 def truths(stack: Stack) -> dict[str, F32]:
     """Radiance of the thinned stack from all frames, shortest of the three = 1: "own" and "Debevec" by their curve."""
     everything = Burst(stack.frames, stack.three[1])
-    still = tuple(bool(np.array_equal(pose, np.eye(3))) for pose in stack.poses)
-    own = calibrate(everything, Alignment(np.stack(stack.poses), tuple(not one for one in still)))
+    own = calibrate(everything, stack.alignment())
     times = relative_times(stack.frames)
     table = baselines.calibrated_curve(stack.registered([f.codes for f in stack.frames]), times)[:, 0].T
     table = np.maximum.accumulate(table / table[:, -1].mean(), axis=1)
