@@ -1,6 +1,6 @@
 """Fusion by the network: motion over the whole picture, then trust, merge, residual and judgement tile by tile."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,9 @@ from smarthdr_cli.fusion.physical import (
     lowest_peak,
     order,
     put,
-    spread,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
+from smarthdr_cli.fusion.sigma import judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
@@ -30,7 +30,7 @@ from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, with
 from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import exposure_weight, merge, radiance
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.tone import encode, mu_law
+from smarthdr_cli.models.tone import encode
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
@@ -149,16 +149,10 @@ def _tile(
     light = at_clip(light, peak, stack, seen_by, evs)
     if source.burst.frames[indices[0]].codes.dtype != np.uint8:
         light = as_measured(light, ref)
-    sigma = out.log_sigma.exp()
-    if network.calibration is not None:
-        sigma = network.calibration.apply_torch(sigma)
-    believed = known(evs)
-    if believed < 1:  # the judge has seen no such burst either: no more than it was calibrated on, no less than scatter
-        highest = 1.0 if network.calibration is None else network.calibration.calibrated[-1]
-        sigma = sigma.pow(believed) * sigma.clamp(max=highest).pow(1 - believed)
-        sigma = torch.maximum(sigma, spread(stack, evs, out.trust, out.merged, scale))
+    sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, weight)
     if any(one.own is not one.frame for one in others):
-        sigma = torch.maximum(sigma, overruled(stack, others, seen_by, evs, out.trust, weight, scale))
+        meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
+        sigma = torch.maximum(sigma, overruled(stack, meant, evs, out.trust, weight))
     sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known
     return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
 
@@ -203,22 +197,6 @@ def _verified(
         gap = disagreement(*common_exposure(against, look, ev, codes), ev)
     logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, gap
-
-
-def overruled(
-    stack: Tensor,
-    others: Sequence[Seen],
-    seen_by: Tensor,
-    evs: Tensor,
-    trust: Tensor,
-    weight: Tensor | None,
-    scale: float,
-) -> Tensor:
-    """(1, 1, h, w) what frames beyond reach would have changed, had they been trusted: a floor under sigma, which knows
-    nothing of it."""
-    meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
-    with_, without = (mu_law(merge(frames, evs, trust, weight)[0] * scale) for frames in (stack, meant))
-    return (with_ - without).abs().mean(dim=1, keepdim=True)
 
 
 def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:

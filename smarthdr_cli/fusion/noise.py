@@ -1,0 +1,109 @@
+"""How far noise alone may have carried the merge off, measured on the burst itself: a floor under sigma.
+
+Frames that show the same thing differ by their noise, and what differs from one pixel to the next is noise, not
+exposure, curve or motion. Photon and read noise (Hasinoff, Durand and Freeman 2010, eq. 1) leave two numbers to find,
+which neighbouring exposures tell wherever both are trusted; the merge's own variance follows from its weights. No
+camera profile is needed. Noise that JPEG or a denoiser took is not seen, nor does it harm.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.merge import READ_FLOOR, exposure_weight, radiance
+from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.windows import box_mean
+
+AROUND = 7  # cells along the side of the window over which noise is averaged
+SHOWN = 0.1  # share of the window that two frames must show together, to tell anything of it
+HELD = 0.02  # how strongly read noise beyond the usual is held to none, where exposures do not tell it from photons'
+QUANTILE = 0.96  # 68 % quantile of the mean of three absolute errors of standard deviation 1
+LEAST = 1e-14  # variance below which there is none
+
+
+def noise_floor(
+    frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float, share: Tensor | None = None
+) -> Tensor:
+    """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain, mean over channels, as far as noise goes;
+    0 where it is not known.
+
+    ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust`` and ``share``
+    (1, N-1, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it; ``scale`` takes it to the short
+    clip. All frames are taken to be as noisy as one another at the same level.
+    """
+    weights = [exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])]
+    believed = [torch.ones_like(weights[0]), *trust.unbind(1)]
+    middle = F.avg_pool2d(merged, CELL)
+    level = middle.mean(dim=1, keepdim=True).clamp(min=0)
+    photons, read = _fitted(frames, evs, [w.sign() * t for w, t in zip(weights, believed, strict=True)], level)
+    if share is not None:
+        weights[1:] = [weight * share[:, i] for i, weight in enumerate(weights[1:])]
+    kept = [weight * part for weight, part in zip(weights, believed, strict=True)]
+    total = torch.stack(weights).sum(dim=0)
+    kept[0] = total - torch.stack(kept[1:]).sum(dim=0)  # the reference has what was taken from the others
+    total = F.avg_pool2d(total, CELL).clamp(min=1e-9)
+    variance = torch.zeros_like(level)
+    for i, weight in enumerate(kept):
+        near, own = _units(float(evs[0, i]))
+        part = F.avg_pool2d(weight, CELL) / total
+        variance = variance + part.square() * (photons * (level * near + READ_FLOOR * own) + read * own)
+    error = QUANTILE * scale * variance.sqrt()
+    # The curve of mu-law bends within the noise of a shadow: half of what lies between both ends of the interval.
+    middle = scale * middle
+    apart = mu_law((middle + error).clamp(0, 1)) - mu_law((middle - error).clamp(0, 1))
+    floor: Tensor = F.interpolate(apart.mean(dim=1, keepdim=True) / 2, scale_factor=CELL, mode="nearest")
+    return floor
+
+
+def _units(ev: float) -> tuple[float, float]:
+    """What takes a frame's photon noise at a level of the reference, and its read noise, to the reference's units."""
+    return 2.0**-ev, 4.0**-ev
+
+
+def _fitted(frames: Tensor, evs: Tensor, shown: list[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, 1, h, w) photon noise and the read noise beyond READ_FLOOR of it, on cells, in the units of a frame.
+
+    Least squares of relative errors over neighbouring exposures, each number at least 0. ``shown`` (1, 1, H, W) is
+    above 0 where a frame may be believed.
+    """
+    pairs = []
+    for i, j in pairwise(sorted(range(frames.shape[1]), key=lambda n: float(evs[0, n]))):
+        both = shown[i] * shown[j]
+        apart = _detail((radiance(frames[:, i], evs[:, i]) - radiance(frames[:, j], evs[:, j])) * both)
+        cells = (F.avg_pool2d(x, CELL // 2) for x in (apart.square().mean(dim=1, keepdim=True), _sparse(both)))
+        found, share = (box_mean(x, AROUND) for x in cells)
+        near, own = (one + other for one, other in zip(*(_units(float(evs[0, n])) for n in (i, j)), strict=True))
+        seen = (share > SHOWN).to(level.dtype)
+        pairs.append((near, own, (found / share.clamp(min=SHOWN) / own).clamp(min=LEAST), seen))
+    # In units of the largest of them: the squares of their inverses would not fit float32.
+    unit = torch.stack([found * seen for _, _, found, seen in pairs]).amax(dim=0).clamp(min=LEAST)
+    aa, ab, bb, ad, bd = (torch.zeros_like(level) for _ in range(5))
+    for near, own, found, seen in pairs:
+        b = unit / found * seen
+        a = (level * near / own + READ_FLOOR) * b
+        aa, ab, bb, ad, bd = aa + a * a, ab + a * b, bb + b * b, ad + a, bd + b
+    held = bb * (1 + HELD)
+    spread = (aa * held - ab * ab).clamp(min=1e-30)
+    photons, read = (ad * held - bd * ab) / spread, (bd * aa - ad * ab) / spread
+    alone = bd / bb.clamp(min=1e-30)  # read noise without photon noise, and photon noise without more read noise
+    read = torch.where(photons < 0, alone, read.clamp(min=0))
+    photons = torch.where(read > 0, photons.clamp(min=0), ad / aa.clamp(min=1e-30))
+    return photons * unit, read * unit
+
+
+def _sparse(x: Tensor) -> Tensor:
+    """Every other row and column of (B, C, H, W)."""
+    return x[..., ::2, ::2]
+
+
+def _detail(x: Tensor) -> Tensor:
+    """What differs from one pixel to the next in (B, C, H, W), at every other row and column: second differences along
+    both axes, scaled so that white noise keeps its variance (Immerkaer 1996).
+    """
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    before, at, after = padded[..., :-2:2], padded[..., 1:-1:2], padded[..., 2::2]
+    rows = before + after - 2 * at
+    return (rows[..., :-2:2, :] + rows[..., 2::2, :] - 2 * rows[..., 1:-1:2, :]) / 6
