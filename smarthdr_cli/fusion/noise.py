@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.merge import READ_FLOOR, exposure_weight, radiance
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, exposure_weight, radiance
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.models.windows import box_mean
 
@@ -34,21 +34,21 @@ def noise_floor(
     (1, N-1, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it; ``scale`` takes it to the short
     clip. All frames are taken to be as noisy as one another at the same level.
     """
-    weights = [exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])]
-    believed = [torch.ones_like(weights[0]), *trust.unbind(1)]
-    middle = F.avg_pool2d(merged, CELL)
+    rows = frames[..., 1::CELL, :]  # of each cell one row tells the weights
+    weights = [exposure_weight(rows[:, i], evs[:, i]) for i in range(frames.shape[1])]
+    middle = _cells(merged[..., 1::CELL, :])
     level = middle.mean(dim=1, keepdim=True).clamp(min=0)
-    photons, read = _fitted(frames, evs, [w.sign() * t for w, t in zip(weights, believed, strict=True)], level)
+    photons, read = _fitted(frames, evs, trust, level)
     if share is not None:
-        weights[1:] = [weight * share[:, i] for i, weight in enumerate(weights[1:])]
-    kept = [weight * part for weight, part in zip(weights, believed, strict=True)]
+        weights[1:] = [weight * share[:, i, :, 1::CELL] for i, weight in enumerate(weights[1:])]
+    kept = [weight * trust[:, i, :, 1::CELL] for i, weight in enumerate(weights[1:])]
     total = torch.stack(weights).sum(dim=0)
-    kept[0] = total - torch.stack(kept[1:]).sum(dim=0)  # the reference has what was taken from the others
-    total = F.avg_pool2d(total, CELL).clamp(min=1e-9)
+    kept.insert(0, total - torch.stack(kept).sum(dim=0))  # the reference has what was taken from the others
+    total = _cells(total).clamp(min=1e-9)
     variance = torch.zeros_like(level)
     for i, weight in enumerate(kept):
         near, own = _units(float(evs[0, i]))
-        part = F.avg_pool2d(weight, CELL) / total
+        part = _cells(weight) / total
         variance = variance + part.square() * (photons * (level * near + READ_FLOOR * own) + read * own)
     error = QUANTILE * scale * variance.sqrt()
     # The curve of mu-law bends within the noise of a shadow: half of what lies between both ends of the interval.
@@ -63,18 +63,15 @@ def _units(ev: float) -> tuple[float, float]:
     return 2.0**-ev, 4.0**-ev
 
 
-def _fitted(frames: Tensor, evs: Tensor, shown: list[Tensor], level: Tensor) -> tuple[Tensor, Tensor]:
+def _fitted(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """(1, 1, h, w) photon noise and the read noise beyond READ_FLOOR of it, on cells, in the units of a frame.
 
-    Least squares of relative errors over neighbouring exposures, each number at least 0. ``shown`` (1, 1, H, W) is
-    above 0 where a frame may be believed.
+    Least squares of relative errors over neighbouring exposures, each number at least 0, ``trust`` as above.
     """
     pairs = []
     for i, j in pairwise(sorted(range(frames.shape[1]), key=lambda n: float(evs[0, n]))):
-        both = shown[i] * shown[j]
-        apart = _detail((radiance(frames[:, i], evs[:, i]) - radiance(frames[:, j], evs[:, j])) * both)
-        cells = (F.avg_pool2d(x, CELL // 2) for x in (apart.square().mean(dim=1, keepdim=True), _sparse(both)))
-        found, share = (box_mean(x, AROUND) for x in cells)
+        apart, both = _apart(frames, evs, trust, i, j)
+        found, share = (box_mean(x, AROUND) for x in (apart, both))
         near, own = (one + other for one, other in zip(*(_units(float(evs[0, n])) for n in (i, j)), strict=True))
         seen = (share > SHOWN).to(level.dtype)
         pairs.append((near, own, (found / share.clamp(min=SHOWN) / own).clamp(min=LEAST), seen))
@@ -94,16 +91,27 @@ def _fitted(frames: Tensor, evs: Tensor, shown: list[Tensor], level: Tensor) -> 
     return photons * unit, read * unit
 
 
-def _sparse(x: Tensor) -> Tensor:
-    """Every other row and column of (B, C, H, W)."""
-    return x[..., ::2, ::2]
+def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[Tensor, Tensor]:
+    """(1, 1, h, w) variance of what two frames differ by from one pixel to the next, in cells, and how far both are
+    believed there: 0 where one of them is clipped.
 
-
-def _detail(x: Tensor) -> Tensor:
-    """What differs from one pixel to the next in (B, C, H, W), at every other row and column: second differences along
-    both axes, scaled so that white noise keeps its variance (Immerkaer 1996).
+    Second differences along both axes, scaled so that white noise keeps its variance (Immerkaer 1996), in two places of
+    each cell and within it.
     """
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    before, at, after = padded[..., :-2:2], padded[..., 1:-1:2], padded[..., 2::2]
-    rows = before + after - 2 * at
-    return (rows[..., :-2:2, :] + rows[..., 2::2, :] - 2 * rows[..., 1:-1:2, :]) / 6
+    lines, believed = [], []
+    for row in range(3):
+        one, other = frames[:, i, :, row::CELL], frames[:, j, :, row::CELL]
+        both = (torch.maximum(one, other).amax(dim=1, keepdim=True) < TAPER_END).to(frames.dtype)
+        for n in (i, j):
+            both = both if n == 0 else both * trust[:, n - 1, :, row::CELL]
+        lines.append((radiance(one, evs[:, i]) - radiance(other, evs[:, j])) * both)
+        believed.append(both)
+    across = lines[0] + lines[2] - 2 * lines[1]
+    at = [across[..., column::CELL] for column in range(CELL)]
+    squares = [((at[n - 1] + at[n + 1] - 2 * at[n]) / 6).square().mean(dim=1, keepdim=True) for n in (1, 2)]
+    return (squares[0] + squares[1]) / 2, (believed[1][..., 1::CELL] + believed[1][..., 2::CELL]) / 2
+
+
+def _cells(row: Tensor) -> Tensor:
+    """Means over the CELL pixels of each cell's row, (B, C, h, W) to (B, C, h, w)."""
+    return F.avg_pool2d(row, (1, CELL))
