@@ -5,19 +5,28 @@
 Training calibrates the network on its own crops. What a photographer gets has alignment, an estimated curve and tiles
 in it as well; so the shipped files are calibrated on bursts made as the frozen set is (same kinds and held-out sources,
 other seeds, other crops), read from files and fused. Pixels whose truth no frame holds are left out: fuse flags them.
+What noise alone explains is not the judge's to say (fusion/noise.py): errors below that floor count as none, so that
+two thirds of the errors lie below the larger of both.
 """
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import quality_methods
+import torch
+from numpy.typing import NDArray
 
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.write import benchmark_config, write_benchmark
 from smarthdr_cli.evaluate import contest, frozen, protocol
+from smarthdr_cli.fusion import learned
+from smarthdr_cli.fusion.noise import noise_floor
 from smarthdr_cli.models.calibration import Calibration, fit_calibration
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from smarthdr_cli.models.judge import SIGMA_MAX
@@ -32,13 +41,33 @@ def save(path: Path, found: Checkpoint, calibration: Calibration | None) -> str:
     return save_checkpoint(path, half, found.config, found.record, calibration, found.licence, found.metrics)
 
 
+@contextmanager
+def overheard() -> Iterator[list[NDArray[np.float32]]]:
+    """Collects the noise floor (h, w) of every tile that is fused meanwhile; without a calibration it is not used."""
+    floors: list[NDArray[np.float32]] = []
+    own = learned.judged
+
+    def judged(log_sigma: Any, calibration: Any, stack: Any, evs: Any, trust: Any, merged: Any, share: Any) -> Any:
+        scale = float(torch.exp2(evs.min()))
+        floors.append(noise_floor(stack, evs, trust, merged, scale, share)[0, 0].cpu().numpy())
+        return own(log_sigma, calibration, stack, evs, trust, merged, share)
+
+    learned.judged = judged
+    try:
+        yield floors
+    finally:
+        learned.judged = own
+
+
 def fitted(root: Path, kind: str, weights: Path) -> Calibration:
     """The curve for one kind of files, from weights that have none."""
     sigmas, errors = [], []
     for folder in frozen.scene_folders(root):
         scene = frozen.read_scene(folder)
         options = argparse.Namespace(weights=weights, device="cpu")
-        result = quality_methods.scene_methods(scene, kind, options)["ours"]()
+        with overheard() as floors:
+            result = quality_methods.scene_methods(scene, kind, options)["ours"]()
+        (floor,) = floors  # pictures of this size are one tile
         time = scene.times[scene.reference]
         pixels = protocol.fit_pixels(scene.truth, time, scene.moving)
         shown = protocol.fitted(result.radiance, scene.truth, pixels)
@@ -46,8 +75,10 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
         known = (scene.truth.max(axis=2) < 1) & (result.sigma < SIGMA_MAX)
         known[np.arange(known.shape[0]) % STEP > 0] = False
         known[:, np.arange(known.shape[1]) % STEP > 0] = False
+        error = contest.error_map(shown, np.clip(scene.truth, 0, 1))
+        height, width = error.shape
         sigmas.append(result.sigma[known])
-        errors.append(contest.error_map(shown, np.clip(scene.truth, 0, 1))[known])
+        errors.append(np.where(error < floor[:height, :width], 0, error)[known])
     return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
 
 

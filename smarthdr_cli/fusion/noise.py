@@ -54,7 +54,8 @@ def noise_floor(
     # The curve of mu-law bends within the noise of a shadow: half of what lies between both ends of the interval.
     middle = scale * middle
     apart = mu_law((middle + error).clamp(0, 1)) - mu_law((middle - error).clamp(0, 1))
-    floor: Tensor = F.interpolate(apart.mean(dim=1, keepdim=True) / 2, scale_factor=CELL, mode="nearest")
+    shown = apart.mean(dim=1, keepdim=True) / 2
+    floor: Tensor = F.interpolate(shown, scale_factor=CELL, mode="bilinear", align_corners=False)
     return floor
 
 
