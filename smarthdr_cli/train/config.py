@@ -82,6 +82,7 @@ class TrainConfig:
     weight_motion: float = 0.02
     weight_trust: float = 0.05
     weight_merged: float = 0.5
+    weight_square: float = 0.0
     weight_vgg: float = 0.01
     weight_gradient: float = 0.0
     weight_ms_ssim: float = 0.0

@@ -45,12 +45,22 @@ def reconstruction(predicted: Tensor, target: Tensor, scale_short: Tensor, mask:
 
     ``mask``: (B, 1, H, W), 0 leaves a pixel out, 1 counts it, a fraction weighs it (``weighted_mean``).
     """
+    return weighted_mean(_apart(predicted, target, scale_short, mask).abs(), mask)
+
+
+def squared(predicted: Tensor, target: Tensor, scale_short: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The mean square in place of L1, which is what PSNR-mu measures; arguments as of ``reconstruction``."""
+    return weighted_mean(_apart(predicted, target, scale_short, mask).square(), mask)
+
+
+def _apart(predicted: Tensor, target: Tensor, scale_short: Tensor, mask: Tensor | None) -> Tensor:
+    """T(prediction) - T(target), 0 where the mask is."""
     scale = scale_short.view(-1, 1, 1, 1)
     if mask is not None:  # replaced before the arithmetic: a where afterwards would leak NaN into the gradient
         kept = mask > 0
         predicted = torch.where(kept, predicted, torch.zeros_like(predicted))
         target = torch.where(kept, target, torch.zeros_like(target))
-    return weighted_mean((mu_law(predicted * scale) - mu_law(target * scale)).abs(), mask)
+    return mu_law(predicted * scale) - mu_law(target * scale)
 
 
 def uncertainty(

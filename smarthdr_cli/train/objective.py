@@ -1,8 +1,8 @@
 """L of METHOD's section 4 for one estimate and its target, with or without a weight on its pixels.
 
-L = L^r + lambda_v L^v + lambda_k L^k (arXiv 2511.12939), and beyond the paper: the merge before the residual, gradients
-and MS-SSIM for where no VGG weights are at hand, displacement and trust where a synthetic burst knows them. A pixel of
-weight 0 contributes to nothing.
+L = L^r + lambda_v L^v + lambda_k L^k (arXiv 2511.12939), and beyond the paper: the error's square, the merge before the
+residual, gradients and MS-SSIM for where no VGG weights are at hand, displacement and trust where a synthetic burst
+knows them. A pixel of weight 0 contributes to nothing.
 """
 
 from torch import Tensor
@@ -28,6 +28,8 @@ def objective(
     assert batch.target is not None
     scale, target = batch.scale_short, batch.target
     terms = {"reconstruction": (1.0, losses.reconstruction(out.radiance, target, scale, weight))}
+    if config.weight_square:
+        terms["square"] = (config.weight_square, losses.squared(out.radiance, target, scale, weight))
     if judged:
         terms["uncertainty"] = (judged * config.weight_uncertainty, losses.uncertainty(
             out.radiance, target, out.log_sigma, scale, detach=config.detach, floor=config.sigma_floor, mask=weight,

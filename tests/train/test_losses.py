@@ -27,6 +27,15 @@ def test_reconstruction_is_l1_of_the_mu_law():
     assert float(losses.reconstruction(predicted, target, scale)) == pytest.approx(total, rel=1e-5)
 
 
+def test_squared_is_the_mean_square_of_the_mu_law():
+    predicted, target, _, scale = sample()
+    total = 0.0
+    for b in range(2):
+        p, t = (torch.log1p(5000 * x[b] * scale[b]) / math.log(5001) for x in (predicted, target))
+        total += float((p - t).square().mean()) / 2
+    assert float(losses.squared(predicted, target, scale)) == pytest.approx(total, rel=1e-5)
+
+
 def test_uncertainty_is_a_normal_likelihood_up_to_its_constant():
     predicted, target, log_sigma, scale = sample()
     s = scale.view(-1, 1, 1, 1)
@@ -55,7 +64,7 @@ def test_the_prediction_learns_from_uncertainty_only_when_asked():
         assert (leaf.grad is None) == detach
 
 
-@pytest.mark.parametrize("name", ["reconstruction", "uncertainty"])
+@pytest.mark.parametrize("name", ["reconstruction", "squared", "uncertainty"])
 def test_masked_pixels_reach_neither_value_nor_gradient_even_as_nan(name):
     predicted, target, log_sigma, scale = sample()
     mask = (torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(9)) > 0.4).float()
@@ -63,8 +72,8 @@ def test_masked_pixels_reach_neither_value_nor_gradient_even_as_nan(name):
 
     def value(p, t, s):
         leaves = [x.clone().requires_grad_() for x in (p, s)]
-        if name == "reconstruction":
-            out = losses.reconstruction(leaves[0], t, scale, mask)
+        if name != "uncertainty":
+            out = getattr(losses, name)(leaves[0], t, scale, mask)
         else:
             out = losses.uncertainty(leaves[0], t, leaves[1], scale, detach=False, mask=mask)
         out.backward()
