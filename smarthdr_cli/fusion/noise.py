@@ -22,6 +22,7 @@ SHOWN = 0.1  # share of the window that two frames must show together, to tell a
 HELD = 0.02  # how strongly read noise beyond the usual is held to none, where exposures do not tell it from photons'
 QUANTILE = 0.96  # 68 % quantile of the mean of three absolute errors of standard deviation 1
 LEAST = 1e-14  # variance below which there is none
+TINY = 1e-300  # in place of 0 under a fraction
 
 
 def noise_floor(
@@ -69,27 +70,23 @@ def _fitted(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor) -> tuple[
 
     Least squares of relative errors over neighbouring exposures, each number at least 0, ``trust`` as above.
     """
-    pairs = []
+    # In float64: over many stops the squares of inverse variances fit no less.
+    aa, ab, bb, ad, bd = (torch.zeros_like(level, dtype=torch.float64) for _ in range(5))
     for i, j in pairwise(sorted(range(frames.shape[1]), key=lambda n: float(evs[0, n]))):
         apart, both = _apart(frames, evs, trust, i, j)
         found, share = (box_mean(x, AROUND) for x in (apart, both))
         near, own = (one + other for one, other in zip(*(_units(float(evs[0, n])) for n in (i, j)), strict=True))
         seen = (share > SHOWN).to(level.dtype)
-        pairs.append((near, own, (found / share.clamp(min=SHOWN) / own).clamp(min=LEAST), seen))
-    # In units of the largest of them: the squares of their inverses would not fit float32.
-    unit = torch.stack([found * seen for _, _, found, seen in pairs]).amax(dim=0).clamp(min=LEAST)
-    aa, ab, bb, ad, bd = (torch.zeros_like(level) for _ in range(5))
-    for near, own, found, seen in pairs:
-        b = unit / found * seen
+        b = own / (found / share.clamp(min=SHOWN)).clamp(min=LEAST).double() * seen
         a = (level * near / own + READ_FLOOR) * b
         aa, ab, bb, ad, bd = aa + a * a, ab + a * b, bb + b * b, ad + a, bd + b
     held = bb * (1 + HELD)
-    spread = (aa * held - ab * ab).clamp(min=1e-30)
+    spread = (aa * held - ab * ab).clamp(min=TINY)
     photons, read = (ad * held - bd * ab) / spread, (bd * aa - ad * ab) / spread
-    alone = bd / bb.clamp(min=1e-30)  # read noise without photon noise, and photon noise without more read noise
+    alone = bd / bb.clamp(min=TINY)  # read noise without photon noise, and photon noise without more read noise
     read = torch.where(photons < 0, alone, read.clamp(min=0))
-    photons = torch.where(read > 0, photons.clamp(min=0), ad / aa.clamp(min=1e-30))
-    return photons * unit, read * unit
+    photons = torch.where(read > 0, photons.clamp(min=0), ad / aa.clamp(min=TINY))
+    return photons.to(level.dtype), read.to(level.dtype)
 
 
 def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[Tensor, Tensor]:

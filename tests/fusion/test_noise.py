@@ -94,3 +94,15 @@ def test_the_smallest_tiles(side):
 def test_where_all_is_clipped_it_is_finite():
     floor, _ = floor_of(torch.ones(1, 3, 3, 32, 32))
     assert bool(torch.isfinite(floor).all())
+
+
+def test_many_stops_and_frames_that_are_the_same():
+    """A stack of 14 stops, its ends black and white, and a frame that is there twice."""
+    evs = torch.tensor([[0.0, -12.0, -10.0, -8.0, -4.0, 0.0, 1.7]])
+    for level in (1e-4, 0.05, 0.9):
+        frames = frames_of(light_of(level), evs).clamp(min=0)
+        frames[:, 5] = frames[:, 0]
+        for part in (frames, frames[:, :3], (frames * 255).round() / 255):
+            floor, _ = floor_of(part, evs=evs[:, : part.shape[1]])
+            assert bool(torch.isfinite(floor).all())
+            assert float(floor.max()) <= 1
