@@ -1,7 +1,7 @@
 """How far noise alone may have carried the merge off, measured on the burst itself: a floor under sigma.
 
 Frames that show the same thing differ by their noise, and what differs from one pixel to the next is noise, not
-exposure, curve or motion. Photon and read noise (Hasinoff, Durand and Freeman 2010, eq. 1) leave two numbers to find,
+exposure, curve or motion. Photon and read noise (Hasinoff, Durand and Freeman 2010) leave two numbers to find,
 which neighbouring exposures tell wherever both are trusted; the merge's own variance follows from its weights. No
 camera profile is needed. Noise that JPEG or a denoiser took is not seen, nor does it harm.
 """

@@ -18,22 +18,14 @@ def sample(seed=0, size=6):
     return predicted, target, log_sigma, torch.tensor([0.25, 0.5])
 
 
-def test_reconstruction_is_l1_of_the_mu_law():
+@pytest.mark.parametrize(("name", "of"), [("reconstruction", torch.abs), ("squared", torch.square)])
+def test_l1_and_the_mean_square_are_of_the_mu_law(name, of):
     predicted, target, _, scale = sample()
     total = 0.0
     for b in range(2):
         p, t = (torch.log1p(5000 * x[b] * scale[b]) / math.log(5001) for x in (predicted, target))
-        total += float((p - t).abs().mean()) / 2
-    assert float(losses.reconstruction(predicted, target, scale)) == pytest.approx(total, rel=1e-5)
-
-
-def test_squared_is_the_mean_square_of_the_mu_law():
-    predicted, target, _, scale = sample()
-    total = 0.0
-    for b in range(2):
-        p, t = (torch.log1p(5000 * x[b] * scale[b]) / math.log(5001) for x in (predicted, target))
-        total += float((p - t).square().mean()) / 2
-    assert float(losses.squared(predicted, target, scale)) == pytest.approx(total, rel=1e-5)
+        total += float(of(p - t).mean()) / 2
+    assert float(getattr(losses, name)(predicted, target, scale)) == pytest.approx(total, rel=1e-5)
 
 
 def test_uncertainty_is_a_normal_likelihood_up_to_its_constant():
