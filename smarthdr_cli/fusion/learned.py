@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
+from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, shares, unmoved
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
@@ -170,8 +171,12 @@ def _gathered(
         frame, valid = (tensor(part).to(network.device)
                         for part in source.region(indices[n], window, motions[n].displacement(window)))  # fmt: skip
         against, known_codes = (so_far.shown_to(frame, link), None) if so_far and link.anchor else (ref, codes)
+        look = frame
+        if not link.anchor and bleaches(source.burst):
+            hued, look = unbleached(against, frame, frame.new_full((1,), link.apart))
+            against, known_codes = hued, known_codes if hued is against else None
         logit, features, gap = _verified(
-            network.model, against, frame, valid, link, motions[n], window, known_codes, strong
+            network.model, against, look, valid, link, motions[n], window, known_codes, strong
         )
         own = frame
         if so_far:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.fine import Coarse, Fine, refine_motion
 from smarthdr_cli.fusion.parallel import each
 from smarthdr_cli.fusion.reach import Light, Link, links
@@ -187,7 +188,10 @@ def place(light: Light, source: Source, index: int, link: Link, motion: PairMoti
     """Join frame ``index`` to the light on cells, as far as it bears it out through its ``motion``."""
     moved = warp(padded(source.cells(index, CELL), motion.flow.device), motion.flow / CELL)
     ev = moved.new_full((1,), link.apart)
-    a, b, dark = common_exposure(light.shown_to(moved, link), moved, ev)
+    known, look = light.shown_to(moved, link), moved
+    if not link.anchor and bleaches(source.burst):
+        known, look = unbleached(known, look, ev)
+    a, b, dark = common_exposure(known, look, ev)
     gap = disagreement(a, lenient(a, b, motion.offset, motion.slack), dark, ev)
     light.join(moved, link.ev, torch.exp(-gap.square()))
 
