@@ -56,8 +56,7 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
         if sigma is not None:
             pixels = protocol.fit_pixels(scene.truth, view["reference_time"], scene.moving)
             shown = protocol.fitted(results["ours"].radiance, scene.truth, pixels)
-            known = scene.truth.max(axis=2) < 1  # of the others there is no truth, and sigma says so
-            pool.add(contest.error_map(shown, np.clip(scene.truth, 0, 1)), sigma, known)
+            pool.add(contest.error_map(shown, np.clip(scene.truth, 0, 1)), sigma, frozen.told(scene))
         if options.sheets:
             rows.append(contest.pictures(results, scene.truth, one, **view, size=CROP))
         say(f"{kind} {scene.name}", one)

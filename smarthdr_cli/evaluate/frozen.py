@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.data.scenes import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol
+from smarthdr_cli.fusion.physical import CLIPPED
 
 F32 = NDArray[np.float32]
 FRAME_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
@@ -109,6 +110,13 @@ def shares(scene: Scene) -> dict[str, float]:
         "moving": float(scene.moving.mean()),
         "noisy": float(noisy.mean()),
     }
+
+
+def told(scene: Scene) -> NDArray[np.bool_]:
+    """(H, W): where the truth is below the shortest clip, and some frame, nothing moving, below its own. Elsewhere no
+    picture tells the light, and a judge that says so is right whatever the truth."""
+    lowest = np.minimum.reduce([frame.max(axis=2) for frame in scene.oracle])
+    return np.asarray((lowest < CLIPPED) & (scene.truth.max(axis=2) < 1))
 
 
 def mean_shares(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

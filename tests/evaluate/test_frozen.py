@@ -49,6 +49,18 @@ def test_shares_are_counted(tmp_path: Path) -> None:
     assert frozen.mean_shares([{"a": 0.0}, {"a": 1.0}]) == {"a": 0.5}
 
 
+def test_what_no_picture_tells_is_left_out(tmp_path: Path) -> None:
+    write_scene(tmp_path / "001")
+    scene = frozen.read_scene(tmp_path / "001")
+    told = frozen.told(scene)
+    assert not told[:3, :16].any()  # clips everywhere
+    assert told.sum() == told.size - 3 * 16
+    scene.truth[20] = 0.9999  # and its noise is at the clip in every frame
+    for frame in scene.oracle:
+        frame[20] = 0.9985
+    assert not frozen.told(scene)[20].any()
+
+
 def test_identity_changes_with_a_byte_a_name_and_an_order(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_scene(tmp_path / name / "001")
