@@ -8,7 +8,7 @@ A folder given is one real burst with EXIF, fused as it is. Writes the section "
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,31 +24,46 @@ HERE = Path(__file__).parent
 BURST = HERE.parent / "examples" / "burst"
 EVS = (-3.0, 0.0, 3.0)
 U8 = NDArray[np.uint8]
-Spoil = Callable[[U8, int], U8]  # a frame and its number in the burst
+Burst = Sequence[U8]
+Spoil = Callable[[Burst], Burst]
 
 
 class Case(NamedTuple):
-    """``spoil``: what is done to each frame; without it the files go in as they are. ``gain``: of the light, then."""
+    """``spoil``: what is done to the frames; without it the files go in as they are. ``gain``: of the light, then.
+    ``evs``: as stated. ``reference``: the frame, from 1, at the truth's moment. ``shortest``: its true EV relative to
+    the frame that the truth's unit is the clip of."""
 
     name: str
     spoil: Spoil | None = None
     evs: tuple[float, ...] = EVS
     gain: float = 1.0
+    reference: int = 2
+    shortest: float = EVS[0]
 
 
-def exposed(stops: float) -> Spoil:
-    """The frames as they would be with so many stops more light, for a display gamma of 2.2."""
-    return lambda codes, _: np.round(255 * ((codes / 255) ** 2.2 * 2.0**stops).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+def exposed(codes: U8, stops: float) -> U8:
+    """A frame as it would be with so many stops more light, for a display gamma of 2.2."""
+    return np.round(255 * ((codes / 255) ** 2.2 * 2.0**stops).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def brighter(frames: Burst) -> Burst:
+    return [exposed(codes, 3) for codes in frames]
+
+
+def darker(frames: Burst) -> Burst:
+    """The bracket that begins three stops lower: the long frame is missing, and what was the middle one is the longest.
+    (Darkening every frame would make unclipped surfaces of clipped ones.)"""
+    return [exposed(frames[0], -3), frames[0], frames[1]]
 
 
 def other(which: int) -> Spoil:
     """One frame shows something else: itself in a mirror, which no homography of a camera undoes."""
-    return lambda codes, number: np.ascontiguousarray(codes[:, ::-1]) if number == which else codes
+    return lambda frames: [np.ascontiguousarray(f[:, ::-1]) if n == which else f for n, f in enumerate(frames)]
 
 
-def noisy(codes: U8, number: int) -> U8:
-    noise = np.random.default_rng(number).normal(0, 25, codes.shape)
-    return np.clip(np.round(codes + noise), 0, 255).astype(np.uint8)
+def noisy(frames: Burst) -> Burst:
+    noise = (np.random.default_rng(n).normal(0, 25, codes.shape) for n, codes in enumerate(frames))
+    return [np.clip(np.round(f + more), 0, 255).astype(np.uint8) for f, more in zip(frames, noise, strict=True)]
 
 
 CASES = (
@@ -57,9 +72,8 @@ CASES = (
     Case("the short frame of another scene", other(0)),
     Case("the long frame of another scene", other(2)),
     Case("noise of 10 % of the range", noisy),
-    Case("3 stops too bright", exposed(3), gain=8.0),
-    Case("3 stops too dark", exposed(-3), gain=1 / 8),
-    Case("6 stops too dark", exposed(-6), gain=1 / 64),
+    Case("3 stops too bright", brighter, gain=8.0),
+    Case("3 stops too dark", darker, (-6.0, -3.0, 0.0), reference=3, shortest=-6.0),
 )
 
 
@@ -68,18 +82,23 @@ def measured(case: Case) -> tuple[float, float, float]:
     with OpenEXR.File(str(BURST / "truth.exr")) as file:
         truth = np.asarray(file.channels()["RGB"].pixels, np.float32)  # 1 = the clip of the middle frame
     files = sorted(BURST.glob("img*.jpg"))
+    options: dict[str, Any] = {"evs": case.evs, "reference": case.reference, "exposure_check": "off"}
     if case.spoil is None:
-        fused = fuse(files, evs=case.evs, reference=2, exposure_check="off")
+        fused = fuse(files, **options)
     else:
         with tempfile.TemporaryDirectory() as folder:
             spoilt = [Path(folder, f"{path.stem}.png") for path in files]
-            for number, (path, target) in enumerate(zip(files, spoilt, strict=True)):
-                with Image.open(path) as picture:
-                    Image.fromarray(case.spoil(np.asarray(picture.convert("RGB")), number)).save(target)
-            fused = fuse(spoilt, evs=case.evs, reference=2, exposure_check="off")
-    short = np.float32(2.0 ** EVS[0])  # the truth in units of the shortest frame's clip, whatever was stated
+            for codes, target in zip(case.spoil([read(path) for path in files]), spoilt, strict=True):
+                Image.fromarray(codes).save(target)
+            fused = fuse(spoilt, **options)
+    short = np.float32(2.0**case.shortest)  # the truth in units of the shortest frame's clip, whatever was stated
     error = contest.error_map(np.clip(fused.radiance * short, 0, None), truth * np.float32(case.gain) * short)
     return *clipped(fused), float(error.mean())
+
+
+def read(path: Path) -> U8:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def clipped(fused: Fused) -> tuple[float, float]:
