@@ -114,12 +114,25 @@ def interop_id(space: ColorSpace) -> str:
 def _write(parts: list[Any], path: Path, overwrite: bool, verify: Callable[[Path], None]) -> None:
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
         try:
-            OpenEXR.File(parts, num_threads=_threads()).write(str(temporary))
+            with _side_by_side():
+                OpenEXR.File(parts).write(str(temporary))
         except (RuntimeError, ValueError) as error:  # the library's way to say ENOSPC; its text names the file we made
             cause = str(error).replace(str(temporary), path.name).strip().rstrip(".")
             if os.strerror(errno.ENOSPC) in cause:
                 cause = "no space left on the disk"
             raise OutputError(f"cannot write {path}: {cause.splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _side_by_side() -> Iterator[None]:
+    """Compression on all cores: writing goes by the library's global count alone, which is put back, so that no thread
+    of its is left behind where a caller forks."""
+    before = OpenEXR.global_thread_count()
+    OpenEXR.set_global_thread_count(_threads())
+    try:
+        yield
+    finally:
+        OpenEXR.set_global_thread_count(before)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from smarthdr_cli.burst.color import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import OutputError, UsageError
+from smarthdr_cli.output import exr
 from smarthdr_cli.output.exr import interop_id, write_exr, write_uncertainty_exr
 from smarthdr_cli.output.sigma import mu_law, mu_law_slope, sigma_radiance
 
@@ -245,3 +246,19 @@ def test_a_large_picture_is_checked_by_its_headers(fused, tmp_path, monkeypatch)
     with pytest.raises(OutputError):
         write_exr(fused, tmp_path / "b.exr")
     assert not (tmp_path / "b.exr").exists()
+
+
+def test_it_is_compressed_side_by_side_and_the_librarys_threads_end_with_it(tmp_path, fused, monkeypatch):
+    counts = []
+    file = OpenEXR.File
+
+    def watched(*given, **options):
+        counts.append(OpenEXR.global_thread_count())
+        return file(*given, **options)
+
+    monkeypatch.setattr(exr, "_threads", lambda: 3)
+    monkeypatch.setattr(OpenEXR, "File", watched)
+    before = OpenEXR.global_thread_count()
+    write_exr(fused, tmp_path / "out.exr")
+    assert counts[0] == 3
+    assert OpenEXR.global_thread_count() == before
