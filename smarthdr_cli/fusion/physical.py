@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -100,8 +99,9 @@ def put(out: Plane, core: Window, window: Window, light: Tensor, sigma: Tensor) 
     columns = slice(core.left, core.left + core.width)
     inner_rows = slice(core.top - window.top, core.top - window.top + core.height)
     inner_columns = slice(core.left - window.left, core.left - window.left + core.width)
-    planes = light[0, :, inner_rows, inner_columns].cpu().numpy()
-    out.radiance[rows, columns] = cv2.merge([np.ascontiguousarray(plane) for plane in planes])
+    part = out.radiance[rows, columns]
+    for channel, plane in enumerate(light[0, :, inner_rows, inner_columns].cpu().numpy()):
+        part[..., channel] = plane
     out.sigma[rows, columns] = sigma[0, 0, inner_rows, inner_columns].cpu().numpy()
 
 
