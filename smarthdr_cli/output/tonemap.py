@@ -38,8 +38,9 @@ class Look:
     filter, of the shorter side. ``detail`` and ``contrast``: gains on detail and, around mid-grey, on everything.
     ``exposure``: added to everything. ``saturation``: of the whole, less ``bleach`` at the white end. ``film``: share
     of a shoulder per channel beside the one at constant hue. ``shoulder``: the light at which it begins. ``black``: at
-    most so much light is made black. ``trust``: how far the reference's exposure, rather than the median, decides what
-    is mid-grey.
+    most so much light is made black, and at most ``depth`` of what the darkest two hundredth of the picture has; with
+    nearly all of it a dark cloth is a hole. ``trust``: how far the reference's exposure, rather than the median,
+    decides what is mid-grey.
     """
 
     highlights: float = 2.0
@@ -54,6 +55,7 @@ class Look:
     exposure: float = 0.3
     shoulder: float = 0.6
     black: float = 0.02
+    depth: float = 0.4
     trust: float = 0.4
 
 
@@ -153,7 +155,7 @@ def plan(radiance: F32, space: ColorSpace, anchor_ev: float = 0.0, look: Look | 
     table = _curve(base, look)
     mapped = ToneMap(ev.shape, np.eye(3), slope, offset, table, 0.0, look)
     toned = _tone_only(mapped, ev, base)
-    black = min(look.black, float(np.percentile(toned, 0.5)) * 0.9)
+    black = min(look.black, float(np.percentile(toned, 0.5)) * look.depth)
     return ToneMap((height, width), to_display * 2.0**-grey, slope, offset, table, black, look)
 
 

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -70,6 +71,19 @@ def test_black_is_black_and_grey_is_grey(make_fused):
     assert grey.min() > 100
     assert grey.max() < 160
     assert np.ptp(grey) == 0
+
+
+def test_a_dark_cloth_is_no_hole(make_fused):
+    """Two per cent of a bright picture, four stops below the rest: they keep more than half of their light and their
+    hue. Haze over the whole still loses its black."""
+    light = np.full((100, 200, 3), 0.5, np.float32)
+    cloth = np.array([0.016, 0.030, 0.028], np.float32)
+    light[40:60, 80:100] = cloth
+    tone = tonemap.plan(light, REC709)
+    raw = replace(tone, black=0.0)
+    shown, whole = (np.stack([plane[50, 90] for plane in one.apply(light, 0, 100)]) for one in (tone, raw))
+    assert 0.5 * whole.sum() < shown.sum() < 0.9 * whole.sum()
+    assert shown[0] / shown[1] == pytest.approx(whole[0] / whole[1], rel=0.15)
 
 
 def test_window_and_room_both_show_their_texture(make_fused):
