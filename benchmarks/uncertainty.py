@@ -24,8 +24,8 @@ HERE = Path(__file__).parent
 BURST = HERE.parent / "examples" / "burst"
 EVS = (-3.0, 0.0, 3.0)
 U8 = NDArray[np.uint8]
-Burst = Sequence[U8]
-Spoil = Callable[[Burst], Burst]
+Frames = Sequence[U8]
+Spoil = Callable[[Frames], Frames]
 
 
 class Case(NamedTuple):
@@ -46,11 +46,11 @@ def exposed(codes: U8, stops: float) -> U8:
     return np.round(255 * ((codes / 255) ** 2.2 * 2.0**stops).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
-def brighter(frames: Burst) -> Burst:
+def brighter(frames: Frames) -> Frames:
     return [exposed(codes, 3) for codes in frames]
 
 
-def darker(frames: Burst) -> Burst:
+def darker(frames: Frames) -> Frames:
     """The bracket that begins three stops lower: the long frame is missing, and what was the middle one is the longest.
     (Darkening every frame would make unclipped surfaces of clipped ones.)"""
     return [exposed(frames[0], -3), frames[0], frames[1]]
@@ -61,9 +61,9 @@ def other(which: int) -> Spoil:
     return lambda frames: [np.ascontiguousarray(f[:, ::-1]) if n == which else f for n, f in enumerate(frames)]
 
 
-def noisy(frames: Burst) -> Burst:
-    noise = (np.random.default_rng(n).normal(0, 25, codes.shape) for n, codes in enumerate(frames))
-    return [np.clip(np.round(f + more), 0, 255).astype(np.uint8) for f, more in zip(frames, noise, strict=True)]
+def noisy(frames: Frames) -> Frames:
+    grainy = [f + np.random.default_rng(n).normal(0, 25, f.shape) for n, f in enumerate(frames)]
+    return [np.clip(np.round(f), 0, 255).astype(np.uint8) for f in grainy]
 
 
 CASES = (

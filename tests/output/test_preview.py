@@ -75,7 +75,7 @@ def test_black_is_black_and_grey_is_grey(make_fused):
 
 def test_a_dark_cloth_is_no_hole(make_fused):
     """Two per cent of a bright picture, four stops below the rest: they keep more than half of their light and their
-    hue. Haze over the whole still loses its black."""
+    hue, but there still is a black point."""
     light = np.full((100, 200, 3), 0.5, np.float32)
     cloth = np.array([0.016, 0.030, 0.028], np.float32)
     light[40:60, 80:100] = cloth
