@@ -17,6 +17,8 @@ from smarthdr_cli.models.merge import TAPER_END, TAPER_START, taper
 # A channel c of a pixel whose brightest is x times the clip is lifted to c + w (1 - c). On a compact camera's stack
 # w is 0.3 at x = 1.35, 0.7 to 0.8 at 6 to 7, 0.9 at 5.4: at most 1 - x ** -FALL.
 FALL = 1.5
+# Linear light added to a channel, up to which it is as well the noise of the darker frame, and from which it is not.
+FAINT, PLAIN = 0.05, 0.15
 
 
 def bleaches(burst: Burst) -> bool:
@@ -43,6 +45,7 @@ def unbleached(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
     over, channel = lifted.max(dim=1, keepdim=True)
     most = (1 - over.clamp(min=1).pow(-FALL)) * (1 - taper(bright.gather(1, channel), TAPER_START, TAPER_END))
     lifted = lifted.clamp(max=1)
-    hued = torch.minimum(bright, torch.maximum(lifted, bright - most * (1 - lifted)))
+    added = torch.minimum((bright - lifted).clamp(min=0), most * (1 - lifted))
+    hued = bright - added * (1 - taper(added.amax(dim=1, keepdim=True), FAINT, PLAIN))
     mended = brighter.flatten(2).index_copy(2, where, hued).view_as(brighter)
     return (ref, mended) if float(ev) > 0 else (mended, other)
