@@ -1,9 +1,9 @@
 """Where another frame ends inside the picture: no edge is to be drawn there.
 
 Frames from the hand cover the reference's view only in part, and noise and hue differ on either side of an edge. Over
-as much as a frame misses on a side, and 64 pixels at most, its weight falls to nothing. Where the reference is clipped
-and no frame saw more, nothing is known beyond an edge but that it is bright: the edge is repeated there, which of a sky
-is near enough, and sigma says that nobody saw it.
+as much as a frame misses on a side, and 64 pixels at most, its share of the merge falls to nothing. Where the reference
+is clipped and no frame saw more, nothing is known beyond an edge but that it is bright: the edge is repeated there,
+which of a sky is near enough, and sigma says that nobody saw it.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,12 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import tensor
-from smarthdr_cli.models.merge import TAPER_END, radiance
+from smarthdr_cli.models.merge import TAPER_END, exposure_weight, radiance
 
 F32 = NDArray[np.float32]
 WIDEST = 64.0  # pixels of the frame
 LEAST = 0.5  # pixels missed from which it matters
+TINY = 1e-12  # weight below which there is none
 REPEATED = 0.05  # of the longer side, as far as an edge stands for what lies beyond it
 
 
@@ -39,11 +40,17 @@ def missing(source: Source, index: int) -> tuple[float, float, float, float]:
 
 @dataclass(frozen=True)
 class Edge:
-    """(h, w) each: ``fade`` in [0, 1], how far a frame counts by its place; ``near``, where it is no further away than
-    its edge may stand for."""
+    """(h, w) each: ``fade`` in [0, 1], how much of its share a frame keeps by its place; ``near``, where it is no
+    further away than its edge may stand for."""
 
     fade: F32
     near: NDArray[np.bool_]
+
+
+def faded(depth: F32, missed: float) -> F32:
+    """How far a frame that misses ``missed`` pixels on a side counts ``depth`` pixels inside it: 0 to 1, no kinks."""
+    t = ((depth + np.float32(0.5)) / np.float32(min(missed, WIDEST))).clip(0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | None:
@@ -61,22 +68,29 @@ def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | 
     for depth, width in zip((x, y, wide - 1 - x, high - 1 - y), missed, strict=True):
         np.minimum(inside, depth, out=inside)
         if width >= LEAST:
-            np.minimum(fade, ((depth + np.float32(0.5)) / np.float32(min(width, WIDEST))).clip(0, 1), out=fade)
+            fade *= faded(depth, width)
     return None if bool((fade == 1).all()) else Edge(fade, inside > -REPEATED * max(high, wide))
 
 
-def shares(edges: Sequence[Edge | None], like: Tensor) -> Tensor | None:
-    """(1, N-1, 1, h, w) in [0, 1], the share of its weight that each of the others has by its edge; None for all.
+def shares(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor | None:
+    """(1, N, 1, h, w), what every frame's weight is multiplied by for the edges of the others; None for 1.
 
-    ``like``: a tensor of that size.
+    ``frames`` (1, N, 3, h, w) blank where they do not count, the reference first, ``evs`` (1, N). The merge becomes the
+    mean, over t from 0 to 1, of the merges of those frames whose fade is t or more: what is faded is a frame's share of
+    the whole, so that one of a hundred times the weight of the others goes as softly as any.
     """
     if not any(edges):
         return None
-    found = torch.ones_like(like)
-    for n, one in enumerate(edges):
+    fade = torch.ones_like(frames[:, :, :1])
+    for n, one in enumerate(edges, start=1):
         if one is not None:
-            found[:, n] = torch.from_numpy(one.fade).to(like)
-    return found
+            fade[:, n] = torch.from_numpy(one.fade).to(fade)
+    weight = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
+    level, place = fade.sort(dim=1)
+    above = weight.gather(1, place).flip(1).cumsum(dim=1).flip(1)  # of the frames whose fade is this one or more
+    step = level.diff(dim=1, prepend=torch.zeros_like(level[:, :1]))
+    grown = (step / above.clamp(min=TINY)).cumsum(dim=1) * above[:, :1]
+    return torch.empty_like(grown).scatter_(1, place, grown)
 
 
 def beyond(frames: Tensor, valid: Tensor, edges: Sequence[Edge | None], evs: Tensor) -> Tensor:
@@ -115,8 +129,8 @@ def blank(frames: Tensor, valid: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Unmoved:
     """Frames of a window as the alignment has them: ``frames`` (1, N, 3, h, w), the reference first, blank where they
-    do not count; of the others ``counts`` (1, N-1, 1, h, w), where they do, and ``share`` of their weight; ``seen``:
-    ``frames`` blank where they saw nothing.
+    do not count; of the others ``counts`` (1, N-1, 1, h, w), where they do; ``share`` as ``shares`` gives it;
+    ``seen``: ``frames`` blank where they saw nothing.
     """
 
     frames: Tensor
@@ -132,4 +146,4 @@ def unmoved(source: Source, indices: Sequence[int], evs: Tensor, window: Window,
     valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
     edges = [edge(source, i, window, stride) for i in indices[1:]]
     counts = valid + beyond(frames, valid, edges, evs)
-    return Unmoved(blank(frames, counts), counts, shares(edges, valid), blank(frames, valid))
+    return Unmoved(blank(frames, counts), counts, shares(edges, blank(frames, counts), evs), blank(frames, valid))

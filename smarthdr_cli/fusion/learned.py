@@ -11,6 +11,7 @@ from torch import Tensor
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, shares, unmoved
+from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
@@ -96,11 +97,20 @@ def fuse_learned(
     motions = find_motions(network.model, source, indices, evs, cells, min(count, at_once or count),
                            lambda done: on_progress(share * done))  # fmt: skip
     give_back()
+
+    def look(window: Window) -> tuple[Tensor, Tensor]:
+        ref = tensor(source.region(indices[0], window)[0]).to(network.device)
+        others = _gathered(network, source, indices, evs.to(ref.device), motions, window, ref, encode(ref), strong)
+        frames = torch.stack([ref, *(one.frame for one in others)], dim=1)
+        return frames, torch.stack([one.logit.sigmoid() * one.valid for one in others], dim=1)
+
+    ends = find_ends(source, indices, evs, look)
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
 
     def compute(tile: Tile) -> tuple[int, float, float]:
         light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
+        light, sigma = matched_light(ends, source, light, sigma, tile.window, scale)
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
         put(out, tile.core, tile.window, light, sigma)
@@ -138,9 +148,10 @@ def _tile(
     shown = torch.stack([ref, *(one.frame for one in others)], dim=1)
     valid = torch.stack([one.valid for one in others], dim=1)
     edges = [one.edge for one in others]
-    seen_by, weight = valid + beyond(shown, valid, edges, evs), shares(edges, valid)
+    seen_by = valid + beyond(shown, valid, edges, evs)
     logits = torch.stack([one.logit for one in others], dim=1)
     stack, gaps = blank(shown, seen_by), [one.gap for one in others]
+    weight = shares(edges, stack, evs)
     if float(evs.amin()) < -FAR:
         gaps = unheard(gaps, stack, evs)
     features = [one.features for one in others]

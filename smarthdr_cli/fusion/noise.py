@@ -31,9 +31,9 @@ def noise_floor(
     """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain, mean over channels, as far as noise goes;
     0 where it is not known.
 
-    ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust`` and ``share``
-    (1, N-1, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it; ``scale`` takes it to the short
-    clip. All frames are taken to be as noisy as one another at the same level.
+    ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust``
+    (1, N-1, 1, H, W) and ``share`` (1, N, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it;
+    ``scale`` takes it to the short clip. All frames are taken to be as noisy as one another at the same level.
     """
     rows = frames[..., 1::CELL, :]  # of each cell one row tells the weights
     weights = [exposure_weight(rows[:, i], evs[:, i]) for i in range(frames.shape[1])]
@@ -41,7 +41,7 @@ def noise_floor(
     level = middle.mean(dim=1, keepdim=True).clamp(min=0)
     photons, read = _fitted(frames, evs, trust, level)
     if share is not None:
-        weights[1:] = [weight * share[:, i, :, 1::CELL] for i, weight in enumerate(weights[1:])]
+        weights = [weight * share[:, i, :, 1::CELL] for i, weight in enumerate(weights)]
     kept = [weight * trust[:, i, :, 1::CELL] for i, weight in enumerate(weights[1:])]
     total = torch.stack(weights).sum(dim=0)
     kept.insert(0, total - torch.stack(kept).sum(dim=0))  # the reference has what was taken from the others

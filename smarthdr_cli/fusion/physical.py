@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.fusion.border import unmoved
+from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
@@ -47,12 +48,14 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     indices, evs = order(source, tuple(range(len(burst))))
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     scale = float(torch.exp2(evs.min()))
+    ends = find_ends(source, indices, evs)
 
     def compute(tile: Tile) -> int:
         part = unmoved(source, indices, evs, tile.window)
         merged, _ = merge(part.frames, evs, part.counts, part.share)
         sigma = spread(part.frames, evs, part.counts, merged, scale)
-        put(out, tile.core, tile.window, merged, flag_clipped(sigma, merged, scale, lowest_peak(part.seen)))
+        sigma = flag_clipped(sigma, merged, scale, lowest_peak(part.seen))
+        put(out, tile.core, tile.window, *matched_light(ends, source, merged, sigma, tile.window, scale))
         return tile.core.height * tile.core.width
 
     done = 0

@@ -45,19 +45,20 @@ def merge(frames: Tensor, evs: Tensor, trust: Tensor, share: Tensor | None = Non
     """Trusted exposure-weighted mean, and the share of weight that went to the reference because trust was removed.
 
     ``frames``: (B, N, 3, H, W) with the reference first, ``evs``: (B, N), ``trust``: (B, N-1, 1, H, W) in [0, 1] for
-    the others. Weight that trust removes goes to the reference at its own value; of the others' weight only
-    ``share`` (B, N-1, 1, H, W) counts, and what it leaves out goes to nobody. Where no frame has weight (all
-    clipped) the shortest valid one decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
+    the others. Weight that trust removes goes to the reference at its own value. ``share`` (B, N, 1, H, W): what every
+    frame's weight is multiplied by first, at least 0. Where no frame has weight (all clipped) the shortest valid one
+    decides. Returns (B, 3, H, W) in reference units and (B, 1, H, W) in [0, 1].
     """
     # Where every frame is tapered the shortest decides: a floor too small to matter elsewhere.
     shortest = evs == evs.amin(dim=1, keepdim=True)
     floor = (shortest * 1e-4 * torch.exp2(2 * evs)).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)  # (B, N, 1, 1, 1)
-    total = exposure_weight(frames[:, 0], evs[:, 0]) + floor[:, 0]
-    own, kept = total, []
+    own = exposure_weight(frames[:, 0], evs[:, 0])
+    own = (own if share is None else own * share[:, 0]) + floor[:, 0]
+    total, kept = own, list[Tensor]()
     removed = torch.zeros_like(total)
     for i in range(1, frames.shape[1]):
         weight = exposure_weight(frames[:, i], evs[:, i])
-        weight = (weight if share is None else weight * share[:, i - 1]) + floor[:, i]
+        weight = (weight if share is None else weight * share[:, i]) + floor[:, i]
         kept.append(weight * trust[:, i - 1])
         removed = removed + (weight - kept[-1])
         total = total + weight

@@ -9,6 +9,7 @@ from smarthdr_cli.fusion.border import Edge, edge, missing, shares
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.physical import static_merge
 from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.models.merge import merge
 
 SIZE = (120, 160)
 WHOLE = Window(0, 0, *SIZE)
@@ -34,13 +35,22 @@ def test_what_a_frame_misses_is_counted_by_side():
     assert missing(shifted(0, 3), 1) == (0, 0, 0, 0)
 
 
+def smooth(t):
+    return t * t * (3 - 2 * t)
+
+
 def test_it_fades_over_as_much_as_it_misses_and_on_that_side_only():
     fade = edge(shifted(12, 0), 0, WHOLE).fade
     assert (fade[:, :12] == 0).all()
-    assert np.allclose(fade[:, 12:24], (np.arange(12) + 0.5) / 12, atol=1e-3)
+    assert np.allclose(fade[:, 12:24], smooth((np.arange(12) + 0.5) / 12), atol=1e-3)
     assert (fade[:, 24:] == 1).all()
     wide = edge(shifted(100, 0), 0, WHOLE).fade
-    assert np.allclose(wide[0, 100:], (np.arange(60) + 0.5) / 64, atol=1e-3)
+    assert np.allclose(wide[0, 100:], smooth((np.arange(60) + 0.5) / 64), atol=1e-3)
+
+
+def test_it_fades_towards_a_corner_without_a_kink():
+    across, down, both = (edge(shifted(*by), 0, WHOLE).fade for by in ((12, 0), (0, 9), (12, 9)))
+    assert np.allclose(both, across * down, atol=1e-6)
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (0.3, -0.2)])
@@ -58,11 +68,41 @@ def test_a_window_fades_as_the_whole_does():
     assert np.array_equal(thin, whole[::4, ::4])
 
 
-def test_frames_that_do_not_end_in_the_picture_keep_their_weight():
-    like = torch.zeros(1, 2, 1, 1, 4)
-    ends = Edge(np.full((1, 4), 0.25, np.float32), np.ones((1, 4), np.bool_))
-    assert shares([None, None], like) is None
-    assert shares([ends, None], like).flatten().tolist() == [0.25] * 4 + [1.0] * 4
+def ends(*fades):
+    return [None if f is None else Edge(np.full((1, 4), f, np.float32), np.ones((1, 4), np.bool_)) for f in fades]
+
+
+def test_without_an_edge_weights_are_as_they_were():
+    assert shares([None, None], torch.rand(1, 3, 3, 1, 4), torch.tensor([[0.0, -2.0, 2.0]])) is None
+
+
+@pytest.mark.parametrize("fades", [(0.3, None), (0.3, 0.8), (0.0, 0.5), (1.0, 0.25), (0.6, 0.6)])
+def test_a_frame_has_its_share_in_so_much_of_all_merges(fades):
+    """Twin: the mean of merges, each of the frames whose fade is at least a level, over all levels."""
+    frames = torch.rand(1, 3, 3, 1, 4, generator=torch.Generator().manual_seed(5)) * 0.7
+    evs = torch.tensor([[0.0, -2.0, 2.5]])
+    got = shares(ends(*fades), frames, evs)
+    trust = torch.ones(1, 2, 1, 1, 4)
+    fade = [1.0, *(1.0 if f is None else f for f in fades)]
+    levels = (np.arange(400) + 0.5) / 400
+    here = [torch.tensor([float(f >= level) for f in fade]).view(1, 3, 1, 1, 1) for level in levels]
+    wanted = torch.stack([merge(frames, evs, trust, one)[0] for one in here]).mean(dim=0)
+    assert torch.allclose(merge(frames, evs, trust, got)[0], wanted, rtol=5e-3)
+
+
+def test_a_frame_of_a_hundred_times_the_weight_goes_as_softly_as_any():
+    frames = torch.tensor([0.01, 0.48]).view(1, 2, 1, 1, 1).expand(1, 2, 3, 1, 4)
+    evs = torch.tensor([[0.0, 5.0]])
+    half = merge(frames, evs, torch.ones(1, 1, 1, 1, 4), shares(ends(0.5), frames, evs))[0]
+    whole = merge(frames, evs, torch.ones(1, 1, 1, 1, 4))[0]
+    assert torch.allclose(half, (whole + 0.01) / 2, rtol=1e-3)
+
+
+def test_where_nobody_else_has_weight_an_edge_takes_none():
+    frames = torch.cat([torch.ones(1, 1, 3, 1, 4), torch.full((1, 1, 3, 1, 4), 0.4)], dim=1)
+    evs = torch.tensor([[0.0, -2.0]])
+    light = merge(frames, evs, torch.ones(1, 1, 1, 1, 4), shares(ends(0.1), frames, evs))[0]
+    assert torch.allclose(light, torch.full_like(light, 1.6), rtol=1e-3)
 
 
 @pytest.mark.parametrize("learned", [True, False])

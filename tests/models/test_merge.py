@@ -7,12 +7,13 @@ import torch
 from smarthdr_cli.models.merge import READ_FLOOR, clip_taper, exposure_weight, merge, radiance
 
 
-def pixel(values, evs, trust):
-    """One pixel in plain numbers: (N, 3) frame values, N evs, N-1 trusts -> 3 channels and the share removed."""
+def pixel(values, evs, trust, factors=None):
+    """One pixel in plain numbers: (N, 3) frame values, N evs, N-1 trusts, N factors of their weights -> 3 channels and
+    the share removed."""
     weights = []
-    for value, ev in zip(values, evs, strict=True):
+    for value, ev, factor in zip(values, evs, factors or [1.0] * len(evs), strict=True):
         t = min(max((max(value) - 0.80) / 0.17, 0.0), 1.0)
-        weight = 4.0**ev / (sum(value) / 3 + READ_FLOOR) * (1 - t * t * (3 - 2 * t))
+        weight = 4.0**ev / (sum(value) / 3 + READ_FLOOR) * (1 - t * t * (3 - 2 * t)) * factor
         if ev == min(evs):
             weight += 1e-4 * 4.0**ev
         weights.append(weight)
@@ -41,6 +42,17 @@ def test_equals_the_twin_for_2_to_9_frames(count):
         wanted, removed = pixel(frames[b, :, :, y, x].tolist(), evs[b].tolist(), trust[b, :, 0, y, x].tolist())
         assert np.allclose(merged[b, :, y, x], wanted, rtol=2e-5, atol=1e-7)
         assert share[b, 0, y, x] == pytest.approx(removed, abs=2e-6)
+
+
+def test_every_weight_is_multiplied_by_its_factor():
+    frames, evs, trust = draw(4, seed=11)
+    factors = 3 * torch.rand(2, 4, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    merged, removed = merge(frames, evs, trust, factors)
+    for b, y, x in np.ndindex(2, 6, 6):
+        one = (part[b, :, 0, y, x].tolist() for part in (trust, factors))
+        wanted, share = pixel(frames[b, :, :, y, x].tolist(), evs[b].tolist(), *one)
+        assert np.allclose(merged[b, :, y, x], wanted, rtol=2e-5, atol=1e-7)
+        assert removed[b, 0, y, x] == pytest.approx(share, abs=2e-6)
 
 
 def test_is_convex():

@@ -1,0 +1,178 @@
+"""Light matched across the ends of frames that contradict the rest.
+
+A phone brightens and darkens each of its shots by no curve of the camera's: what they say of one sky may lie a stop
+apart. Inside the picture it gets a mean of them all; beyond the end of one of them, a mean of the others, and a paler
+strip along the border. So just inside an end the merge is made with the frame and without it, and what it changed
+there, by where along the side a place lies and by its light, is carried on beyond the end, as exposures are matched in
+a panorama (Brown and Lowe 2007, section 6). Frames that agree change nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smarthdr_cli.fusion.border import LEAST, faded, missing, unmoved
+from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.merge import exposure_weight, merge
+from smarthdr_cli.models.tone import mu_law
+
+DEEP = 64  # pixels inside an end that are looked at
+AT_ONCE = 512  # pixels along a side, fused at a time
+FURTHEST = 0.1  # of the picture's width or height: an end further inside is left alone
+PLACE = 4  # cells along a side of what counts as one place
+NODES = 2  # places to a node of the table along the side
+OCTAVES, DARKEST = 20, -14  # of light the table goes over, from so many EV below the reference's clip
+PER_OCTAVE = 2  # nodes
+FEWEST = 1.0  # places that say "nothing changed" beforehand
+UNSEEN, SEEN = 0.02, 0.06  # EV: a step that nobody sees, and one that shows in a sky
+LARGEST = 2.0  # EV; what is further apart is no one surface
+TRUSTED = 0.5
+
+
+Look = Callable[[Window], tuple[Tensor, Tensor]]  # frames (1, N, 3, h, w) and trust (1, N-1, 1, h, w) of a window
+
+
+@dataclass(frozen=True)
+class End:
+    """A frame's end at one side of the picture (0 left, 1 top, 2 right, 3 bottom) and ``step`` (1, 3, K, L), the EV
+    by which the frame changes the merge there, by place along the side and by light."""
+
+    frame: int
+    side: int
+    step: Tensor
+
+
+@torch.inference_mode()
+def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | None = None) -> list[End]:
+    """The ends of frames ``indices``, the reference first, of ``evs`` (1, N), that would show, in the order in which
+    ``matched_light`` undoes them: at each side the frame that misses least comes first.
+
+    ``look``: how a strip is fused where more is done than to align; asked only where frames as aligned disagree.
+    """
+    found: list[End] = []
+    missed = {n: missing(source, i) for n, i in enumerate(indices) if n and source.alignment.moved[i]}
+    for side in range(4):
+        ending = sorted((n for n in missed if missed[n][side] >= LEAST), key=lambda n: -missed[n][side])
+        strip = _strip(source.burst.size, side, missed[ending[0]][side]) if ending else None
+        if strip is None:
+            continue
+        frames = unmoved(source, indices, evs, strip, CELL).frames
+        across = side % 2 == 1
+        steps = _steps(frames, evs, torch.ones_like(frames[:, 1:, :1]), ending, across=across)
+        if look is not None and any(bool(step.any()) for step in steps):
+            looks = [look(piece) for piece in _pieces(strip)]
+            frames, trust = (torch.cat([x[..., ::CELL, ::CELL].cpu() for x in parts], dim=4 if across else 3)
+                             for parts in zip(*looks, strict=True))  # fmt: skip
+            steps = _steps(frames, evs, trust, ending, across=across)
+        ends = [End(indices[n], side, step) for n, step in zip(ending, steps, strict=True)]
+        found += [end for end in reversed(ends) if float(end.step.abs().amax()) > UNSEEN]
+    return found
+
+
+def _strip(size: tuple[int, int], side: int, missed: float) -> Window | None:
+    """What every frame saw first at a side, DEEP pixels of it, on whole cells; None where that is too far inside."""
+    height, width = (-(-pixels // CELL) * CELL for pixels in size)
+    length = size[1 - side % 2]
+    deep = min(DEEP, length // 4) // CELL * CELL
+    start = (int(missed) + 2 + CELL) // CELL * CELL
+    if side > 1:
+        start = (length - start - deep) // CELL * CELL
+    if missed > FURTHEST * length or deep == 0 or start < 0:
+        return None
+    return Window(start, 0, deep, width) if side % 2 else Window(0, start, height, deep)
+
+
+def _pieces(strip: Window) -> Iterator[Window]:
+    """The strip in pieces no longer than AT_ONCE, as memory asks for."""
+    for top in range(0, strip.height, AT_ONCE):
+        for left in range(0, strip.width, AT_ONCE):
+            yield Window(strip.top + top, strip.left + left, min(AT_ONCE, strip.height - top),
+                         min(AT_ONCE, strip.width - left))  # fmt: skip
+
+
+def _steps(frames: Tensor, evs: Tensor, trust: Tensor, ending: Sequence[int], *, across: bool) -> list[Tensor]:
+    """For each frame of ``ending`` what it changes (1, 3, K, L), those before it being left out already.
+
+    ``frames``, ``evs``, ``trust`` as ``merge`` takes them; ``across``: the side lies along their rows.
+    """
+    weights = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
+    here = torch.ones_like(weights)
+
+    def merged() -> tuple[Tensor, Tensor]:
+        total = (weights * here).sum(dim=1)
+        return _places(F.avg_pool2d, merge(frames, evs, trust, here)[0]), _places(F.max_pool2d, -total) < 0
+
+    steps = []
+    before, _ = merged()
+    for n in ending:
+        here[:, n] = 0
+        after, told = merged()
+        step = (before.clamp(min=1e-6) / after.clamp(min=1e-6)).log2()
+        told &= (step.abs().amax(dim=1, keepdim=True) < LARGEST) & (_places(F.avg_pool2d, trust[:, n - 1]) > TRUSTED)
+        steps.append(_table(*(x.mT if across else x for x in (step, after, told))))
+        before = after
+    return steps
+
+
+def _places(pool: Callable[..., Tensor], x: Tensor) -> Tensor:
+    return pool(x, tuple(min(PLACE, side) for side in x.shape[-2:]))
+
+
+def _table(step: Tensor, light: Tensor, told: Tensor) -> Tensor:
+    """Means (1, 3, K, L) of ``step`` (1, 3, h, w) over like places: by row, and by ``light``; where ``told``.
+
+    What differs from one such place to the next is motion or noise and no step: it is held to nothing by as much.
+    """
+    rows = light.shape[2]
+    nodes = (max(2, -(-rows // NODES)), OCTAVES * PER_OCTAVE + 1)
+    row = torch.arange(rows, dtype=torch.float32)[:, None] * ((nodes[0] - 1) / max(rows - 1, 1))
+    node = row.round() * nodes[1] + (_octaves(light)[0, 0] * PER_OCTAVE).round()
+    at = told[0, 0]
+    values = step[0][:, at]
+    sums = torch.zeros(7, nodes[0] * nodes[1]).index_add_(
+        1, node[at].long(), torch.cat([torch.ones_like(values[:1]), values, values.square()])
+    )
+    bell = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 6
+    sums = F.conv2d(sums.view(7, 1, *nodes), bell.view(1, 1, 5, 1), padding=(2, 0))
+    sums = F.conv2d(sums, bell.view(1, 1, 1, 5), padding=(0, 2))[:, 0]
+    count, first, second = sums[:1], sums[1:4], sums[4:]
+    mean = first / count.clamp(min=1e-6)
+    scatter = (second / count.clamp(min=1e-6) - mean.square()).clamp(min=0)
+    sure = mean.square() / (mean.square() + scatter).clamp(min=1e-9) * count / (count + FEWEST)
+    seen = ((mean.abs().amax(dim=0) - UNSEEN) / (SEEN - UNSEEN)).clamp(0, 1)
+    return (mean * sure * seen)[None]
+
+
+def _octaves(light: Tensor) -> Tensor:
+    """(1, 1, h, w) of the mean channel, above DARKEST."""
+    return (light.mean(dim=1, keepdim=True).clamp(min=1e-9).log2() - DARKEST).clamp(0, OCTAVES)
+
+
+def matched_light(
+    ends: Sequence[End], source: Source, light: Tensor, sigma: Tensor, window: Window, scale: float
+) -> tuple[Tensor, Tensor]:
+    """``light`` (1, 3, h, w) of a window with the steps of ``ends`` undone, and ``sigma`` (1, 1, h, w) no less than
+    what that changed: it was matched and not measured. ``scale`` takes light to the short clip.
+    """
+    own = light
+    for end in ends:
+        x, y = source.where(end.frame, window)
+        high, wide = source.burst.frames[end.frame].size
+        depth = (x, y, wide - 1 - x, high - 1 - y)[end.side]
+        lacking = 1 - torch.from_numpy(faded(depth, missing(source, end.frame)[end.side]))
+        if not bool(lacking.any()):
+            continue
+        across = end.side % 2 == 1
+        start, side = (window.left, source.burst.size[1]) if across else (window.top, source.burst.size[0])
+        place = (torch.arange(lacking.shape[1 if across else 0]) + start) * (2 / max(side - 1, 1)) - 1
+        where = [_octaves(light)[0, 0] * (2 / OCTAVES) - 1, (place if across else place[:, None]).expand_as(lacking)]
+        step = F.grid_sample(end.step, torch.stack(where, dim=-1)[None], padding_mode="border", align_corners=True)
+        light = light * torch.exp2(step * lacking)
+    if light is own:
+        return light, sigma
+    changed = (mu_law(light * scale) - mu_law(own * scale)).abs().mean(dim=1, keepdim=True)
+    return light, torch.maximum(sigma, changed)
