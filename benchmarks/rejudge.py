@@ -1,8 +1,8 @@
 """Teach the judge anew through the whole of fuse, on good bursts and on spoilt ones.
 
-    python benchmarks/rejudge.py run/model.safetensors --panoramas hdri/ -o new.safetensors [--lessons 300]
+    python benchmarks/rejudge.py run/model.safetensors --panoramas hdri/ -o new.safetensors [--lessons 600]
 
-Bursts are made as for training, by hand and with everything that moves; a third of them is spoilt: exposures stated
+Bursts are made as for training, by hand and with everything that moves; half of them is spoilt: exposures stated
 wrong, a frame of something else, a bracket stops too dark or too bright, far more noise. The network fuses each, its
 judge learns from the features it was shown and the error that was made, and nothing else changes. Prints, on held-out
 places and by kind of burst, how well sigma ranks errors before and after, and leaves the calibration to
@@ -45,7 +45,7 @@ from smarthdr_cli.train.judging import Lesson, judged, teach
 SIDE = 256  # pixels of a burst: one tile
 FRAMES = (3, 3, 3, 3, 3, 3, 2, 4, 5)
 SPOILT = ("misstated", "stranger", "dark", "bright", "noise")
-SHARE = 0.35  # of bursts that are spoilt
+SHARE = 0.5  # of bursts that are spoilt
 HELD_OUT_SEED = 1_000_000
 
 
@@ -191,10 +191,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="teach the judge through the whole of fuse")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; the held-out ones test")
-    parser.add_argument("--lessons", type=int, default=300, help="bursts to learn from")
-    parser.add_argument("--held-out", type=int, default=80, help="bursts to test on")
+    parser.add_argument("--lessons", type=int, default=600, help="bursts to learn from")
+    parser.add_argument("--held-out", type=int, default=60, help="bursts to test on")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     began = (options.weights, options.panoramas)

@@ -81,16 +81,33 @@ def shares(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor 
     """
     if not any(edges):
         return None
+    place, step, above = _levels(edges, frames, evs)
+    grown = (step / above.clamp(min=TINY)).cumsum(dim=1) * above[:, :1]
+    return torch.empty_like(grown).scatter_(1, place, grown)
+
+
+def lacking(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor:
+    """(1, N, 1, h, w) in [0, 1]: of what the merge is made of, as ``shares`` has it, how much each frame has no part
+    in; 1 where no frame has weight.
+    """
+    place, step, above = _levels(edges, frames, evs)
+    part = step * (above / TINY).clamp(max=1)
+    within = part.cumsum(dim=1)
+    return torch.empty_like(within).scatter_(1, place, 1 - within / within[:, -1:].clamp(min=TINY))
+
+
+def _levels(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames in the order of their fade, (1, N, 1, h, w) each: which, by how much it lies above the one before, and the
+    weight of all whose fade is this one or more.
+    """
     fade = torch.ones_like(frames[:, :, :1])
     for n, one in enumerate(edges, start=1):
         if one is not None:
             fade[:, n] = torch.from_numpy(one.fade).to(fade)
     weight = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
     level, place = fade.sort(dim=1)
-    above = weight.gather(1, place).flip(1).cumsum(dim=1).flip(1)  # of the frames whose fade is this one or more
-    step = level.diff(dim=1, prepend=torch.zeros_like(level[:, :1]))
-    grown = (step / above.clamp(min=TINY)).cumsum(dim=1) * above[:, :1]
-    return torch.empty_like(grown).scatter_(1, place, grown)
+    above = weight.gather(1, place).flip(1).cumsum(dim=1).flip(1)
+    return place, level.diff(dim=1, prepend=torch.zeros_like(level[:, :1])), above
 
 
 def beyond(frames: Tensor, valid: Tensor, edges: Sequence[Edge | None], evs: Tensor) -> Tensor:
@@ -129,11 +146,12 @@ def blank(frames: Tensor, valid: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Unmoved:
     """Frames of a window as the alignment has them: ``frames`` (1, N, 3, h, w), the reference first, blank where they
-    do not count; of the others ``counts`` (1, N-1, 1, h, w), where they do; ``share`` as ``shares`` gives it;
-    ``seen``: ``frames`` blank where they saw nothing.
+    do not count; of the others ``edges`` and ``counts`` (1, N-1, 1, h, w), where they do; ``share`` as ``shares`` gives
+    it; ``seen``: ``frames`` blank where they saw nothing.
     """
 
     frames: Tensor
+    edges: Sequence[Edge | None]
     counts: Tensor
     share: Tensor | None
     seen: Tensor
@@ -146,4 +164,6 @@ def unmoved(source: Source, indices: Sequence[int], evs: Tensor, window: Window,
     valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
     edges = [edge(source, i, window, stride) for i in indices[1:]]
     counts = valid + beyond(frames, valid, edges, evs)
-    return Unmoved(blank(frames, counts), counts, shares(edges, blank(frames, counts), evs), blank(frames, valid))
+    return Unmoved(
+        blank(frames, counts), edges, counts, shares(edges, blank(frames, counts), evs), blank(frames, valid)
+    )

@@ -38,10 +38,12 @@ Look = Callable[[Window], tuple[Tensor, Tensor]]  # frames (1, N, 3, h, w) and t
 
 @dataclass(frozen=True)
 class End:
-    """A frame's end at one side of the picture (0 left, 1 top, 2 right, 3 bottom) and ``step`` (1, 3, K, L), the EV
-    by which the frame changes the merge there, by place along the side and by light."""
+    """The end of ``frame`` of the burst, in its ``place`` among those merged, at one side of the picture (0 left, 1
+    top, 2 right, 3 bottom), and ``step`` (1, 3, K, L), the EV by which it changes the merge there, by place along the
+    side and by light."""
 
     frame: int
+    place: int
     side: int
     step: Tensor
 
@@ -60,15 +62,15 @@ def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | 
         strip = _strip(source.burst.size, side, missed[ending[0]][side]) if ending else None
         if strip is None:
             continue
-        frames = unmoved(source, indices, evs, strip, CELL).frames
+        part = unmoved(source, indices, evs, strip, CELL)
         across = side % 2 == 1
-        steps = _steps(frames, evs, torch.ones_like(frames[:, 1:, :1]), ending, across=across)
+        steps = _steps(part.frames, evs, part.counts, ending, across=across)
         if look is not None and any(bool(step.any()) for step in steps):
             looks = [look(piece) for piece in _pieces(strip)]
             frames, trust = (torch.cat([x[..., ::CELL, ::CELL].cpu() for x in parts], dim=4 if across else 3)
                              for parts in zip(*looks, strict=True))  # fmt: skip
             steps = _steps(frames, evs, trust, ending, across=across)
-        ends = [End(indices[n], side, step) for n, step in zip(ending, steps, strict=True)]
+        ends = [End(indices[n], n, side, step) for n, step in zip(ending, steps, strict=True)]
         found += [end for end in reversed(ends) if float(end.step.abs().amax()) > UNSEEN]
     return found
 
@@ -153,26 +155,36 @@ def _octaves(light: Tensor) -> Tensor:
 
 
 def matched_light(
-    ends: Sequence[End], source: Source, light: Tensor, sigma: Tensor, window: Window, scale: float
+    ends: Sequence[End], source: Source, light: Tensor, sigma: Tensor, window: Window, lack: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """``light`` (1, 3, h, w) of a window with the steps of ``ends`` undone, and ``sigma`` (1, 1, h, w) no less than
-    what that changed: it was matched and not measured. ``scale`` takes light to the short clip.
+    what that changed: it was matched and not measured.
+
+    ``lack`` (1, N, 1, h, w): how far each frame has no part in the light (``border.lacking``), all on the CPU;
+    ``scale`` takes light to the short clip.
     """
     own = light
     for end in ends:
-        x, y = source.where(end.frame, window)
-        high, wide = source.burst.frames[end.frame].size
-        depth = (x, y, wide - 1 - x, high - 1 - y)[end.side]
-        lacking = 1 - torch.from_numpy(faded(depth, missing(source, end.frame)[end.side]))
-        if not bool(lacking.any()):
+        lost = lack[0, end.place, 0] * _by_side(source, end, window)
+        if not bool(lost.any()):
             continue
         across = end.side % 2 == 1
         start, side = (window.left, source.burst.size[1]) if across else (window.top, source.burst.size[0])
-        place = (torch.arange(lacking.shape[1 if across else 0]) + start) * (2 / max(side - 1, 1)) - 1
-        where = [_octaves(light)[0, 0] * (2 / OCTAVES) - 1, (place if across else place[:, None]).expand_as(lacking)]
+        along = (torch.arange(lost.shape[1 if across else 0]) + start) * (2 / max(side - 1, 1)) - 1
+        where = [_octaves(light)[0, 0] * (2 / OCTAVES) - 1, (along if across else along[:, None]).expand_as(lost)]
         step = F.grid_sample(end.step, torch.stack(where, dim=-1)[None], padding_mode="border", align_corners=True)
-        light = light * torch.exp2(step * lacking)
+        light = light * torch.exp2(step * lost)
     if light is own:
         return light, sigma
     changed = (mu_law(light * scale) - mu_law(own * scale)).abs().mean(dim=1, keepdim=True)
     return light, torch.maximum(sigma, changed)
+
+
+def _by_side(source: Source, end: End, window: Window) -> Tensor:
+    """(h, w) the share that this side has in what a frame lacks: beyond a corner two sides have half each."""
+    x, y = source.where(end.frame, window)
+    high, wide = source.burst.frames[end.frame].size
+    sides = zip((x, y, wide - 1 - x, high - 1 - y), missing(source, end.frame), strict=True)
+    lost = [1 - torch.from_numpy(faded(depth, missed)) if missed >= LEAST else torch.zeros(x.shape)
+            for depth, missed in sides]  # fmt: skip
+    return lost[end.side] / torch.stack(lost).sum(dim=0).clamp(min=1e-6)

@@ -1,6 +1,6 @@
 """Fusion by the network: motion over the whole picture, then trust, merge, residual and judgement tile by tile."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
-from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, shares, unmoved
-from smarthdr_cli.fusion.ends import find_ends, matched_light
+from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares, unmoved
+from smarthdr_cli.fusion.ends import End, find_ends, matched_light
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
@@ -109,8 +109,7 @@ def fuse_learned(
     classical = np.empty_like(reference)
 
     def compute(tile: Tile) -> tuple[int, float, float]:
-        light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, tile, strong)
-        light, sigma = matched_light(ends, source, light, sigma, tile.window, scale)
+        light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, ends, tile, strong)
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
         put(out, tile.core, tile.window, light, sigma)
@@ -134,6 +133,7 @@ def _tile(
     indices: list[int],
     evs: Tensor,
     motions: Mapping[int, PairMotion],
+    ends: Sequence[End],
     tile: Tile,
     strong: bool,
 ) -> tuple[Tensor, Tensor, float, float]:
@@ -166,7 +166,10 @@ def _tile(
         meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
         sigma = torch.maximum(sigma, overruled(stack, meant, evs, out.trust, weight))
     sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known
-    return light.cpu(), sigma.cpu(), put_back, float(out.trust.mean())
+    light, sigma, trust = light.cpu(), sigma.cpu(), float(out.trust.mean())
+    if ends:
+        light, sigma = matched_light(ends, source, light, sigma, window, lacking(edges, stack, evs).cpu(), scale)
+    return light, sigma, put_back, trust
 
 
 def _gathered(

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.fusion.border import unmoved
+from smarthdr_cli.fusion.border import lacking, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
@@ -55,7 +55,10 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
         merged, _ = merge(part.frames, evs, part.counts, part.share)
         sigma = spread(part.frames, evs, part.counts, merged, scale)
         sigma = flag_clipped(sigma, merged, scale, lowest_peak(part.seen))
-        put(out, tile.core, tile.window, *matched_light(ends, source, merged, sigma, tile.window, scale))
+        if ends:
+            lack = lacking(part.edges, part.frames, evs)
+            merged, sigma = matched_light(ends, source, merged, sigma, tile.window, lack, scale)
+        put(out, tile.core, tile.window, merged, sigma)
         return tile.core.height * tile.core.width
 
     done = 0

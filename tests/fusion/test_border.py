@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.border import Edge, edge, missing, shares
+from smarthdr_cli.fusion.border import Edge, edge, lacking, missing, shares
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.physical import static_merge
 from smarthdr_cli.fusion.source import Window
@@ -96,6 +96,17 @@ def test_a_frame_of_a_hundred_times_the_weight_goes_as_softly_as_any():
     half = merge(frames, evs, torch.ones(1, 1, 1, 1, 4), shares(ends(0.5), frames, evs))[0]
     whole = merge(frames, evs, torch.ones(1, 1, 1, 1, 4))[0]
     assert torch.allclose(half, (whole + 0.01) / 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("fades", [(0.3, None), (0.3, 0.8), (0.0, 0.5), (0.6, 0.6)])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_frame_lacks_what_the_merges_without_it_make_up(fades, clipped):
+    frames = torch.tensor([1.0 if clipped else 0.3, 0.2, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 4)
+    got = lacking(ends(*fades), frames, torch.tensor([[0.0, -2.0, 2.5]]))
+    fade = [1.0, *(1.0 if f is None else f for f in fades)]
+    whole = max(fade[1:] if clipped else fade)  # a clipped reference makes up nothing
+    wanted = [0.0 if clipped else 1 - fade[0], *(1 - f / whole for f in fade[1:])]
+    assert torch.allclose(got[0, :, 0, 0, 0], torch.tensor(wanted), atol=1e-5)
 
 
 def test_where_nobody_else_has_weight_an_edge_takes_none():

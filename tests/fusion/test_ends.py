@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion import ends as subject
+from smarthdr_cli.fusion.border import lacking, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.physical import order, static_merge
@@ -93,6 +94,23 @@ def test_channels_are_matched_for_themselves():
     assert np.abs(np.log2(got / got[120, 160])).max() < 0.03
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_beyond_a_corner_the_step_is_undone_once(learned):
+    light = fused(burst(wall(), [wall() * 2**0.5], (12, 16)), learned).radiance
+    assert np.abs(np.log2(light / light[120, 160])).max() < 0.05
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_where_the_reference_is_clipped_the_frames_that_fade_together_are_matched_too(learned):
+    """Two short frames know the sky, half a stop apart, and end one inside the other."""
+    frames = [one(wall(3.0), 0.0), one(wall(3.0), -2.0), one(wall(3.0 * 2**0.5), -3.0)]
+    for by in ((6, 16), (16, 6)):
+        homographies = [np.eye(3), *(shifts(side, 0) for side in by)]
+        light = fused(made.source_of(made.Burst(tuple(frames), 0), homographies=homographies), learned).radiance
+        beside = light[:, 6:]  # further out only repeated edges stand for the sky
+        assert np.abs(np.log2(beside / light[120, 160])).max() < 0.05
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_frames_that_agree_have_no_ends(seed):
     light = made.texture(*SIZE, seed=seed, low=0.01, high=0.2)
@@ -149,15 +167,20 @@ def test_clipped_light_tells_no_step():
 
 def test_a_window_is_matched_as_the_whole_and_sigma_says_by_how_much():
     source = burst(wall(), [wall() * 2**0.5], (MISSED, 12))
+    at = order(source, (0, 1))
     light = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.02
     sigma = torch.full((1, 1, *SIZE), 1e-3)
     each = found(source)
     assert {end.side for end in each} == {0, 1}
-    whole, told = matched_light(each, source, light, sigma, Window(0, 0, *SIZE), 1.0)
+    everything = Window(0, 0, *SIZE)
+    seen = unmoved(source, *at, everything)
+    lack = lacking(seen.edges, seen.frames, at[1])
+    whole, told = matched_light(each, source, light, sigma, everything, lack, 1.0)
     part = Window(4, 8, 60, 40)
-    rows, columns = slice(4, 64), slice(8, 48)
-    cut, _ = matched_light(each, source, light[..., rows, columns], sigma[..., rows, columns], part, 1.0)
-    assert torch.allclose(cut, whole[..., rows, columns], rtol=1e-5)
+    cut, _ = matched_light(
+        each, source, *(x[..., 4:64, 8:48] for x in (light, sigma)), part, lack[..., 4:64, 8:48], 1.0
+    )
+    assert torch.allclose(cut, whole[..., 4:64, 8:48], rtol=1e-5)
     changed = np.abs(made.mu(whole.numpy()) - made.mu(light.numpy())).mean(axis=1)
     assert changed.max() > 0.01
     assert np.allclose(told[:, 0], np.maximum(changed, 1e-3), atol=1e-5)
