@@ -28,7 +28,7 @@ NODES = 2  # places to a node of the table along the side
 OCTAVES, DARKEST = 20, -14  # of light the table goes over, from so many EV below the reference's clip
 PER_OCTAVE = 2  # nodes
 FEWEST = 1.0  # places that say "nothing changed" beforehand
-UNSEEN, SEEN = 0.02, 0.06  # EV: a step that nobody sees, and one that shows in a sky
+UNSEEN, SEEN = 0.01, 0.03  # EV: a step that nobody sees, and one that shows in a sky
 LARGEST = 2.0  # EV; what is further apart is no one surface
 TRUSTED = 0.5
 
