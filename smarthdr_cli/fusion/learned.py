@@ -167,7 +167,7 @@ def _tile(
         sigma = torch.maximum(sigma, overruled(stack, meant, evs, out.trust, weight))
     sigma = flag_clipped(sigma, light, scale, lowest_peak(blank(shown, valid)))  # what nobody saw is not known
     light, sigma, trust = light.cpu(), sigma.cpu(), float(out.trust.mean())
-    if ends:
+    if ends and any(edges):
         light, sigma = matched_light(ends, source, light, sigma, window, lacking(edges, stack, evs).cpu(), scale)
     return light, sigma, put_back, trust
 

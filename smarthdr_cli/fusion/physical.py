@@ -55,7 +55,7 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
         merged, _ = merge(part.frames, evs, part.counts, part.share)
         sigma = spread(part.frames, evs, part.counts, merged, scale)
         sigma = flag_clipped(sigma, merged, scale, lowest_peak(part.seen))
-        if ends:
+        if ends and any(part.edges):
             lack = lacking(part.edges, part.frames, evs)
             merged, sigma = matched_light(ends, source, merged, sigma, tile.window, lack, scale)
         put(out, tile.core, tile.window, merged, sigma)
