@@ -81,33 +81,46 @@ def shares(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor 
     """
     if not any(edges):
         return None
-    place, step, above = _levels(edges, frames, evs)
+    at, place, step, above = _levels(edges, frames, evs)
     grown = (step / above.clamp(min=TINY)).cumsum(dim=1) * above[:, :1]
-    return torch.empty_like(grown).scatter_(1, place, grown)
+    return _put(at, place, grown, _like(frames, 1.0))
 
 
 def lacking(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor:
     """(1, N, 1, h, w) in [0, 1]: of what the merge is made of, as ``shares`` has it, how much each frame has no part
     in; 1 where no frame has weight.
     """
-    place, step, above = _levels(edges, frames, evs)
+    at, place, step, above = _levels(edges, frames, evs)
     part = step * (above / TINY).clamp(max=1)
     within = part.cumsum(dim=1)
-    return torch.empty_like(within).scatter_(1, place, 1 - within / within[:, -1:].clamp(min=TINY))
+    return _put(at, place, 1 - within / within[:, -1:].clamp(min=TINY), _like(frames, 0.0))
 
 
-def _levels(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames in the order of their fade, (1, N, 1, h, w) each: which, by how much it lies above the one before, and the
-    weight of all whose fade is this one or more.
+def _levels(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where some frame fades (K,), and of those pixels the frames in the order of their fade, (1, N, 1, 1, K) each:
+    which, by how much it lies above the one before, and the weight of all whose fade is this one or more.
     """
-    fade = torch.ones_like(frames[:, :, :1])
+    fade = _like(frames, 1.0)
     for n, one in enumerate(edges, start=1):
         if one is not None:
             fade[:, n] = torch.from_numpy(one.fade).to(fade)
-    weight = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
-    level, place = fade.sort(dim=1)
+    at = (fade < 1).any(dim=1).flatten().nonzero()[:, 0]
+    there, fading = (x.flatten(3)[..., at].unsqueeze(3) for x in (frames, fade))
+    weight = torch.stack([exposure_weight(there[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
+    level, place = fading.sort(dim=1)
     above = weight.gather(1, place).flip(1).cumsum(dim=1).flip(1)
-    return place, level.diff(dim=1, prepend=torch.zeros_like(level[:, :1])), above
+    return at, place, level.diff(dim=1, prepend=torch.zeros_like(level[:, :1])), above
+
+
+def _like(frames: Tensor, value: float) -> Tensor:
+    """(1, N, 1, h, w) of ``value`` for (1, N, 3, h, w)."""
+    return frames.new_full((*frames.shape[:2], 1, *frames.shape[3:]), value)
+
+
+def _put(at: Tensor, place: Tensor, values: Tensor, into: Tensor) -> Tensor:
+    """``into`` (1, N, 1, h, w) with ``values`` (1, N, 1, 1, K) at its pixels ``at``, frames back in their places."""
+    into.flatten(3)[..., at] = torch.empty_like(values).scatter_(1, place, values).squeeze(3)
+    return into
 
 
 def beyond(frames: Tensor, valid: Tensor, edges: Sequence[Edge | None], evs: Tensor) -> Tensor:
