@@ -165,8 +165,8 @@ def matched_light(
     """
     own = light
     for end in ends:
-        lost = lack[0, end.place, 0] * _by_side(source, end, window)
-        if not bool(lost.any()):
+        lost = lack[0, end.place, 0]
+        if not bool(lost.any()) or not bool((lost := lost * _by_side(source, end, window)).any()):
             continue
         across = end.side % 2 == 1
         start, side = (window.left, source.burst.size[1]) if across else (window.top, source.burst.size[0])

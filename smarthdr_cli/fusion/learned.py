@@ -101,8 +101,9 @@ def fuse_learned(
     def look(window: Window) -> tuple[Tensor, Tensor]:
         ref = tensor(source.region(indices[0], window)[0]).to(network.device)
         others = _gathered(network, source, indices, evs.to(ref.device), motions, window, ref, encode(ref), strong)
-        frames = torch.stack([ref, *(one.frame for one in others)], dim=1)
-        return frames, torch.stack([one.logit.sigmoid() * one.valid for one in others], dim=1)
+        valid = torch.stack([one.valid for one in others], dim=1)
+        frames = blank(torch.stack([ref, *(one.frame for one in others)], dim=1), valid)
+        return frames, torch.stack([one.logit for one in others], dim=1).sigmoid() * valid
 
     ends = find_ends(source, indices, evs, look)
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))

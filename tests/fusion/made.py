@@ -69,6 +69,11 @@ def source_of(burst, response=None, homographies=None):
     return Source(burst, response, alignment)
 
 
+def shifts(x, y):
+    """A homography for ``source_of``: the frame lies ``x`` to the right of where the reference looks, ``y`` below."""
+    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
+
+
 def lively(seed=0, config=SMALL, heads=0.3, flow=0.05, **overrides):
     """A random network whose heads are far from zero, so that a test can see what they do."""
     torch.manual_seed(seed)

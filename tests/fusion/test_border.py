@@ -15,10 +15,6 @@ SIZE = (120, 160)
 WHOLE = Window(0, 0, *SIZE)
 
 
-def shifts(x, y):
-    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
-
-
 def fused(source, model):
     return fuse_learned(made.learned(model), source, (0, 1), (), 0, strong=False).plane
 
@@ -26,7 +22,7 @@ def fused(source, model):
 def shifted(x, y, light=None, evs=(-2.0, 0.0)):
     """The first frame lies ``x`` to the right of where the reference looks, and ``y`` below: it misses left and top."""
     burst = made.burst_of(made.texture(*SIZE) if light is None else light, evs, 1)
-    return made.source_of(burst, homographies=[shifts(x, y), np.eye(3)])
+    return made.source_of(burst, homographies=[made.shifts(x, y), np.eye(3)])
 
 
 def test_what_a_frame_misses_is_counted_by_side():
@@ -135,7 +131,7 @@ def test_no_edge_is_drawn_where_a_frame_of_another_hue_ends(learned):
     light = np.full((*SIZE, 3), 0.2, np.float32)
     other = light * np.array([1.03, 1, 0.97], np.float32)
     reference, brighter = (made.burst_of(x, (0.0, 1.0), 0).frames[n] for n, x in enumerate((light, other)))
-    source = made.source_of(made.Burst((reference, brighter), 0), homographies=[np.eye(3), shifts(30, 0)])
+    source = made.source_of(made.Burst((reference, brighter), 0), homographies=[np.eye(3), made.shifts(30, 0)])
     plane = fused(source, made.lively(heads=0.0, flow=0.0)) if learned else static_merge(source, 0)
     row = plane.radiance[60, :, 0]
     step = abs(row[100] - row[5])

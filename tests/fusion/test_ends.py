@@ -16,10 +16,6 @@ SIZE = (240, 320)
 MISSED = 20
 
 
-def shifts(x, y):
-    return np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
-
-
 def one(light, ev):
     return made.burst_of(light, (ev, ev + 1), 0).frames[0]
 
@@ -31,7 +27,7 @@ def burst(light, others, by=(0, MISSED)):
     moved = [np.eye(3)]
     for n, other in enumerate(others):
         frames.append(one(other, 2.0 + n / 8))
-        moved.append(shifts(*(side * (n + 1) for side in by)))
+        moved.append(made.shifts(*(side * (n + 1) for side in by)))
     return made.source_of(made.Burst(tuple(frames), 0), homographies=moved)
 
 
@@ -39,8 +35,8 @@ def wall(level=0.06):
     return np.full((*SIZE, 3), level, np.float32)
 
 
-def trusting(heads=0.0):
-    model = made.lively(heads=heads, flow=0.0)
+def trusting():
+    model = made.lively(heads=0.0, flow=0.0)
     model.verify_head.bias.data[:-1] = 20.0
     return model
 
@@ -105,7 +101,7 @@ def test_where_the_reference_is_clipped_the_frames_that_fade_together_are_matche
     """Two short frames know the sky, half a stop apart, and end one inside the other."""
     frames = [one(wall(3.0), 0.0), one(wall(3.0), -2.0), one(wall(3.0 * 2**0.5), -3.0)]
     for by in ((6, 16), (16, 6)):
-        homographies = [np.eye(3), *(shifts(side, 0) for side in by)]
+        homographies = [np.eye(3), *(made.shifts(side, 0) for side in by)]
         light = fused(made.source_of(made.Burst(tuple(frames), 0), homographies=homographies), learned).radiance
         beside = light[:, 6:]  # further out only repeated edges stand for the sky
         assert np.abs(np.log2(beside / light[120, 160])).max() < 0.05
@@ -117,7 +113,7 @@ def test_frames_that_agree_have_no_ends(seed):
     noise = np.random.default_rng(seed)
     seen = np.clip(np.roll(light, -MISSED, axis=0) * noise.normal(1, 0.03, light.shape), 0, None).astype(np.float32)
     source = made.source_of(made.Burst((one(light, 0.0), one(seen, 2.0)), 0),
-                            homographies=[np.eye(3), shifts(0, MISSED)])  # fmt: skip
+                            homographies=[np.eye(3), made.shifts(0, MISSED)])  # fmt: skip
     assert found(source) == []
 
 
