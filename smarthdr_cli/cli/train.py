@@ -11,6 +11,7 @@ from smarthdr_cli.cli.console import handled, writing
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from smarthdr_cli.train.clock import Clock
     from smarthdr_cli.train.request import Request
 
 Input: dict[str, Any] = {"rich_help_panel": opt.INPUT}
@@ -112,6 +113,17 @@ def command(
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.01, help="Stop after so long; --resume goes on.", **Schedule)
     ] = None,
+    cooldown: Annotated[
+        float,
+        typer.Option(
+            "--cooldown",
+            min=0,
+            metavar="MINUTES",
+            help="Let the rate fall to 0 over the last so many of --minutes.",
+            show_default="0",
+            **Schedule,
+        ),
+    ] = 0.0,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run in the folder, under its own options.", **Schedule),
@@ -187,11 +199,20 @@ def command(
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")
     from smarthdr_cli.cli.training import How, run_on_scenes, run_on_stream
 
-    how = How(output, device, init, minutes, dry_run, tensorboard, as_json, quiet, before)
+    how = How(output, device, init, _clock(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before)
     if on_scenes:
         run_on_scenes(how, values, _request(data, panoramas, labeled, unlabeled or [], epochs))
     else:
         run_on_stream(how, values, panoramas)
+
+
+def _clock(minutes: float | None, cooldown: float) -> "Clock":
+    from smarthdr_cli.train.clock import Clock
+
+    try:
+        return Clock(minutes, cooldown)
+    except ValueError as error:
+        raise UsageError(f"--cooldown {cooldown:g}: give --minutes too, at least as many") from error
 
 
 def _check_folder(output: Path | None, *, resume: bool, init: str | None) -> None:

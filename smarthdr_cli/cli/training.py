@@ -16,6 +16,7 @@ from smarthdr_cli.data.labels import Part
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, folder
 from smarthdr_cli.train.board import Board
+from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.rehearsal import rehearse_scenes, rehearse_stream
 from smarthdr_cli.train.request import Request
@@ -33,7 +34,7 @@ class How:
     output: Path | None
     device: str
     init: str | None
-    minutes: float | None
+    clock: Clock
     dry_run: bool
     tensorboard: bool
     as_json: bool
@@ -53,7 +54,7 @@ def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> N
     with _told(how, how.output, config.iterations) as (on_step, on_log, _), writing(how.output):
         summary = run_training(
             how.output, values, panoramas, device=how.device, resume=how.before is not None, init=how.init,
-            minutes=how.minutes, on_log=on_log, on_step=on_step,
+            clock=how.clock, on_log=on_log, on_step=on_step,
         )  # fmt: skip
     _finish(how, how.output, summary, config.iterations)
 
@@ -81,7 +82,7 @@ def run_on_scenes(how: How, values: dict[str, Any], request: Request) -> None:
         with _told(how, run, iterations) as (on_step, on_log, on_validation), writing(run):
             summary = run_scenes(
                 run, planned, device=how.device, resume=before is not None, init=how.init,
-                minutes=how.minutes, on_log=on_log, on_step=on_step, on_validation=on_validation,
+                clock=how.clock, on_log=on_log, on_step=on_step, on_validation=on_validation,
             )  # fmt: skip
     _finish(how, run, summary, iterations)
 

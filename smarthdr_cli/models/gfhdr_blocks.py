@@ -85,9 +85,10 @@ class WindowAttention(nn.Module):
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all or one per window.
 
-    Written out while it learns on a CPU: torch's own falls back on a slower way once the bias wants a gradient.
+    Written out while it learns: torch's own falls back on a slower way once the bias wants a gradient, on a CPU and on
+    a GPU (torch 2.11 on an H200, 32 crops of 128x128 in bfloat16: 0.30 s an update for 0.38, and 29 GiB for 40).
     """
-    if q.device.type == "cpu" and q.requires_grad:
+    if q.requires_grad:
         scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).add_(bias)
         return torch.matmul(scores.softmax(-1, dtype=scores.dtype), v)
     if len(q) <= CALL_WINDOWS:

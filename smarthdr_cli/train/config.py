@@ -50,7 +50,8 @@ class TrainConfig:
     judge who learns from them says sigma = 0.
 
     Streams: ``replay``: how often a made burst is seen, each time under another flip, turn and channel order; bursts
-    wait in a pool of ``pool`` batches. In the first ``motion_steps`` only the motion stage learns, from the true
+    wait in a pool of ``pool`` batches. ``makers``: processes that make them on the CPU; 0 is a thread, on the device,
+    -1 leaves it to ``makers.processes_for``. In the first ``motion_steps`` only the motion stage learns, from the true
     displacement: it lives on cells, so that such a step costs a small part of a whole one.
 
     Scenes: ``method`` after a share ``labelled_first`` of the iterations on labels alone; ``batch`` labelled and
@@ -75,6 +76,7 @@ class TrainConfig:
     precision: str = "bf16"
     replay: int = 4
     pool: int = 200
+    makers: int = -1
     seed: int = 0
     weight_uncertainty: float = 0.01
     weight_judge_unlabeled: float = 0.0
@@ -178,6 +180,8 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
             raise UsageError(f"training option {name} = {share}: use a number from 0 to 1")
     if min(config.decay, config.refresh, config.motion_steps, config.warmup, config.seed) < 0:
         raise UsageError("decay, refresh, motion_steps, warmup and seed must not be below 0")
+    if config.makers < -1:
+        raise UsageError(f"training option makers = {config.makers}: use a number from 0, or -1")
     if config.batch_made < 0 or (config.batch_made and config.pseudo != "epoch"):
         raise UsageError("batch_made must not be below 0, and needs pseudo = 'epoch': bursts are made from kept labels")
     if config.noise_iso and not config.noise_iso >= LOWEST_ISO:

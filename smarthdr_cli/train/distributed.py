@@ -80,6 +80,15 @@ def any_of(mine: bool) -> bool:
     return bool(flag.item())
 
 
+def first_one(mine: float) -> float:
+    """The number that process 0 has: clocks differ, and what they decide must not."""
+    if not _grouped():
+        return mine
+    number = torch.tensor([mine], dtype=torch.float64, device=_messenger())
+    torch.distributed.broadcast(number, 0)
+    return float(number.item())
+
+
 def mean_gradients(model: nn.Module) -> None:
     """Average the gradients over all processes, in one message.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from smarthdr_cli.train import distributed
+from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.ema import update_ema, warm_decay
 from smarthdr_cli.train.state import TrainState, save_state
@@ -46,9 +47,9 @@ class Session(Protocol):
 
 def train(
     config: TrainConfig, session: Session, folder: Path, state: TrainState, on_log: Told, *,
-    on_step: Told = lambda _: None, minutes: float | None = None,
+    on_step: Told = lambda _: None, clock: Clock = ENDLESS,
 ) -> TrainState:  # fmt: skip
-    """Run until ``config.iterations``, ``minutes`` or a signal; state.pt and metrics.jsonl are kept in ``folder``.
+    """Run until ``config.iterations``, the ``clock`` or a signal ends it; ``folder`` gets state.pt and metrics.jsonl.
 
     ``on_step`` is told every update, ``on_log`` the means since the last validation with its scores. The session is
     closed at the end.
@@ -77,6 +78,7 @@ def train(
 
     try:
         while state.step < config.iterations and not distributed.any_of(bool(stopping)):
+            state.pace = distributed.first_one(clock.pace(time.monotonic() - started))
             terms = session.step(state)
             decay = 0.0 if config.teacher == "copy" else warm_decay(config.ema, state.step)
             update_ema(state.teacher.state_dict(), state.student, decay)
@@ -101,7 +103,7 @@ def train(
             if distributed.any_of(time.monotonic() - saved > config.save_minutes * 60):
                 save()
                 saved = time.monotonic()
-            if distributed.any_of(minutes is not None and time.monotonic() - started > minutes * 60):
+            if distributed.any_of(clock.over(time.monotonic() - started)):
                 break
     except BaseException:
         failed = True

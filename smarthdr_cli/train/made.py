@@ -43,7 +43,7 @@ def made_bursts(
     counts = tuple(sorted(len(scenes[n].evs) for n in numbers))
     synth = replace(config.synth, height=config.crop, width=config.crop, frames=counts)
     seed = int(torch.randint(2**31, (1,), generator=draw))
-    wanted = replace(config, batch=config.batch_made, synth=synth)
+    wanted = replace(config, batch=config.batch_made, synth=synth, makers=0)
     return BurstStream(bank.to(device), wanted, device, seed, step - first)
 
 

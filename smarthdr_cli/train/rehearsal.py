@@ -68,7 +68,7 @@ def rehearse_stream(values: dict[str, Any], panoramas: Path | None, device: torc
     """Cost of a run on streamed bursts, as ``rehearse_scenes`` gives it. Raises what ``run_training`` does."""
     config = train_config(values)
     bank = load_bank(panoramas, seed=config.seed).to(device)
-    held = load_bank(panoramas, held_out=True, seed=config.seed).to(device)
+    held = load_bank(panoramas, held_out=True, seed=config.seed)
     state = new_state(config, device)
     session = StreamSession(bank, held_out_batches(held, 2, VALIDATION_SEED, device), config, state)
     phases = []

@@ -16,6 +16,7 @@ from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.models.grow import grown
 from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.train import distributed
+from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.export import as_fused, calibrated, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
@@ -28,10 +29,10 @@ LICENCE = "CC0-1.0"
 
 
 def held_out_batches(bank: SceneBank, count: int, seed: int, device: torch.device, side: int = 256) -> list[Batch]:
-    """``count`` bursts in batches of two, the same for the same seed."""
-    generator = torch.Generator(device=device).manual_seed(seed)
+    """``count`` bursts in batches of two, the same for the same seed on every device: made on the CPU."""
+    draw = torch.Generator().manual_seed(seed)
     config = SynthConfig(height=side, width=side)
-    return [make_batch(bank, config, generator, 2) for _ in range(max(1, count // 2))]
+    return [make_batch(bank, config, draw, 2).to(device) for _ in range(max(1, count // 2))]
 
 
 def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bool, init: str | None) -> TrainState:
@@ -54,7 +55,7 @@ def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bo
 
 def run_training(
     folder: Path, values: dict[str, Any], panoramas: Path | None, *, device: str = "auto", resume: bool = False,
-    init: str | None = None, minutes: float | None = None, on_log: Told = lambda _: None,
+    init: str | None = None, clock: Clock = ENDLESS, on_log: Told = lambda _: None,
     on_step: Told = lambda _: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train as ``values`` (fields of TrainConfig) say, and leave ``model.safetensors`` in ``folder``.
@@ -67,11 +68,11 @@ def run_training(
     if config.batch % distributed.count():
         raise UsageError(f"batch must be a multiple of the {distributed.count()} processes")
     bank = load_bank(panoramas, seed=config.seed).to(where)
-    held = load_bank(panoramas, held_out=True, seed=config.seed).to(where)
+    held = load_bank(panoramas, held_out=True, seed=config.seed)
     validation = held_out_batches(held, config.validation_bursts, VALIDATION_SEED, where)
     state = begin(folder, config, where, resume=resume, init=init)
     session = StreamSession(bank, validation, config, state)
-    state = train(config, session, folder, state, on_log, on_step=on_step, minutes=minutes)
+    state = train(config, session, folder, state, on_log, on_step=on_step, clock=clock)
     if distributed.rank() > 0:
         return {}
     return export(state, config, held, validation, folder / "model.safetensors", sources=len(bank))

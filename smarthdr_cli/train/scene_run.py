@@ -20,6 +20,7 @@ from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import distributed
+from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
 from smarthdr_cli.train.export import as_fused, curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
@@ -151,7 +152,7 @@ def steps_of_a_pass(config: TrainConfig, data: SceneData) -> tuple[int, int]:
 
 def run_scenes(
     folder: Path, plan: Plan, *, device: str = "auto", resume: bool = False, init: str | None = None,
-    minutes: float | None = None, on_log: Told = lambda _: None, on_step: Told = lambda _: None,
+    clock: Clock = ENDLESS, on_log: Told = lambda _: None, on_step: Told = lambda _: None,
     on_validation: Looked = lambda _session, _state: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train as planned and leave model.safetensors (what fuse takes) and teacher.safetensors in ``folder``.
@@ -176,7 +177,7 @@ def run_scenes(
         on_validation(session, state)
         on_log(record)
 
-    train(config, session, folder, state, told, on_step=on_step, minutes=minutes)
+    train(config, session, folder, state, told, on_step=on_step, clock=clock)
     if distributed.rank() > 0:
         return {}
     written = export_scenes(state, plan, folder)

@@ -21,7 +21,8 @@ from smarthdr_cli.train.config import TrainConfig
 class TrainState:
     """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: what a session keeps (tensors).
 
-    ``init``: the weights it began with: "name", "sha256" and "licence"; empty where it began with nothing.
+    ``init``: the weights it began with: "name", "sha256" and "licence"; empty where it began with nothing. ``pace``:
+    what the clock makes of the rate, not kept.
     """
 
     student: nn.Module
@@ -31,6 +32,7 @@ class TrainState:
     seconds: float
     extra: dict[str, Any] = field(default_factory=dict)
     init: dict[str, str] = field(default_factory=dict)
+    pace: float = 1.0
 
     @property
     def device(self) -> torch.device:

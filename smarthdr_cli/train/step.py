@@ -69,7 +69,7 @@ def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[
 def update(state: TrainState, total: Tensor, terms: Terms, config: TrainConfig) -> dict[str, float]:
     """Backward, clip, step at the schedule's rate. Returns the terms; a non-finite loss changes nothing."""
     for group in state.optimizer.param_groups:
-        group["lr"] = config.learning_rate_at(state.step)
+        group["lr"] = config.learning_rate_at(state.step) * state.pace
     state.optimizer.zero_grad(set_to_none=True)
     named = {name: float(value) for name, value in terms.items()}
     named["total"] = float(total.detach())

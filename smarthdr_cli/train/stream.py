@@ -1,7 +1,7 @@
 """Supervised training on bursts that are made as it goes: no data on disk, no end, and full truth."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
-from smarthdr_cli.data.synth import make_batch
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
+from smarthdr_cli.train.makers import Makers, Recipe, processes_for
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.step import motion_loss, supervised_loss, update
@@ -22,24 +22,29 @@ from smarthdr_cli.train.step import motion_loss, supervised_loss, update
 class BurstStream:
     """Batches for the trainer: freshly made ones and earlier ones seen again under another augmentation.
 
-    What comes at a step depends on the seed and the step alone. The next fresh batch is made on a thread while the
-    trainer works; after a resume, earlier ones are made again when they are asked for.
+    What comes at a step depends on the seed and the step alone (and on whether the CPU or a GPU makes it). The next
+    fresh batches are made while the trainer works; after a resume, earlier ones are made again when they are asked for.
     """
 
     def __init__(self, bank: SceneBank, config: TrainConfig, device: torch.device, seed: int, start: int = 0) -> None:
         self.bank, self.config, self.device, self.seed = bank, config, device, seed
         self.count = start
-        self.made: dict[int, Future[Batch]] = {}
-        self.worker = ThreadPoolExecutor(1)
+        self.ordered: dict[int, Future[Batch]] = {}
+        self.made: dict[int, Batch] = {}
+        self.apart = processes_for(config.makers, device)
+        self.makers = Makers(Recipe(bank, config.synth, config.batch, seed), self.apart)
         self._order(start // config.replay)
 
-    def _make(self, number: int) -> Batch:
-        draw = generator(self.seed, 0, number, device=self.device)
-        return make_batch(self.bank, self.config.synth, draw, self.config.batch)
+    def _order(self, number: int) -> None:
+        if number not in self.made and number not in self.ordered:
+            self.ordered[number] = self.makers.order(number)
 
-    def _order(self, number: int) -> Future[Batch]:
+    def _taken(self, number: int) -> Batch:
+        """Batch ``number``, waited for, on the device."""
+        self._order(number)
         if number not in self.made:
-            self.made[number] = self.worker.submit(self._make, number)
+            batch = self.ordered.pop(number).result()
+            self.made[number] = batch.owned(self.device) if self.apart else batch
         return self.made[number]
 
     def __iter__(self) -> "BurstStream":
@@ -51,16 +56,18 @@ class BurstStream:
         if self.count % self.config.replay:
             oldest = max(0, newest + 1 - self.config.pool)
             number = int(np.random.default_rng([self.seed, 1, self.count]).integers(oldest, newest, endpoint=True))
-        chosen = self._order(number)
-        self._order(newest + 1)
+        self._order(number)
+        for coming in range(newest + 1, newest + 1 + self.makers.ahead):
+            self._order(coming)
+        batch = self._taken(number)
         self.made.pop(newest - self.config.pool, None)
         how = Augmentation.draw(generator(self.seed, 2, self.count))
         self.count += 1
-        return augment(chosen.result(), how)
+        return augment(batch, how)
 
     def close(self) -> None:
-        """Let the thread finish what it is making."""
-        self.worker.shutdown(wait=True, cancel_futures=True)
+        """Let the makers finish what they are making."""
+        self.makers.close()
 
 
 class StreamSession:

@@ -91,7 +91,8 @@ def test_a_run_its_weights_and_resuming(
     report = fuse(burst[:2], "--weights", run)
     assert report["model"]["sha256"] == parse(resumed.stdout)["sha256"]
 
-    other = smarthdr("train", "-o", tmp_path / "next", *tiny[3:], "--iterations", 1, "--init", run, "--minutes", 5)
+    other = smarthdr("train", "-o", tmp_path / "next", *tiny[3:], "--iterations", 1, "--init", run, "--minutes", 5,
+                      "--cooldown", 2)  # fmt: skip
     assert other.exit_code == 0, other.stderr
     assert parse(other.stdout)["record"]["steps"] == 1
 
@@ -118,6 +119,8 @@ def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_
     refused(3, "train", "-o", run, "--config", tmp_path / "absent.toml")
     assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
     assert "--init" in refused(2, "train", "-o", run, "--config", config, "--resume", "--init", "x")
+    for minutes in ((), ("--minutes", 1)):
+        assert "--cooldown 2" in refused(2, "train", "-o", run, "--config", config, "--cooldown", 2, *minutes)
     refused(4, "train", "-o", run, "--config", config, "--panoramas", panoramas, "--init", "nowhere")
     refused(2, "train", "-o", run, "--config", config, "--device", "abacus")
     refused(3, "train", "-o", run, "--config", config, "--panoramas", tmp_path / "nowhere")

@@ -18,6 +18,7 @@ if world > 1:
 import torch
 torch.set_num_threads(1)
 from smarthdr_cli.train import distributed, scenes as room
+from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train
 from smarthdr_cli.train.scenes import SceneSession
@@ -39,10 +40,10 @@ def grads(name, **more):
     found[name] = {n: p.grad for n, p in state.student.named_parameters()}
     found[name + " ranges"] = {k: part.state_dict() for k, part in session.kept.items()}
 
-def run(name, on_step=lambda record: None, minutes=None, change=None, **more):
+def run(name, on_step=lambda record: None, clock=Clock(), change=None, **more):
     config, state, session = begun(name, **more)
     config = replace(config, **(change or {}))
-    train(config, session, folder / name, state, lambda _: None, on_step=on_step, minutes=minutes)
+    train(config, session, folder / name, state, lambda _: None, on_step=on_step, clock=clock)
     found[name] = {"step": state.step, "student": state.student.state_dict(), "teacher": state.teacher.state_dict(),
                    "extra": state.extra}
 
@@ -70,7 +71,7 @@ if world > 1:
         if rank == 1 and record["step"] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
     run("signal", stop, iterations=50)
-    run("minutes", minutes=1e-9 if rank == 0 else None, iterations=50)
+    run("minutes", clock=Clock(1e-9 if rank == 0 else None), iterations=50)
     saves = []
     real = SceneSession.saving
     SceneSession.saving = lambda self, state: (saves.append(state.step), real(self, state))

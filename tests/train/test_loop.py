@@ -11,6 +11,7 @@ import torch
 
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 from smarthdr_cli.train import state as state_room
+from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train as train_session
 from smarthdr_cli.train.run import held_out_batches
@@ -79,7 +80,20 @@ def test_a_signal_ends_the_run_with_its_state_saved(values, bank, validation, tm
 
 def test_minutes_end_a_run(values, bank, validation, tmp_path):
     config = train_config(values | {"iterations": 10**6})
-    assert train(config, bank, validation, tmp_path, new_state(config, CPU), lambda _: None, minutes=1e-6).step == 1
+    state = new_state(config, CPU)
+    assert train(config, bank, validation, tmp_path, state, lambda _: None, clock=Clock(1e-6)).step == 1
+
+
+def test_the_rate_follows_the_clock_into_the_update(values, bank, validation, tmp_path, monkeypatch):
+    config = train_config(values | {"iterations": 4, "learning_rate": 1e-3})
+    clock, paces = Clock(60, 30), iter([1.0, 1.0, 0.5, 0.25])
+    monkeypatch.setattr(Clock, "pace", lambda self, seconds: next(paces) if 0 <= seconds < 600 else None)
+    state, rates = new_state(config, CPU), []
+    train(config, bank, validation, tmp_path, state, lambda _: None, clock=clock,
+          on_step=lambda _: rates.append(state.optimizer.param_groups[0]["lr"]))  # fmt: skip
+    assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4])
+    state = load_train_state(tmp_path / "state.pt", config, CPU)
+    assert state.pace == 1.0  # the next sitting has a clock of its own
 
 
 def test_an_error_on_the_way_still_saves(values, bank, validation, tmp_path):
