@@ -5,8 +5,8 @@
 Training calibrates the network on its own crops. What a photographer gets has alignment, an estimated curve and tiles
 in it as well; so the shipped files are calibrated on bursts made as the frozen set is (same kinds and held-out sources,
 other seeds, other crops), read from files and fused. Pixels whose truth no frame holds are left out: fuse flags them.
-What noise alone explains is not the judge's to say (fusion/noise.py): errors below that floor count as none, so that
-two thirds of the errors lie below the larger of both.
+What noise or the codes of a JPEG explain is not the judge's to say (fusion/noise.py, rounding.py): errors below that
+floor count as none, so that two thirds of the errors lie below the larger of both.
 """
 
 import argparse
@@ -43,14 +43,17 @@ def save(path: Path, found: Checkpoint, calibration: Calibration | None) -> str:
 
 @contextmanager
 def overheard() -> Iterator[list[NDArray[np.float32]]]:
-    """Collects the noise floor (h, w) of every tile that is fused meanwhile; without a calibration it is not used."""
+    """Collects the floor (h, w) under sigma, of noise and codes, of every tile that is fused meanwhile; without a
+    calibration it is not used.
+    """
     floors: list[NDArray[np.float32]] = []
     own = learned.judged
 
-    def judged(log_sigma: Any, calibration: Any, stack: Any, evs: Any, trust: Any, merged: Any, share: Any) -> Any:
-        scale = float(torch.exp2(evs.min()))
-        floors.append(noise_floor(stack, evs, trust, merged, scale, share)[0, 0].cpu().numpy())
-        return own(log_sigma, calibration, stack, evs, trust, merged, share)
+    def judged(log_sigma: Any, calibration: Any, *of: Any) -> Any:
+        stack, evs, trust, merged, share, coarse = of
+        noise = noise_floor(stack, evs, trust, merged, float(torch.exp2(evs.min())), share)
+        floors.append(torch.maximum(noise, coarse)[0, 0].cpu().numpy())
+        return own(log_sigma, calibration, *of)
 
     learned.judged = judged
     try:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
-from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares, unmoved
+from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares
 from smarthdr_cli.fusion.ends import End, find_ends, matched_light
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
@@ -21,16 +21,18 @@ from smarthdr_cli.fusion.physical import (
     flag_clipped,
     lowest_peak,
     order,
+    plain_merge,
     put,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
+from smarthdr_cli.fusion.rounding import code_floor
 from smarthdr_cli.fusion.sigma import judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.merge import exposure_weight, merge, radiance
+from smarthdr_cli.models.merge import exposure_weight, radiance
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
 
@@ -162,7 +164,8 @@ def _tile(
     light = at_clip(light, peak, stack, seen_by, evs)
     if source.burst.frames[indices[0]].codes.dtype != np.uint8:
         light = as_measured(light, ref)
-    sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, weight)
+    coarse = code_floor(source, indices, stack, evs, out.trust, out.merged, scale, weight)
+    sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, weight, coarse)
     if any(one.own is not one.frame for one in others):
         meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
         sigma = torch.maximum(sigma, overruled(stack, meant, evs, out.trust, weight))
@@ -217,12 +220,6 @@ def _verified(
         gap = disagreement(*common_exposure(against, look, ev, codes), ev)
     logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, gap
-
-
-def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
-    """(h, w, 3) the classical merge of the same frames, at the first pixel of every cell of ``core``."""
-    part = unmoved(source, indices, evs, core, CELL)
-    return np.asarray(merge(part.frames, evs, part.counts, part.share)[0][0].permute(1, 2, 0).numpy(), np.float32)
 
 
 def _cells(core: Window) -> tuple[slice, slice]:

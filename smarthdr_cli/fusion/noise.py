@@ -35,27 +35,36 @@ def noise_floor(
     (1, N-1, 1, H, W) and ``share`` (1, N, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it;
     ``scale`` takes it to the short clip. All frames are taken to be as noisy as one another at the same level.
     """
-    rows = frames[..., 1::CELL, :]  # of each cell one row tells the weights
-    weights = [exposure_weight(rows[:, i], evs[:, i]) for i in range(frames.shape[1])]
-    middle = _cells(merged[..., 1::CELL, :])
+    middle = cells(merged[..., 1::CELL, :])
     level = middle.mean(dim=1, keepdim=True).clamp(min=0)
     photons, read = _fitted(frames, evs, trust, level)
+    variance = torch.zeros_like(level)
+    for i, part in enumerate(parts(frames, evs, trust, share)):
+        near, own = _units(float(evs[0, i]))
+        variance = variance + part.square() * (photons * (level * near + READ_FLOOR * own) + read * own)
+    return as_floor(QUANTILE * variance.sqrt(), middle, scale)
+
+
+def parts(frames: Tensor, evs: Tensor, trust: Tensor, share: Tensor | None = None) -> list[Tensor]:
+    """What each frame contributes to the merge, (1, 1, h, w) on cells, together 1; arguments as of ``noise_floor``."""
+    rows = frames[..., 1::CELL, :]  # of each cell one row tells the weights
+    weights = [exposure_weight(rows[:, i], evs[:, i]) for i in range(frames.shape[1])]
     if share is not None:
         weights = [weight * share[:, i, :, 1::CELL] for i, weight in enumerate(weights)]
     kept = [weight * trust[:, i, :, 1::CELL] for i, weight in enumerate(weights[1:])]
     total = torch.stack(weights).sum(dim=0)
     kept.insert(0, total - torch.stack(kept).sum(dim=0))  # the reference has what was taken from the others
-    total = _cells(total).clamp(min=1e-9)
-    variance = torch.zeros_like(level)
-    for i, weight in enumerate(kept):
-        near, own = _units(float(evs[0, i]))
-        part = _cells(weight) / total
-        variance = variance + part.square() * (photons * (level * near + READ_FLOOR * own) + read * own)
-    error = QUANTILE * scale * variance.sqrt()
-    # The curve of mu-law bends within the noise of a shadow: half of what lies between both ends of the interval.
-    middle = scale * middle
-    apart = mu_law((middle + error).clamp(0, 1)) - mu_law((middle - error).clamp(0, 1))
-    shown = apart.mean(dim=1, keepdim=True) / 2
+    total = cells(total).clamp(min=1e-9)
+    return [cells(weight) / total for weight in kept]
+
+
+def as_floor(error: Tensor, middle: Tensor, scale: float) -> Tensor:
+    """(1, 1, H, W) in the mu-law domain, of an ``error`` of light around ``middle``, on cells, in reference units.
+
+    The curve of mu-law bends within the noise of a shadow: half of what lies between both ends of the interval.
+    """
+    low, high = (scale * (middle + sign * error) for sign in (-1, 1))
+    shown = (mu_law(high.clamp(0, 1)) - mu_law(low.clamp(0, 1))).mean(dim=1, keepdim=True) / 2
     floor: Tensor = F.interpolate(shown, scale_factor=CELL, mode="bilinear", align_corners=False)
     return floor
 
@@ -110,6 +119,6 @@ def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[
     return (squares[0] + squares[1]) / 2, (believed[1][..., 1::CELL] + believed[1][..., 2::CELL]) / 2
 
 
-def _cells(row: Tensor) -> Tensor:
+def cells(row: Tensor) -> Tensor:
     """Means over the CELL pixels of each cell's row, (B, C, h, W) to (B, C, h, w)."""
     return F.avg_pool2d(row, (1, CELL))

@@ -14,6 +14,7 @@ from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
+from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import exposure_weight, merge, radiance
 from smarthdr_cli.models.tone import MU, mu_law
 
@@ -66,6 +67,12 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
         done += area
         on_tile(done / (height * width))
     return out
+
+
+def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
+    """(h, w, 3) the classical merge of the same frames, at the first pixel of every cell of ``core``."""
+    part = unmoved(source, indices, evs, core, CELL)
+    return np.asarray(merge(part.frames, evs, part.counts, part.share)[0][0].permute(1, 2, 0).numpy(), np.float32)
 
 
 def spread(frames: Tensor, evs: Tensor, valid: Tensor, merged: Tensor, scale: float) -> Tensor:

@@ -14,12 +14,13 @@ from smarthdr_cli.models.tone import mu_law
 
 def judged(
     log_sigma: Tensor, calibration: Calibration | None, stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
-    share: Tensor | None = None,
+    share: Tensor | None = None, coarse: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(1, 1, h, w) sigma in the mu-law domain of a tile: the judge's, no lower than what noise alone makes likely.
 
-    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``share`` as ``merge`` takes them, ``merged`` as it gives it. Without
-    a ``calibration`` the judge's output is a ranking and no measure, and noise is left out of it.
+    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``share`` as ``merge`` takes them, ``merged`` as it gives it;
+    ``coarse`` (1, 1, h, w): what the files' codes leave, a floor as well. Without a ``calibration`` the judge's output
+    is a ranking and no measure, and both are left out of it.
     """
     scale = float(torch.exp2(evs.min()))
     sigma = log_sigma.exp()
@@ -32,7 +33,8 @@ def judged(
         sigma = torch.maximum(sigma, spread(stack, evs, trust, merged, scale))
     if calibration is None:
         return sigma
-    return torch.maximum(sigma, noise_floor(stack, evs, trust, merged, scale, share))
+    sigma = torch.maximum(sigma, noise_floor(stack, evs, trust, merged, scale, share))
+    return sigma if coarse is None else torch.maximum(sigma, coarse)
 
 
 def overruled(stack: Tensor, meant: Tensor, evs: Tensor, trust: Tensor, weight: Tensor | None) -> Tensor:

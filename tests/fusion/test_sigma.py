@@ -21,8 +21,9 @@ def stack_of(noise, evs=EVS):
     return (shown + noise * torch.randn(shown.shape, generator=draw)).clamp(0, 1)
 
 
-def judged_of(stack, calibration, log_sigma=-4.0, evs=EVS):
-    return judged(torch.full((1, 1, 32, 32), log_sigma), calibration, stack, evs, TRUST, merge(stack, evs, TRUST)[0])
+def judged_of(stack, calibration, log_sigma=-4.0, evs=EVS, coarse=None):
+    said, merged = torch.full((1, 1, 32, 32), log_sigma), merge(stack, evs, TRUST)[0]
+    return judged(said, calibration, stack, evs, TRUST, merged, None, coarse)
 
 
 def test_a_clean_burst_has_the_calibrated_sigma():
@@ -39,8 +40,15 @@ def test_a_noisy_burst_has_at_least_its_noise():
     assert torch.allclose(judged_of(stack, HALVED, log_sigma=-0.5), torch.full_like(floor, -0.5).exp() / 2)
 
 
-def test_without_a_calibration_noise_is_left_out():
-    assert torch.allclose(judged_of(stack_of(0.03), None), torch.full((1, 1, 32, 32), -4.0).exp())
+def test_coarse_codes_are_a_floor_as_well():
+    coarse = torch.linspace(0, 0.1, 32).expand(1, 1, 32, 32)
+    plain = judged_of(stack_of(0.0), HALVED)
+    assert torch.equal(judged_of(stack_of(0.0), HALVED, coarse=coarse), torch.maximum(plain, coarse))
+
+
+def test_without_a_calibration_noise_and_codes_are_left_out():
+    coarse = torch.full((1, 1, 32, 32), 0.5)
+    assert torch.allclose(judged_of(stack_of(0.03), None, coarse=coarse), torch.full((1, 1, 32, 32), -4.0).exp())
 
 
 def test_beyond_reach_the_judge_says_no_more_than_it_was_calibrated_on():
