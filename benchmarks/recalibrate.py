@@ -70,7 +70,6 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
         options = argparse.Namespace(weights=weights, device="cpu")
         with overheard() as floors:
             result = quality_methods.scene_methods(scene, kind, options)["ours"]()
-        (floor,) = floors  # pictures of this size are one tile
         time = scene.times[scene.reference]
         pixels = protocol.fit_pixels(scene.truth, time, scene.moving)
         shown = protocol.fitted(result.radiance, scene.truth, pixels)
@@ -80,8 +79,10 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
         known[:, np.arange(known.shape[1]) % STEP > 0] = False
         error = contest.error_map(shown, np.clip(scene.truth, 0, 1))
         height, width = error.shape
+        for floor in floors:  # one, pictures of this size being one tile; none of gfhdr, whose fusing has no floor
+            error = np.where(error < floor[:height, :width], 0, error)
         sigmas.append(result.sigma[known])
-        errors.append(np.where(error < floor[:height, :width], 0, error)[known])
+        errors.append(error[known])
     return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
 
 

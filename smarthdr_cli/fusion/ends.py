@@ -54,6 +54,8 @@ def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | 
     ``matched_light`` undoes them: at each side the frame that misses least comes first.
 
     ``look``: how a strip is fused where more is done than to align; asked only where frames as aligned disagree.
+    A frame that is turned ends further inside at one place along a side than at another: which of them a step is by is
+    settled place by place.
     """
     found: list[End] = []
     missed = {n: missing(source, i) for n, i in enumerate(indices) if n and source.alignment.moved[i]}
@@ -64,15 +66,36 @@ def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | 
             continue
         part = unmoved(source, indices, evs, strip, CELL)
         across = side % 2 == 1
-        steps = _steps(part.frames, evs, part.counts, ending, across=across)
-        if look is not None and any(bool(step.any()) for step in steps):
+        turns = _turns(source, indices, ending, side)
+        steps = _steps(_upright(part.frames, across=across), evs, _upright(part.counts, across=across), turns)
+        if look is not None and any(bool(step.any()) for step in steps.values()):
             looks = [look(piece) for piece in _pieces(strip)]
-            frames, trust = (torch.cat([x[..., ::CELL, ::CELL].cpu() for x in parts], dim=4 if across else 3)
+            frames, trust = (torch.cat([_upright(x[..., ::CELL, ::CELL].cpu(), across=across) for x in parts], dim=3)
                              for parts in zip(*looks, strict=True))  # fmt: skip
-            steps = _steps(frames, evs, trust, ending, across=across)
-        ends = [End(indices[n], n, side, step) for n, step in zip(ending, steps, strict=True)]
+            steps = _steps(frames, evs, trust, turns)
+        ends = [End(indices[n], n, side, steps[n]) for n in ending]
         found += [end for end in reversed(ends) if float(end.step.abs().amax()) > UNSEEN]
     return found
+
+
+def _upright(x: Tensor, *, across: bool) -> Tensor:
+    """A strip's pixels with the side along their columns; ``across``: it lies along their rows."""
+    return x.mT if across else x
+
+
+def _turns(source: Source, indices: Sequence[int], ending: Sequence[int], side: int) -> Tensor:
+    """(K, P) the frames of ``ending``, of ``indices``, in the order in which they end at each place along a side, the
+    one that misses most there first.
+    """
+    (height, width), step = source.burst.size, PLACE * CELL
+    line = (Window(0, 0, height, 1), Window(0, 0, 1, width), Window(0, width - 1, height, 1),
+            Window(height - 1, 0, 1, width))[side]  # fmt: skip
+    missed = []
+    for n in ending:
+        x, y = source.where(indices[n], line, None, step)
+        high, wide = source.burst.frames[indices[n]].size
+        missed.append(torch.from_numpy((-x, -y, x - (wide - 1), y - (high - 1))[side].ravel()))
+    return torch.tensor(ending)[torch.stack(missed).argsort(dim=0, descending=True, stable=True)]
 
 
 def _strip(size: tuple[int, int], side: int, missed: float) -> Window | None:
@@ -96,28 +119,33 @@ def _pieces(strip: Window) -> Iterator[Window]:
                          min(AT_ONCE, strip.width - left))  # fmt: skip
 
 
-def _steps(frames: Tensor, evs: Tensor, trust: Tensor, ending: Sequence[int], *, across: bool) -> list[Tensor]:
-    """For each frame of ``ending`` what it changes (1, 3, K, L), those before it being left out already.
+def _steps(frames: Tensor, evs: Tensor, trust: Tensor, turns: Tensor) -> dict[int, Tensor]:
+    """For each frame what it changes (1, 3, K, L), those whose turn is before its own being left out already.
 
-    ``frames``, ``evs``, ``trust`` as ``merge`` takes them; ``across``: the side lies along their rows.
+    ``frames``, ``evs``, ``trust`` as ``merge`` takes them, the side along their columns; ``turns``: as of ``_turns``.
     """
     weights = torch.stack([exposure_weight(frames[:, i], evs[:, i]) for i in range(frames.shape[1])], dim=1)
     here = torch.ones_like(weights)
+    rows = frames.shape[3]
+    leaving = turns.repeat_interleave(PLACE, dim=1)[:, :rows]
 
     def merged() -> tuple[Tensor, Tensor]:
         total = (weights * here).sum(dim=1)
         return _places(F.avg_pool2d, merge(frames, evs, trust, here)[0]), _places(F.max_pool2d, -total) < 0
 
-    steps = []
     before, _ = merged()
-    for n in ending:
-        here[:, n] = 0
+    steps, lights, known = (before.new_zeros(len(frames[0]), *before.shape[1:]) for _ in range(3))
+    for turn, gone in zip(turns, leaving, strict=True):
+        here[0, gone, 0, torch.arange(rows)] = 0
         after, told = merged()
         step = (before.clamp(min=1e-6) / after.clamp(min=1e-6)).log2()
-        told &= (step.abs().amax(dim=1, keepdim=True) < LARGEST) & (_places(F.avg_pool2d, trust[:, n - 1]) > TRUSTED)
-        steps.append(_table(*(x.mT if across else x for x in (step, after, told))))
+        believed = trust[0, gone - 1, 0, torch.arange(rows)][None, None]
+        told &= (step.abs().amax(dim=1, keepdim=True) < LARGEST) & (_places(F.avg_pool2d, believed) > TRUSTED)
+        at = torch.arange(step.shape[2])
+        for target, value in ((steps, step), (lights, after), (known, told.expand_as(step).float())):
+            target[turn[: len(at)], :, at] = value[0].transpose(0, 1)
         before = after
-    return steps
+    return {n: _table(steps[n : n + 1], lights[n : n + 1], known[n : n + 1, :1] > 0) for n in turns[:, 0].tolist()}
 
 
 def _places(pool: Callable[..., Tensor], x: Tensor) -> Tensor:

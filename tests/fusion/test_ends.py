@@ -73,6 +73,25 @@ def test_what_two_frames_say_is_undone_one_after_the_other():
     assert np.abs(np.log2(light / light[120, 160])).max() < 0.05
 
 
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize("side", range(4))
+def test_a_turned_frame_that_ends_first_at_one_end_of_a_side_is_there_at_the_other(side, learned):
+    """Two frames that are only shifted end there before it, and what they changed they changed beside it."""
+    light = wall(1.6)  # clips the reference, which comes last: a burst has its frames in the order of their exposure
+    frames = [one(light * 2**0.6, -2.0), one(light, -2.0), one(light * 2**-0.6, -2.0), one(light, 0.0)]
+    across, deepest, span = side % 2, 0.09 * SIZE[1 - side % 2], SIZE[side % 2] - 1
+    turned = np.eye(3)
+    turned[across, 1 - across], turned[across, 2] = -2 * deepest / span, deepest
+    by = [-12 if side > 1 else 12, -6 if side > 1 else 6]
+    if side > 1:
+        turned[across] = -turned[across] + 2 * np.eye(3)[across]
+    shifted = [made.shifts(*((0, pixels) if across else (pixels, 0))) for pixels in by]
+    source = made.source_of(made.Burst(tuple(frames), 3), homographies=[turned, *shifted, np.eye(3)])
+    light = fused(source, learned).radiance
+    ev = np.log2(light / light[120, 160])
+    assert np.abs(ev[:, :80] if across else ev[:60]).max() < 0.12
+
+
 def test_a_step_is_taken_from_places_alike_in_light():
     """Only the bright half of the side is contradicted: the dark half stays as it is."""
     light = wall()
@@ -99,10 +118,10 @@ def test_beyond_a_corner_the_step_is_undone_once(learned):
 @pytest.mark.parametrize("learned", [True, False])
 def test_where_the_reference_is_clipped_the_frames_that_fade_together_are_matched_too(learned):
     """Two short frames know the sky, half a stop apart, and end one inside the other."""
-    frames = [one(wall(3.0), 0.0), one(wall(3.0), -2.0), one(wall(3.0 * 2**0.5), -3.0)]
+    frames = [one(wall(3.0 * 2**0.5), -3.0), one(wall(3.0), -2.0), one(wall(3.0), 0.0)]  # in the order a burst has
     for by in ((6, 16), (16, 6)):
-        homographies = [np.eye(3), *(made.shifts(side, 0) for side in by)]
-        light = fused(made.source_of(made.Burst(tuple(frames), 0), homographies=homographies), learned).radiance
+        homographies = [*(made.shifts(side, 0) for side in by), np.eye(3)]
+        light = fused(made.source_of(made.Burst(tuple(frames), 2), homographies=homographies), learned).radiance
         beside = light[:, 6:]  # further out only repeated edges stand for the sky
         assert np.abs(np.log2(beside / light[120, 160])).max() < 0.05
 
