@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 import quality_methods
-import torch
 from numpy.typing import NDArray
 
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.write import benchmark_config, write_benchmark
 from smarthdr_cli.evaluate import contest, frozen, protocol
 from smarthdr_cli.fusion import learned
-from smarthdr_cli.fusion.noise import noise_floor
 from smarthdr_cli.models.calibration import Calibration, fit_calibration
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from smarthdr_cli.models.judge import SIGMA_MAX
@@ -50,9 +48,7 @@ def overheard() -> Iterator[list[NDArray[np.float32]]]:
     own = learned.judged
 
     def judged(log_sigma: Any, calibration: Any, *of: Any) -> Any:
-        stack, evs, trust, merged, share, coarse = of
-        noise = noise_floor(stack, evs, trust, merged, float(torch.exp2(evs.min())), share)
-        floors.append(torch.maximum(noise, coarse)[0, 0].cpu().numpy())
+        floors.append(of[-1][0, 0].cpu().numpy())
         return own(log_sigma, calibration, *of)
 
     learned.judged = judged

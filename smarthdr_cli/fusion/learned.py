@@ -25,10 +25,11 @@ from smarthdr_cli.fusion.physical import (
     put,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
-from smarthdr_cli.fusion.rounding import code_floor
+from smarthdr_cli.fusion.rounding import unexplained
 from smarthdr_cli.fusion.sigma import judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
+from smarthdr_cli.fusion.usual import usual_noise
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
 from smarthdr_cli.models.levels import CELL
@@ -107,12 +108,12 @@ def fuse_learned(
         frames = blank(torch.stack([ref, *(one.frame for one in others)], dim=1), valid)
         return frames, torch.stack([one.logit for one in others], dim=1).sigmoid() * valid
 
-    ends = find_ends(source, indices, evs, look)
+    ends, usual = find_ends(source, indices, evs, look), usual_noise(source, indices, evs)
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
 
     def compute(tile: Tile) -> tuple[int, float, float]:
-        light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, ends, tile, strong)
+        light, sigma, put_back, trust = _tile(network, source, indices, evs, motions, ends, usual, tile, strong)
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
         put(out, tile.core, tile.window, light, sigma)
@@ -137,6 +138,7 @@ def _tile(
     evs: Tensor,
     motions: Mapping[int, PairMotion],
     ends: Sequence[End],
+    usual: Tensor | None,
     tile: Tile,
     strong: bool,
 ) -> tuple[Tensor, Tensor, float, float]:
@@ -164,8 +166,8 @@ def _tile(
     light = at_clip(light, peak, stack, seen_by, evs)
     if source.burst.frames[indices[0]].codes.dtype != np.uint8:
         light = as_measured(light, ref)
-    coarse = code_floor(source, indices, stack, evs, out.trust, out.merged, scale, weight)
-    sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, weight, coarse)
+    floor = unexplained(source, indices, stack, evs, out.trust, out.merged, scale, weight, usual)
+    sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, floor)
     if any(one.own is not one.frame for one in others):
         meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)
         sigma = torch.maximum(sigma, overruled(stack, meant, evs, out.trust, weight))

@@ -3,7 +3,8 @@
 Frames that show the same thing differ by their noise, and what differs from one pixel to the next is noise, not
 exposure, curve or motion. Photon and read noise (Hasinoff, Durand and Freeman 2010) leave two numbers to find,
 which neighbouring exposures tell wherever both are trusted; the merge's own variance follows from its weights. No
-camera profile is needed. Noise that JPEG or a denoiser took is not seen, nor does it harm.
+camera profile is needed. Noise that JPEG or a denoiser took is not seen, nor does it harm. Where no two frames show a
+place, the camera is as noisy as elsewhere in the picture.
 """
 
 from itertools import pairwise
@@ -26,18 +27,23 @@ TINY = 1e-300  # in place of 0 under a fraction
 
 
 def noise_floor(
-    frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float, share: Tensor | None = None
-) -> Tensor:
+    frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float, share: Tensor | None = None,
+    usual: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain, mean over channels, as far as noise goes;
     0 where it is not known.
 
     ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust``
     (1, N-1, 1, H, W) and ``share`` (1, N, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it;
     ``scale`` takes it to the short clip. All frames are taken to be as noisy as one another at the same level.
+    ``usual``: what ``usual_noise`` found all over the picture, for where these frames tell nothing.
     """
     middle = cells(merged[..., 1::CELL, :])
     level = middle.mean(dim=1, keepdim=True).clamp(min=0)
-    photons, read = _fitted(frames, evs, trust, level)
+    told, known = equations(frames, evs, trust, level)
+    if usual is not None:
+        told = told + (1 - known) * usual.to(told).view(5, 1, 1, 1, 1)
+    photons, read = (x.to(level) for x in solved(told))
     variance = torch.zeros_like(level)
     for i, part in enumerate(parts(frames, evs, trust, share)):
         near, own = _units(float(evs[0, i]))
@@ -74,28 +80,41 @@ def _units(ev: float) -> tuple[float, float]:
     return 2.0**-ev, 4.0**-ev
 
 
-def _fitted(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, 1, h, w) photon noise and the read noise beyond READ_FLOOR of it, on cells, in the units of a frame.
+def equations(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor, shown: float = SHOWN) -> tuple[Tensor, Tensor]:
+    """(5, 1, 1, h, w) sums over neighbouring exposures of what photon noise and read noise of 1 would make of the
+    difference that was found, their squares, products and selves; and (1, 1, h, w), in [0, 1], how far any two tell it.
 
-    Least squares of relative errors over neighbouring exposures, each number at least 0, ``trust`` as above.
+    ``level`` (1, 1, h, w) of the merge in cells, ``frames``, ``evs``, ``trust`` as of ``noise_floor``; ``shown``: the
+    share of the window that two frames must show together.
     """
     # In float64: over many stops the squares of inverse variances fit no less.
-    aa, ab, bb, ad, bd = (torch.zeros_like(level, dtype=torch.float64) for _ in range(5))
+    sums = torch.zeros(5, *level.shape, dtype=torch.float64, device=level.device)
+    known = torch.zeros_like(level)
     for i, j in pairwise(sorted(range(frames.shape[1]), key=lambda n: float(evs[0, n]))):
         apart, both = _apart(frames, evs, trust, i, j)
         found, share = (box_mean(x, AROUND) for x in (apart, both))
         near, own = (one + other for one, other in zip(*(_units(float(evs[0, n])) for n in (i, j)), strict=True))
-        seen = (share > SHOWN).to(level.dtype)
+        seen = (share > shown).to(level.dtype)
         b = own / (found / share.clamp(min=SHOWN)).clamp(min=LEAST).double() * seen
         a = (level * near / own + READ_FLOOR) * b
-        aa, ab, bb, ad, bd = aa + a * a, ab + a * b, bb + b * b, ad + a, bd + b
+        sums += torch.stack([a * a, a * b, b * b, a, b])
+        known = torch.maximum(known, ((share - shown) / shown).clamp(0, 1))
+    return sums, known
+
+
+def solved(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Photon noise and the read noise beyond READ_FLOOR of it, in the units of a frame, of ``equations``' (5, ...).
+
+    Least squares of relative errors, each number at least 0.
+    """
+    aa, ab, bb, ad, bd = sums
     held = bb * (1 + HELD)
     spread = (aa * held - ab * ab).clamp(min=TINY)
     photons, read = (ad * held - bd * ab) / spread, (bd * aa - ad * ab) / spread
     alone = bd / bb.clamp(min=TINY)  # read noise without photon noise, and photon noise without more read noise
     read = torch.where(photons < 0, alone, read.clamp(min=0))
     photons = torch.where(read > 0, photons.clamp(min=0), ad / aa.clamp(min=TINY))
-    return photons.to(level.dtype), read.to(level.dtype)
+    return photons, read
 
 
 def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[Tensor, Tensor]:

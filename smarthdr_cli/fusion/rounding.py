@@ -11,13 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smarthdr_cli.fusion.noise import as_floor, cells, parts
+from smarthdr_cli.fusion.noise import as_floor, cells, noise_floor, parts
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.models.levels import CELL
 
 # 68 % quantile of how many codes a decoded shadow below code 16 is off, mean over channels: 0.8 to 1.2 on panoramas
 # darkened to it, at JPEG qualities of 75 to 97 and with noise of 0.5 to 1.5 codes.
 CODES = 1.0
+
+
+def unexplained(
+    source: Source, indices: Sequence[int], frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float,
+    share: Tensor | None = None, usual: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(1, 1, H, W) the floor under sigma: what noise leaves, or codes, whichever is more; arguments as of both."""
+    noise = noise_floor(frames, evs, trust, merged, scale, share, usual)
+    return torch.maximum(noise, code_floor(source, indices, frames, evs, trust, merged, scale, share))
 
 
 def code_floor(

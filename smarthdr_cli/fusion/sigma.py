@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import known
-from smarthdr_cli.fusion.noise import noise_floor
 from smarthdr_cli.fusion.physical import spread
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judge import SIGMA_MAX
@@ -14,13 +13,12 @@ from smarthdr_cli.models.tone import mu_law
 
 def judged(
     log_sigma: Tensor, calibration: Calibration | None, stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
-    share: Tensor | None = None, coarse: Tensor | None = None,
+    floor: Tensor,
 ) -> Tensor:  # fmt: skip
-    """(1, 1, h, w) sigma in the mu-law domain of a tile: the judge's, no lower than what noise alone makes likely.
+    """(1, 1, h, w) sigma in the mu-law domain of a tile: the judge's, no lower than the ``floor`` (1, 1, h, w).
 
-    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``share`` as ``merge`` takes them, ``merged`` as it gives it;
-    ``coarse`` (1, 1, h, w): what the files' codes leave, a floor as well. Without a ``calibration`` the judge's output
-    is a ranking and no measure, and both are left out of it.
+    ``stack`` (1, N, 3, h, w), ``evs``, ``trust`` as ``merge`` takes them, ``merged`` as it gives it. Without a
+    ``calibration`` the judge's output is a ranking and no measure, and the floor is left out of it.
     """
     scale = float(torch.exp2(evs.min()))
     sigma = log_sigma.exp()
@@ -33,8 +31,7 @@ def judged(
         sigma = torch.maximum(sigma, spread(stack, evs, trust, merged, scale))
     if calibration is None:
         return sigma
-    sigma = torch.maximum(sigma, noise_floor(stack, evs, trust, merged, scale, share))
-    return sigma if coarse is None else torch.maximum(sigma, coarse)
+    return torch.maximum(sigma, floor)
 
 
 def overruled(stack: Tensor, meant: Tensor, evs: Tensor, trust: Tensor, weight: Tensor | None) -> Tensor:
