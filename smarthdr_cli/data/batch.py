@@ -34,9 +34,3 @@ class Batch:
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=True)
                  for f in fields(self) if getattr(self, f.name) is not None}  # fmt: skip
         return replace(self, **moved)
-
-    def owned(self, device: torch.device) -> "Batch":
-        """The same batch on ``device``, in memory of this process alone, whoever made it."""
-        if device.type != "cpu":
-            return self.to(device)
-        return replace(self, **{name: tensor.clone() for name, tensor in vars(self).items() if tensor is not None})

@@ -6,16 +6,22 @@ A GPU learns from bursts faster than one thread can tell it how to make them; pr
 import multiprocessing
 import os
 import signal
+import tempfile
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.draws import generator
+
+Parts = dict[str, NDArray[Any]]  # a batch as a process sends it
 
 
 @dataclass(frozen=True)
@@ -43,41 +49,56 @@ def processes_for(wanted: int, device: torch.device) -> int:
 class Makers:
     """Batches in the order they are asked for. ``processes``: 0 is a thread, on the recipe's device.
 
-    ``ahead``: how many should be asked for before they are needed, for nobody to wait. Processes copy the recipe to the
-    CPU: what they make depends on its numbers alone, not on how many they are.
+    ``ahead``: how many should be asked for before they are needed, for nobody to wait. Processes work on the CPU: what
+    they make depends on its numbers alone, not on how many they are. Nothing goes through shared memory, of which a
+    container has 64 MB: sources come from a file that all of them map, batches through a pipe.
     """
 
     def __init__(self, recipe: Recipe, processes: int = 0) -> None:
         self.ahead = max(1, 2 * processes)
         self._recipe = recipe
         self._pool: Executor
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if processes:
+            self._scratch = tempfile.TemporaryDirectory(prefix="smarthdr-makers-")
+            mips = Path(self._scratch.name) / "mips.pt"
+            torch.save(recipe.bank.to(torch.device("cpu")).mips, mips)
+            light = replace(recipe, bank=replace(recipe.bank, mips=()))
             context = multiprocessing.get_context("spawn")  # a fork would take this process's threads and device along
-            on_cpu = replace(recipe, bank=recipe.bank.to(torch.device("cpu")))
-            self._pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(on_cpu,))
+            self._pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(light, mips))
         else:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="maker")
-        self._apart = processes > 0
 
-    def order(self, number: int) -> Future[Batch]:
-        """Batch ``number``, some time."""
-        return self._pool.submit(_made, number) if self._apart else self._pool.submit(self._recipe.made, number)
+    def order(self, number: int) -> "Future[Batch] | Future[Parts]":
+        """Batch ``number``, some time, as ``taken`` takes it."""
+        if self._scratch is None:
+            return self._pool.submit(self._recipe.made, number)
+        return self._pool.submit(_made, number)
 
     def close(self) -> None:
         """Let what is being made be finished, and no more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
+def taken(result: Batch | Parts, device: torch.device) -> Batch:
+    """What was ordered, once it is made, on ``device``."""
+    if isinstance(result, Batch):
+        return result
+    return Batch(**{name: torch.from_numpy(array) for name, array in result.items()}).to(device)
 
 
 _recipe: Recipe | None = None  # of a maker's process
 
 
-def _begin(recipe: Recipe) -> None:
+def _begin(recipe: Recipe, mips: Path) -> None:
     global _recipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to answer
     torch.set_num_threads(1)
-    _recipe = recipe
+    _recipe = replace(recipe, bank=replace(recipe.bank, mips=torch.load(mips, mmap=True, weights_only=True)))
 
 
-def _made(number: int) -> Batch:
+def _made(number: int) -> Parts:
     assert _recipe is not None
-    return _recipe.made(number)
+    return {name: tensor.numpy() for name, tensor in vars(_recipe.made(number)).items() if tensor is not None}

@@ -13,7 +13,7 @@ from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
-from smarthdr_cli.train.makers import Makers, Recipe, processes_for
+from smarthdr_cli.train.makers import Makers, Parts, Recipe, processes_for, taken
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState
 from smarthdr_cli.train.step import motion_loss, supervised_loss, update
@@ -29,10 +29,10 @@ class BurstStream:
     def __init__(self, bank: SceneBank, config: TrainConfig, device: torch.device, seed: int, start: int = 0) -> None:
         self.bank, self.config, self.device, self.seed = bank, config, device, seed
         self.count = start
-        self.ordered: dict[int, Future[Batch]] = {}
+        self.ordered: dict[int, Future[Batch] | Future[Parts]] = {}
         self.made: dict[int, Batch] = {}
-        self.apart = processes_for(config.makers, device)
-        self.makers = Makers(Recipe(bank, config.synth, config.batch, seed), self.apart)
+        recipe = Recipe(bank, config.synth, config.batch, seed)
+        self.makers = Makers(recipe, processes_for(config.makers, device))
         self._order(start // config.replay)
 
     def _order(self, number: int) -> None:
@@ -43,8 +43,7 @@ class BurstStream:
         """Batch ``number``, waited for, on the device."""
         self._order(number)
         if number not in self.made:
-            batch = self.ordered.pop(number).result()
-            self.made[number] = batch.owned(self.device) if self.apart else batch
+            self.made[number] = taken(self.ordered.pop(number).result(), self.device)
         return self.made[number]
 
     def __iter__(self) -> "BurstStream":

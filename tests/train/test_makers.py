@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,10 +25,13 @@ def test_processes_make_what_a_thread_makes_in_any_order_and_number(values, bank
     recipe = Recipe(bank, config.synth, config.batch, 4)
     streams = [BurstStream(bank, config, CPU, 4), BurstStream(bank, replace(config, makers=2), CPU, 4)]
     drawn = [[next(stream) for _ in range(7)] for stream in streams]
+    scratch = streams[1].makers._scratch.name
+    assert Path(scratch).exists()
     for stream in streams:
         stream.close()
     assert all(same(one, two) for one, two in zip(*drawn, strict=True))
-    assert not any(tensor.is_shared() for tensor in vars(streams[1].made[0]).values())  # each holds a file open
+    assert not any(tensor.is_shared() for tensor in vars(streams[1].made[0]).values())  # a container has 64 MB
+    assert not Path(scratch).exists()
     assert same(streams[1].made[2], recipe.made(2))
 
 
