@@ -72,6 +72,8 @@ if world > 1:
             os.kill(os.getpid(), signal.SIGTERM)
     run("signal", stop, iterations=50)
     run("minutes", clock=Clock(1e-9 if rank == 0 else None), iterations=50)
+    run("cooled", clock=Clock(60, 60) if rank == 0 else Clock(60), iterations=2)
+    found["pace"] = distributed.first_one(0.25 if rank == 0 else 1.0)
     saves = []
     real = SceneSession.saving
     SceneSession.saving = lambda self, state: (saves.append(state.step), real(self, state))
@@ -194,7 +196,8 @@ class TestTwoProcesses:
                 assert path.read_bytes() == (two / path.name).read_bytes(), path.name
 
     @pytest.mark.parametrize(
-        ("name", "step"), [("long", 6), ("long step", 4), ("saves", 3), ("nan", 2), ("constant", 2)]
+        ("name", "step"),
+        [("long", 6), ("long step", 4), ("saves", 3), ("cooled", 2), ("nan", 2), ("constant", 2)],
     )
     def test_students_stay_the_same_on_both(self, found, name, step):
         _, _, two = found
@@ -212,6 +215,11 @@ class TestTwoProcesses:
         assert [part["signal"]["step"] for part in two] == [2, 2]
         assert [part["minutes"]["step"] for part in two] == [1, 1]
         assert equal(two[0]["signal"], two[1]["signal"])
+
+    def test_they_go_by_one_clock(self, found):
+        _, _, two = found
+        assert [part["pace"] for part in two] == [0.25, 0.25]
+        assert distributed.first_one(0.5) == 0.5
 
     def test_they_save_together(self, found):
         _, _, two = found
