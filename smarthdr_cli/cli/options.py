@@ -170,7 +170,7 @@ UncertaintyLimit = Annotated[
         metavar="X",
         help="Fail where the mean of the uncertainty map is above X: 0.01 is an eighth of a stop, 0.02 a quarter, and "
         "each percent of the picture that is clipped in every frame adds 0.01. A clean burst has about 0.01 or less; "
-        "0.0135 is a start. fuse then ends with 8, its outputs written all the same; batch records the set as failed "
+        "0.013 is a start. fuse then ends with 8, its outputs written all the same; batch records the set as failed "
         "and writes none.",
         rich_help_panel=CERTAINTY,
     ),

@@ -56,4 +56,4 @@ class Fused:
 def check_limit(limit: float) -> None:
     """Raises UsageError unless the limit of the mean uncertainty lies above 0 and below 1, as every mean does."""
     if not 0 < limit < 1:
-        raise UsageError(f"--fail-if-uncertainty-above {limit:g}: use a number above 0 and below 1, such as 0.0135")
+        raise UsageError(f"--fail-if-uncertainty-above {limit:g}: use a number above 0 and below 1, such as 0.013")
