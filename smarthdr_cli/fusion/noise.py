@@ -19,7 +19,7 @@ from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.models.windows import box_mean
 
 AROUND = 7  # cells along the side of the window over which noise is averaged
-SHOWN = 0.1  # share of the window that two frames must show together, to tell anything of it
+SHOWN = (0.1, 0.5)  # share of the window that two frames must show together, to tell anything of it, and all
 HELD = 0.02  # how strongly read noise beyond the usual is held to none, where exposures do not tell it from photons'
 QUANTILE = 0.96  # 68 % quantile of the mean of three absolute errors of standard deviation 1
 LEAST = 1e-14  # variance below which there is none
@@ -41,9 +41,10 @@ def noise_floor(
     middle = cells(merged[..., 1::CELL, :])
     level = middle.mean(dim=1, keepdim=True).clamp(min=0)
     told, known = equations(frames, evs, trust, level)
-    if usual is not None:
-        told = told + (1 - known) * usual.to(told).view(5, 1, 1, 1, 1)
     photons, read = (x.to(level) for x in solved(told))
+    if usual is not None:  # mixed as variances: as an equation, a sky that JPEG has smoothed would win up to its end
+        photons, read = (torch.lerp(rest.to(level), here, known)
+                         for here, rest in zip((photons, read), solved(usual), strict=True))  # fmt: skip
     variance = torch.zeros_like(level)
     for i, part in enumerate(parts(frames, evs, trust, share)):
         near, own = _units(float(evs[0, i]))
@@ -80,12 +81,14 @@ def _units(ev: float) -> tuple[float, float]:
     return 2.0**-ev, 4.0**-ev
 
 
-def equations(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor, shown: float = SHOWN) -> tuple[Tensor, Tensor]:
+def equations(
+    frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor, shown: tuple[float, float] = SHOWN
+) -> tuple[Tensor, Tensor]:
     """(5, 1, 1, h, w) sums over neighbouring exposures of what photon noise and read noise of 1 would make of the
     difference that was found, their squares, products and selves; and (1, 1, h, w), in [0, 1], how far any two tell it.
 
     ``level`` (1, 1, h, w) of the merge in cells, ``frames``, ``evs``, ``trust`` as of ``noise_floor``; ``shown``: the
-    share of the window that two frames must show together.
+    share of the window around that two frames must show together to tell anything, and from which on they tell all.
     """
     # In float64: over many stops the squares of inverse variances fit no less.
     sums = torch.zeros(5, *level.shape, dtype=torch.float64, device=level.device)
@@ -94,11 +97,11 @@ def equations(frames: Tensor, evs: Tensor, trust: Tensor, level: Tensor, shown: 
         apart, both = _apart(frames, evs, trust, i, j)
         found, share = (box_mean(x, AROUND) for x in (apart, both))
         near, own = (one + other for one, other in zip(*(_units(float(evs[0, n])) for n in (i, j)), strict=True))
-        seen = (share > shown).to(level.dtype)
-        b = own / (found / share.clamp(min=SHOWN)).clamp(min=LEAST).double() * seen
+        tell = ((share - shown[0]) / (shown[1] - shown[0])).clamp(0, 1)
+        b = own / (found / share.clamp(min=SHOWN[0])).clamp(min=LEAST).double()
         a = (level * near / own + READ_FLOOR) * b
-        sums += torch.stack([a * a, a * b, b * b, a, b])
-        known = torch.maximum(known, ((share - shown) / shown).clamp(0, 1))
+        sums += tell * torch.stack([a * a, a * b, b * b, a, b])
+        known = torch.maximum(known, tell)
     return sums, known
 
 
@@ -130,12 +133,18 @@ def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[
         both = (torch.maximum(one, other).amax(dim=1, keepdim=True) < TAPER_END).to(frames.dtype)
         for n in (i, j):
             both = both if n == 0 else both * trust[:, n - 1, :, row::CELL]
-        lines.append((radiance(one, evs[:, i]) - radiance(other, evs[:, j])) * both)
+        lines.append(radiance(one, evs[:, i]) - radiance(other, evs[:, j]))
         believed.append(both)
     across = lines[0] + lines[2] - 2 * lines[1]
-    at = [across[..., column::CELL] for column in range(CELL)]
-    squares = [((at[n - 1] + at[n + 1] - 2 * at[n]) / 6).square().mean(dim=1, keepdim=True) for n in (1, 2)]
-    return (squares[0] + squares[1]) / 2, (believed[1][..., 1::CELL] + believed[1][..., 2::CELL]) / 2
+    least = torch.minimum(torch.minimum(believed[0], believed[2]), believed[1])  # a mask's edge is no noise
+    at, held = ([x[..., column::CELL] for column in range(CELL)] for x in (across, least))
+    variance, share = torch.zeros_like(held[0]), torch.zeros_like(held[0])
+    for n in (1, 2):
+        part = torch.minimum(torch.minimum(held[n - 1], held[n + 1]), held[n])
+        second = (at[n - 1] + at[n + 1] - 2 * at[n]) / 6
+        variance = variance + (second * part).square().mean(dim=1, keepdim=True) / 2
+        share = share + part / 2
+    return variance, share
 
 
 def cells(row: Tensor) -> Tensor:

@@ -18,7 +18,10 @@ from smarthdr_cli.models.windows import box_mean
 
 ACROSS = 6  # windows looked at along either side
 SIDE = 64  # pixels of one
-WHOLE = 0.9  # share of the surroundings two frames must show: what is left beside clipped light is darker than it
+WHOLE = (
+    0.9,
+    0.95,
+)  # share of the surroundings two frames must show: what is left beside clipped light is darker than it
 
 
 @torch.inference_mode()
@@ -34,7 +37,7 @@ def usual_noise(source: Source, indices: Sequence[int], evs: Tensor) -> Tensor |
         merged, _ = merge(part.frames, evs, part.counts)
         level = box_mean(cells(merged[..., 1::CELL, :]).mean(dim=1, keepdim=True).clamp(min=0), AROUND)
         told, known = equations(part.frames, evs, part.counts, level, WHOLE)
-        sums += (told * known).flatten(1).sum(dim=1)
+        sums += told.flatten(1).sum(dim=1)
         weight += float(known.sum())
     return sums / weight if weight else None
 

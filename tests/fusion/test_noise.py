@@ -66,6 +66,18 @@ def test_a_frame_alone_says_nothing_of_its_noise():
     assert float(floor[..., 96:].max()) == 0
 
 
+def test_the_edges_of_what_is_clipped_are_no_noise():
+    """Specks that clip in one of two frames, whose exposures are stated a fifth of a stop wrong."""
+    evs = torch.tensor([[0.0, 2.0]])
+    frames = frames_of(light_of(0.1), evs, well=1e5, read=1.0)
+    frames[:, 1] *= 2**0.2
+    clipped = frames.clone()
+    specks = torch.rand(1, 1, 160, 160, generator=torch.Generator().manual_seed(2)) < 0.01
+    clipped[:, 1] = torch.where(specks, torch.ones(()), clipped[:, 1])
+    (with_specks, _), (without, _) = (floor_of(each, evs=evs) for each in (clipped, frames))
+    assert float((with_specks / without).median()) == pytest.approx(1, rel=0.1)
+
+
 def test_distrusted_frames_do_not_raise_it():
     frames = frames_of(light_of(0.1))
     ghost = frames.clone()
