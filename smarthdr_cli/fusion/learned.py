@@ -25,8 +25,7 @@ from smarthdr_cli.fusion.physical import (
     put,
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
-from smarthdr_cli.fusion.rounding import unexplained
-from smarthdr_cli.fusion.sigma import judged, overruled
+from smarthdr_cli.fusion.sigma import floor_under, judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.fusion.usual import usual_noise
@@ -166,7 +165,7 @@ def _tile(
     light = at_clip(light, peak, stack, seen_by, evs)
     if source.burst.frames[indices[0]].codes.dtype != np.uint8:
         light = as_measured(light, ref)
-    floor = unexplained(source, indices, stack, evs, out.trust, out.merged, scale, weight, usual)
+    floor = floor_under(source, indices, stack, evs, out.trust, out.merged, weight, usual)
     sigma = judged(out.log_sigma, network.calibration, stack, evs, out.trust, out.merged, floor)
     if any(one.own is not one.frame for one in others):
         meant = blank(torch.stack([stack[:, 0], *(one.own for one in others)], dim=1), seen_by)

@@ -7,6 +7,7 @@ camera profile is needed. Noise that JPEG or a denoiser took is not seen, nor do
 place, the camera is as noisy as elsewhere in the picture.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -27,15 +28,15 @@ TINY = 1e-300  # in place of 0 under a fraction
 
 
 def noise_floor(
-    frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float, share: Tensor | None = None,
+    frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float, each: Sequence[Tensor],
     usual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain, mean over channels, as far as noise goes;
     0 where it is not known.
 
-    ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust``
-    (1, N-1, 1, H, W) and ``share`` (1, N, 1, H, W) as ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it;
-    ``scale`` takes it to the short clip. All frames are taken to be as noisy as one another at the same level.
+    ``frames`` (1, N, 3, H, W), linear, aligned, sides multiples of CELL, ``evs`` (1, N), ``trust`` (1, N-1, 1, H, W) as
+    ``merge`` takes them, ``merged`` (1, 3, H, W) as it gives it, of the ``parts`` in ``each``; ``scale`` takes it to
+    the short clip. All frames are taken to be as noisy as one another at the same level.
     ``usual``: what ``usual_noise`` found all over the picture, for where these frames tell nothing.
     """
     middle = cells(merged[..., 1::CELL, :])
@@ -46,14 +47,14 @@ def noise_floor(
         photons, read = (torch.lerp(rest.to(level), here, known)
                          for here, rest in zip((photons, read), solved(usual), strict=True))  # fmt: skip
     variance = torch.zeros_like(level)
-    for i, part in enumerate(parts(frames, evs, trust, share)):
+    for i, part in enumerate(each):
         near, own = _units(float(evs[0, i]))
         variance = variance + part.square() * (photons * (level * near + READ_FLOOR * own) + read * own)
     return as_floor(QUANTILE * variance.sqrt(), middle, scale)
 
 
 def parts(frames: Tensor, evs: Tensor, trust: Tensor, share: Tensor | None = None) -> list[Tensor]:
-    """What each frame contributes to the merge, (1, 1, h, w) on cells, together 1; arguments as of ``noise_floor``."""
+    """What each frame contributes to the merge, (1, 1, h, w) on cells, together 1; arguments as of ``merge``."""
     rows = frames[..., 1::CELL, :]  # of each cell one row tells the weights
     weights = [exposure_weight(rows[:, i], evs[:, i]) for i in range(frames.shape[1])]
     if share is not None:

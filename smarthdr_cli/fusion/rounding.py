@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smarthdr_cli.fusion.noise import as_floor, cells, noise_floor, parts
+from smarthdr_cli.fusion.noise import as_floor, cells
 from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.models.levels import CELL
 
@@ -21,26 +21,16 @@ CODES = 1.0
 NODES = np.linspace(0, 1, 4096) ** 2  # of light, dense where codes are
 
 
-def unexplained(
-    source: Source, indices: Sequence[int], frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float,
-    share: Tensor | None = None, usual: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """(1, 1, H, W) the floor under sigma: what noise leaves, or codes, whichever is more; arguments as of both."""
-    noise = noise_floor(frames, evs, trust, merged, scale, share, usual)
-    return torch.maximum(noise, code_floor(source, indices, frames, evs, trust, merged, scale, share))
-
-
 def code_floor(
-    source: Source, indices: Sequence[int], frames: Tensor, evs: Tensor, trust: Tensor, merged: Tensor, scale: float,
-    share: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    source: Source, indices: Sequence[int], evs: Tensor, merged: Tensor, scale: float, each: Sequence[Tensor]
+) -> Tensor:
     """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain that the codes of JPEG files leave.
 
-    ``indices``: of ``frames`` (1, N, 3, H, W) in the burst of ``source``; all else as of ``noise.noise_floor``.
+    ``indices``: of the frames merged in the burst of ``source``; all else as of ``noise.noise_floor``.
     """
     middle = cells(merged[..., 1::CELL, :])
     variance = torch.zeros_like(middle)
-    for n, part in enumerate(parts(frames, evs, trust, share)):
+    for n, part in enumerate(each):
         if source.burst.frames[indices[n]].kind == "jpeg":
             gain = 2.0 ** float(evs[0, n])
             variance = variance + (part * _worth(middle * gain, source.curve(indices[n]).table) / gain).square()

@@ -1,14 +1,33 @@
 """The sigma of a learned fusion: what the judge says, and what it cannot know and physics does."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import known
+from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.fusion.physical import spread
+from smarthdr_cli.fusion.rounding import code_floor
+from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.judge import SIGMA_MAX
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.tone import mu_law
+
+
+def floor_under(
+    source: Source, indices: Sequence[int], stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
+    share: Tensor | None, usual: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """(1, 1, h, w) what noise leaves in the merge of frames ``indices`` of ``source``, or codes, whichever is more.
+
+    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``share`` as ``merge`` takes them, ``merged`` as it gives it;
+    ``usual``: of the whole picture, see ``noise_floor``.
+    """
+    scale, each = float(torch.exp2(evs.min())), parts(stack, evs, trust, share)
+    noise = noise_floor(stack, evs, trust, merged, scale, each, usual)
+    return torch.maximum(noise, code_floor(source, indices, evs, merged, scale, each))
 
 
 def judged(

@@ -18,10 +18,8 @@ from smarthdr_cli.models.windows import box_mean
 
 ACROSS = 6  # windows looked at along either side
 SIDE = 64  # pixels of one
-WHOLE = (
-    0.9,
-    0.95,
-)  # share of the surroundings two frames must show: what is left beside clipped light is darker than it
+# Share of the surroundings that two frames must show: what is left beside clipped light is darker than it.
+WHOLE = (0.9, 0.95)
 
 
 @torch.inference_mode()

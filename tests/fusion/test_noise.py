@@ -4,7 +4,7 @@ import fusion_bursts as made
 import pytest
 import torch
 
-from smarthdr_cli.fusion.noise import noise_floor
+from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.tone import mu_law
 
@@ -30,7 +30,7 @@ def frames_of(light, evs=EVS, well=WELL, read=READ, seed=0):
 def floor_of(frames, trust=None, evs=EVS):
     trust = torch.ones(1, frames.shape[1] - 1, 1, *frames.shape[-2:]) if trust is None else trust
     merged, _ = merge(frames, evs, trust)
-    return noise_floor(frames, evs, trust, merged, SCALE), merged
+    return noise_floor(frames, evs, trust, merged, SCALE, parts(frames, evs, trust)), merged
 
 
 @pytest.mark.parametrize("level", [0.02, 0.1, 0.6])

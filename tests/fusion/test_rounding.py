@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.learned import fuse_learned
+from smarthdr_cli.fusion.noise import parts
 from smarthdr_cli.fusion.rounding import CODES, code_floor
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.models.calibration import Calibration
@@ -27,7 +28,8 @@ def floor(source, light, evs, trust=1.0):
     frames = torch.stack([torch.tensor(source.region(i, WHOLE)[0]).permute(2, 0, 1) for i in indices])[None]
     merged = torch.tensor(light, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE)
     belief = torch.full((1, len(evs) - 1, 1, SIDE, SIDE), trust)
-    got = code_floor(source, indices, frames, torch.tensor([evs]), belief, merged, 2.0 ** min(evs))
+    stated = torch.tensor([evs])
+    got = code_floor(source, indices, stated, merged, 2.0 ** min(evs), parts(frames, stated, belief))
     assert got.shape == (1, 1, SIDE, SIDE)
     assert torch.allclose(got, got[..., :1, :1].expand_as(got), rtol=1e-3)
     return float(got[0, 0, 0, 0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.learned import fuse_learned
-from smarthdr_cli.fusion.noise import noise_floor, solved
+from smarthdr_cli.fusion.noise import noise_floor, parts, solved
 from smarthdr_cli.fusion.physical import order
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.fusion.usual import ACROSS, SIDE, _windows, usual_noise
@@ -78,9 +78,10 @@ def test_a_floor_has_no_hole_where_one_frame_alone_shows_a_place():
     trust = torch.ones(1, 2, 1, *SIZE)
     merged, _ = merge(frames, evs, trust)
     scale = 2.0 ** float(evs.min())
-    without = noise_floor(frames, evs, trust, merged, scale)
+    each = parts(frames, evs, trust)
+    without = noise_floor(frames, evs, trust, merged, scale, each)
     usual = usual_noise(source, indices, evs)
-    floor = noise_floor(frames, evs, trust, merged, scale, usual=usual)
+    floor = noise_floor(frames, evs, trust, merged, scale, each, usual)
     assert float(without[..., 120:].max()) == 0
     truth = torch.tensor(light).permute(2, 0, 1)[None]
     error = made.mu((merged * scale).numpy()) - made.mu((truth * scale).numpy())

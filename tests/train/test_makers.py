@@ -35,9 +35,10 @@ def test_processes_make_what_a_thread_makes_in_any_order_and_number(values, bank
     assert same(streams[1].made[2], recipe.made(2))
 
 
-def test_an_error_while_making_reaches_whoever_asked(values, bank):
-    config = train_config(values | {"makers": 1})
-    makers = Makers(Recipe(replace(bank, mips=()), config.synth, 2, 4))
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_error_while_making_reaches_whoever_asked(values, bank, processes):
+    config = train_config(values)
+    makers = Makers(Recipe(replace(bank, mips=()), config.synth, 2, 4), processes)
     with pytest.raises(IndexError):
         makers.order(0).result()
     makers.close()
