@@ -7,7 +7,10 @@ import multiprocessing
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
+from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.draws import generator
 
@@ -70,10 +74,11 @@ class Makers:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="maker")
 
     def order(self, number: int) -> "Future[Batch] | Future[Parts]":
-        """Batch ``number``, some time, as ``taken`` takes it."""
+        """Batch ``number``, some time, as ``taken`` takes it; fails as that does."""
         if self._scratch is None:
             return self._pool.submit(self._recipe.made, number)
-        return self._pool.submit(_made, number)
+        with _told():
+            return self._pool.submit(_made, number)
 
     def close(self) -> None:
         """Let what is being made be finished, and no more."""
@@ -82,11 +87,28 @@ class Makers:
             self._scratch.cleanup()
 
 
-def taken(result: Batch | Parts, device: torch.device) -> Batch:
-    """What was ordered, once it is made, on ``device``."""
+def taken(order: "Future[Batch] | Future[Parts]", device: torch.device) -> Batch:
+    """What was ordered, waited for, on ``device``.
+
+    Raises MemoryLimitError where the system ended a process that makes bursts.
+    """
+    with _told():
+        result = order.result()
     if isinstance(result, Batch):
         return result
     return Batch(**{name: torch.from_numpy(array) for name, array in result.items()}).to(device)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """In words what a pool says whose process was ended."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise MemoryLimitError(
+            "a process that makes bursts was ended from outside, most likely for want of memory: "
+            "try fewer of them (makers in the config; 0 is none)"
+        ) from None
 
 
 _recipe: Recipe | None = None  # of a maker's process

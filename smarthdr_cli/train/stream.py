@@ -43,7 +43,7 @@ class BurstStream:
         """Batch ``number``, waited for, on the device."""
         self._order(number)
         if number not in self.made:
-            self.made[number] = taken(self.ordered.pop(number).result(), self.device)
+            self.made[number] = taken(self.ordered.pop(number), self.device)
         return self.made[number]
 
     def __iter__(self) -> "BurstStream":

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.makers import Makers, Recipe, processes_for
+from smarthdr_cli.train.makers import Makers, Recipe, processes_for, taken
 from smarthdr_cli.train.stream import BurstStream
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -41,6 +41,19 @@ def test_an_error_while_making_reaches_whoever_asked(values, bank, processes):
     makers = Makers(Recipe(replace(bank, mips=()), config.synth, 2, 4), processes)
     with pytest.raises(IndexError):
         makers.order(0).result()
+    makers.close()
+
+
+def test_a_process_ended_from_outside_is_said_in_words(values, bank):
+    config = train_config(values)
+    makers = Makers(Recipe(bank, config.synth, config.batch, 4), 1)
+    assert same(taken(makers.order(0), CPU), makers._recipe.made(0))
+    (process,) = makers._pool._processes.values()
+    process.kill()
+    process.join()
+    for _ in range(2):  # the first may be told while it waits, the next while it asks
+        with pytest.raises(MemoryLimitError, match="makers in the config"):
+            taken(makers.order(1), CPU)
     makers.close()
 
 
