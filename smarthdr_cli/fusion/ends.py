@@ -60,7 +60,8 @@ def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | 
     found: list[End] = []
     missed = {n: missing(source, i) for n, i in enumerate(indices) if n and source.alignment.moved[i]}
     for side in range(4):
-        ending = sorted((n for n in missed if missed[n][side] >= LEAST), key=lambda n: -missed[n][side])
+        furthest = FURTHEST * source.burst.size[1 - side % 2]
+        ending = sorted((n for n in missed if LEAST <= missed[n][side] <= furthest), key=lambda n: -missed[n][side])
         strip = _strip(source.burst.size, side, missed[ending[0]][side]) if ending else None
         if strip is None:
             continue
@@ -106,7 +107,7 @@ def _strip(size: tuple[int, int], side: int, missed: float) -> Window | None:
     start = (int(missed) + 2 + CELL) // CELL * CELL
     if side > 1:
         start = (length - start - deep) // CELL * CELL
-    if missed > FURTHEST * length or deep == 0 or start < 0:
+    if deep == 0 or start < 0:
         return None
     return Window(start, 0, deep, width) if side % 2 else Window(0, start, height, deep)
 

@@ -23,6 +23,7 @@ AROUND = 7  # cells along the side of the window over which noise is averaged
 SHOWN = (0.1, 0.5)  # share of the window that two frames must show together, to tell anything of it, and all
 HELD = 0.02  # how strongly read noise beyond the usual is held to none, where exposures do not tell it from photons'
 QUANTILE = 0.96  # 68 % quantile of the mean of three absolute errors of standard deviation 1
+BLACK = 1e-3  # share of a frame's clip below which it is crushed rather than noisy: three codes of an 8-bit file
 LEAST = 1e-14  # variance below which there is none
 TINY = 1e-300  # in place of 0 under a fraction
 
@@ -123,7 +124,7 @@ def solved(sums: Tensor) -> tuple[Tensor, Tensor]:
 
 def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[Tensor, Tensor]:
     """(1, 1, h, w) variance of what two frames differ by from one pixel to the next, in cells, and how far both are
-    believed there: 0 where one of them is clipped.
+    believed there: 0 where one of them is clipped, or the darker one, ``i``, is black.
 
     Second differences along both axes, scaled so that white noise keeps its variance (Immerkaer 1996), in two places of
     each cell and within it.
@@ -132,6 +133,7 @@ def _apart(frames: Tensor, evs: Tensor, trust: Tensor, i: int, j: int) -> tuple[
     for row in range(3):
         one, other = frames[:, i, :, row::CELL], frames[:, j, :, row::CELL]
         both = (torch.maximum(one, other).amax(dim=1, keepdim=True) < TAPER_END).to(frames.dtype)
+        both = both * (one.amax(dim=1, keepdim=True) > BLACK)
         for n in (i, j):
             both = both if n == 0 else both * trust[:, n - 1, :, row::CELL]
         lines.append(radiance(one, evs[:, i]) - radiance(other, evs[:, j]))

@@ -20,6 +20,7 @@ ACROSS = 6  # windows looked at along either side
 SIDE = 64  # pixels of one
 # Share of the surroundings that two frames must show: what is left beside clipped light is darker than it.
 WHOLE = (0.9, 0.95)
+QUIET = 0.25  # of the usual variance: a window with less holds a flat drawing, or what JPEG has smoothed
 
 
 @torch.inference_mode()
@@ -27,17 +28,23 @@ def usual_noise(source: Source, indices: Sequence[int], evs: Tensor) -> Tensor |
     """(5,) means of ``noise.equations`` over a grid of windows of the frames as aligned; None where none tells any.
 
     ``indices``: of the burst, the reference first, ``evs`` (1, N). What moved or does not lie upon itself differs by
-    more than noise and weighs the less for it: errors are relative.
+    more than noise and weighs the less for it: errors are relative. For the same reason windows without noise would
+    outweigh all others, and are left out.
     """
-    sums, weight = torch.zeros(5, dtype=torch.float64), 0.0
+    told = []
     for window in _windows(source.burst.size):
         part = unmoved(source, indices, evs, window)
         merged, _ = merge(part.frames, evs, part.counts)
         level = box_mean(cells(merged[..., 1::CELL, :]).mean(dim=1, keepdim=True).clamp(min=0), AROUND)
-        told, known = equations(part.frames, evs, part.counts, level, WHOLE)
-        sums += told.flatten(1).sum(dim=1)
-        weight += float(known.sum())
-    return sums / weight if weight else None
+        sums, known = equations(part.frames, evs, part.counts, level, WHOLE)
+        if weight := float(known.sum()):
+            told.append(torch.cat([sums.flatten(1).sum(dim=1), sums.new_tensor([weight])]))
+    if not told:
+        return None
+    windows = torch.stack(told, dim=1)
+    photons = windows[3] / windows[0]  # as far as each goes, were all of it photon noise
+    sums = windows[:, photons >= QUIET * photons.median()].sum(dim=1)
+    return sums[:5] / sums[5]
 
 
 def _windows(size: tuple[int, int]) -> Iterator[Window]:

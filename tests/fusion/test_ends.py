@@ -175,6 +175,11 @@ def test_an_end_far_inside_is_left_alone():
     assert found(burst(wall(), [wall() * 2**0.5], (0, 20))) != []
 
 
+def test_one_that_ends_far_inside_does_not_keep_others_from_being_matched():
+    each = found(burst(wall(), [wall() * 2**0.5, wall()], (0, MISSED)))
+    assert [(end.frame, end.side) for end in each] == [(1, 1)]
+
+
 def test_clipped_light_tells_no_step():
     assert found(burst(wall(1.0), [wall(1.0)])) == []
     assert found(burst(wall(0.3), [wall(0.3 * 2**0.5)])) == []  # 2 EV more: the other frame is clipped

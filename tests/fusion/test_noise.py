@@ -78,6 +78,18 @@ def test_the_edges_of_what_is_clipped_are_no_noise():
     assert float((with_specks / without).median()) == pytest.approx(1, rel=0.1)
 
 
+def test_frames_that_are_black_do_not_silence_the_others():
+    evs = torch.tensor([[0.0, 2.0, -12.0, -10.0]])
+    frames = frames_of(light_of(0.02), evs)
+    frames[:, 2:] = 0
+    (alone, _), (beside, _) = floor_of(frames[:, :2], evs=evs[:, :2]), floor_of(frames, evs=evs)
+    assert float((beside / alone - 1).abs().max()) < 1e-3
+    crushed = frames_of(light_of(0.004), EVS, read=1.0).clamp(min=0)
+    crushed[:, 1] = 0
+    (alone, _), (beside, _) = floor_of(crushed[:, ::2], evs=EVS[:, ::2]), floor_of(crushed)
+    assert float((beside / alone).median()) == pytest.approx(1, rel=0.1)  # its black has weight in the merge, no more
+
+
 def test_distrusted_frames_do_not_raise_it():
     frames = frames_of(light_of(0.1))
     ghost = frames.clone()

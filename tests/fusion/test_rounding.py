@@ -9,7 +9,7 @@ import torch
 
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.noise import parts
-from smarthdr_cli.fusion.rounding import CODES, code_floor
+from smarthdr_cli.fusion.rounding import CODES, _worth, code_floor
 from smarthdr_cli.fusion.source import Window
 from smarthdr_cli.models.calibration import Calibration
 
@@ -47,6 +47,13 @@ def test_a_longer_exposure_makes_up_for_it():
     light = np.full(3, (6 / 255) ** 2.2)
     source = jpeg(light, (0.0, 5.0))
     assert floor(source, light, (0.0, 5.0)) < 0.25 * floor(source, light, (0.0, 5.0), trust=0.0)
+
+
+def test_a_finer_table_of_the_same_curve_says_the_same():
+    """As where a 16-bit file lies among the JPEGs."""
+    light = torch.linspace(0, 1, 64).view(1, 1, 8, 8).expand(1, 3, 8, 8)
+    coarse, fine = (_worth(light, np.tile(np.linspace(0, 1, n) ** 2.2, (3, 1))) for n in (256, 4096))
+    assert torch.allclose(coarse[..., 1:, :], fine[..., 1:, :], rtol=0.05)
 
 
 def test_only_the_files_that_are_jpegs_have_one():

@@ -40,6 +40,15 @@ def test_it_is_the_cameras_noise(low, high):
     assert float(photons) == pytest.approx(1 / WELL, rel=0.1)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.05])
+def test_a_flat_bar_does_not_say_that_there_is_none(level):
+    source = noisy(made.texture(*SIZE, low=0.02, high=0.2))
+    for frame, ev in zip(source.burst.frames, EVS, strict=True):
+        frame.codes[:40] = round((level * 2.0**ev) ** (1 / 2.2) * 65535)
+    photons, _ = solved(usual_noise(source, *at(source)))
+    assert float(photons) == pytest.approx(1 / WELL, rel=0.1)
+
+
 def test_what_moved_hardly_counts():
     light = made.texture(*SIZE, low=0.02, high=0.2)
     still, moved = noisy(light), noisy(light)
