@@ -27,7 +27,7 @@ ROOMS = (
     ("cli",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
-FREE = {"errors", "version"}  # importable by everybody
+FREE = {"cores", "errors", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
 WITHOUT_TORCH = {"burst", "linear", "align", "response", "output"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

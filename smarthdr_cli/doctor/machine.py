@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from smarthdr_cli import cores
 from smarthdr_cli.doctor.findings import Part, size
 
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
@@ -15,7 +16,7 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 def cpu(part: Part) -> None:
     """Its name, cores and features, and whether bf16 pays on it."""
     name, flags = _cpuinfo()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = cores.usable()
     facts: dict[str, Any] = {
         "name": name, "cores": os.cpu_count(), "usable": usable, "features": flags,
         "bf16_native": bool(_BF16 & set(flags)),

@@ -2,13 +2,13 @@
 
 import datetime
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from smarthdr_cli import cores
 from smarthdr_cli.version import __version__
 
 HEADER = "# Results\n\nEach section is written by the benchmark it is named after; edit none by hand.\n"
@@ -37,7 +37,7 @@ def cell(value: object) -> str:
 def circumstances() -> str:
     """One line: date, version, CPUs available to the process, torch's version. No machine is named."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cpus = cores.usable()
     try:
         torch = f"torch {metadata.version('torch')}"
     except metadata.PackageNotFoundError:

@@ -38,7 +38,7 @@ def code_floor(
 
 
 def _worth(light: Tensor, table: np.ndarray) -> Tensor:
-    """What one code of 255 is worth at ``light`` (1, 3, h, w) of a frame whose curve is ``table``, (3, 256) or finer."""
+    """What one code of 255 is worth at ``light`` (1, 3, h, w) of a frame of curve ``table``, (3, 256) or finer."""
     codes = (table.shape[1] - 1) / 255
     worth = np.stack([np.interp(NODES, curve, np.gradient(curve) * codes) for curve in table])
     at = (light.clamp(0, 1).sqrt() * (len(NODES) - 1)).round().long()

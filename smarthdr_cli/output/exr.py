@@ -12,6 +12,7 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
+from smarthdr_cli import cores
 from smarthdr_cli.burst.color import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
@@ -158,7 +159,7 @@ def _halves(image: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _threads() -> int:
-    return min(8, os.cpu_count() or 1)
+    return min(8, cores.usable())
 
 
 def _flat_chromaticities(space: ColorSpace) -> tuple[float, ...]:

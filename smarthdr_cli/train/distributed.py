@@ -51,6 +51,11 @@ def count() -> int:
     return torch.distributed.get_world_size() if _grouped() else 1
 
 
+def count_here() -> int:
+    """How many of them run on this machine, where the launcher says so (torchrun's LOCAL_WORLD_SIZE); else all."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count())) if _grouped() else 1
+
+
 def _grouped() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 

@@ -5,8 +5,10 @@ A GPU learns from bursts faster than one thread can tell it how to make them; pr
 
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from smarthdr_cli import cores
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
@@ -44,10 +47,10 @@ class Recipe:
 
 
 def processes_for(wanted: int, device: torch.device) -> int:
-    """``wanted``; where that is -1 all cores of this process's share but one if a GPU learns, else none."""
+    """``wanted``; where that is -1 this process's share of the cores but one if a GPU learns, else none."""
     if wanted >= 0:
         return wanted
-    return max(1, (os.cpu_count() or 2) // distributed.count() - 1) if device.type != "cpu" else 0
+    return max(1, cores.usable() // distributed.count_here() - 1) if device.type != "cpu" else 0
 
 
 class Makers:
@@ -117,8 +120,20 @@ _recipe: Recipe | None = None  # of a maker's process
 def _begin(recipe: Recipe, mips: Path) -> None:
     global _recipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to answer
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # and so is what is sent to its group, as `timeout` does
+    threading.Thread(target=_outlived, args=(mips.parent,), daemon=True).start()
     torch.set_num_threads(1)
     _recipe = replace(recipe, bank=replace(recipe.bank, mips=torch.load(mips, mmap=True, weights_only=True)))
+
+
+def _outlived(scratch: Path) -> None:
+    """End with a trainer that was killed: a pool's processes hold one another's pipes open, and would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
 
 
 def _made(number: int) -> Parts:

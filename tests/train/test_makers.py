@@ -1,12 +1,13 @@
 """Bursts from processes against bursts from a thread."""
 
-import os
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from smarthdr_cli import cores
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import train_config
@@ -66,14 +67,52 @@ def test_closing_drops_what_was_ordered(values, bank):
     assert all(order.done() for order in orders)
 
 
+TRAINER = """
+import time
+import torch
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.makers import Makers, Recipe, taken
+config = train_config(values)
+makers = Makers(Recipe(bank, config.synth, config.batch, 4), 2)
+taken(makers.order(0), torch.device("cpu"))
+told.send(makers._scratch.name)
+time.sleep(1000)
+"""
+
+
+def test_makers_end_with_a_trainer_that_is_killed(processes, values, bank):
+    mine, told = processes.Pipe(duplex=False)
+    trainer = processes.Process(target=exec, args=(TRAINER, {"values": values, "bank": bank, "told": told}))
+    trainer.start()
+    assert mine.poll(100)
+    scratch = Path(mine.recv())
+    assert scratch.exists()
+    trainer.kill()
+    trainer.join()
+    late = time.monotonic() + 60
+    while scratch.exists() and time.monotonic() < late:  # a maker clears it away and ends
+        time.sleep(0.05)
+    assert not scratch.exists()
+
+
 def test_how_many_processes(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(cores, "usable", lambda: 16)
     assert [processes_for(n, CPU) for n in (-1, 0, 3)] == [0, 0, 3]
     assert [processes_for(n, GPU) for n in (-1, 0, 3)] == [15, 0, 3]
-    monkeypatch.setattr(distributed, "count", lambda: 4)
+    monkeypatch.setattr(distributed, "count_here", lambda: 4)
     assert processes_for(-1, GPU) == 3
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.setattr(cores, "usable", lambda: 1)
     assert processes_for(-1, GPU) == 1
+
+
+def test_only_the_processes_of_this_machine_share_it(monkeypatch):
+    assert distributed.count_here() == 1
+    monkeypatch.setattr(distributed, "_grouped", lambda: True)
+    monkeypatch.setattr(distributed, "count", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert distributed.count_here() == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert distributed.count_here() == 4
 
 
 def test_fewer_than_leave_it_to_the_machine_is_refused(values):
