@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Clock:
-    """``minutes`` from the first update of this sitting, without end where None; over the last ``cooldown`` of them the rate
-    falls linearly to 0 (Hu et al. 2024, "MiniCPM", warm-up, stable, decay), whatever the schedule of updates says.
+    """``minutes`` from the first update of this sitting, without end where None; over the last ``cooldown`` of them the
+    rate falls linearly to 0 (Hu et al. 2024, "MiniCPM", warm-up, stable, decay), whatever the schedule of updates says.
 
     For whoever has a machine for so long: how many updates that will be need not be known. Raises ValueError for a
     cooldown longer than the minutes, or without any.
