@@ -2,27 +2,22 @@
 
     python benchmarks/growth.py --set FOLDER WEIGHTS...
 
-Each file says itself how many updates and hours it has behind it. Every checkpoint is measured twice: with the motion
-levels that it learned on (cells of 4 pixels) and with those down to single pixels that fuse adds. Writes the section
-"growth" of RESULTS.md; what more data brings is in the section "ablation", over the number of labelled scenes.
+Each file says itself how many updates and hours it has behind it, and all are fused by the code as it is. Writes the
+section "growth" of RESULTS.md; what more data brings is in the section "ablation", over the number of labelled scenes.
 """
 
 import argparse
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import quality_methods
-import recalibrate
 
 from smarthdr_cli.evaluate import frozen, protocol, report
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 
 HERE = Path(__file__).parent
 STEP = 4
-LEVELS = (4, 1)  # finest cells, px
 
 
 def measured(root: Path, kind: str, weights: Path | None) -> tuple[float, float]:
@@ -39,14 +34,12 @@ def measured(root: Path, kind: str, weights: Path | None) -> tuple[float, float]
     return float(everywhere), float(moving)
 
 
-def row(found: Checkpoint, finest: int, root: Path) -> list[str | float]:
+def row(found: Checkpoint, root: Path) -> list[str | float]:
     """One line of the table."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "weights.safetensors"
-        recalibrate.save(path, replace(found, config=found.config | {"finest": finest}), found.calibration)
-        figures = [value for kind in quality_methods.KINDS for value in measured(root / kind, kind, path)]
+    figures = [value for kind in quality_methods.KINDS for value in measured(root / kind, kind, found.path)]
     record = found.record
-    return [f"{record.get('steps', 0):,}", f"{record.get('hours', 0.0):.1f}", f"{finest} px", *figures]
+    mean = " (mean)" if "averaged" in record else ""
+    return [f"{record.get('steps', 0):,}{mean}", f"{record.get('hours', 0.0):.1f}", *figures]
 
 
 def main() -> None:
@@ -57,19 +50,18 @@ def main() -> None:
     options = parser.parse_args()
     checkpoints = sorted((load_checkpoint(path) for path in options.weights), key=lambda c: c.record.get("steps", 0))
     alone = [value for kind in quality_methods.KINDS for value in measured(options.set / kind, kind, None)]
-    rows: list[list[str | float]] = [["0", "0.0", "reference alone", *alone]]
+    rows: list[list[str | float]] = [["reference alone", "", *alone]]
     for found in checkpoints:
-        for finest in LEVELS:
-            rows.append(row(found, finest, options.set))
-            print(*rows[-1], flush=True)
+        rows.append(row(found, options.set))
+        print(*rows[-1], flush=True)
     figures = [f"{name}{part}" for name in quality_methods.KINDS for part in ("", " moving")]
     section = "\n\n".join([
         "## Quality against training time",
         report.circumstances(),
         f"Every {STEP}th scene of the frozen set, mean PSNR-μ in dB. Updates and hours of training as the checkpoint's "
-        "record has them ([log](../weights/TRAINING.md)). What more labelled scenes bring is in the section on "
-        "unlabelled bursts.",
-        report.markdown_table(["updates", "hours", "finest motion", *figures], rows),
+        "record has them ([log](../weights/TRAINING.md)); \"mean\": averaged with that of an earlier line. What "
+        "more labelled scenes bring is in the section on unlabelled bursts.",
+        report.markdown_table(["updates", "hours", *figures], rows),
     ])  # fmt: skip
     print(section)
     report.write_section(options.out, "growth", section)
