@@ -9,20 +9,20 @@ Writes the section "fusion" of RESULTS.md.
 """
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.synth import SynthConfig, make_bursts
-from smarthdr_cli.evaluate import metrics, report
+from smarthdr_cli.data.synth import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.evaluate import metrics, protocol, report
 from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.physical import static_merge
@@ -47,13 +47,22 @@ def source(linear: NDArray[np.float32], evs: list[float], dtype: Any, curve: str
     return Source(burst, named_response(curve, 4096 if dtype == np.uint16 else 256), Alignment.identity(len(frames)))
 
 
-def moving_burst() -> Source:
-    config = SynthConfig(height=HEIGHT + 2, width=WIDTH + 1, frames=(3,), kind="gamma16", ev_steps=(2.0,))
+def procedural(config: SynthConfig, seed: int) -> SyntheticBurst:
+    """One burst of procedural scenes, with its still twin."""
     bank = load_bank(None, procedural=6, seed=3)
-    made = make_bursts(bank, config, torch.Generator().manual_seed(11), 1)
-    order = torch.argsort(made.evs[0])
-    linear = made.linear[0, order, :, :HEIGHT, :WIDTH].permute(0, 2, 3, 1).numpy()
-    return source(linear, [round(float(made.evs[0, i]), 6) for i in order], np.uint8, "gamma2.2")
+    return make_bursts(bank, config, torch.Generator().manual_seed(seed), 1, oracle=True)
+
+
+def taken(linear: Tensor, evs: Tensor, dtype: Any) -> Source:
+    """(N, 3, h, w) linear frames as codes under gamma 2.2, in the order of their (N,) ``evs``."""
+    order = torch.argsort(evs)
+    frames = linear[order].permute(0, 2, 3, 1).numpy()
+    return source(frames, [round(float(evs[i]), 6) for i in order], dtype, "gamma2.2")
+
+
+def moving_burst() -> Source:
+    made = procedural(SynthConfig(HEIGHT + 2, WIDTH + 1, frames=(3,), kind="gamma16", ev_steps=(2.0,)), 11)
+    return taken(made.linear[0, ..., :HEIGHT, :WIDTH], made.evs[0], np.uint8)
 
 
 def static_burst() -> tuple[Source, NDArray[np.float32]]:
@@ -65,34 +74,16 @@ def static_burst() -> tuple[Source, NDArray[np.float32]]:
     return source(frames, [-2.0, 0.0, 2.0], np.uint16, "linear"), truth
 
 
-def noisy_stills(count: int) -> Iterator[tuple[Source, NDArray[np.float32]]]:
-    """16-bit bursts from a tripod, nothing moving, of ISO 100 to 6400, with light that clips; and the truth."""
-    bank = load_bank(None, procedural=6, seed=3)
-    config = SynthConfig(height=384, width=512, frames=(3,), kind="gamma16")
-    for seed in range(count):
-        made = make_bursts(bank, config, torch.Generator().manual_seed(seed), 1, oracle=True)
-        assert made.still is not None
-        order = torch.argsort(made.evs[0])
-        evs = [float(made.evs[0, i]) for i in order]
-        seen = made.still[0, order].permute(0, 2, 3, 1).numpy()
-        yield source(seen, evs, np.uint16, "gamma2.2"), made.target[0].permute(1, 2, 0).numpy()
-
-
-def psnr_mu(light: NDArray[np.float32], truth: NDArray[np.float32], scale: float) -> float:
-    """Without a cap and without fitting a scale; both limited to the short frame's clip."""
-    shown, true = (np.asarray(metrics.mu_law(np.clip(x * scale, 0, 1)), np.float64) for x in (light, truth))
-    return float(-10 * np.log10(np.square(shown - true).mean()))
-
-
-def still_losses(network: Any) -> list[tuple[float, float]]:
-    """PSNR-mu of the merge by the physics alone and of ours, burst by burst."""
-    found = []
-    for still, truth in noisy_stills(STILLS):
-        scale = 2.0 ** float(still.burst.evs.min())
-        planes = static_merge(still, 0), network.fuse(still, Room(0, 1), False, lambda _: None, {})
-        physics, ours = (psnr_mu(plane.radiance, truth, scale) for plane in planes)
-        found.append((physics, ours))
-    return found
+def noisy_still(network: Any, seed: int) -> list[float]:
+    """PSNR-mu of the merge by the physics alone and of ours, without a cap, limited to the short frame's clip: of a
+    16-bit burst from a tripod, nothing moving, of ISO 100 to 6400, with light that clips.
+    """
+    made = procedural(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
+    assert made.still is not None
+    still, scale = taken(made.still[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
+    truth = protocol.limited(made.target[0].permute(1, 2, 0).numpy() * scale)
+    planes = static_merge(still, 0), network.fuse(still, Room(0, 1), False, lambda _: None, {})
+    return [metrics.psnr_mu(protocol.limited(plane.radiance * scale), truth) for plane in planes]
 
 
 def main() -> None:
@@ -123,7 +114,7 @@ def main() -> None:
     network = load_network(options.weights, CPU, "fp32")
     plane = network.fuse(still, Room(256, 1), False, lambda _: None, {})
     error = np.abs(plane.radiance / truth - 1)
-    physics, ours = np.array(still_losses(network)).T
+    physics, ours = np.array([noisy_still(network, seed) for seed in range(STILLS)]).T
     gains = ours - physics
     table = report.markdown_table(["mu-law domain, short clip = 1", "largest", "mean"], rows)
     text = "\n".join([

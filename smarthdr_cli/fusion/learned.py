@@ -12,6 +12,7 @@ from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bound
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares
 from smarthdr_cli.fusion.ends import End, find_ends, matched_light
+from smarthdr_cli.fusion.evidence import add_evidence
 from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
@@ -32,7 +33,6 @@ from smarthdr_cli.fusion.usual import usual_noise
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.merge import clip_taper, exposure_weight, radiance
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
 
@@ -226,26 +226,3 @@ def _verified(
 def _cells(core: Window) -> tuple[slice, slice]:
     rows, columns = -(-(core.top + core.height) // CELL), -(-(core.left + core.width) // CELL)
     return slice(core.top // CELL, rows), slice(core.left // CELL, columns)
-
-
-def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:
-    """Frames beyond the network's nine, merged in by their physical weight where they agree with its result.
-
-    Where the result says that such a frame is clipped there is nothing to agree with, and it does not join.
-    """
-    members = torch.stack([exposure_weight((light * torch.exp2(ev)).clamp(0, 1), ev.view(1)) for ev in evs[0]])
-    total = members.sum(dim=0)
-    change = torch.zeros_like(light)
-    for index in evidence:
-        linear, seen = source.region(index, tile.window)
-        frame = tensor(linear)
-        ev = torch.tensor([float(source.burst.evs[index])])
-        predicted = (light * torch.exp2(ev)).clamp(0, 1)
-        a, b, dark = common_exposure(predicted, frame, torch.zeros(1))
-        gap = torch.nn.functional.max_pool2d(disagreement(a, b, dark, torch.zeros(1)), 3, 1, 1)
-        weight = exposure_weight(frame, ev) * tensor(seen) * torch.exp(-gap.square()) * clip_taper(predicted)
-        ends = edge(source, index, tile.window)
-        weight = weight if ends is None else weight * tensor(ends.fade)
-        change = change + weight * (radiance(frame, ev) - light)
-        total = total + weight
-    return light + change / total.clamp(min=1e-9)

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion import learned as room
-from smarthdr_cli.fusion.learned import add_evidence, fuse_learned
+from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion
 from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.fusion.tiles import grid
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.tone import mu_law
 
@@ -242,31 +241,6 @@ def test_evidence_joins_where_it_agrees_and_nowhere_else():
     assert after[outside].mean() < before[outside].mean()
     assert after[12:28, 12:28].mean() < before[12:28, 12:28].mean() * 1.05
     assert np.abs(joined.plane.radiance - alone.plane.radiance)[12:28, 12:28].max() < 0.05
-
-
-def test_evidence_has_no_say_where_it_should_be_clipped():
-    """A highlight that crosses the shortest frame's clip, and a longer frame that shows something dimmer there."""
-    evs = torch.tensor([[0.0, -6.0]])
-    given = torch.linspace(50, 64, 64 * 64).view(1, 1, 64, 64).expand(1, 3, 64, 64)
-    for seen in (0.8, 0.9, 0.96):
-        source = made.source_of(made.burst_of(np.full((64, 64, 3), seen, np.float32), (0.0, -6.0, -3.0), 0))
-        (index,) = (i for i, ev in enumerate(source.burst.evs) if ev == -3)
-        source.burst.frames[index].codes[:] = round(seen ** (1 / 2.2) * 65535)
-        (tile,) = grid(64, 64, 0)
-        assert torch.equal(add_evidence(source, (index,), tile, given, evs), given)
-
-
-def test_evidence_that_agrees_everywhere_weighs_as_the_merge_would():
-    light = np.full((8, 8, 3), 0.2, np.float32)
-    source = made.source_of(made.burst_of(light, (0.0, 1.0, 1.5), 0))
-    (tile,) = grid(8, 8, 0)
-    given = torch.full((1, 3, 8, 8), 0.2)
-    out = add_evidence(source, (2,), tile, given, torch.tensor([[0.0, 1.0]]))
-    assert torch.allclose(out, given, rtol=1e-4)
-    off = given * 1.02
-    out = add_evidence(source, (2,), tile, off, torch.tensor([[0.0, 1.0]]))
-    assert ((out < off) & (out > given)).all()
-    assert (mu_law(out) - mu_law(off)).abs().max() < 0.01
 
 
 def test_no_residual_in_bursts_of_no_kind_that_training_shows():
