@@ -3,6 +3,7 @@ import os
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,18 +97,22 @@ def test_full_disk_at_the_last_step(tmp_path, monkeypatch, fused, write, name, c
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.fixture
+@contextmanager
 def tiny_files() -> Iterator[None]:
-    """Files of this process end at 600 bytes: write() itself fails, as on a full disk."""
+    """Files of this process end at 600 bytes: write() itself fails, as on a full disk. No longer than needed: what
+    pytest prints may go to a file as well.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_writing_stopped_by_the_system(tmp_path, fused, write, name, tiny_files):
-    with pytest.raises(OutputError, match="cannot write") as error:
+def test_writing_stopped_by_the_system(tmp_path, fused, write, name):
+    with pytest.raises(OutputError, match="cannot write") as error, tiny_files():
         write(fused, tmp_path / name)
     assert name in one_line(error)
     assert list(tmp_path.iterdir()) == []
