@@ -14,7 +14,7 @@ from smarthdr_cli.fusion.tiles import LARGEST, MARGIN, SMALLEST, grid, tile_size
 CPU = torch.device("cpu")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(32, 260).map(lambda n: n * 4), st.sampled_from([0, 48]))
 def test_cores_cover_the_picture_once_and_windows_hold_them(height, width, size, margin):
     count = np.zeros((height, width), int)

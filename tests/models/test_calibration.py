@@ -16,7 +16,7 @@ from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
 CURVE = Calibration((1e-3, 1e-2, 1e-1), (2e-3, 2e-3, 0.3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0.1, 10)), min_size=1, max_size=40))
 def test_isotonic_equals_scipy(pairs: list[tuple[float, float]]) -> None:
     values, weights = np.array(pairs).T

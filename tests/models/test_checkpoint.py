@@ -196,7 +196,7 @@ def test_tensors_that_are_no_weights(tmp_path: Path, tensor: torch.Tensor, messa
     _refused(path, message)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 1500), st.binary(min_size=1, max_size=4))
 def test_mutated_files_load_or_are_refused(tmp_path: Path, where: int, what: bytes) -> None:
     path = tmp_path / "mutated.safetensors"

@@ -71,7 +71,7 @@ def test_a_length_that_lies(tmp_path: Path) -> None:
         read_header(tmp_path / "absent.safetensors")
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(at=st.integers(0, 400), value=st.integers(0, 255))
 def test_a_byte_changed_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, at: int, value: int) -> None:
     path = saved(tmp_path_factory.mktemp("head"))

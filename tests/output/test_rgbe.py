@@ -2,7 +2,7 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -72,7 +72,6 @@ def test_known_values():
     np.testing.assert_array_equal(to_rgbe(rgb), expected)
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(8, 400), st.integers(1, 4))
 def test_run_lengths_decode_to_the_same_bytes(data, width, height):
     runs = data.draw(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 300)), min_size=1, max_size=40))

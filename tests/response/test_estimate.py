@@ -110,7 +110,7 @@ def test_what_cannot_support_a_curve_is_refused_with_the_reason(burst, says):
         calibrate(made, Alignment.identity(len(made)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), low=st.floats(-4, -0.4), high=st.floats(0.4, 4), share=st.floats(0, 0.9))
 def test_any_curve_given_is_monotone(seed, low, high, share):
     """Whatever the pixels: noise for a scene, any steps, a burst that does not fit what is stated."""

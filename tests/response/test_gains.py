@@ -99,7 +99,7 @@ def test_a_frame_without_overlap_has_none():
     assert not frame_gains(Burst(tuple(frames), 1), STILL, SRGB)[0].any()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.floats(-LARGEST, LARGEST), min_size=3, max_size=3), st.sampled_from(["srgb", "gamma2.2", "linear"]))
 def test_a_gained_curve_is_a_curve(gains, name):
     curve = named_response(name)

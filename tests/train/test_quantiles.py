@@ -13,7 +13,7 @@ from smarthdr_cli.train.quantiles import LogHistogram
 BIN = (1e4) ** (1 / 2048)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(1e-4, 1.0), min_size=1, max_size=60), st.floats(0, 1))
 def test_a_quantile_is_numpys_to_a_bin(values, q):
     """numpy's own definitions differ by a whole value; ours lies between the two neighbours, give or take a bin."""

@@ -236,7 +236,7 @@ def _originals() -> list[bytes]:
 ORIGINALS = _originals()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, len(ORIGINALS) - 1), st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_damage_is_an_input_error_or_nothing(
     tmp_path_factory: pytest.TempPathFactory, which: int, seed: int, count: int
