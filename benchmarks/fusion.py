@@ -31,7 +31,7 @@ from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import named_response
 
 HEIGHT, WIDTH = 802, 1203
-STILLS = 12  # noisy bursts from a tripod
+STILLS = 24  # noisy bursts from a tripod
 CPU = torch.device("cpu")
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:
-    """One line each for exposures, alignment, response, model, what the network changed, uncertainty and seconds."""
+    """One line each for exposures, alignment, response, model, what the network changed, uncertainty and seconds; one
+    more for a burst in which nothing moves."""
     frames = zip(report["files"], report["evs"], strict=True)
     named = ", ".join(f"{file} {ev:+.2f} EV" for file, ev in frames)
     moved = {entry["file"]: entry["moved"] for entry in report["alignment"]}
@@ -19,6 +20,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     guard = report.get("guard")
     if guard is not None:
         lines.append(f"against the classical merge: {_flat(guard)}")
+    if report.get("still"):
+        lines.append("motion: none in the whole burst; merged by the physics alone")
     lines.append(f"uncertainty: {_flat(report['uncertainty'])}")
     seconds: Mapping[str, float] = report["seconds"]
     lines.append(f"seconds: {_flat(seconds)} (in all {sum(seconds.values()):.2f})")

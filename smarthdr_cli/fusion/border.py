@@ -16,7 +16,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import tensor
-from smarthdr_cli.models.merge import TAPER_END, exposure_weight, radiance
+from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
 
 F32 = NDArray[np.float32]
 WIDEST = 64.0  # pixels of the frame
@@ -88,12 +88,14 @@ def shares(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor 
 
 def lacking(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor:
     """(1, N, 1, h, w) in [0, 1]: of what the merge is made of, as ``shares`` has it, how much each frame has no part
-    in; 1 where no frame has weight.
+    in; falling to 0 where all of them clip, and none can have changed anything.
     """
     at, place, step, above = _levels(edges, frames, evs)
     part = step * (above / TINY).clamp(max=1)
     within = part.cumsum(dim=1)
-    return _put(at, place, 1 - within / within[:, -1:].clamp(min=TINY), _like(frames, 0.0))
+    lowest = frames.flatten(3)[..., at].amax(dim=2, keepdim=True).amin(dim=1, keepdim=True)
+    lack = (1 - within / within[:, -1:].clamp(min=TINY)) * clip_taper(lowest.unsqueeze(3))
+    return _put(at, place, lack, _like(frames, 0.0))
 
 
 def _levels(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -29,6 +29,7 @@ from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.sigma import floor_under, judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
+from smarthdr_cli.fusion.tripod import at_rest, nothing_moves
 from smarthdr_cli.fusion.usual import usual_noise
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
@@ -70,12 +71,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The picture, its comparison with the classical merge, the share put back to the convex combination."""
+    """The picture, its comparison with the classical merge, the share put back to the convex combination; ``still``,
+    whether nothing in the burst was seen to move."""
 
     plane: Plane
     guard: Guard
     restored: float
     trusted: float
+    still: bool = False
 
 
 def fuse_learned(
@@ -98,6 +101,10 @@ def fuse_learned(
     cells = padded(reference, network.device)
     motions = find_motions(network.model, source, indices, evs, cells, min(count, at_once or count),
                            lambda done: on_progress(share * done))  # fmt: skip
+    alike = {n: one.alike for n, one in motions.items()}
+    still = not strong and nothing_moves(source, indices, evs, alike, count)
+    if still:
+        motions = {n: one.at_rest() for n, one in motions.items()}
     give_back()
 
     def look(window: Window) -> tuple[Tensor, Tensor]:
@@ -127,7 +134,8 @@ def fuse_learned(
         on_progress(share + (1 - share) * done / (height * width))
     give_back()
     total = height * width
-    return Outcome(out, compare(out.radiance[::CELL, ::CELL], classical, scale), restored / total, trusted / total)
+    guard = compare(out.radiance[::CELL, ::CELL], classical, scale)
+    return Outcome(out, guard, restored / total, trusted / total, still)
 
 
 def _tile(
@@ -220,6 +228,8 @@ def _verified(
         look, ev = frame, frame.new_full((1,), link.apart)
         gap = disagreement(*common_exposure(against, look, ev, codes), ev)
     logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
+    if motion.still:
+        logit, gap = at_rest(logit, gap)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, gap
 
 

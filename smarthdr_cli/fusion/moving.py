@@ -5,7 +5,7 @@ computed in bands that overlap by the receptive field of a level.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,8 +46,8 @@ UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than wha
 @dataclass(frozen=True)
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
-    ``offset`` (1, 3, h, w) and ``slack`` (1, 1, h, w) as ``stillness.settle_still`` gives them; ``fine``, what finer
-    levels add to the flow."""
+    ``offset``, ``slack`` and ``alike`` as ``stillness.settle_still`` gives them; ``fine``, what finer levels add to
+    the flow; ``still``, where nothing in the whole burst moves."""
 
     flow: Tensor
     logit: Tensor
@@ -55,6 +55,12 @@ class PairMotion:
     offset: Tensor
     slack: Tensor
     fine: Fine | None = None
+    alike: float = 0.0
+    still: bool = False
+
+    def at_rest(self) -> "PairMotion":
+        """The same without any displacement, known to stand still."""
+        return replace(self, flow=torch.zeros_like(self.flow), fine=None, still=True)
 
     def leniency(self, window: Window) -> tuple[Tensor, Tensor] | None:
         """Offset (1, 3, h, w) and slack (1, 1, h, w) of a window's pixels; None where there is neither."""
@@ -144,14 +150,14 @@ def estimate(
     far = abs(link.apart) > FAR or chained
     if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
-    keep, offset, slack = settle_still(ref, other, warp(other, flow), ev)
+    keep, offset, slack, alike = settle_still(ref, other, warp(other, flow), ev)
     keep = keep * seen
     held = flow * keep
     fine = None
     if not far:
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse, pairs)
-    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine)
+    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine, alike)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ textured windows of real tripod stacks correlate, 50 to 90 % of those of handhel
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -68,23 +69,31 @@ class Pair:
 
     def still(self) -> tuple[Tensor, Tensor]:
         """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
-        correlation, textured = self.correlation
-        whole = textured & (self.share > 0.99)  # the half-clipped have a say where they are, and none on the whole
-        count = float(whole.sum())
-        if count < FEWEST:
-            return torch.zeros_like(correlation), torch.zeros_like(correlation)
-        share = float((whole & (correlation > ALIKE)).sum()) / count
+        share, away = self.votes
         sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
-        unlike = correlation < UNLIKE
-        near, wide = (
-            _around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
-        )
-        away = 1 - torch.maximum(near, wide)
+        if not sure:
+            return torch.zeros_like(away), torch.zeros_like(away)
         certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
         if certain > 0:
             odds = float(self.offset.abs().mean(dim=1)[..., ::2, ::2].median())
             certain *= min(max(odds / AT_ODDS - 1, 0.0), 1.0)
         return sure * away, certain * away
+
+    @cached_property
+    def votes(self) -> tuple[float, Tensor]:
+        """Share of the textured windows that are alike, 0 where too few have a say; (1, 1, h, w) from 0 to 1, how far
+        away a place is from those that are unlike."""
+        correlation, textured = self.correlation
+        whole = textured & (self.share > 0.99)  # the half-clipped have a say where they are, and none on the whole
+        count = float(whole.sum())
+        if count < FEWEST:
+            return 0.0, torch.zeros_like(correlation)
+        share = float((whole & (correlation > ALIKE)).sum()) / count
+        unlike = correlation < UNLIKE
+        near, wide = (
+            _around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
+        )
+        return share, 1 - torch.maximum(near, wide)
 
     @cached_property
     def share(self) -> Tensor:
@@ -98,6 +107,19 @@ class Pair:
         return mean.clamp_(-LARGEST, LARGEST).mul_(self.share > 0.2)
 
 
+class Settled(NamedTuple):
+    """What is known of a pair by its texture: ``keep`` (1, 1, h, w), 0 where a still place's texture is no more alike
+    for being moved, else 1; ``offset`` (1, 3, h, w), to be added to the other's codes at the common exposure; ``slack``
+    (1, 1, h, w) from 1 to SLACK, by which differences are to be divided; ``alike``, the share of the textured windows
+    that are, unmoved, 0 where too few have a say.
+    """
+
+    keep: Tensor
+    offset: Tensor
+    slack: Tensor
+    alike: float
+
+
 def _around(x: Tensor, reach: int) -> Tensor:
     """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over ``reach`` // 2 cells."""
     return box_mean(box_max(x, reach // 2 + 1), reach // 2 + 1)
@@ -107,19 +129,18 @@ def _mean(x: Tensor) -> Tensor:
     return box_mean(x, WINDOW)
 
 
-def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> Settled:
     """Which displacements to drop where a pair stands still, what to take off its codes, and what more to tolerate.
 
-    ``ref``, ``other``, ``moved``: (1, 3, h, w) linear cells, the last seen through the displacement. Returns (1, 1, h,
-    w), 0 where a still place's texture is no more alike for being moved, else 1; (1, 3, h, w), to be added to the
-    other's codes at the common exposure; (1, 1, h, w) from 1 to SLACK, by which differences are to be divided.
+    ``ref``, ``other``, ``moved``: (1, 3, h, w) linear cells, the last seen through the displacement.
     """
     pair, shifted = Pair.of(ref, other, ev), Pair.of(ref, moved, ev)
     still, certain = pair.still()
+    alike, _ = pair.votes
     if not bool(still.any()):
-        return torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still)
+        return Settled(torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still), alike)
     better = shifted.correlation[0] > pair.correlation[0] + 0.01
     keep = ((still < 0.5) | better).to(ref.dtype)
     offset = torch.where(keep > 0, shifted.offset, pair.offset)
     offset = F.softshrink(offset, NEGLIGIBLE) * still  # exactly none in most places, which then cost nothing
-    return keep, offset, 1 + (SLACK - 1) * certain
+    return Settled(keep, offset, 1 + (SLACK - 1) * certain, alike)

@@ -92,6 +92,20 @@ def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights:
     assert all(len(line) < 400 for line in lines.values())
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_verbose_says_where_nothing_moves(
+    smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path, suffix: str
+) -> None:
+    """Of 16-bit files alone: in a camera's own, curves and JPEG differ too."""
+    paths = [path.with_suffix(suffix) for path in write_burst()]
+    if suffix == ".tif":
+        for path in paths:
+            cv2.imwrite(str(path), cv2.imread(str(path.with_suffix(".jpg"))).astype(np.uint16) * 257)
+    result = smarthdr("fuse", *paths, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--ev", "-2,0,2")
+    assert result.exit_code == 0
+    assert ("motion: none in the whole burst" in result.stderr) == (suffix == ".tif")
+
+
 def test_verbose_without_the_network(smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
     result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off", "-v")
     assert result.exit_code == 0

@@ -185,6 +185,18 @@ def test_clipped_light_tells_no_step():
     assert found(burst(wall(0.3), [wall(0.3 * 2**0.5)])) == []  # 2 EV more: the other frame is clipped
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_no_line_is_drawn_in_what_every_frame_clips(learned):
+    """A lamp across the end of a frame that says half a stop more: it is at the clip on either side."""
+    light = wall(0.5)
+    light[:, 100:140] = 4.0
+    frames = (one(light, 0.0), one(light * 2**-0.5, 0.6))
+    source = made.source_of(made.Burst(frames, 0), homographies=[np.eye(3), made.shifts(0, MISSED)])
+    got = fused(source, learned).radiance
+    assert np.abs(np.log2(got[:, :90] / got[120, 50])).max() < 0.1  # matched beside it
+    assert np.abs(np.diff(np.log2(got[:, 104:136]), axis=0)).max() < 0.01
+
+
 def test_a_window_is_matched_as_the_whole_and_sigma_says_by_how_much():
     source = burst(wall(), [wall() * 2**0.5], (MISSED, 12))
     at = order(source, (0, 1))
