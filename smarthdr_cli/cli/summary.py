@@ -20,8 +20,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     guard = report.get("guard")
     if guard is not None:
         lines.append(f"against the classical merge: {_flat(guard)}")
-    if report.get("still"):
-        lines.append("motion: none in the whole burst; merged by the physics alone")
+    if still := report.get("still_share"):
+        lines.append(f"motion: none in {still:.2%} of the picture, which is merged by the physics alone")
     lines.append(f"uncertainty: {_flat(report['uncertainty'])}")
     seconds: Mapping[str, float] = report["seconds"]
     lines.append(f"seconds: {_flat(seconds)} (in all {sum(seconds.values()):.2f})")

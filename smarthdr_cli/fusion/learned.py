@@ -1,7 +1,7 @@
 """Fusion by the network: motion over the whole picture, then trust, merge, residual and judgement tile by tile."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares
 from smarthdr_cli.fusion.ends import End, find_ends, matched_light
 from smarthdr_cli.fusion.evidence import add_evidence
-from smarthdr_cli.fusion.moving import PairMotion, find_motions, padded
+from smarthdr_cli.fusion.moving import PairMotion, cells_of, find_motions, padded
 from smarthdr_cli.fusion.parallel import each, give_back, workers
 from smarthdr_cli.fusion.physical import (
     Guard,
@@ -29,7 +29,7 @@ from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.sigma import floor_under, judged, overruled
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.tiles import Tile, grid, tensor
-from smarthdr_cli.fusion.tripod import at_rest, nothing_moves
+from smarthdr_cli.fusion.tripod import at_rest, believed
 from smarthdr_cli.fusion.usual import usual_noise
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, within_reach
@@ -72,13 +72,13 @@ class Seen:
 @dataclass(frozen=True)
 class Outcome:
     """The picture, its comparison with the classical merge, the share put back to the convex combination; ``still``,
-    whether nothing in the burst was seen to move."""
+    the share that is known to stand still because next to nothing in the burst moves, else 0."""
 
     plane: Plane
     guard: Guard
     restored: float
     trusted: float
-    still: bool = False
+    still: float = 0.0
 
 
 def fuse_learned(
@@ -102,9 +102,9 @@ def fuse_learned(
     motions = find_motions(network.model, source, indices, evs, cells, min(count, at_once or count),
                            lambda done: on_progress(share * done))  # fmt: skip
     alike = {n: one.alike for n, one in motions.items()}
-    still = not strong and nothing_moves(source, indices, evs, alike, count)
-    if still:
-        motions = {n: one.at_rest() for n, one in motions.items()}
+    still = None if strong else at_rest(source, indices, evs, alike, (cells.shape[-2], cells.shape[-1]), count)
+    if still is not None:
+        motions = {n: replace(one, still=still.to(network.device)) for n, one in motions.items()}
     give_back()
 
     def look(window: Window) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,7 @@ def fuse_learned(
         if evidence:
             light = add_evidence(source, evidence, tile, light, evs)
         put(out, tile.core, tile.window, light, sigma)
-        classical[_cells(tile.core)] = plain_merge(source, indices, evs, tile.core)
+        classical[cells_of(tile.core)] = plain_merge(source, indices, evs, tile.core)
         return tile.core.height * tile.core.width, put_back, trust
 
     restored = trusted = done = 0.0
@@ -135,7 +135,8 @@ def fuse_learned(
     give_back()
     total = height * width
     guard = compare(out.radiance[::CELL, ::CELL], classical, scale)
-    return Outcome(out, guard, restored / total, trusted / total, still)
+    standing = 0.0 if still is None else float(still[..., : classical.shape[0], : classical.shape[1]].mean())
+    return Outcome(out, guard, restored / total, trusted / total, standing)
 
 
 def _tile(
@@ -228,11 +229,6 @@ def _verified(
         look, ev = frame, frame.new_full((1,), link.apart)
         gap = disagreement(*common_exposure(against, look, ev, codes), ev)
     logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
-    if motion.still:
-        logit, gap = at_rest(logit, gap)
+    if (still := motion.stands(window)) is not None:
+        logit, gap = believed(logit, gap, still)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, gap
-
-
-def _cells(core: Window) -> tuple[slice, slice]:
-    rows, columns = -(-(core.top + core.height) // CELL), -(-(core.left + core.width) // CELL)
-    return slice(core.top // CELL, rows), slice(core.left // CELL, columns)

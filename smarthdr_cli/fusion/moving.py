@@ -5,7 +5,7 @@ computed in bands that overlap by the receptive field of a level.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than wha
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
     ``offset``, ``slack`` and ``alike`` as ``stillness.settle_still`` gives them; ``fine``, what finer levels add to
-    the flow; ``still``, where nothing in the whole burst moves."""
+    the flow; ``still`` (1, 1, h, w), where next to nothing in the whole burst moves, as ``tripod.at_rest`` gives it."""
 
     flow: Tensor
     logit: Tensor
@@ -56,17 +56,18 @@ class PairMotion:
     slack: Tensor
     fine: Fine | None = None
     alike: float = 0.0
-    still: bool = False
+    still: Tensor | None = None
 
-    def at_rest(self) -> "PairMotion":
-        """The same without any displacement, known to stand still."""
-        return replace(self, flow=torch.zeros_like(self.flow), fine=None, still=True)
+    def stands(self, window: Window) -> Tensor | None:
+        """(1, 1, h, w) of a window's pixels, 0 to 1: how surely they stand still; None where the burst does not."""
+        if self.still is None:
+            return None
+        cells = self.still[..., *cells_of(window)]
+        return F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
 
     def leniency(self, window: Window) -> tuple[Tensor, Tensor] | None:
         """Offset (1, 3, h, w) and slack (1, 1, h, w) of a window's pixels; None where there is neither."""
-        rows = slice(window.top // CELL, (window.top + window.height) // CELL)
-        columns = slice(window.left // CELL, (window.left + window.width) // CELL)
-        offset, slack = self.offset[..., rows, columns], self.slack[..., rows, columns]
+        offset, slack = self.offset[..., *cells_of(window)], self.slack[..., *cells_of(window)]
         if not bool(offset.any()) and float(slack.amax()) == 1:
             return None
         fine = F.interpolate(offset, scale_factor=CELL, mode="bilinear", align_corners=False)
@@ -74,9 +75,7 @@ class PairMotion:
 
     def cut(self, window: Window) -> Motion:
         """The state of a window's cells, for ``SAF.verify``."""
-        rows = slice(window.top // CELL, (window.top + window.height) // CELL)
-        columns = slice(window.left // CELL, (window.left + window.width) // CELL)
-        return Motion(*(x[..., rows, columns] for x in (self.flow, self.logit, self.hidden)))
+        return Motion(*(x[..., *cells_of(window)] for x in (self.flow, self.logit, self.hidden)))
 
     def displacement(self, window: Window) -> F32 | None:
         """(h, w, 2) settled displacement in pixels of a window, or None where nothing moves."""
@@ -92,9 +91,17 @@ class PairMotion:
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         flow = flow[..., oy : oy + window.height, ox : ox + window.width]
         settled = settle(flow if finer is None else flow + finer)
+        if (still := self.stands(window)) is not None:
+            settled = settled * (1 - still)
         if not bool(settled.any()):
             return None
         return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
+
+
+def cells_of(window: Window) -> tuple[slice, slice]:
+    """Rows and columns of the cells that a window covers; it begins on whole ones."""
+    rows, columns = -(-(window.top + window.height) // CELL), -(-(window.left + window.width) // CELL)
+    return slice(window.top // CELL, rows), slice(window.left // CELL, columns)
 
 
 def halvings(height: int, width: int) -> int:

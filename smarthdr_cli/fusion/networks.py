@@ -55,7 +55,7 @@ class Network:
         report |= {
             "tile": room.tile, "network_frames": len(chosen), "evidence_frames": len(evidence),
             "guard": outcome.guard.to_dict() | {"restored_share": outcome.restored}, "mean_trust": outcome.trusted,
-            "still": outcome.still,
+            "still_share": outcome.still,
         }  # fmt: skip
         return outcome.plane
 

@@ -91,7 +91,7 @@ class Pair:
         share = float((whole & (correlation > ALIKE)).sum()) / count
         unlike = correlation < UNLIKE
         near, wide = (
-            _around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
+            around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
         )
         return share, 1 - torch.maximum(near, wide)
 
@@ -120,7 +120,7 @@ class Settled(NamedTuple):
     alike: float
 
 
-def _around(x: Tensor, reach: int) -> Tensor:
+def around(x: Tensor, reach: int) -> Tensor:
     """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over ``reach`` // 2 cells."""
     return box_mean(box_max(x, reach // 2 + 1), reach // 2 + 1)
 

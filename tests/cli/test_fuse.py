@@ -103,7 +103,7 @@ def test_verbose_says_where_nothing_moves(
             cv2.imwrite(str(path), cv2.imread(str(path.with_suffix(".jpg"))).astype(np.uint16) * 257)
     result = smarthdr("fuse", *paths, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--ev", "-2,0,2")
     assert result.exit_code == 0
-    assert ("motion: none in the whole burst" in result.stderr) == (suffix == ".tif")
+    assert ("motion: none in 100.00% of the picture" in result.stderr) == (suffix == ".tif")
 
 
 def test_verbose_without_the_network(smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_the_report_says_how_it_was_made(files, weights):
     assert "colorspace" not in report["options"]  # only what differs from the defaults
     assert set(report["guard"]) == {"changed_share", "mean_change", "largest_change", "restored_share"}
     assert 0 <= report["mean_trust"] <= 1
-    assert report["still"] is False  # who asks for distrust is not told that nothing moves
+    assert report["still_share"] == 0  # who asks for distrust is not told that nothing moves
     assert 0 <= report["uncertainty"]["clipped_share"] < 0.1
     assert {"read", "load", "align", "response", "fuse", "convert"} <= set(report["seconds"])
     shares = [share for stage, share in told if stage == "fuse"]
