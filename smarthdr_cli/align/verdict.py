@@ -195,5 +195,5 @@ def _spread(difference: F32) -> float:
 
 
 def _trimmed(values: F32 | F64) -> float:
-    ordered = np.sort(values)
-    return float(ordered[: max(1, int(np.ceil(_TRIM * len(ordered))))].mean())
+    count = max(1, int(np.ceil(_TRIM * len(values))))
+    return float(np.partition(values, count - 1)[:count].mean())

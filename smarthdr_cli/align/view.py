@@ -109,7 +109,7 @@ def window(view: View, x0: int, y0: int, x1: int, y1: int) -> F32:
     """``View.log`` of full-resolution pixels [y0:y1, x0:x1], which must lie inside the frame."""
     clipped = view.frame.clipped
     part = None if clipped is None else clipped[y0:y1, x0:x1]
-    return _see(view.frame.codes[y0:y1, x0:x1], view.frame.white, view.response, _mask(part))[0]
+    return _logged(view.frame.codes[y0:y1, x0:x1], view.frame.white, view.response, _mask(part))[0]
 
 
 def warped_window(view: View, homography: F64, x0: int, y0: int, x1: int, y1: int) -> tuple[F32, Mask]:
@@ -168,12 +168,22 @@ def _shrunk(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def _see(codes: NDArray[Any], white: float, response: Response, clipped: Mask | None) -> tuple[F32, Mask]:
+    log, light, over = _logged(codes, white, response, clipped)
+    return log, (~over & (light > DARK)).view(np.uint8) * np.uint8(255)
+
+
+def _logged(
+    codes: NDArray[Any], white: float, response: Response, clipped: Mask | None
+) -> tuple[F32, F32, NDArray[np.bool_]]:
+    """``View.log`` of codes, their light, and which of them are clipped."""
     red, green, blue = cv2.split(linearize(codes, white, response))
-    light = np.nan_to_num(cv2.max(cv2.max(red, green), blue), nan=0.0)
+    light = cv2.max(cv2.max(red, green), blue)
+    if codes.dtype.kind == "f":
+        light = np.nan_to_num(light, nan=0.0)
     peak = np.maximum(np.maximum(codes[..., 0], codes[..., 1]), codes[..., 2])
     over = peak >= CLIP * white
     if clipped is not None:
         over |= clipped > 0
     log = np.log2(light + np.float32(FLOOR))
     log[over] = 0.0
-    return log, (~over & (light > DARK)).view(np.uint8) * np.uint8(255)
+    return np.asarray(log, np.float32), np.asarray(light, np.float32), over

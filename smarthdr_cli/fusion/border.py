@@ -29,13 +29,19 @@ def missing(source: Source, index: int) -> tuple[float, float, float, float]:
     """Pixels of frame ``index`` that the picture's left, top, right and bottom corners lie beyond its edges; 0 where
     they lie inside.
     """
+    left, top, right, bottom = (max(-depth, 0.0) for depth in _depths(source, index, Window(0, 0, *source.burst.size)))
+    return left, top, right, bottom
+
+
+def _depths(source: Source, index: int, window: Window) -> tuple[float, float, float, float]:
+    """How far inside the left, top, right and bottom edge of frame ``index`` all of a window lies, in its pixels."""
     height, width = source.burst.size
-    corners = [source.where(index, Window(y, x, 1, 1)) for y in (0, height - 1) for x in (0, width - 1)]
+    rows = (window.top, min(window.top + window.height, height) - 1)
+    columns = (window.left, min(window.left + window.width, width) - 1)
+    corners = [source.where(index, Window(y, x, 1, 1)) for y in rows for x in columns]
     (tlx, tly), (trx, try_), (blx, bly), (brx, bry) = [(float(x[0, 0]), float(y[0, 0])) for x, y in corners]
     high, wide = source.burst.frames[index].size
-    beyond = (-min(tlx, blx), -min(tly, try_), max(trx, brx) - (wide - 1), max(bly, bry) - (high - 1))
-    left, top, right, bottom = (max(pixels, 0.0) for pixels in beyond)
-    return left, top, right, bottom
+    return min(tlx, blx), min(tly, try_), wide - 1 - max(trx, brx), high - 1 - max(bly, bry)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | 
         return None
     missed = missing(source, index)
     if max(missed) < LEAST:
+        return None
+    depths = _depths(source, index, window)
+    if all(depth >= min(width, WIDEST) or width < LEAST for depth, width in zip(depths, missed, strict=True)):
         return None
     x, y = source.where(index, window, None, stride)
     high, wide = source.burst.frames[index].size
