@@ -101,11 +101,12 @@ def fuse_learned(
     cells = padded(reference, network.device)
     motions = find_motions(network.model, source, indices, evs, cells, min(count, at_once or count),
                            lambda done: on_progress(share * done))  # fmt: skip
-    alike = {n: one.alike for n, one in motions.items()}
-    still = None if strong else at_rest(source, indices, evs, alike, (cells.shape[-2], cells.shape[-1]), count)
+    give_back()
+    usual = usual_noise(source, indices, evs)
+    alike = {n: one.likeness for n, one in motions.items()}
+    still = None if strong else at_rest(source, indices, evs, alike, usual, (cells.shape[-2], cells.shape[-1]), size)
     if still is not None:
         motions = {n: replace(one, still=still.to(network.device)) for n, one in motions.items()}
-    give_back()
 
     def look(window: Window) -> tuple[Tensor, Tensor]:
         ref = tensor(source.region(indices[0], window)[0]).to(network.device)
@@ -114,7 +115,7 @@ def fuse_learned(
         frames = blank(torch.stack([ref, *(one.frame for one in others)], dim=1), valid)
         return frames, torch.stack([one.logit for one in others], dim=1).sigmoid() * valid
 
-    ends, usual = find_ends(source, indices, evs, look), usual_noise(source, indices, evs)
+    ends = find_ends(source, indices, evs, look)
     out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
 

@@ -18,7 +18,7 @@ from smarthdr_cli.fusion.fine import Coarse, Fine, refine_motion
 from smarthdr_cli.fusion.parallel import each
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.fusion.stillness import settle_still
+from smarthdr_cli.fusion.stillness import Likeness, settle_still
 from smarthdr_cli.models.compare import (
     FAR,
     common_exposure,
@@ -46,8 +46,8 @@ UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than wha
 @dataclass(frozen=True)
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, ``logit``, ``hidden``;
-    ``offset``, ``slack`` and ``alike`` as ``stillness.settle_still`` gives them; ``fine``, what finer levels add to
-    the flow; ``still`` (1, 1, h, w), where next to nothing in the whole burst moves, as ``tripod.at_rest`` gives it."""
+    ``offset``, ``slack`` and ``likeness`` as ``stillness.settle_still`` gives them; ``fine``, what finer levels add
+    to the flow; ``still`` (1, 1, h, w), how surely places stand still, as ``tripod.at_rest`` gives it."""
 
     flow: Tensor
     logit: Tensor
@@ -55,7 +55,7 @@ class PairMotion:
     offset: Tensor
     slack: Tensor
     fine: Fine | None = None
-    alike: float = 0.0
+    likeness: Likeness | None = None
     still: Tensor | None = None
 
     def stands(self, window: Window) -> Tensor | None:
@@ -157,14 +157,14 @@ def estimate(
     far = abs(link.apart) > FAR or chained
     if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
-    keep, offset, slack, alike = settle_still(ref, other, warp(other, flow), ev)
+    keep, offset, slack, likeness = settle_still(ref, other, warp(other, flow), ev)
     keep = keep * seen
     held = flow * keep
     fine = None
     if not far:
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse, pairs)
-    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine, alike)
+    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine, likeness)
 
 
 @torch.inference_mode()

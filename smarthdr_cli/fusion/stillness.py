@@ -31,6 +31,7 @@ LARGEST = 0.2  # of the code range, that a curve may be off
 NEGLIGIBLE = 0.002  # half an 8-bit code: the curve's fault below that changes no verdict
 FEWEST = 50  # textured windows that can carry a verdict
 VOTES = 0.5  # unclipped share of a window from which it has a say
+LIT = 0.1  # code from which a cell tells how bright its frame is
 CLIP = 0.97  # codes from which a pixel has no say
 
 
@@ -70,9 +71,9 @@ class Pair:
     def still(self) -> tuple[Tensor, Tensor]:
         """(1, 1, h, w) each, 0 to 1: how sure a place stands still, and that codes are at odds where nothing moves."""
         share, away = self.votes
-        sure = min(max((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 0.0), 1.0)
-        if not sure:
+        if share is None or share <= ALMOST_ALL:
             return torch.zeros_like(away), torch.zeros_like(away)
+        sure = min((share - ALMOST_ALL) / (ALL - ALMOST_ALL), 1.0)
         certain = min(max((share - ALL) / (TRIPOD - ALL), 0.0), 1.0)
         if certain > 0:
             odds = float(self.offset.abs().mean(dim=1)[..., ::2, ::2].median())
@@ -80,20 +81,30 @@ class Pair:
         return sure * away, certain * away
 
     @cached_property
-    def votes(self) -> tuple[float, Tensor]:
-        """Share of the textured windows that are alike, 0 where too few have a say; (1, 1, h, w) from 0 to 1, how far
-        away a place is from those that are unlike."""
+    def votes(self) -> tuple[float | None, Tensor]:
+        """Share of the textured windows that are alike, None where too few have a say; (1, 1, h, w) from 0 to 1, how
+        far away a place is from those that are unlike."""
         correlation, textured = self.correlation
         whole = textured & (self.share > 0.99)  # the half-clipped have a say where they are, and none on the whole
         count = float(whole.sum())
         if count < FEWEST:
-            return 0.0, torch.zeros_like(correlation)
+            return None, torch.zeros_like(correlation)
         share = float((whole & (correlation > ALIKE)).sum()) / count
         unlike = correlation < UNLIKE
         near, wide = (
-            around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
+            _around((votes & unlike).float(), reach) for votes, reach in ((whole, NEAR), (textured & ~whole, WIDE))
         )
         return share, 1 - torch.maximum(near, wide)
+
+    @cached_property
+    def gain(self) -> Tensor:
+        """(3,) EV by which the other frame is brighter than stated, each channel for itself: the median over cells that
+        neither clips nor is black."""
+        a, b, seen = (x[..., ::4, ::4] for x in (self.a, self.b, self.unclipped))
+        at = (seen[0, 0] > 0) & (torch.minimum(a, b).amin(dim=1)[0] > LIT)
+        if int(at.sum()) < FEWEST:
+            return torch.zeros(3)
+        return (2.2 * (b[0][:, at] / a[0][:, at]).log2()).median(dim=1).values.float().cpu()
 
     @cached_property
     def share(self) -> Tensor:
@@ -107,21 +118,29 @@ class Pair:
         return mean.clamp_(-LARGEST, LARGEST).mul_(self.share > 0.2)
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """How far a frame as aligned, unmoved, shows what the reference does: ``alike``, the share of the textured windows
+    that correlate, None where too few have a say; ``gain`` (3,) EV, what it is brighter by than stated."""
+
+    alike: float | None
+    gain: Tensor
+
+
 class Settled(NamedTuple):
     """What is known of a pair by its texture: ``keep`` (1, 1, h, w), 0 where a still place's texture is no more alike
     for being moved, else 1; ``offset`` (1, 3, h, w), to be added to the other's codes at the common exposure; ``slack``
-    (1, 1, h, w) from 1 to SLACK, by which differences are to be divided; ``alike``, the share of the textured windows
-    that are, unmoved, 0 where too few have a say.
+    (1, 1, h, w) from 1 to SLACK, by which differences are to be divided; ``likeness`` of the whole.
     """
 
     keep: Tensor
     offset: Tensor
     slack: Tensor
-    alike: float
+    likeness: Likeness
 
 
-def around(x: Tensor, reach: int) -> Tensor:
-    """(1, 1, h, w): 1 at and next to where ``x`` is 1, falling to 0 over ``reach`` // 2 cells."""
+def _around(x: Tensor, reach: int) -> Tensor:
+    """(1, 1, h, w): 1 where ``x`` is 1, falling to 0 over ``reach`` // 2 cells."""
     return box_mean(box_max(x, reach // 2 + 1), reach // 2 + 1)
 
 
@@ -136,11 +155,11 @@ def settle_still(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor) -> Settl
     """
     pair, shifted = Pair.of(ref, other, ev), Pair.of(ref, moved, ev)
     still, certain = pair.still()
-    alike, _ = pair.votes
+    likeness = Likeness(pair.votes[0], pair.gain)
     if not bool(still.any()):
-        return Settled(torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still), alike)
+        return Settled(torch.ones_like(still), torch.zeros_like(ref), torch.ones_like(still), likeness)
     better = shifted.correlation[0] > pair.correlation[0] + 0.01
     keep = ((still < 0.5) | better).to(ref.dtype)
     offset = torch.where(keep > 0, shifted.offset, pair.offset)
     offset = F.softshrink(offset, NEGLIGIBLE) * still  # exactly none in most places, which then cost nothing
-    return Settled(keep, offset, 1 + (SLACK - 1) * certain, alike)
+    return Settled(keep, offset, 1 + (SLACK - 1) * certain, likeness)

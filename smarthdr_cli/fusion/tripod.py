@@ -2,98 +2,146 @@
 
 Who was taught to doubt doubts noise as well, and light beyond the reference's clip: where nothing moves either costs a
 little. So a burst is looked through before it is fused, and where all but a hot pixel or a far bird stands still, its
-frames are believed as the classical merge believes them. Only of 16-bit files and RAW: in what a camera developed,
-curves and JPEG differ too.
+frames are believed as the classical merge believes them. Only of files of more than 8 bits and RAW: in what a camera
+developed, curves and JPEG differ too.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE
-from smarthdr_cli.fusion.bleach import bleaches
-from smarthdr_cli.fusion.parallel import each
+from smarthdr_cli.fusion.moving import cells_of
+from smarthdr_cli.fusion.noise import solved
+from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.fusion.stillness import around
-from smarthdr_cli.fusion.tiles import tensor
-from smarthdr_cli.models.compare import FAR, common_exposure, disagreement
+from smarthdr_cli.fusion.stillness import Likeness
+from smarthdr_cli.fusion.tiles import LARGEST, Tile, grid, tensor
+from smarthdr_cli.models.compare import FAR, common_exposure, tolerance
 from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END
+from smarthdr_cli.models.windows import box_max, box_mean
 
 ALIKE = 0.99  # share of the textured windows of every pair within reach
-# Disagreement of two frames' means over 2x2 and over 8x8 pixels that no noise explains. On 40 synthetic tripods of
-# ISO 100 to 6400 the largest are 2.4 and 0.63; where something moves, 8 and 1.5 and more are reached.
-OVER_2, OVER_8 = 3.0, 0.8
-FEW = 1e-3  # share of cells with one above it, up to which the burst stands still but for those
-NEAR = 33  # cells around such a cell that are left to the network, less and less towards their edge
+DRIFT = 0.2  # EV by which a frame may be brighter than stated, as rounded shutter times are
+# What two frames' means over 2x2 and over 8x8 pixels may differ by, in units of ``compare.tolerance``: no more than
+# LEAST and SURELY deviations of the burst's own noise, and never more than MOST, which is ISO 6400's.
+SIDES = (2, 8)
+LEAST, MOST = (0.4, 0.3), (3.0, 0.8)
+SURELY = 7.0
+FEW = 1e-3  # share of cells that differ by more, up to which the burst stands still but for those
+NEAR = 33  # cells around such a cell that are left to the network, fully so as far as half of them
 HOT = (6.0, 8.0)  # disagreement of two single pixels over which trust goes back to the network: such is no noise
-BAND = 1 << 19  # pixels looked at at once
+WHITE = 0.9  # lifted level of a darker frame's brightest channel from which a RAW may be white above it
 
 
 def at_rest(
-    source: Source, indices: Sequence[int], evs: Tensor, alike: Mapping[int, float], size: tuple[int, int], count: int
-) -> Tensor | None:
+    source: Source, indices: Sequence[int], evs: Tensor, likeness: Mapping[int, Likeness | None],
+    usual: Tensor | None, size: tuple[int, int], side: int,
+) -> Tensor | None:  # fmt: skip
     """(1, 1, *size) on cells, 0 to 1: how surely a place stands still in all frames ``indices``, the reference first,
-    ``evs`` (1, N), as aligned. None unless next to all of the picture does.
+    ``evs`` (1, N), as aligned; 0 where one of them saw nothing. None unless next to all of the picture stands still.
 
-    ``alike``: share of each other frame's textured windows that correlate with the reference's, by its place in
-    ``indices``, 0 where none tells. ``count`` bands are looked at side by side.
+    ``likeness`` of each other frame with the reference, by its place in ``indices``; ``usual``: the burst's noise, as
+    ``usual_noise`` finds it. It is looked at in tiles of ``side``, 0 for as large as any.
     """
-    if bleaches(source.burst):
+    if usual is None or any(frame.codes.dtype == np.uint8 for frame in source.burst.frames):
         return None
-    told = [share for n, share in alike.items() if share and abs(float(evs[0, n])) <= FAR]
-    if not told or min(told) < ALIKE:
+    near = [one for n, one in likeness.items() if one is not None and abs(float(evs[0, n])) <= FAR]
+    told = [one.alike for one in near if one.alike is not None]
+    if not told or min(told) < ALIKE or any(float(one.gain.abs().amax()) > DRIFT for one in near):
         return None
+    gains = {n: one.gain for n, one in likeness.items() if one is not None}
     height, width = source.burst.size
-    bands = _bands(height, width)
-    differs = torch.zeros(1, 1, *size)
+    tiles = list(grid(height, width, min(side or LARGEST, LARGEST), margin=CELL))
+    tiles = [tile for first in range(8) for tile in tiles[first::8]]  # what moves is found early
+
+    def look(tile: Tile) -> tuple[Tensor, Tensor]:
+        return _differing(source, indices, evs, gains, usual, tile)
+
     left = FEW * -(-height // CELL) * -(-width // CELL)
-    found = each(lambda rows: _differing(source, indices, evs, rows), bands, count)
-    for (top, bottom), cells in zip(bands, found, strict=True):
-        left -= float(cells.sum())
+    unsure = torch.zeros(1, 1, *size)
+    for tile, (differs, unseen) in zip(tiles, each(look, tiles, workers(torch.device("cpu"))), strict=True):
+        left -= float(differs.sum())
         if left < 0:
             return None
-        differs[..., top // CELL : -(-bottom // CELL), : cells.shape[-1]] = cells
-    return 1 - around(differs, NEAR)
+        unsure[..., *cells_of(tile.core)] = differs.maximum(unseen)
+    return 1 - box_mean(box_max(unsure, NEAR), NEAR // 2 + 1)
 
 
 def believed(logit: Tensor, gap: Tensor, still: Tensor) -> tuple[Tensor, Tensor]:
     """Trust logits and disagreement, (1, 1, h, w), of a frame where it is known to stand ``still``, 0 to 1: full trust,
-    and none, but for a hot pixel.
+    and none, but for a hot pixel. In between, trust is mixed and not its logit.
     """
     same = still * ((HOT[1] - gap) / (HOT[1] - HOT[0])).clamp(0, 1)
-    return torch.lerp(logit, logit.clamp(min=SURE), same), gap * (1 - same)
+    mixed = torch.lerp(logit.sigmoid(), torch.ones_like(logit), same).logit(eps=1e-7).maximum(logit)
+    return torch.where(same < 1, torch.where(same > 0, mixed, logit), logit.clamp(min=SURE)), gap * (1 - same)
 
 
-def _bands(height: int, width: int) -> list[tuple[int, int]]:
-    """First row and the one after the last of bands of BAND pixels, on whole cells, every eighth first: what moves is
-    found early."""
-    rows = max(BAND // width // CELL, 4) * CELL
-    bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
-    return [band for first in range(8) for band in bands[first::8]]
+def _differing(
+    source: Source, indices: Sequence[int], evs: Tensor, gains: Mapping[int, Tensor], usual: Tensor, tile: Tile
+) -> tuple[Tensor, Tensor]:
+    """(1, 1, h, w) each, the cells of a tile's core: 1 where two frames differ by more than noise; and where not all
+    saw it.
 
-
-def _differing(source: Source, indices: Sequence[int], evs: Tensor, rows: tuple[int, int]) -> Tensor:
-    """(1, 1, h, w), the cells of some rows: 1 where two frames next to one another in exposure differ by more than
-    noise, else 0.
-
-    What the reference clips is seen by the others only, and they must agree there too.
+    Each is compared with the next in exposure, since what the reference clips is seen by the others only and they must
+    agree there too, and with the reference, since what drifts slowly differs little from one to the next.
     """
-    top, bottom = max(rows[0] - CELL, 0), min(rows[1] + CELL, source.burst.size[0])  # a window of 8 reaches over a cell
-    window = Window(top, 0, bottom - top, source.burst.size[1])
+    area = tile.window
+    height, width = source.burst.size
+    window = Window(area.top, area.left, min(area.height, height - area.top), min(area.width, width - area.left))
+    parts = [tuple(tensor(part) for part in source.region(index, window)) for index in indices]
+    seen = torch.stack([valid for _, valid in parts]).amin(dim=0)
     rising = evs[0].argsort().tolist()
-    far = torch.zeros(1, 1, -(-window.height // CELL), -(-window.width // CELL))
-    before, known, none, codes = torch.empty(0), torch.empty(0), torch.zeros(()), None
-    for n, place in enumerate(rising):
-        frame, valid = (tensor(part) for part in source.region(indices[place], window))
-        if n:
-            ev = (evs[0, place] - evs[0, rising[n - 1]]).view(1)
-            a, codes, dark = common_exposure(before, frame, ev, codes)
-            both = torch.cat([(a - codes) * (valid * known > 0), dark], dim=1)
-            small = F.avg_pool2d(both, 2, ceil_mode=True, count_include_pad=False)
-            large = F.avg_pool2d(small, 4, 2, 1, ceil_mode=True, count_include_pad=False)  # centred on every cell
-            by_2, by_8 = (disagreement(means[:, :3], none, means[:, 3:], ev) for means in (small, large))
-            far = far.maximum(F.max_pool2d((by_2 > OVER_2).float(), 2, ceil_mode=True)).maximum(by_8 > OVER_8)
-        before, known = frame, valid
-    return far[..., (rows[0] - top) // CELL :, :][..., : -(-(rows[1] - rows[0]) // CELL), :]
+    pairs = list(pairwise(rising))
+    pairs += [pair for n in rising if n for pair in [tuple(sorted((0, n), key=rising.index))] if pair not in pairs]
+    far = torch.zeros_like(F.max_pool2d(seen, CELL, ceil_mode=True))
+    for darker, brighter in pairs:
+        ev = (evs[0, brighter] - evs[0, darker]).view(1)
+        drift = gains.get(brighter, torch.zeros(3)) - gains.get(darker, torch.zeros(3))
+        dark, bright = parts[darker][0] * torch.exp2(drift).view(1, 3, 1, 1), parts[brighter][0]
+        raw = source.burst.frames[indices[brighter]].clipped is not None
+        far = far.maximum(_apart(dark, bright, ev, seen, raw, solved(usual)))
+    unseen = F.max_pool2d(1 - seen, CELL, ceil_mode=True)
+    rows, columns = cells_of(tile.core)
+    at = (..., slice(rows.start - area.top // CELL, rows.stop - area.top // CELL),
+          slice(columns.start - area.left // CELL, columns.stop - area.left // CELL))  # fmt: skip
+    return far[at], unseen[at]
+
+
+def _apart(dark: Tensor, bright: Tensor, ev: Tensor, seen: Tensor, raw: bool, noise: tuple[Tensor, Tensor]) -> Tensor:
+    """(1, 1, h, w) cells: 1 where two frames (1, 3, H, W), linear in their own units, differ by more than ``noise``,
+    its photons' and the sensor's as ``noise.solved`` gives them; not where ``seen`` (1, 1, H, W) is 0.
+
+    A ``raw`` file is white as soon as one channel clips, whatever the others were.
+    """
+    a, b, codes = common_exposure(dark, bright, ev)
+    compared = seen > 0
+    if raw:
+        white = bright.amin(dim=1, keepdim=True) >= TAPER_END
+        compared &= ~(white & ((dark * torch.exp2(ev)).amax(dim=1, keepdim=True) >= WHITE))
+    both = torch.cat([(a - b) * compared, codes], dim=1)
+    over_2 = F.avg_pool2d(both, SIDES[0], ceil_mode=True, count_include_pad=False)
+    over_8 = F.avg_pool2d(over_2, 4, 2, 1, ceil_mode=True, count_include_pad=False)  # centred on every cell
+    fine, coarse = (
+        (means[:, :3].abs() > _allowed(means[:, 3:], ev, noise, side, least, most)).any(dim=1, keepdim=True).float()
+        for means, side, least, most in zip((over_2, over_8), SIDES, LEAST, MOST, strict=True)
+    )
+    return F.max_pool2d(fine, CELL // SIDES[0], ceil_mode=True).maximum(coarse)
+
+
+def _allowed(codes: Tensor, ev: Tensor, noise: tuple[Tensor, Tensor], side: int, least: float, most: float) -> Tensor:
+    """(1, 3, h, w) what means over ``side`` pixels of two frames' codes at the common exposure may differ by, where the
+    darker one has ``codes``."""
+    photons, read = (float(x) for x in noise)
+    lift = torch.exp2(ev).view(-1, 1, 1, 1)
+    own = codes.clamp(min=1e-3) ** 2.2
+    shown = (own * lift).clamp(max=1)
+    variance = lift.square() * (photons * (own + READ_FLOOR) + read) + photons * (shown + READ_FLOOR) + read
+    deviation = variance.sqrt() * shown ** (1 / 2.2 - 1) / 2.2  # of codes
+    unit = tolerance(codes, ev)
+    return (least * unit + SURELY / side * deviation).minimum(most * unit)

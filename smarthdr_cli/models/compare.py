@@ -49,13 +49,17 @@ def within_reach(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor
 
 
 def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, H, W) largest channel difference at the common exposure, in units of what noise and codes explain.
+    """(P, 1, H, W) largest channel difference at the common exposure, in units of what noise and codes explain."""
+    return (a - b).abs().amax(dim=1, keepdim=True) / tolerance(dark, ev)
+
+
+def tolerance(dark: Tensor, ev: Tensor) -> Tensor:
+    """(P, 1, H, W) difference of codes at the common exposure that noise and codes explain, of whatever camera.
 
     The darker frame was lifted by |ev| stops: one 8-bit code and photon noise there grow with it.
     """
     lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
-    tolerance = 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
-    return (a - b).abs().amax(dim=1, keepdim=True) / tolerance
+    return 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
 
 
 def lenient(a: Tensor, b: Tensor, offset: Tensor, slack: Tensor) -> Tensor:

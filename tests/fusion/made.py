@@ -1,5 +1,6 @@
 """Bursts in memory, sources without files and networks whose heads do something, for the tests of this room."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,28 @@ def source_of(burst, response=None, homographies=None):
             np.asarray(homographies, np.float64), tuple(bool((h != np.eye(3)).any()) for h in homographies)
         )
     return Source(burst, response, alignment)
+
+
+def noisy(light, evs=(-2.0, 0.0, 2.0), bits=16, well=1500.0, seed=0):
+    """A burst as a camera of that full well, in electrons, sees it."""
+    draw = np.random.default_rng(seed)
+    frames = []
+    kind, white = (np.uint8, 255) if bits == 8 else (np.uint16, 65535)
+    for ev in evs:
+        exposed = light * 2.0**ev
+        seen = exposed + np.sqrt(exposed / well + 1e-6) * draw.standard_normal(light.shape)
+        frames.append(frame(np.round(np.clip(seen, 0, 1) ** (1 / 2.2) * white).astype(kind), ev))
+    return Burst(tuple(frames), evs.index(0.0))
+
+
+def changed(burst, number, rectangle, factor):
+    """``burst`` with the light of one rectangle of frame ``number`` multiplied."""
+    frame = burst.frames[number]
+    codes = frame.codes.copy()
+    top, left, height, width = rectangle
+    part = codes[top : top + height, left : left + width]
+    part[:] = (part * factor ** (1 / 2.2)).clip(0, 65535).astype(codes.dtype)
+    return replace(burst, frames=tuple(replace(f, codes=codes) if f is frame else f for f in burst.frames))
 
 
 def shifts(x, y):

@@ -105,6 +105,36 @@ def test_a_frame_lacks_what_the_merges_without_it_make_up(fades, clipped):
     assert torch.allclose(got[0, :, 0, 0, 0], torch.tensor(wanted), atol=1e-5)
 
 
+@pytest.mark.parametrize(("level", "share"), [(0.5, 1.0), (0.8, 1.0), (0.885, 0.5), (0.97, 0.0), (1.0, 0.0)])
+def test_nothing_is_lacking_where_every_frame_clips(level, share):
+    frames = torch.tensor([1.0, level, 1.0]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 4)
+    got = lacking(ends(0.4, 0.9), frames, torch.tensor([[0.0, -2.0, 2.5]]))
+    whole = lacking(ends(0.4, 0.9), frames * torch.tensor([1.0, 0.5 / level, 1.0]).view(1, 3, 1, 1, 1),
+                    torch.tensor([[0.0, -2.0, 2.5]]))  # fmt: skip
+    assert torch.allclose(got[0, 0], share * whole[0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_far_inside_has_no_edge_and_any_other_the_same(seed):
+    """Twin: the fade of the whole picture, of which a window must be a part; windows reach beyond the picture too."""
+    rng = np.random.default_rng(seed)
+    turned = np.eye(3) + rng.uniform(-1, 1, (3, 3)) * np.array([[0.03, 0.05, 14], [0.05, 0.03, 14], [1e-4, 1e-4, 0]])
+    source = made.source_of(made.burst_of(made.texture(*SIZE), (0.0, 2.0), 0), homographies=[np.eye(3), turned])
+    whole = edge(source, 1, Window(0, 0, *SIZE))
+    assert whole is not None
+    none = 0
+    for top in range(0, SIZE[0], 16):
+        for left in range(0, SIZE[1], 16):
+            part = edge(source, 1, Window(top, left, 24, 24))
+            fade = whole.fade[top : top + 24, left : left + 24]
+            none += part is None
+            if part is None:
+                assert (fade == 1).all()
+            else:
+                assert np.allclose(part.fade[: fade.shape[0], : fade.shape[1]], fade, atol=1e-3)
+    assert none > 10
+
+
 def test_where_nobody_else_has_weight_an_edge_takes_none():
     frames = torch.cat([torch.ones(1, 1, 3, 1, 4), torch.full((1, 1, 3, 1, 4), 0.4)], dim=1)
     evs = torch.tensor([[0.0, -2.0]])

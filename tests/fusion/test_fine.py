@@ -13,7 +13,7 @@ from smarthdr_cli.fusion.fine import Coarse, Fine, chain, chosen
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion
 from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.fusion.stillness import Settled
+from smarthdr_cli.fusion.stillness import Likeness, Settled
 from smarthdr_cli.models.levels import CELL, Motion
 
 FINEST = replace(made.SMALL, finest=1)
@@ -107,7 +107,7 @@ def network_alone(monkeypatch):
 
     def nothing(ref, *_):
         ones = torch.ones_like(ref[:, :1])
-        return Settled(ones, torch.zeros_like(ref), ones, 0.0)
+        return Settled(ones, torch.zeros_like(ref), ones, Likeness(None, torch.zeros(3)))
 
     monkeypatch.setattr(moving, "settle_still", nothing)
 

@@ -104,3 +104,10 @@ def test_leniency_ends_without_an_edge():
     assert float(slack.max()) == SLACK
     for axis in (-1, -2):
         assert float(slack.diff(dim=axis).abs().max()) < 0.2 * SLACK
+
+
+def test_too_few_windows_have_no_share_and_windows_all_unlike_have_none():
+    flat = torch.full((1, 3, 96, 128), 0.3)
+    assert Pair.of(flat, flat, EV).votes[0] is None
+    assert Pair.of(scene(1), scene(2), EV).votes[0] < 0.05
+    assert Pair.of(scene(1), scene(1), EV).votes[0] == 1
