@@ -44,6 +44,13 @@ def texture(height, width, seed=0, low=0.02, high=0.9):
     return (low + (high - low) * waves).astype(np.float32)
 
 
+def bright(height, width):
+    """Texture from deep shadow to two stops above the reference's clip."""
+    light = texture(height, width, seed=4, low=0.01, high=0.9)
+    light[40:90, 100:150] *= 4
+    return light
+
+
 def burst_of(light, evs, reference, bits=16, gamma=True):
     """A tripod burst of (H, W, 3) radiance in reference units: exposed, clipped, coded."""
     frames = []

@@ -14,21 +14,12 @@ from smarthdr_cli.fusion.tripod import believed
 
 SIZE = (160, 192)
 EVS = (-2.0, 0.0, 2.0)
-ALIKE = {1: 1.0, 2: 1.0}
-NO_GAIN = torch.zeros(3)
-
-
-def bright():
-    """Texture from deep shadow to two stops above the reference's clip."""
-    light = made.texture(*SIZE, seed=4, low=0.01, high=0.9)
-    light[40:90, 100:150] *= 4
-    return light
 
 
 @pytest.mark.parametrize("evs", [EVS, (-5.2, -2.6, 0.0), (-1.5, 0.0), (-6.0, -4.0, -2.0, 0.0, 2.0)])
 @pytest.mark.parametrize("strong", [False, True])
 def test_a_tripod_burst_in_noise_and_clipped_light_is_the_classical_merge(evs, strong):
-    source = made.source_of(made.noisy(bright(), evs))
+    source = made.source_of(made.noisy(made.bright(*SIZE), evs))
     network = made.learned(made.lively(heads=1.0, flow=0.02))
     members = tuple(range(len(evs)))
     scale = 2.0 ** min(evs)
@@ -83,8 +74,7 @@ def test_a_hot_pixel_is_left_to_the_network():
 
 @pytest.mark.parametrize("moves", [False, True])
 def test_the_report_says_so(moves):
-    source = made.source_of(
-        made.changed(made.noisy(bright()), 0, (100, 20, 40, 40), 0.4) if moves else made.noisy(bright())
-    )
+    burst = made.noisy(made.bright(*SIZE))
+    source = made.source_of(made.changed(burst, 0, (100, 20, 40, 40), 0.4) if moves else burst)
     outcome = fuse_learned(made.learned(made.lively(flow=0.0)), source, (0, 1, 2), (), 0, strong=False)
     assert outcome.still == (0 if moves else 1)

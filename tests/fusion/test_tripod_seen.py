@@ -18,16 +18,8 @@ from smarthdr_cli.fusion.usual import usual_noise
 from smarthdr_cli.linear import Alignment
 
 SIZE = (160, 192)
-EVS = (-2.0, 0.0, 2.0)
 ALIKE = {1: 1.0, 2: 1.0}
 NO_GAIN = torch.zeros(3)
-
-
-def bright():
-    """Texture from deep shadow to two stops above the reference's clip."""
-    light = made.texture(*SIZE, seed=4, low=0.01, high=0.9)
-    light[40:90, 100:150] *= 4
-    return light
 
 
 def stands(burst, alike=ALIKE, homographies=None, side=0, gain=NO_GAIN):
@@ -47,7 +39,7 @@ def still(burst, *args, **options):
 
 def test_frames_next_to_one_another_are_compared():
     """What moves where the reference is clipped is seen by the two darker frames alone."""
-    light = bright()
+    light = made.bright(*SIZE)
     light[:, 96:] = 6.0
     evs = (-6.0, -4.0, -2.0, 0.0)
     burst = made.noisy(light, evs)
@@ -60,14 +52,14 @@ def test_frames_next_to_one_another_are_compared():
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize("side", [5, 12, 40])
 def test_one_small_thing_that_moves_is_seen(number, side):
-    assert stands(made.changed(made.noisy(bright()), number, (100, 20, side, side), 0.4)) is None
+    assert stands(made.changed(made.noisy(made.bright(*SIZE)), number, (100, 20, side, side), 0.4)) is None
 
 
 @pytest.mark.parametrize("few", [FEW, 0.02])
 def test_what_is_put_down_to_hot_pixels_is_left_to_the_network_with_all_around_it(monkeypatch, few):
     """A far bird in a picture of many megapixels is less than FEW of it."""
     monkeypatch.setattr(tripod, "FEW", few)
-    found = stands(made.changed(made.noisy(bright()), 0, (60, 20, 12, 12), 0.4))
+    found = stands(made.changed(made.noisy(made.bright(*SIZE)), 0, (60, 20, 12, 12), 0.4))
     if few == FEW:
         assert found is None
         return
@@ -174,7 +166,7 @@ def test_a_panorama_may_be_wider_than_opencv_resamples_at_once():
 
 @pytest.mark.parametrize("some", [(0, 1, 2), (2,)])
 def test_a_camera_s_own_files_are_the_network_s(some):
-    burst, own = made.noisy(bright(), well=1e6), made.noisy(bright(), bits=8, well=1e6)
+    burst, own = made.noisy(made.bright(*SIZE), well=1e6), made.noisy(made.bright(*SIZE), bits=8, well=1e6)
     frames = [own.frames[n] if n in some else frame for n, frame in enumerate(burst.frames)]
     source = Source(replace(burst, frames=tuple(frames)), made.GAMMA, Alignment.identity(3))
     at, likeness = order(source, (0, 1, 2)), {n: Likeness(1.0, NO_GAIN) for n in (1, 2)}
@@ -187,11 +179,11 @@ def test_a_camera_s_own_files_are_the_network_s(some):
     [({1: None, 2: None}, False), ({1: None, 2: 1.0}, True), ({1: 0.98, 2: 1.0}, False), ({1: 0.0, 2: 1.0}, False)],
 )
 def test_texture_must_bear_it_out(alike, said):
-    assert still(made.noisy(bright()), alike) == said
+    assert still(made.noisy(made.bright(*SIZE)), alike) == said
 
 
 def test_texture_of_a_frame_beyond_reach_has_no_say():
-    burst = made.noisy(bright(), (-6.0, -2.0, 0.0))
+    burst = made.noisy(made.bright(*SIZE), (-6.0, -2.0, 0.0))
     assert still(burst, {1: 0.1, 2: 1.0})
     assert not still(burst, {1: 1.0, 2: 0.1})
 
@@ -200,7 +192,7 @@ def test_texture_of_a_frame_beyond_reach_has_no_say():
 def test_tiles_miss_nothing(monkeypatch, side):
     """As much differs in tiles as in one piece, wherever their borders lie."""
     monkeypatch.setattr(tripod, "FEW", 1.0)
-    burst = made.changed(made.noisy(bright()), 0, (60, 20, 30, 30), 0.4)
+    burst = made.changed(made.noisy(made.bright(*SIZE)), 0, (60, 20, 30, 30), 0.4)
     whole = stands(burst)
     assert 0 < float(whole.mean()) < 1
     assert torch.equal(stands(burst, side=side), whole)
@@ -211,5 +203,5 @@ def test_what_moves_ends_the_looking(monkeypatch):
     real = tripod._differing
     monkeypatch.setattr(tripod, "_differing", lambda *a: looked.append(a) or real(*a))
     torch.set_num_threads(1)
-    assert stands(made.changed(made.noisy(bright()), 0, (0, 0, *SIZE), 0.4), side=32) is None
+    assert stands(made.changed(made.noisy(made.bright(*SIZE)), 0, (0, 0, *SIZE), 0.4), side=32) is None
     assert len(looked) == 1
