@@ -102,9 +102,17 @@ def lacking(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> Tensor
     at, place, step, above = _levels(edges, frames, evs)
     part = step * (above / TINY).clamp(max=1)
     within = part.cumsum(dim=1)
-    lowest = frames.flatten(3)[..., at].amax(dim=2, keepdim=True).amin(dim=1, keepdim=True)
-    lack = (1 - within / within[:, -1:].clamp(min=TINY)) * clip_taper(lowest.unsqueeze(3))
+    lowest = lowest_peak(frames.flatten(3)[..., at].unsqueeze(3))
+    lack = (1 - within / within[:, -1:].clamp(min=TINY)) * clip_taper(lowest)[:, None]
     return _put(at, place, lack, _like(frames, 0.0))
+
+
+def lowest_peak(frames: Tensor) -> Tensor:
+    """(B, 1, H, W) brightest channel of whichever of the (B, N, 3, H, W) frames is furthest from its clip."""
+    lowest = frames[:, 0].amax(dim=1, keepdim=True)
+    for i in range(1, frames.shape[1]):
+        lowest = torch.minimum(lowest, frames[:, i].amax(dim=1, keepdim=True))
+    return lowest
 
 
 def _levels(edges: Sequence[Edge | None], frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

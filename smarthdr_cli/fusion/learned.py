@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
-from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, shares
+from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, lowest_peak, shares
 from smarthdr_cli.fusion.ends import End, find_ends, matched_light
 from smarthdr_cli.fusion.evidence import add_evidence
 from smarthdr_cli.fusion.moving import PairMotion, cells_of, find_motions, padded
@@ -20,7 +20,6 @@ from smarthdr_cli.fusion.physical import (
     Plane,
     compare,
     flag_clipped,
-    lowest_peak,
     order,
     plain_merge,
     put,
@@ -103,8 +102,8 @@ def fuse_learned(
                            lambda done: on_progress(share * done))  # fmt: skip
     give_back()
     usual = usual_noise(source, indices, evs)
-    alike = {n: one.likeness for n, one in motions.items()}
-    still = None if strong else at_rest(source, indices, evs, alike, usual, (cells.shape[-2], cells.shape[-1]), size)
+    likeness = {n: one.likeness for n, one in motions.items()}
+    still = None if strong else at_rest(source, indices, evs, likeness, usual, (cells.shape[-2], cells.shape[-1]), size)
     if still is not None:
         motions = {n: replace(one, still=still.to(network.device)) for n, one in motions.items()}
 

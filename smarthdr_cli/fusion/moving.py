@@ -54,8 +54,8 @@ class PairMotion:
     hidden: Tensor
     offset: Tensor
     slack: Tensor
+    likeness: Likeness
     fine: Fine | None = None
-    likeness: Likeness | None = None
     still: Tensor | None = None
 
     def stands(self, window: Window) -> Tensor | None:
@@ -164,7 +164,7 @@ def estimate(
     if not far:
         coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse, pairs)
-    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, fine, likeness)
+    return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, likeness, fine)
 
 
 @torch.inference_mode()

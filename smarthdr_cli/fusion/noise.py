@@ -78,6 +78,11 @@ def as_floor(error: Tensor, middle: Tensor, scale: float) -> Tensor:
     return floor
 
 
+def variance_at(level: Tensor, photons: Tensor, read: Tensor) -> Tensor:
+    """Variance of a frame's pixels at a ``level``, in its own units, of what ``solved`` finds."""
+    return photons * (level + READ_FLOOR) + read
+
+
 def _units(ev: float) -> tuple[float, float]:
     """What takes a frame's photon noise at a level of the reference, and its read noise, to the reference's units."""
     return 2.0**-ev, 4.0**-ev

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.fusion.border import lacking, unmoved
+from smarthdr_cli.fusion.border import lacking, lowest_peak, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
@@ -86,14 +86,6 @@ def spread(frames: Tensor, evs: Tensor, valid: Tensor, merged: Tensor, scale: fl
     slope = MU * scale / ((1 + MU * merged.mean(dim=1, keepdim=True).clamp(min=0) * scale) * float(np.log1p(MU)))
     error: Tensor = ((scatter.square() + noise.square()).sqrt() * slope).clamp(SIGMA_MIN, SIGMA_MAX)
     return error
-
-
-def lowest_peak(frames: Tensor) -> Tensor:
-    """(B, 1, H, W) brightest channel of whichever of the (B, N, 3, H, W) frames is furthest from its clip."""
-    lowest = frames[:, 0].amax(dim=1, keepdim=True)
-    for i in range(1, frames.shape[1]):
-        lowest = torch.minimum(lowest, frames[:, i].amax(dim=1, keepdim=True))
-    return lowest
 
 
 def flag_clipped(sigma: Tensor, light: Tensor, scale: float, peak: Tensor | None = None) -> Tensor:

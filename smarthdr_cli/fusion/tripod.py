@@ -16,14 +16,14 @@ from torch import Tensor
 
 from smarthdr_cli.fusion.belief import SURE
 from smarthdr_cli.fusion.moving import cells_of
-from smarthdr_cli.fusion.noise import solved
+from smarthdr_cli.fusion.noise import solved, variance_at
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import Likeness
 from smarthdr_cli.fusion.tiles import LARGEST, Tile, grid, tensor
 from smarthdr_cli.models.compare import FAR, common_exposure, tolerance
 from smarthdr_cli.models.levels import CELL
-from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END
+from smarthdr_cli.models.merge import TAPER_END
 from smarthdr_cli.models.windows import box_max, box_mean
 
 ALIKE = 0.99  # share of the textured windows of every pair within reach
@@ -42,7 +42,7 @@ WHITE = 0.9  # lifted level of a darker frame's brightest channel from which a R
 
 
 def at_rest(
-    source: Source, indices: Sequence[int], evs: Tensor, likeness: Mapping[int, Likeness | None],
+    source: Source, indices: Sequence[int], evs: Tensor, likeness: Mapping[int, Likeness],
     usual: Tensor | None, size: tuple[int, int], side: int,
 ) -> Tensor | None:  # fmt: skip
     """(1, 1, *size) on cells, 0 to 1: how surely a place stands still in all frames ``indices``, the reference first,
@@ -53,17 +53,17 @@ def at_rest(
     """
     if usual is None or any(frame.codes.dtype == np.uint8 for frame in source.burst.frames):
         return None
-    near = [one for n, one in likeness.items() if one is not None and abs(float(evs[0, n])) <= FAR]
+    near = [one for n, one in likeness.items() if abs(float(evs[0, n])) <= FAR]
     told = [one.alike for one in near if one.alike is not None]
     if not told or min(told) < ALIKE or any(float(one.gain.abs().amax()) > DRIFT for one in near):
         return None
-    gains = {n: one.gain for n, one in likeness.items() if one is not None}
+    gains, noise = {0: torch.zeros(3), **{n: one.gain for n, one in likeness.items()}}, solved(usual)
     height, width = source.burst.size
     tiles = list(grid(height, width, min(side or LARGEST, LARGEST), margin=2 * CELL))
     tiles = [tile for first in range(8) for tile in tiles[first::8]]  # what moves is found early
 
     def look(tile: Tile) -> tuple[Tensor, Tensor]:
-        return _differing(source, indices, evs, gains, usual, tile)
+        return _differing(source, indices, evs, gains, noise, tile)
 
     left = FEW * -(-height // CELL) * -(-width // CELL)
     unsure = torch.zeros(1, 1, *size)
@@ -85,7 +85,12 @@ def believed(logit: Tensor, gap: Tensor, still: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _differing(
-    source: Source, indices: Sequence[int], evs: Tensor, gains: Mapping[int, Tensor], usual: Tensor, tile: Tile
+    source: Source,
+    indices: Sequence[int],
+    evs: Tensor,
+    gains: Mapping[int, Tensor],
+    noise: tuple[Tensor, Tensor],
+    tile: Tile,
 ) -> tuple[Tensor, Tensor]:
     """(1, 1, h, w) each, the cells of a tile's core: 1 where two frames differ by more than noise; and where not all
     saw it.
@@ -99,15 +104,15 @@ def _differing(
     parts = [tuple(tensor(part) for part in source.region(index, window)) for index in indices]
     seen = torch.stack([valid for _, valid in parts]).amin(dim=0)
     rising = evs[0].argsort().tolist()
-    pairs = list(pairwise(rising))
-    pairs += [pair for n in rising if n for pair in [tuple(sorted((0, n), key=rising.index))] if pair not in pairs]
+    own = rising.index(0)
+    pairs = {*pairwise(rising), *((n, 0) for n in rising[:own]), *((0, n) for n in rising[own + 1 :])}
     far = torch.zeros_like(F.max_pool2d(seen, CELL, ceil_mode=True))
     for darker, brighter in pairs:
         ev = (evs[0, brighter] - evs[0, darker]).view(1)
-        drift = gains.get(brighter, torch.zeros(3)) - gains.get(darker, torch.zeros(3))
+        drift = gains[brighter] - gains[darker]
         dark, bright = parts[darker][0] * torch.exp2(drift).view(1, 3, 1, 1), parts[brighter][0]
         raw = source.burst.frames[indices[brighter]].clipped is not None
-        far = far.maximum(_apart(dark, bright, ev, seen, raw, solved(usual)))
+        far = far.maximum(_apart(dark, bright, ev, seen, raw, noise))
     unseen = F.max_pool2d(1 - seen, CELL, ceil_mode=True)
     rows, columns = cells_of(tile.core)
     at = (..., slice(rows.start - area.top // CELL, rows.stop - area.top // CELL),
@@ -146,11 +151,11 @@ def _halved(x: Tensor) -> Tensor:
 def _allowed(codes: Tensor, ev: Tensor, noise: tuple[Tensor, Tensor], side: int, least: float, most: float) -> Tensor:
     """(1, 3, h, w) what means over ``side`` pixels of two frames' codes at the common exposure may differ by, where the
     darker one has ``codes``."""
-    photons, read = (float(x) for x in noise)
+    photons, read = noise[0].float(), noise[1].float()
     lift = torch.exp2(ev).view(-1, 1, 1, 1)
     level = codes.clamp(min=1e-3).log2() * 2.2
     own, shown = level.exp2(), (level + ev.view(-1, 1, 1, 1)).clamp(max=0)
-    variance = lift.square() * (photons * (own + READ_FLOOR) + read) + photons * (shown.exp2() + READ_FLOOR) + read
+    variance = lift.square() * variance_at(own, photons, read) + variance_at(shown.exp2(), photons, read)
     deviation = variance.sqrt() * (shown * (1 / 2.2 - 1)).exp2() / 2.2  # of codes
     unit = tolerance(codes, ev)
     return (least * unit + SURELY / side * deviation).minimum(most * unit)

@@ -182,7 +182,9 @@ def test_a_pair_that_moves_in_fine_blocks_only():
     flat = torch.zeros(1, 2, 16, 16)
     ones = torch.ones(1, 1, 16, 16)
     found = Fine(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
-    motion = PairMotion(flat, ones, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16), ones, found)
+    motion = PairMotion(
+        flat, ones, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16), ones, Likeness(None, torch.zeros(3)), found
+    )
     moved = motion.displacement(Window(0, 0, 64, 64))
     assert (moved[:32, 32:] == 3).all()
     assert not moved[32:].any()

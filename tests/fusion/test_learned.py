@@ -12,6 +12,7 @@ from smarthdr_cli.fusion import learned as room
 from smarthdr_cli.fusion.learned import fuse_learned
 from smarthdr_cli.fusion.moving import PairMotion
 from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.stillness import Likeness
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.tone import mu_law
 
@@ -208,7 +209,9 @@ def test_progress_rises_to_1():
 def test_displacement_of_a_window_is_that_of_the_whole():
     generator = torch.Generator().manual_seed(0)
     flow = torch.randn(1, 2, 26, 30, generator=generator) * 3
-    motion = PairMotion(flow, *(torch.zeros(1, c, 26, 30) for c in (1, 4, 3)), torch.ones(1, 1, 26, 30))
+    motion = PairMotion(
+        flow, *(torch.zeros(1, c, 26, 30) for c in (1, 4, 3)), torch.ones(1, 1, 26, 30), Likeness(None, torch.zeros(3))
+    )
     whole = motion.displacement(Window(0, 0, 104, 120))
     assert whole.shape == (104, 120, 2)
     for window in (Window(0, 0, 40, 48), Window(32, 40, 24, 36), Window(64, 80, 40, 40)):

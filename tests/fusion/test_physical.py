@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.border import blank
-from smarthdr_cli.fusion.physical import compare, flag_clipped, lowest_peak, spread, static_merge
+from smarthdr_cli.fusion.border import blank, lowest_peak
+from smarthdr_cli.fusion.physical import compare, flag_clipped, spread, static_merge
 
 
 def test_a_static_burst_comes_out_as_it_was():

@@ -202,6 +202,5 @@ def test_what_moves_ends_the_looking(monkeypatch):
     looked = []
     real = tripod._differing
     monkeypatch.setattr(tripod, "_differing", lambda *a: looked.append(a) or real(*a))
-    torch.set_num_threads(1)
     assert stands(made.changed(made.noisy(made.bright(*SIZE)), 0, (0, 0, *SIZE), 0.4), side=32) is None
     assert len(looked) == 1
