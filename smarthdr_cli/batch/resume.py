@@ -62,6 +62,8 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
         made_with, made_from = stated
     elif kept is not None:  # a format that says nothing of itself
         made_with, made_from = kept.get("settings"), sorted(entry["sha256"] for entry in kept["inputs"])
+    if isinstance(made_with, dict):  # older results state the precision elsewhere or nowhere
+        made_with = {"precision": settings.get("precision")} | made_with
     if made_with != settings:
         raise OutputError(f"{path} was made with other settings ({_difference(made_with, settings)}); {_HINT}")
     if made_from != sorted(digests(job.files)):
@@ -96,7 +98,10 @@ def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
         if not {"smarthdr:settings", "smarthdr:inputs"} <= set(texts):
             return None
         inputs = json.loads(texts["smarthdr:inputs"])
-        return json.loads(texts["smarthdr:settings"]), sorted(entry["sha256"] for entry in inputs)
+        stated = json.loads(texts["smarthdr:settings"])
+        if "smarthdr:precision" in texts:
+            stated = {"precision": texts["smarthdr:precision"]} | stated
+        return stated, sorted(entry["sha256"] for entry in inputs)
     except OutputError:
         raise
     except Exception as error:  # three libraries' ways to say that it is no such file

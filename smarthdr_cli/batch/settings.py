@@ -15,7 +15,7 @@ from smarthdr_cli.response.curves import NAMES
 
 Result = Literal["exr", "hdr", "tif"]
 # What does not change the picture beyond rounding: where it is computed, and in how large parts.
-_FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response"}
+_FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response", "precision"}
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,13 @@ class Settings:
 def recorded(settings: Settings, curve: str, model: str) -> dict[str, Any]:
     """What a result of ``curve`` must state to count as made with ``settings``; plain values, ready for JSON.
 
-    Only what differs from the defaults. The ``model`` and a calibration file go in by the digest of their contents.
+    Only what differs from the defaults. The ``model`` and a calibration file go in by the digest of their contents, the
+    precision as this machine resolves it.
     """
     options, default = settings.of_curve(curve), FuseOptions()
-    out: dict[str, Any] = {"model": model, "response": response_digest(options.response)}
+    out: dict[str, Any] = {
+        "model": model, "response": response_digest(options.response), "precision": network_precision(options),
+    }  # fmt: skip
     for name in FuseOptions.__dataclass_fields__:
         value = getattr(options, name)
         if name not in _FREE and value != getattr(default, name):
@@ -108,6 +111,18 @@ def model_digest(options: FuseOptions) -> str:
     if options.deghost == "off":
         return "none"
     return _sha256(find_weights(options.weights))
+
+
+def network_precision(options: FuseOptions) -> str:
+    """fp32, bf16 or fp16: what the network of ``options`` computes in on this machine; fp32 where none is used.
+
+    Raises UsageError for a device or a precision that is not there.
+    """
+    from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_device, resolve_precision
+
+    if options.deghost == "off":
+        return "fp32"
+    return PRECISION_NAMES[resolve_precision(options.precision, resolve_device(options.device))]
 
 
 def response_digest(option: str) -> str:

@@ -94,7 +94,7 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     typer.Option(
         "--precision",
-        help="The network's arithmetic; auto measures whether bf16 pays.",
+        help="The network's arithmetic; auto: bf16 where the processor has it.",
         rich_help_panel=COMPUTATION,
     ),
 ]

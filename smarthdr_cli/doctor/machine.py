@@ -9,31 +9,30 @@ from typing import Any
 from smarthdr_cli import cores
 from smarthdr_cli.doctor.findings import Part, size
 
+WORTHWHILE_GAIN = 1.3  # of a trial in bf16 over fp32, from which to suggest it
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def cpu(part: Part) -> None:
     """Its name, cores and features, and whether bf16 pays on it."""
     name, flags = _cpuinfo()
     usable = cores.usable()
-    facts: dict[str, Any] = {
-        "name": name, "cores": os.cpu_count(), "usable": usable, "features": flags,
-        "bf16_native": bool(_BF16 & set(flags)),
-    }  # fmt: skip
+    facts: dict[str, Any] = {"name": name, "cores": os.cpu_count(), "usable": usable, "features": flags}
     part.facts = facts
     part.say("ok", "processor", f"{name}, {usable} of {facts['cores']} cores, {' '.join(flags) or 'features unknown'}")
     import torch
 
-    from smarthdr_cli.fusion.device import BF16_GAIN, bf16_gain
+    from smarthdr_cli.fusion.device import PRECISION_NAMES, bf16_gain, has_native_bf16, resolve_precision
 
     facts["vector"], facts["threads"] = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    facts["bf16_native"] = has_native_bf16()
     facts["bf16_gain"] = gain = round(bf16_gain(), 2)
-    chosen = facts["precision"] = "bf16" if gain >= BF16_GAIN else "fp32"
-    native = "native" if facts["bf16_native"] else "not native"
-    part.say(
-        "ok", "bf16", f"{native}, {gain:.1f} times the speed of fp32 on a trial: --precision auto takes {chosen} on it"
-    )
+    chosen = facts["precision"] = PRECISION_NAMES[resolve_precision("auto", torch.device("cpu"))]
+    native = "in hardware" if facts["bf16_native"] else "not in hardware"
+    text = f"{native}: --precision auto takes {chosen}; a trial ran at {gain:.1f} times the speed of fp32"
+    if chosen == "fp32" and gain >= WORTHWHILE_GAIN:
+        text += ", so --precision bf16 may be faster here"
+    part.say("ok", "bf16", text)
 
 
 def _cpuinfo() -> tuple[str, list[str]]:

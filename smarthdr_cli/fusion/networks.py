@@ -13,7 +13,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.select import spanning
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.context import fuse_three, side_within
-from smarthdr_cli.fusion.device import resolve_precision
+from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_precision
 from smarthdr_cli.fusion.learned import Learned, fuse_learned
 from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.physical import Plane
@@ -95,9 +95,8 @@ def load_network(weights: str | Path | None, device: torch.device, precision: st
     model, checkpoint = load_model(weights)
     dtype = resolve_precision(precision, device)
     model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
     record = {
         "model": {"name": checkpoint.path.stem, "network": checkpoint.config["name"], "sha256": checkpoint.sha256},
-        "device": str(device), "precision": names[dtype],
+        "device": str(device), "precision": PRECISION_NAMES[dtype],
     }  # fmt: skip
     return Network(checkpoint, model, device, dtype, record)

@@ -150,7 +150,7 @@ def completed(
     values: Mapping[str, Any], *, init: str | None, precision: str | None, device: torch.device
 ) -> dict[str, Any]:
     """Options with what is found out: the network of ``init`` where none is described, the arithmetic where none is
-    asked for, which is bf16 on CUDA and wherever a trial shows that it pays.
+    asked for, which is bf16 on CUDA and on processors that have it in hardware.
 
     Raises ModelError for weights that cannot be had and a network that cannot be built.
     """

@@ -199,6 +199,29 @@ def test_every_format_is_skipped_and_done_again_by_the_same_rules(run, form):
         assert (result.dtype, preview.dtype) == (np.float32, np.uint16)
 
 
+@pytest.mark.parametrize("form", ["exr", "hdr", "tif"])
+def test_another_precision_is_another_picture(run, form):
+    """The network's arithmetic is part of the settings, also where ``auto`` chose it."""
+    network = FuseOptions(align="none", response="srgb", device="cpu", precision="fp32")
+    first, writing = run.sets()[:1], Writing(form)
+    assert run(sets=first, fuse=network, writing=writing) == ["ok"]
+    assert run.records[0]["settings"]["precision"] == "fp32"
+    assert run(sets=first, fuse=network, writing=writing, skip_existing=True) == ["skipped"]
+    again = replace(network, precision="bf16")
+    assert run(sets=first, fuse=again, writing=writing, skip_existing=True) == ["failed"]
+    assert "precision fp32, now bf16" in run.records[0]["error"]["message"]
+
+
+def test_results_from_before_the_precision_was_a_setting_are_skipped(run):
+    """A line without it is taken at its word; a file that states it elsewhere is asked."""
+    run(writing=Writing("hdr"))
+    lines = run.lines()
+    for line in lines:
+        del line["settings"]["precision"]
+    (run.out / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(writing=Writing("hdr"), skip_existing=True) == ["skipped"] * 3
+
+
 def test_without_a_record_a_radiance_file_is_anybodys(run):
     run(writing=Writing("hdr"))
     (run.out / "results.jsonl").unlink()

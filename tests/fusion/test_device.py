@@ -1,10 +1,11 @@
 """Devices and precisions by name."""
 
+import time
+
 import pytest
 import torch
 
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion import device as room
 from smarthdr_cli.fusion.device import bf16_gain, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
@@ -35,19 +36,32 @@ def test_a_device_that_is_not_there_is_a_usage_error(monkeypatch):
             resolve_device(option)
 
 
-def test_precisions(monkeypatch):
+def test_precisions():
     assert resolve_precision("fp32", CPU) == torch.float32
     assert resolve_precision("bf16", CPU) == torch.bfloat16
     assert resolve_precision("fp16", torch.device("cuda")) == torch.float16
     assert resolve_precision("auto", torch.device("cuda")) == torch.float16
-    monkeypatch.setattr(room, "bf16_gain", lambda: 4.0)
-    assert resolve_precision("auto", CPU) == torch.bfloat16
-    monkeypatch.setattr(room, "bf16_gain", lambda: 1.0)
-    assert resolve_precision("auto", CPU) == torch.float32
     with pytest.raises(UsageError, match="fp16"):
         resolve_precision("fp16", CPU)
     with pytest.raises(UsageError, match="unknown precision"):
         resolve_precision("fp64", CPU)
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"architecture": "arm64", "neon": True, "bf16": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_auto_goes_by_the_processor_alone(monkeypatch, features, expected):
+    """Not by a trial: on a busy machine one flipped from run to run, and with it the bytes of the result."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("auto looked at a clock"))
+    assert resolve_precision("auto", CPU) == expected
 
 
 def test_the_gain_is_measured():
