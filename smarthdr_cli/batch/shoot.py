@@ -9,10 +9,10 @@ from typing import Literal
 
 from smarthdr_cli.batch.budget import budget
 from smarthdr_cli.batch.cameras import calibrate_cameras
-from smarthdr_cli.batch.cluster import Cluster, run_on_cluster
 from smarthdr_cli.batch.exposure import common_exposure
 from smarthdr_cli.batch.jobs import Job, make_jobs
 from smarthdr_cli.batch.names import DEFAULT, absolute
+from smarthdr_cli.batch.ray_engine import Cluster, run_on_cluster
 from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.run import Tally, run
 from smarthdr_cli.batch.session import Session
@@ -116,8 +116,10 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
                 told.note(note)
         for job in left:
             keep(ambiguous_record(job))
-        room = budget(settings.fuse, (job.files for job in todo), headers)
-        settings = replace(settings, fuse=room.options)
+        overlap = False
+        if batch.cluster is None:
+            room = budget(settings.fuse, (job.files for job in todo), headers)
+            settings, overlap = replace(settings, fuse=room.options), room.overlap
         plan = Plan(settings, stage, model, batch.skip_existing, batch.overwrite)
         done = 0
 
@@ -130,19 +132,10 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
         told.progress("sets", 0, len(todo))
         try:
             if batch.cluster is not None:
-                tally = run_on_cluster(
-                    todo,
-                    plan,
-                    count,
-                    last,
-                    batch.cluster,
-                    fail_fast=batch.fail_fast,
-                    overlap=room.overlap,
-                    memory=batch.settings.fuse.max_memory,
-                )
+                tally = run_on_cluster(todo, plan, count, last, batch.cluster, told.note, fail_fast=batch.fail_fast)
             else:
                 worker = Worker(plan, session)
-                tally = run(todo, worker, count, last, fail_fast=batch.fail_fast, overlap=room.overlap)
+                tally = run(todo, worker, count, last, fail_fast=batch.fail_fast, overlap=overlap)
         finally:  # an interrupt may have left something
             with contextlib.suppress(OutputError):
                 recover(stage, found)

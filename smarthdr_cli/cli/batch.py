@@ -199,8 +199,8 @@ def command(
     chosen, memory = opt.parse_reference(reference), opt.parse_memory(max_memory)
     pixels = opt.parse_pixels(max_pixels)
 
-    from smarthdr_cli.batch.cluster import Cluster
     from smarthdr_cli.batch.find import group_shoot
+    from smarthdr_cli.batch.ray_engine import Cluster
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.shoot import Batch, Told, run_batch
     from smarthdr_cli.burst.bracket import read_sets
