@@ -10,7 +10,7 @@ from typing import Any
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import FAILED, OK, Record
 from smarthdr_cli.batch.run import OnRecord, Tally
-from smarthdr_cli.batch.staging import finish, is_committed
+from smarthdr_cli.batch.transaction import finish, is_committed
 from smarthdr_cli.batch.worker import Plan, Task, Worker, lost_record
 
 RESTARTS = 3  # by Ray, of an actor that died and of the sets it had
