@@ -1,4 +1,4 @@
-"""What lies in a folder of results and is believed to be of an earlier run: notes of moves, records, links."""
+"""What earlier runs are believed to have left: notes of moves, records, weights, training states."""
 
 import json
 from collections.abc import Callable
@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from smarthdr_cli.batch.transaction import stage_key
+from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.checkpoint import save_checkpoint
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.state import new_state, save_state
 
 from . import corpus
 from .conftest import OFF, STATED
@@ -148,3 +153,44 @@ def test_folders_that_are_loops_of_links_are_refused_in_one_line(refused: Any, s
         (tmp_path / name).symlink_to(name)
     assert str(tmp_path / "out") in refused(5, "batch", shoot, "-o", tmp_path / "out", "-q", *STATED, *OFF)
     assert "shoot2" in refused(3, "batch", tmp_path / "shoot2", "-o", tmp_path / "results", "-q", *STATED, *OFF)
+
+
+TINY = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "match": 4, "verify": 8, "refine": 8}
+
+
+@pytest.mark.parametrize("command", ["fuse", "batch"])
+def test_weights_that_make_no_picture(refused: Any, shoot: Path, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "wild.safetensors"
+    state = {name: torch.full_like(value, 1e30) for name, value in build_model(TINY).state_dict().items()}
+    save_checkpoint(path, state, TINY)
+    inputs, output = (sorted(shoot.iterdir()), "o.exr") if command == "fuse" else ([shoot], "out")
+    given = ("-o", tmp_path / output, "--weights", path, *STATED, "--device", "cpu")
+    assert f"{path}: not usable weights: " in refused(4, command, *inputs, *given)
+
+
+def test_weights_with_a_flipped_bit(refused: Any, shoot: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(path, build_model(TINY).state_dict(), TINY)
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    given = ("fuse", *sorted(shoot.iterdir()), "-o", tmp_path / "o.exr", "--weights", path, *STATED)
+    assert f"{path}: damaged: its contents do not have the checksum" in refused(4, *given)
+    assert "checksum" in refused(4, "models", "show", path)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "options", "text"])
+def test_a_training_state_that_lies(refused: Any, tmp_path: Path, damage: str) -> None:
+    config, path = train_config({"model": TINY}), tmp_path / "run" / "state.pt"
+    path.parent.mkdir()
+    save_state(path, new_state(config, torch.device("cpu")), config)
+    if damage == "options":
+        torch.save(torch.load(path, weights_only=True) | {"config": '{"batch": "many"}'}, path)
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "flipped" else b"a text")
+    line = refused(3, "train", "-o", path.parent, "--resume", "--device", "cpu")
+    assert f"{path}: " in line
+    assert "restore the file from a copy" in line
+    assert "weights_only" not in line
