@@ -190,7 +190,7 @@ def test_a_training_state_that_lies(refused: Any, tmp_path: Path, damage: str) -
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data if damage == "flipped" else b"a text")
-    line = refused(3, "train", "-o", path.parent, "--resume", "--device", "cpu")
+    line = refused(3, "train", "-o", path.parent, "--resume", "--iterations", 1, "--device", "cpu")
     assert f"{path}: " in line
     assert "restore the file from a copy" in line
     assert "weights_only" not in line
