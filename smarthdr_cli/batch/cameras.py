@@ -9,7 +9,7 @@ from smarthdr_cli.align import align_burst
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.names import fit_part
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.batch.staging import close_stage, open_stage
+from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
 from smarthdr_cli.output.atomic import atomic_file, flush_folder
@@ -54,7 +54,7 @@ def calibrate_cameras(
                 responses.append((camera, "srgb"))
                 notes.append(f"{shown}: sRGB for all its sets; {found.reason}")
                 continue
-            _keep(to_toml(found.response), path, open_stage(stage, "curve"))
+            _keep(to_toml(found.response), path, open_stage(stage, CURVE))
             notes.append(f"{shown}: one curve from {len(shoot)} of {len(cameras[camera])} sets, in {path.name}")
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)

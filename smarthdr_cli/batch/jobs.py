@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from smarthdr_cli.batch.names import absolute, check_distinct, check_template, fill
+from smarthdr_cli.batch.names import RESERVED, absolute, check_distinct, check_template, fill, is_reserved, real
 from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.burst.bracket import BracketSet
 from smarthdr_cli.burst.grouping.header import Header
@@ -67,7 +67,9 @@ def make_jobs(
         folder = absolute(found.frames[0]).parent
         below = folder.relative_to(home) if folder.is_relative_to(home) else Path()
         base = out / below / name
-        if not base.resolve().parent.is_relative_to(out.resolve()):
+        if is_reserved(below / name):
+            raise UsageError(f"{base}: names that begin with {RESERVED} are smarthdr's own; choose another --name")
+        if not real(base).parent.is_relative_to(real(out)):
             raise UsageError(f"{base} would be written outside {out}")
         jobs.append(
             Job(

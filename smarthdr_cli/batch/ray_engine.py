@@ -24,7 +24,7 @@ from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import FAILED, OK, Record
 from smarthdr_cli.batch.run import OnRecord, Tally
 from smarthdr_cli.batch.session import Session
-from smarthdr_cli.batch.staging import finish, is_committed
+from smarthdr_cli.batch.transaction import finish, is_committed
 from smarthdr_cli.batch.worker import Plan, Task, Worker, lost_record
 from smarthdr_cli.errors import SmartHDRError, UsageError
 

@@ -45,7 +45,7 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
     if not there:
         return "absent"
     kept = record if record is not None and record["status"] in (OK, SKIPPED) else None
-    sizes = {} if kept is None else {Path(o["path"]).name: o["bytes"] for o in kept.get("outputs", [])}
+    sizes = {} if kept is None else {Path(o["path"]).name: o["bytes"] for o in kept["outputs"]}
     if "result" not in there:
         strange = [p for p in there.values() if p.is_dir() or sizes.get(p.name) != p.stat().st_size]
         if strange:

@@ -11,14 +11,14 @@ from smarthdr_cli.batch.budget import budget
 from smarthdr_cli.batch.cameras import calibrate_cameras
 from smarthdr_cli.batch.exposure import common_exposure
 from smarthdr_cli.batch.jobs import Job, make_jobs
-from smarthdr_cli.batch.names import DEFAULT, absolute
+from smarthdr_cli.batch.names import DEFAULT, real
 from smarthdr_cli.batch.ray_engine import Cluster, run_on_cluster
 from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.run import Tally, run
 from smarthdr_cli.batch.session import Session
 from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.shard import Shard
-from smarthdr_cli.batch.staging import recover
+from smarthdr_cli.batch.transaction import recover
 from smarthdr_cli.batch.worker import Plan, Worker, ambiguous_record
 from smarthdr_cli.burst.bracket import BracketSet
 from smarthdr_cli.burst.grouping.header import Header, read_header
@@ -70,7 +70,7 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
     batch.settings.check()
     if not sets:
         raise InputError("there are no sets to fuse")
-    if shoot is not None and absolute(shoot).resolve() == absolute(batch.out).resolve():
+    if shoot is not None and real(shoot) == real(batch.out):
         raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
     headers = read_headers((p for s in sets for p in (s.frames if _whole(batch) else s.frames[:1])), told)
     settings = batch.settings
@@ -88,7 +88,7 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
     mine = batch.shard.of(jobs)
     _make_folder(batch.out)
     with Results(batch.out / batch.shard.results_name) as results:
-        last = last_results(results_files(batch.out))
+        last = last_results(results_files(batch.out), told.note)
 
         def keep(record: Record) -> None:
             before = last.get(record["name"])
@@ -99,13 +99,13 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
             told.record(record)
 
         def found(record: Record) -> None:
-            before = last.get(record["name"], {})
-            if any(before.get(key) != record.get(key) for key in ("status", "finished", "pid")):  # not recorded yet
+            before = last.get(record["name"])
+            if before is None or _made(before) != _made(record):  # not recorded yet
                 results.append(record)
                 last[record["name"]] = record
 
         stage = batch.out / batch.shard.staging_name
-        recover(stage, found)
+        recover(stage, found, told.note)
         todo, left = _sift(mine, batch, last)
         if todo and settings.common is not None and settings.fuse.response == "auto":
             responses, notes = calibrate_cameras(
@@ -173,7 +173,7 @@ def _sift(jobs: Sequence[Job], batch: Batch, last: Mapping[str, Record]) -> tupl
     todo = [job for job in jobs if not job.ambiguous or batch.ambiguous == "merge"]
     left = [job for job in jobs if job.ambiguous and batch.ambiguous == "skip"]
     if batch.retry_failed:
-        todo = [job for job in todo if last.get(job.name, {}).get("status") == FAILED]
+        todo = [job for job in todo if job.name in last and last[job.name]["status"] == FAILED]
         left = []
     if not (batch.skip_existing or batch.overwrite):
         there = [path for job in todo for path in job.outputs.values() if path.exists()]
@@ -183,6 +183,11 @@ def _sift(jobs: Sequence[Job], batch: Batch, last: Mapping[str, Record]) -> tupl
                 "use --skip-existing to go on where it was left, or --overwrite to do all again"
             )
     return todo, left
+
+
+def _made(record: Record) -> tuple[str, str | None, int | None]:
+    """What tells one record of a set from the next."""
+    return record["status"], record.get("finished"), record.get("pid")
 
 
 def _make_folder(out: Path) -> None:

@@ -1,6 +1,5 @@
 """One set from its files to its results, in three steps that may overlap with those of its neighbours."""
 
-import hashlib
 import os
 import socket
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
 from smarthdr_cli.batch.resume import digests, judge
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.batch.settings import Settings, recorded
-from smarthdr_cli.batch.staging import close_stage, commit, is_committed, open_stage
+from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, open_stage, stage_key
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fused import Fused
@@ -137,7 +136,7 @@ class Worker:
 
     def stage(self, job: Job) -> Path:
         """Where the job's files are written before they are moved into place."""
-        return self.plan.stage / hashlib.sha256(job.name.encode(errors="surrogateescape")).hexdigest()[:16]
+        return self.plan.stage / stage_key(job.name)
 
     def failed(self, task: Task, error: BaseException) -> Record:
         """The record of a set that failed."""
@@ -162,15 +161,17 @@ class Worker:
     def _skipped(self, job: Job, last: Record | None) -> Record:
         """A set that is done: what is known of it, from the results or, without them, from its files."""
         if last is not None and last["status"] in (OK, SKIPPED):
-            return last | {"status": SKIPPED}
+            return {**last, "status": SKIPPED}
         inputs = [{"file": str(p), "sha256": d} for p, d in zip(job.files, digests(job.files), strict=True)]
         outputs = [{"path": str(path), "bytes": path.stat().st_size} for path in job.outputs.values()]
-        return _record(job, SKIPPED, inputs) | {"outputs": outputs, "settings": self.plan.recorded(job), "error": None}
+        known = _record(job, SKIPPED, inputs)
+        return {**known, "outputs": outputs, "settings": self.plan.recorded(job), "error": None}
 
     def _made(self, task: Task, fused: Fused, outputs: list[dict[str, Any]], notes: list[str]) -> Record:
         report, sigma = fused.report, fused.uncertainty
         every = 4 if sigma.size > 1_000_000 else 1
-        return _record(task.job, OK, _inputs(fused.burst)) | {
+        return {
+            **_record(task.job, OK, _inputs(fused.burst)),
             "reference": report["reference"],
             "evs": report["evs"],
             "size": report["size"],

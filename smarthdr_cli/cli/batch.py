@@ -3,13 +3,16 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, stderr
 from smarthdr_cli.errors import PartialFailureError, UsageError
+
+if TYPE_CHECKING:
+    from smarthdr_cli.batch.results import Record
 
 Sets: dict[str, Any] = {"rich_help_panel": "Sets"}
 Running: dict[str, Any] = {"rich_help_panel": "Running"}
@@ -225,11 +228,10 @@ def command(
     if part.count > 1:
         say([f"shard {part.index} of {part.count}"], quiet=quiet)
 
-    def tell(record: dict[str, Any]) -> None:
+    def tell(record: "Record") -> None:
         if as_json:
             print_json(record)
-        if record["status"] == "failed":
-            error = record["error"]
+        if record["status"] == "failed" and (error := record["error"]) is not None:
             say([f"{record['name']}: {error['message']} (exit {error['code']})"], quiet=quiet, mark="failed: ")
         elif record["status"] == "ambiguous":
             say([f"{record['name']}: {'; '.join(record['reasons'])}"], quiet=quiet, mark="left alone, ambiguous: ")
@@ -264,7 +266,7 @@ def command(
         raise PartialFailureError(f"{failed} of {sum(counts.values())} sets failed{stopped}; {where} says why")
 
 
-def _one_line(record: dict[str, Any]) -> str:
+def _one_line(record: "Record") -> str:
     seconds = record.get("seconds", {})
     files = ", ".join(entry["path"] for entry in record["outputs"])
     return f"{record['name']}: {record['status']}, {sum(seconds.values()):.1f} s, {files}"

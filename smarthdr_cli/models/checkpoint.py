@@ -1,8 +1,9 @@
 """The one checkpoint format: a safetensors file whose metadata says what the tensors are.
 
 The metadata holds a single key, "smarthdr", with one JSON object: format (a whole number), config (the model's name and
-settings), record (how it was trained), calibration (of its judge, or null), licence, metrics. Tensors are float32,
-float16 or bfloat16 and come back as float32. Nothing in such a file can run code.
+settings), record (how it was trained), calibration (of its judge, or null), licence, metrics, and checksum, a sha256
+over all the rest of the file; older files have none. Tensors are float32, float16 or bfloat16 and come back as float32.
+Nothing in such a file can run code.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models.calibration import Calibration
-from smarthdr_cli.models.header import FORMAT, KEY, parse_description
+from smarthdr_cli.models.header import AGAIN, FORMAT, KEY, NOT_SAFETENSORS, parse_description
 from smarthdr_cli.models.manifest import read_manifest
 
 SUFFIX = ".safetensors"
@@ -75,7 +76,8 @@ def save_checkpoint(
     if wrong:
         raise ValueError(f"a checkpoint stores floats only; {wrong[0]} is {model_state[wrong[0]].dtype}")
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}
-    data = safetensors.torch.save(tensors, {KEY: text})
+    checksum = _checksum(json.loads(text), safetensors.torch.save(tensors))
+    data = safetensors.torch.save(tensors, {KEY: json.dumps(description | {"checksum": checksum}, sort_keys=True)})
     _write(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -93,13 +95,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         state = safetensors.torch.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not a safetensors file, or a damaged one") from error
+        raise ModelError(f"{path}: {NOT_SAFETENSORS}") from error
     description = _description(path, data)
     for name, tensor in state.items():
         if tensor.dtype not in _FLOATS:
             raise ModelError(f"{path}: {name} is {tensor.dtype}; weights are floats")
         if not tensor.isfinite().all():
-            raise ModelError(f"{path}: {name} holds values that are not finite")
+            raise ModelError(f"{path}: not usable weights: {name} holds values that are not finite; {AGAIN}")
     return Checkpoint(
         path=path,
         config=description["config"],
@@ -142,12 +144,30 @@ def _read(path: Path) -> bytes:
 
 def _description(path: Path, data: bytes) -> dict[str, Any]:
     """The JSON object of a file that safetensors has accepted, its parts checked."""
-    description = parse_description(path, json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
+    description = parse_description(path, _header(data))
+    checksum = description.pop("checksum", None)
+    if checksum is not None and checksum != _checksum(description, data):
+        raise ModelError(f"{path}: damaged: its contents do not have the checksum that it states; {AGAIN}")
     stored = description["calibration"]
     try:
         return {**description, "calibration": None if stored is None else Calibration.from_dict(stored)}
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path}: damaged metadata: {error}") from error
+
+
+def _checksum(description: Mapping[str, Any], data: bytes) -> str:
+    """Of a ``description`` as JSON gives it back, and of the tensors in the safetensors file ``data``: names, places,
+    bytes."""
+    table = _header(data)
+    table.pop("__metadata__", None)
+    digest = hashlib.sha256(json.dumps([description, table], allow_nan=False, sort_keys=True).encode())
+    digest.update(memoryview(data)[8 + int.from_bytes(data[:8], "little") :])
+    return digest.hexdigest()
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """The JSON object at the head of a safetensors file."""
+    return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,6 +12,8 @@ from smarthdr_cli.errors import ModelError
 FORMAT = 1
 KEY = "smarthdr"
 MAX_BYTES = 100_000_000  # of a head, as the safetensors format has it
+AGAIN = "copy or download it again, or use other --weights"
+NOT_SAFETENSORS = f"not a safetensors file, or a damaged one; {AGAIN}"
 _PARTS = (("config", dict, "an object"), ("record", dict, "an object"), ("metrics", dict, "an object"),
           ("licence", str, "text"))  # fmt: skip
 
@@ -39,7 +41,7 @@ def read_header(path: Path) -> Header:
 
     That the rest is whole is not looked at; ``load_checkpoint`` does.
     """
-    damaged = f"{path}: not a safetensors file, or a damaged one"
+    damaged = f"{path}: {NOT_SAFETENSORS}"
     try:
         with path.open("rb") as file:
             count = int.from_bytes(file.read(8), "little")
@@ -85,9 +87,9 @@ def parse_description(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError("config names no model")
         return {**description, "calibration": description["calibration"]}
     except KeyError as error:
-        raise ModelError(f"{path}: damaged metadata: {error.args[0]} is missing") from error
+        raise ModelError(f"{path}: damaged metadata: {error.args[0]} is missing; {AGAIN}") from error
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path}: damaged metadata: {error}") from error
+        raise ModelError(f"{path}: damaged metadata: {error}; {AGAIN}") from error
 
 
 def _no_constant(text: str) -> NoReturn:

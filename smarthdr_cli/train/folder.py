@@ -11,7 +11,7 @@ import torch
 
 from smarthdr_cli.data.labels import Split
 from smarthdr_cli.data.synth import SynthConfig
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.models.build import MODELS, build_model
 from smarthdr_cli.models.checkpoint import load_checkpoint
@@ -19,10 +19,11 @@ from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.request import RUN, Request
-from smarthdr_cli.train.state import read_state
+from smarthdr_cli.train.state import RESTORE, read_state
 
 RUNS = Path("runs")
 STATE = "state.pt"
+_KINDS = [kind for kind, _ in MODELS.values()]
 
 
 @contextmanager
@@ -56,9 +57,13 @@ class Earlier:
 def earlier(folder: Path) -> Earlier:
     """The run in a folder. Raises InputError where there is none that can be taken up."""
     content = read_state(folder / STATE, torch.device("cpu"))
-    # What training has learned to do since then, this run has not done: TrainConfig and SynthConfig have it off.
-    saved = json.loads(content["config"])
-    values = TrainConfig().to_dict() | saved | {"synth": merged(asdict(SynthConfig()), saved.get("synth", {}))}
+    try:
+        # What training has learned to do since then, this run has not done: TrainConfig and SynthConfig have it off.
+        saved = json.loads(content["config"])
+        values = TrainConfig().to_dict() | saved | {"synth": merged(asdict(SynthConfig()), saved.get("synth", {}))}
+        parse_config(train_config(values).model, _KINDS)
+    except (ValueError, TypeError, AttributeError, RecursionError, UsageError, ModelError) as error:
+        raise InputError(f"{folder / STATE}: it holds no options of a run ({error}); {RESTORE}") from error
     request = Request.load(folder) if (folder / RUN).exists() else None
     return Earlier(values, request, int(content["step"]))
 
@@ -101,8 +106,7 @@ def going_on(before: Earlier, values: Mapping[str, Any], folder: Path) -> dict[s
         del result["weight_vgg"]  # it was 0 for want of features
     if values.get("model") == {"name": before.values["model"].get("name")}:  # by its name alone: the one it is
         result["model"] = before.values["model"]
-    kinds = [kind for kind, _ in MODELS.values()]
-    if parse_config(result["model"], kinds) != parse_config(before.values["model"], kinds):
+    if parse_config(result["model"], _KINDS) != parse_config(before.values["model"], _KINDS):
         was = before.values["model"].get("name")
         raise UsageError(f"{folder} holds a run of another network ({was}); resume it with its own, or use --init")
     if before.request is not None and result["seed"] != before.values["seed"]:

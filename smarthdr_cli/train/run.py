@@ -15,6 +15,7 @@ from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
 from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.models.grow import grown
 from smarthdr_cli.models.judged import JudgedGFHDR
+from smarthdr_cli.models.load import check_usable
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig, train_config
@@ -49,6 +50,7 @@ def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bo
             checkpoint = replace(checkpoint, state=grown(state.student, checkpoint.state))
         load_state(state.student, checkpoint)
         state.teacher.load_state_dict(state.student.state_dict())
+        check_usable(state.teacher, checkpoint.path)
         state.init = {"name": checkpoint.path.name, "sha256": checkpoint.sha256, "licence": checkpoint.licence}
     return state
 

@@ -1,20 +1,24 @@
 """Everything a run is at one moment, and its file, from which it can be taken up again bit for bit."""
 
 import copy
+import hashlib
+import io
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from smarthdr_cli.errors import InputError, OutputError
+from smarthdr_cli.errors import InputError, OutputError, out_of_memory
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.config import TrainConfig
+
+RESTORE = "restore the file from a copy, or begin another run, perhaps with --init and this run's model.safetensors"
 
 
 @dataclass
@@ -60,8 +64,9 @@ def copied(student: nn.Module) -> nn.Module:
 def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: bool = False) -> None:
     """Write the state atomically; loadable with ``weights_only=True``.
 
+    The file is a zip archive, as torch writes it, whose comment is the sha256 of all bytes before the comment.
     ``compact`` keeps 16 bits of each number, a half of the size: good enough to go on from, not to go on bit for bit.
-    Raises OutputError or OSError where it cannot be written; an older one stays.
+    Raises OutputError where it cannot be written; an older one stays.
     """
     content = {
         "student": state.student.state_dict(),
@@ -73,14 +78,18 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
         "init": state.init,
         "config": json.dumps(config.to_dict()),
     }
+    archive = io.BytesIO()
+    torch.save(_halved(content) if compact else content, archive)
+    data = archive.getvalue()[:-2] + (2 * hashlib.sha256().digest_size).to_bytes(2, "little")  # length of the comment
     partial = path.with_suffix(".partial")
     try:
-        torch.save(_halved(content) if compact else content, partial)
-        with partial.open("rb+") as file:
+        with partial.open("wb") as file:
+            file.write(data + hashlib.sha256(data).hexdigest().encode())
+            file.flush()
             os.fsync(file.fileno())
-    except RuntimeError as error:  # what torch's writer says of a full disk
-        raise OutputError(f"cannot write {path}: it could not be written in full; is the disk full?") from error
-    partial.replace(path)
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _halved(content: Any) -> Any:
@@ -95,14 +104,28 @@ def _halved(content: Any) -> Any:
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     """The content of a state file. Raises InputError when it is missing or damaged."""
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        json.loads(content["config"])
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
-    # What a damaged file makes the unpickler stumble over is not documented; these are what it was seen to raise.
-    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError, OSError, EOFError, PickleError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: not a training state ({line})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        stated = archive.comment  # none in older states, whose parts have their own checksums
+        sound = hashlib.sha256(data[: -len(stated)]).hexdigest().encode() == stated if stated else not archive.testzip()
+        if not sound:
+            raise ValueError("its content does not have its checksum")
+        content = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        step, seconds = content["step"], content["seconds"]
+        parts = [content[name] for name in ("student", "teacher", "optimizer")]
+        parts += [content.get(name, {}) for name in ("extra", "init")]
+        numbers = type(step) is int and step >= 0 and type(seconds) is float
+        if not numbers or not all(isinstance(part, dict) for part in parts):
+            raise ValueError("its parts are of other types")
+    except Exception as error:  # what zipfile and torch's unpickler raise for a damaged file is not documented
+        if out_of_memory(error):
+            raise
+        raise InputError(f"{path}: not a training state, or a damaged one; {RESTORE}") from error
     return dict(content)
 
 
@@ -118,5 +141,5 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
         state.extra, state.init = dict(content.get("extra", {})), dict(content.get("init", {}))
     except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: not a training state of this model ({line})") from error
+        raise InputError(f"{path}: not a training state of this model ({line}); {RESTORE}") from error
     return state

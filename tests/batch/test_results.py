@@ -15,7 +15,8 @@ from smarthdr_cli.errors import OutputError
 
 
 def record(name, status="ok", finished="2026-01-01T00:00:00", **more):
-    return {"name": name, "status": status, "finished": finished} | more
+    done = {"inputs": [], "outputs": []} if status in ("ok", "skipped") else {}
+    return {"name": name, "status": status, "finished": finished} | done | more
 
 
 def test_lines_are_appended_and_come_back(tmp_path):
@@ -62,7 +63,9 @@ def test_a_torn_last_line_is_passed_over_and_the_next_is_whole(tmp_path_factory,
 def test_lines_of_something_else_are_passed_over(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(b'\xff\xfe\n[1]\n"x"\n{"name": 3, "status": "ok"}\n{"name": "a"}\n' + b"[" * 100000 + b"\n{}\n")
-    assert list(read_results(path)) == []
+    told = []
+    assert list(read_results(path, told.append)) == []
+    assert [line.partition(" counts")[0] for line in told] == [f"{path}, line {number}" for number in range(1, 8)]
     assert list(read_results(tmp_path / "none.jsonl")) == []
 
 
@@ -77,14 +80,34 @@ def test_the_last_word_on_each_set(tmp_path):
     assert {name: r["status"] for name, r in last.items()} == {"a": "ok", "b": "ok", "c": "skipped"}
 
 
+OPEN = "import os, signal, sys; from pathlib import Path; from smarthdr_cli.batch.results import Results\n"
+OPEN += "results = Results(Path(sys.argv[1]))\n"
+
+
+def opened_elsewhere(path, then=""):
+    """Another process that opens the same file."""
+    command = [sys.executable, "-c", OPEN + then, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
 def test_a_second_process_is_refused(tmp_path):
-    pytest.importorskip("fcntl")
     path = tmp_path / "r.jsonl"
-    code = f"from pathlib import Path\nfrom smarthdr_cli.batch.results import Results\nResults(Path({str(path)!r}))"
     with Results(path):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "another smarthdr batch" in done.stderr
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+        assert f"{path} is in use: another smarthdr batch" in opened_elsewhere(path).stderr
+        assert opened_elsewhere(tmp_path / "other.jsonl").returncode == 0
+        with pytest.raises(OutputError, match="another smarthdr batch"):
+            Results(path)
+    assert opened_elsewhere(path, "results.close()").returncode == 0
+    assert [p.name for p in tmp_path.iterdir() if "other" not in p.name] == ["r.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_process_that_was_killed_leaves_nothing_in_the_way(tmp_path):
+    path = tmp_path / "r.jsonl"
+    assert opened_elsewhere(path, "os.kill(os.getpid(), signal.SIGKILL)").returncode == -9
+    with Results(path) as results:
+        results.append(record("a"))
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 def test_a_folder_that_refuses_is_one_line(tmp_path):

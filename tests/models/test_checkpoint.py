@@ -210,8 +210,38 @@ def test_mutated_files_load_or_are_refused(tmp_path: Path, where: int, what: byt
         checkpoint = load_checkpoint(path)
     except ModelError:
         _refused(path, "mutated")
-    else:
-        assert all(tensor.dtype == torch.float32 for tensor in checkpoint.state.values())
+    else:  # what nobody reads was changed: the padding, or the word "checksum" itself
+        assert (checkpoint.config, checkpoint.record, checkpoint.calibration) == (config_to_dict(CONFIG), RECORD, CURVE)
+        assert all(torch.equal(checkpoint.state[name], tensor) for name, tensor in state.items())
+        assert checkpoint.state.keys() == state.keys()
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_flipped_bit_among_the_weights_is_found(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "mine.safetensors"
+    _save(path)
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[{"first": start, "middle": (start + len(data)) // 2, "last": len(data) - 1}[place]] ^= 1
+    path.write_bytes(data)
+    _refused(path, "damaged: .* checksum .*; copy or download it again")
+
+
+def test_another_config_record_or_calibration_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    _save(path)
+    good = path.read_bytes()
+    for before, after in ((b"epochs", b"epoch5"), (b"0.02", b"0.03"), (b"41.5", b"49.5"), (b"MIT", b"GPL")):
+        assert good.count(before) == 1
+        path.write_bytes(good.replace(before, after))
+        _refused(path, "checksum")
+
+
+def test_a_checkpoint_of_before_there_was_a_checksum_loads(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    state = {"a": torch.ones(2, 3)}
+    safetensors.torch.save_file(state, path, {"smarthdr": _description(record=RECORD)})
+    assert load_checkpoint(path).record == RECORD
 
 
 def _checkpoint(state: dict[str, torch.Tensor]) -> Checkpoint:

@@ -60,3 +60,25 @@ def test_a_config_that_does_not_fit_is_one_line(tmp_path: Path, config: dict[str
 def test_no_such_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such weights file"):
         load_model(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("config", [CONFIG, {"name": "saf"}], ids=["gfhdr", "saf"])
+@pytest.mark.parametrize("factor", [1e8, 1e30])
+def test_weights_that_make_no_picture_are_not_usable(tmp_path: Path, config: dict[str, Any], factor: float) -> None:
+    path = tmp_path / "wild.safetensors"
+    state = {name: factor * torch.ones_like(tensor) for name, tensor in build_model(config).state_dict().items()}
+    save_checkpoint(path, state, config)
+    with pytest.raises(ModelError, match="not usable weights") as caught:
+        load_model(path)
+    assert caught.value.exit_code == 4
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_looking_whether_weights_are_usable_draws_no_random_number(tmp_path: Path) -> None:
+    path = _save(tmp_path / "x.safetensors", CONFIG)
+    torch.manual_seed(5)
+    build_model(CONFIG)  # as loading it does
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    load_model(path)
+    assert torch.equal(torch.rand(1), expected)

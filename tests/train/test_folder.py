@@ -88,6 +88,23 @@ def test_a_saved_run_is_known_again(values, tmp_path):
         earlier(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "", "no JSON", "[]", "3", "null", "[" * 100_000, '{"batch": "many"}', '{"batch": 0}', '{"synth": []}',
+        '{"synth": {"variety": 3}}', '{"model": []}', '{"model": {}}', '{"model": {"name": "fas"}}',
+        '{"model": {"name": "saf", "encoder": "wide"}}', '{"colour": 1}',
+    ],
+)  # fmt: skip
+def test_a_run_whose_options_cannot_be_used_is_refused(values, tmp_path, options):
+    config, path = train_config(values), tmp_path / "state.pt"
+    save_state(path, new_state(config, CPU), config)
+    torch.save(torch.load(path, weights_only=True) | {"config": options}, path)
+    with pytest.raises(InputError, match=r"no options of a run .*restore the file from a copy") as caught:
+        earlier(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def test_a_run_from_before_there_was_variety_goes_on_without(values, tmp_path):
     config = train_config(values)
     state = new_state(config, CPU)

@@ -7,9 +7,12 @@ import torch
 from smarthdr_cli.data.write import write_radiance
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
+from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train import run
-from smarthdr_cli.train.run import held_out_batches, run_training
+from smarthdr_cli.train.config import train_config
+from smarthdr_cli.train.run import begin, held_out_batches, run_training
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,14 @@ def test_a_run_ends_in_weights_that_fuse(values, panoramas, tmp_path):
                device="cpu", precision="fp32", reference=2)  # fmt: skip
     assert np.abs(out.radiance[..., ::-1] / light - 1).mean() < 0.05
     assert out.report["model"]["sha256"] == summary["sha256"]
+
+
+def test_weights_that_make_no_picture_are_nothing_to_begin_with(values, tmp_path):
+    config, path = train_config(values), tmp_path / "wild.safetensors"
+    state = {name: torch.full_like(value, 1e30) for name, value in build_model(config.model).state_dict().items()}
+    save_checkpoint(path, state, config.model)
+    with pytest.raises(ModelError, match=r"wild\.safetensors: not usable weights"):
+        begin(tmp_path, config, torch.device("cpu"), resume=False, init=str(path))
 
 
 def test_resume_and_init_go_on_from_weights(values, panoramas, tmp_path):
