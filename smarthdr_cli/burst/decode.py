@@ -48,22 +48,39 @@ def decode_jpeg(data: bytes, found: Container, name: str, notes: list[str] | Non
 
     Raises InputError where the data do not fill the picture, or cannot be what was written.
     """
-    image, complaint = jpeg_pixels(data, name)
+    image, complaint = _strict_jpeg(data, name)
     if complaint and notes is not None:
         notes.append(f"{name}: its picture may be damaged in places ({complaint})")
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
-    corner = image[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
-    if found.scan_end and (corner == 128).all():
-        # A scan that ends early is filled with grey 128. An area that is rightly grey takes some bits of code for every
-        # block, so that one byte less changes nothing; where the scan ended early that byte held picture content.
-        shortened = _lenient_jpeg(data[: found.scan_end - 1] + b"\xff\xd9", name)
-        if not np.array_equal(image, shortened):
-            raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
+    _check_jpeg_end(image, data, found, name)
     return image
 
 
-def jpeg_pixels(data: bytes, name: str, **options: Any) -> tuple[NDArray[np.uint8], str | None]:
+def decode_jpeg_reduced(data: bytes, found: Container, name: str, side: int) -> NDArray[np.uint8]:
+    """(h, w) uint8 grey, reduced while both sides keep ``side`` pixels. Raises InputError as ``decode_jpeg`` does."""
+    image, _ = _strict_jpeg(data, name, colorspace="GRAY", min_height=side, min_width=side)
+    _check_jpeg_end(image, data, found, name)
+    return image[..., 0]
+
+
+def _check_jpeg_end(image: NDArray[np.uint8], data: bytes, found: Container, name: str) -> None:
+    """Raise InputError where a scan ends early without a complaint of libjpeg's, which fills up with grey 128.
+
+    An area that is rightly grey takes some bits of code for every block, so that one byte less changes nothing; where
+    the scan ended early that byte held picture content.
+    """
+    if not found.scan_end or (image[-1, -1] != 128).any():
+        return
+    whole = _lenient_jpeg(data, name)
+    corner = whole[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
+    if (corner == 128).all():
+        shortened = _lenient_jpeg(data[: found.scan_end - 1] + b"\xff\xd9", name)
+        if not np.array_equal(whole, shortened):
+            raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
+
+
+def _strict_jpeg(data: bytes, name: str, **options: Any) -> tuple[NDArray[np.uint8], str | None]:
     """(H, W, C) uint8 and libjpeg's harmless complaint, if any; ``options`` of ``simplejpeg.decode_jpeg``.
 
     Raises InputError for any other complaint.
@@ -237,7 +254,7 @@ def _check_jpegs(page: tifffile.TiffPage, data: bytes, name: str) -> None:
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
         if height * width > rows * columns or jpeg.count(b"\xff\xda") > JPEG_SCANS:
             raise InputError(f"{name} is damaged: a JPEG in it is {width}x{height} pixels, or of too many scans")
-        jpeg_pixels(jpeg, name, colorspace="GRAY")
+        _strict_jpeg(jpeg, name, colorspace="GRAY")
 
 
 def _stretched(image: NDArray[Any], bits: int) -> NDArray[Any]:

@@ -74,13 +74,10 @@ def tiny_of(grey: NDArray[np.uint8]) -> Tiny:
 
 
 def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
-    """(H, W) display codes; of a JPEG reduced by its decoder to no less than 8 SIDE; None for linear float."""
+    """(H, W) display codes; of a JPEG reduced to no less than 8 SIDE; None for linear float."""
     kind = sniff(data, name)
     if kind == "jpeg":
-        scan_jpeg(data, name, limit)
-        least = 8 * SIDE
-        grey, _ = decode.jpeg_pixels(data, name, colorspace="GRAY", min_height=least, min_width=least)
-        return grey[..., 0]
+        return decode.decode_jpeg_reduced(data, scan_jpeg(data, name, limit), name, 8 * SIDE)
     if kind == "png":
         codes = decode.decode_png(scan_png(data, name, limit), name)
     else:
