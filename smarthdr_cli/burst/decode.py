@@ -1,67 +1,146 @@
 """Bytes of a JPEG, PNG or TIFF to an RGB array as stored; orientation is applied by the caller, exactly once.
 
-JPEG and PNG go through OpenCV (a 24 MP JPEG in 0.12 s where Pillow takes 0.21 s), TIFF through tifffile for the plain
-and deflate encodings of any depth and through OpenCV's libtiff for the rest (LZW, PackBits, JPEG).
+JPEG is decoded by libjpeg-turbo (simplejpeg, whose strict mode raises what libjpeg only warns of), PNG by libpng
+(imagecodecs) and TIFF by tifffile with the codecs of imagecodecs. Every strip and tile is decoded into a buffer of the
+size its header states and has to fill it: data that inflate to more cost no memory, data that end early are an error.
+Whatever a decoder complains about is an InputError, except for libjpeg's ``_HARMLESS`` complaints, which are a note.
 """
 
+import contextlib
 import io
 import logging
 import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
-import cv2
+import imagecodecs
 import numpy as np
+import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.container import MAX_PIXELS, Container, check_size
-from smarthdr_cli.burst.warned import listened
+from smarthdr_cli.burst.container import JPEG_SCANS, MAX_PIXELS, Container, check_size
 from smarthdr_cli.errors import InputError
 
-_PLAIN = (1, 8, 32946)  # uncompressed, deflate (both numbers)
-# Not IMREAD_COLOR_RGB: OpenCV 5.0.0 returns wrong pixels for 16-bit TIFF under it.
-_BGR = cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
 _RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
 _DNG_VERSION = 50706
-# libjpeg's warnings after which pixels are lost for certain. It also tells of bytes left over between segments: half of
-# all flipped bits end so, but some cameras pad their files.
-_DAMAGE = ("bad Huffman code", "remature end", "instead of RST", "Invalid JPEG")
+# None, CCITT, LZW, JPEG, deflate (both numbers), PackBits, LZMA, Zstandard. Not JPEG 2000, WebP, JPEG XL and others
+# whose data state a size of their own: nothing would bound what they decode to.
+_COMPRESSIONS = (1, 2, 3, 4, 5, 7, 8, 32946, 32773, 34925, 50000)
+_JPEG = 7
+_WHITE_IS_ZERO, _PALETTE, _YCBCR = 0, 3, 6
+_PHOTOMETRICS = (_WHITE_IS_ZERO, 1, 2, _PALETTE, _YCBCR)
+_MAX_PIXEL_BYTES = 32  # of all channels together: RGBA in 64-bit float
+_MAX_PADDING = 4096 * 4096  # pixels that the tiles of a small picture may reach beyond it
+# libjpeg's warnings after which every pixel is there as a rule: bytes left over between segments, with which some
+# cameras pad their files (and in which half of all flipped bits end), and odd header fields.
+_HARMLESS = ("extraneous bytes before marker", "Invalid SOS parameters", "JFIF revision", "Adobe color transform")
+_INTERLACE = "Interlace handling should be turned on"  # libpng to imagecodecs, not about the file; the pixels are right
 
-# Both libraries log what they could not read; the one line of the error raised here says it instead.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it logs every odd tag; what matters it raises
+logging.getLogger("imagecodecs").setLevel(logging.WARNING)
 
 
 def decode_jpeg(data: bytes, found: Container, name: str, notes: list[str] | None = None) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8; a doubt that stands beside it is added to ``notes``.
+    """(H, W, 3) uint8; a harmless complaint of libjpeg's is added to ``notes``.
 
     Raises InputError where the data do not fill the picture, or cannot be what was written.
     """
-    image, said = listened(lambda: _opencv(data, name))
-    wrong = next((line for line in said if any(word in line for word in _DAMAGE)), None)
-    if wrong:
-        raise InputError(f"{name} is damaged or cut short: {wrong}")
-    if said and notes is not None:
-        notes.append(f"{name}: its picture may be damaged in places ({said[0]})")
+    image, complaint = _strict_jpeg(data, name)
+    if complaint and notes is not None:
+        notes.append(f"{name}: its picture may be damaged in places ({complaint})")
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
-    corner = image[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
-    if found.scan_end and (corner == 128).all():
-        # A scan that ends early is filled with grey 128. An area that is rightly grey takes some bits of code for every
-        # block, so that one byte less changes nothing; where the scan ended early that byte held picture content.
-        shortened, _ = listened(lambda: _opencv(data[: found.scan_end - 1] + b"\xff\xd9", name))
-        if not np.array_equal(image, shortened):
+    _check_jpeg_end(image, data, found, name)
+    return image
+
+
+def decode_jpeg_reduced(data: bytes, found: Container, name: str, side: int) -> NDArray[np.uint8]:
+    """(h, w) uint8 grey, reduced while both sides keep ``side`` pixels. Raises InputError as ``decode_jpeg`` does."""
+    image, _ = _strict_jpeg(data, name, colorspace="GRAY", min_height=side, min_width=side)
+    _check_jpeg_end(image, data, found, name)
+    return image[..., 0]
+
+
+def _check_jpeg_end(image: NDArray[np.uint8], data: bytes, found: Container, name: str) -> None:
+    """Raise InputError where a scan ends early without a complaint of libjpeg's, which fills up with grey 128.
+
+    An area that is rightly grey takes some bits of code for every block, so that one byte less changes nothing; where
+    the scan ended early that byte held picture content.
+    """
+    if not found.scan_end or (image[-1, -1] != 128).any():
+        return
+    whole = _lenient_jpeg(data, name)
+    corner = whole[(found.height - 1) // 8 * 8 :, (found.width - 1) // 8 * 8 :]
+    if (corner == 128).all():
+        shortened = _lenient_jpeg(data[: found.scan_end - 1] + b"\xff\xd9", name)
+        if not np.array_equal(whole, shortened):
             raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
-    return image.astype(np.uint8, copy=False)
+
+
+def _strict_jpeg(data: bytes, name: str, **options: Any) -> tuple[NDArray[np.uint8], str | None]:
+    """(H, W, C) uint8 and libjpeg's harmless complaint, if any; ``options`` of ``simplejpeg.decode_jpeg``.
+
+    Raises InputError for any other complaint.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, **options), None
+    except ValueError as error:
+        complaint = _brief(error)
+    if "subsampling" in complaint:
+        raise InputError(f"{name} is a JPEG of a kind that is not read (its chroma subsampling)")
+    if not any(words in complaint for words in _HARMLESS):
+        raise InputError(f"{name} is damaged or cut short: {complaint}")
+    return _lenient_jpeg(data, name, **options), complaint
+
+
+def _lenient_jpeg(data: bytes, name: str, **options: Any) -> NDArray[np.uint8]:
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, strict=False, **options))
+    except ValueError as error:
+        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
 
 
 def decode_png(found: Container, name: str) -> NDArray[Any]:
     """(H, W, 3) uint8 or uint16; palette and grey expanded, alpha dropped. Raises InputError when damaged."""
-    image = _opencv(found.essential, name)
+    try:
+        with _complaints() as complaints:
+            image = imagecodecs.png_decode(found.essential)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{name} is damaged or cut short: the PNG cannot be decoded ({_brief(error)})") from error
+    for complaint in complaints:
+        if _INTERLACE not in complaint:
+            raise InputError(f"{name} is damaged: {complaint}")
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
-    return image
+    return _rgb(image)
+
+
+class _Complaints(logging.Handler):
+    """Keeps what this thread logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if threading.get_ident() == self._thread:
+            self.messages.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """The warnings of imagecodecs: it logs libpng's."""
+    handler = _Complaints()
+    logger = logging.getLogger("imagecodecs")
+    logger.addHandler(handler)
+    try:
+        yield handler.messages
+    finally:
+        logger.removeHandler(handler)
 
 
 def open_tiff(data: bytes, name: str) -> tifffile.TiffFile:
@@ -103,53 +182,94 @@ def has_more_pictures(tiff: tifffile.TiffFile) -> bool:
 def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str, limit: int = MAX_PIXELS) -> NDArray[Any]:
     """(H, W, 3) uint8, uint16 or float32 of the first page.
 
-    Raises InputError for other types, damage, or more than ``limit`` pixels.
+    Integers of other than 8 and 16 bits are stretched to the next of the two. Raises InputError for other types,
+    damage, or more than ``limit`` pixels.
     """
     try:
         page = tiff.pages.first
-        width, height, samples = int(page.imagewidth), int(page.imagelength), int(page.samplesperpixel)
-        dtype, photometric, compression = page.dtype, int(page.photometric), int(page.compression)
-        stored = sum(min(int(count), len(data)) for count in page.databytecounts)
-        end = max((int(o) + int(n) for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
-        tag = page.tags.get(274)
-        oriented = None if tag is None else (int(tag.valueoffset), str(tiff.byteorder))
-    except Exception as error:
-        raise InputError(f"{name} is damaged: the TIFF cannot be read ({_brief(error)})") from error
-    check_size(width, height, name, limit)
-    if dtype is None or dtype.kind not in "uf" or dtype.itemsize > (8 if dtype.kind == "f" else 2) or samples > 16:
-        raise InputError(f"{name} is a TIFF of a type that is not read ({dtype}); 8 and 16 bits and float are")
-    if photometric not in (0, 1, 2, 3, 6):
-        raise InputError(f"{name} is a TIFF of a colour model that is not read; RGB and grey are")
-    size = width * height * samples * int(page.bitspersample) // 8
-    if end > len(data) or (compression == 1 and stored < size) or stored * 2000 < size:
-        raise InputError(f"{name} is cut short: the TIFF's data end before the picture does")
-    if compression in _PLAIN and photometric in (0, 1, 2) and page.bitspersample >= 8:
-        try:
-            image = np.asarray(page.asarray())
-        except Exception as error:
-            raise InputError(f"{name} is damaged: the TIFF cannot be decoded ({_brief(error)})") from error
-        if image.ndim == 3 and int(page.planarconfig) == 2:
-            image = np.moveaxis(image, 0, -1)
-        image = (
-            image[..., :3] if image.ndim == 3 and image.shape[-1] >= 3 else image.reshape(height, width, -1)[..., :1]
-        )
-        if photometric == 0:
-            image = np.iinfo(image.dtype).max - image if image.dtype.kind == "u" else 1 - image
-    else:
-        unturned = bytearray(data)
-        if oriented is not None:  # OpenCV's TIFF reader turns the picture whatever it is told
-            at, order = oriented
-            unturned[at : at + 2] = (1).to_bytes(2, "little" if order == "<" else "big")
-        image = _opencv(bytes(unturned), name)
-    if image.shape[:2] != (height, width):
-        raise InputError(f"{name} is damaged: its header and its picture differ in size")
+        check_size(int(page.imagewidth), int(page.imagelength), name, limit)
+        _check_type(page, name)
+        _check_segments(page, len(data), name)
+        if page.compression == _JPEG:
+            _check_jpegs(page, data, name)
+        planes = np.asarray(page.asarray(squeeze=False))  # (planes, 1, H, W, channels of a plane)
+        image = _rgb(np.moveaxis(planes[:, 0], 0, -2).reshape(*planes.shape[2:4], -1))
+        if page.photometric == _PALETTE:
+            table = np.asarray(page.colormap)  # (3, colours), 16 bits; some writers fill the lower 8 alone
+            image = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[image[..., 0]]
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # tifffile and the codecs raise anything at all on damaged files
+        raise InputError(f"{name} is damaged or cut short: the TIFF cannot be decoded ({_brief(error)})") from error
     if image.dtype.kind == "f":
-        image = image.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            image = image.astype(np.float32)
         if not np.isfinite(image).all():
             raise InputError(f"{name} holds infinite or undefined values")
-    if image.shape[-1] == 1:
-        image = np.repeat(image, 3, axis=-1)
-    return np.ascontiguousarray(image)
+    elif page.photometric != _PALETTE and page.bitspersample not in (8, 16):
+        image = _stretched(image, page.bitspersample)
+    if page.photometric == _WHITE_IS_ZERO:
+        image = 1 - image if image.dtype == np.float32 else ~image
+    return image
+
+
+def _check_type(page: tifffile.TiffPage, name: str) -> None:
+    """Raise InputError unless the page is of a sample type, colour model and compression that are read."""
+    kind, width = ("", 0) if page.dtype is None else (page.dtype.kind, page.dtype.itemsize)
+    if kind not in ("b", "u", "f") or (kind == "u" and width > 2) or width * page.samplesperpixel > _MAX_PIXEL_BYTES:
+        what = f"{page.samplesperpixel} channels of {page.dtype}"
+        raise InputError(f"{name} is a TIFF of a type that is not read ({what}); 8 and 16 bits and float are")
+    if page.photometric not in _PHOTOMETRICS or (page.photometric == _YCBCR and page.compression != _JPEG):
+        raise InputError(f"{name} is a TIFF of a colour model that is not read; RGB, grey and palettes are")
+    if page.compression not in _COMPRESSIONS:
+        raise InputError(
+            f"{name} is a TIFF of a compression that is not read ({page.compression!s}); "
+            "LZW, deflate, PackBits, JPEG, Zstandard, LZMA and CCITT are"
+        )
+
+
+def _check_segments(page: tifffile.TiffPage, size: int, name: str) -> None:
+    """Raise InputError unless all strips or tiles are in the file and cover little more than the picture."""
+    width, height = page.imagewidth, page.imagelength
+    if page.imagedepth != 1 or page.jpegheader is not None:
+        raise InputError(f"{name} is a microscope's TIFF, of a kind that is not read")
+    if page.is_tiled:
+        across, down = math.ceil(width / page.tilewidth), math.ceil(height / page.tilelength)
+        covered = across * page.tilewidth * down * page.tilelength * page.tiledepth
+        if covered > 4 * width * height + _MAX_PADDING:
+            raise InputError(f"{name} is damaged: its tiles of {page.tilewidth}x{page.tilelength} pixels are too large")
+    count = math.prod(page.chunked)
+    segments = list(zip(page.dataoffsets[:count], page.databytecounts[:count], strict=False))
+    if len(segments) < count or not all(at > 0 and length > 0 and at + length <= size for at, length in segments):
+        raise InputError(f"{name} is cut short: the TIFF's data end before the picture does")
+
+
+def _check_jpegs(page: tifffile.TiffPage, data: bytes, name: str) -> None:
+    """Raise InputError where a JPEG strip or tile is damaged or too large: tifffile's own decoder passes over it."""
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    for at, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        jpeg = data[at : at + length]
+        if page.jpegtables:
+            jpeg = page.jpegtables[:-2] + jpeg[2:]
+        height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+        if height * width > rows * columns or jpeg.count(b"\xff\xda") > JPEG_SCANS:
+            raise InputError(f"{name} is damaged: a JPEG in it is {width}x{height} pixels, or of too many scans")
+        _strict_jpeg(jpeg, name, colorspace="GRAY")
+
+
+def _stretched(image: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Integers of 1 to 16 bits to the full range of 8 or 16."""
+    dtype = np.dtype(np.uint8 if bits < 8 else np.uint16)
+    top, full = (1 << bits) - 1, (1 << 8 * dtype.itemsize) - 1
+    return np.asarray(((image.astype(np.uint32) * full + top // 2) // top).astype(dtype))
+
+
+def _rgb(image: NDArray[Any]) -> NDArray[Any]:
+    """(H, W) or (H, W, C) to (H, W, 3): the first three channels, or the first of fewer three times."""
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[2] < 3:
+        return np.repeat(image[..., :1], 3, axis=2)
+    return np.ascontiguousarray(image[..., :3])
 
 
 def orient(image: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -161,23 +281,6 @@ def orient(image: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     return np.ascontiguousarray(image)
-
-
-def _opencv(data: bytes, name: str) -> NDArray[Any]:
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _BGR)
-    except cv2.error as error:
-        raise InputError(f"{name} cannot be decoded") from error
-    if image is None:
-        raise InputError(f"{name} is damaged or cut short: it cannot be decoded")
-    if image.ndim != 3 or image.shape[2] != 3 or not math.prod(image.shape) or image.dtype not in _DTYPES:
-        raise InputError(f"{name} is of a type that is not read; 8 and 16 bits and float are")
-    if image.dtype == np.float64:
-        return np.ascontiguousarray(image[..., ::-1])
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-
-
-_DTYPES = (np.uint8, np.uint16, np.float32, np.float64)
 
 
 def _brief(error: Exception) -> str:

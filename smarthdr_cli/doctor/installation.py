@@ -12,8 +12,9 @@ from smarthdr_cli.version import __version__
 
 LIBRARIES = (
     ("torch", "torch"), ("numpy", "numpy"), ("opencv-python", "cv2"), ("OpenEXR", "OpenEXR"), ("exifread", "exifread"),
-    ("pillow", "PIL"), ("tifffile", "tifffile"), ("imageio", "imageio"), ("safetensors", "safetensors"),
-    ("huggingface-hub", "huggingface_hub"), ("typer", "typer"), ("rich", "rich"),
+    ("pillow", "PIL"), ("simplejpeg", "simplejpeg"), ("imagecodecs", "imagecodecs"), ("tifffile", "tifffile"),
+    ("imageio", "imageio"), ("safetensors", "safetensors"), ("huggingface-hub", "huggingface_hub"), ("typer", "typer"),
+    ("rich", "rich"),
 )  # fmt: skip
 EXTRAS = (
     ("raw", "rawpy", "RAW files"), ("ray", "ray", "batches on a Ray cluster"),

@@ -145,6 +145,7 @@ def dng(tmp_path: Path) -> Callable[..., Path]:
         time: tuple[int, int] = (1, 100),
         orientation: int = 1,
         iso: int = 200,
+        active: tuple[int, int, int, int] | None = None,
     ) -> Path:
         matrix = [part for value in MATRIX for part in (round(value * 10000), 10000)]
         tags = [
@@ -165,6 +166,8 @@ def dng(tmp_path: Path) -> Callable[..., Path]:
             (50728, "2I", 3, [part for n in neutral for part in (round(n * 1_000_000), 1_000_000)], True),
             (50778, "H", 1, 21, True),
         ]
+        if active is not None:  # top, left, bottom, right of what is visible
+            tags.append((50829, "I", 4, active, True))
         file = io.BytesIO()
         tifffile.imwrite(file, mosaic.astype(np.uint16), photometric=32803, extratags=tags, metadata=None)
         path = tmp_path / name

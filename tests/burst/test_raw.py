@@ -1,13 +1,18 @@
+import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.color import REC709, conversion
+from smarthdr_cli.burst.grouping.header import read_header
+from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.burst.raw import probe
 from smarthdr_cli.burst.read import read_file, read_frame
@@ -138,3 +143,100 @@ def test_notes_and_sensor_of_a_reading(dng: Dng, ramp: NDArray[np.float64]) -> N
     assert reading.notes == ()
     np.testing.assert_allclose(reading.sensor.white_balance, (2.0, 1.0, 1.6, 1.0), rtol=1e-5)
     assert reading.sensor.clip_level == WHITE
+
+
+def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]) -> None:
+    path = dng("a.dng", np.full((64, 96), 900))
+    whole = path.read_bytes()
+    for length in range(1024, len(whole), 1024):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
+            read_file(path)
+        tiny(read_header(path))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_sensor_far_larger_than_its_picture_is_refused_unread(dng: Dng) -> None:
+    """A DNG of 48x32 pixels by its active area, of 30000x30000 by what is to be unpacked."""
+    path = dng("a.dng", np.full((64, 96), 900), active=(0, 0, 32, 48))
+    assert read_frame(path).size == (32, 48)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            tiff.pages.first.tags[tag].overwrite(30_000)
+    with pytest.raises(InputError, match=r"a\.dng is damaged: a sensor of 30000x30000 pixels for 48x32"):
+        read_frame(path)
+
+
+class Talking:
+    """rawpy with a LibRaw that writes lines to the process's stderr while it unpacks, as it does of damaged data."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import rawpy
+
+        lines = self.lines = [b""]
+        unpack = rawpy.RawPy.unpack
+
+        class Muttering(rawpy.RawPy):  # type: ignore[misc]
+            def unpack(self) -> None:
+                os.write(2, lines.pop(0))
+                unpack(self)
+
+        def opened(file: object) -> rawpy.RawPy:
+            raw = Muttering()
+            raw.open_buffer(file)
+            return raw
+
+        monkeypatch.setattr(rawpy, "imread", opened)
+
+
+def test_what_libraw_says_of_pixels_is_an_error(
+    dng: Dng, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It counts faults in compressed data and goes on. What anybody else prints meanwhile is printed afterwards."""
+    path = dng("a.dng", np.full((64, 96), 900))
+    Talking(monkeypatch).lines[:] = [b"somebody else\nunknown file: data corrupted at 4711\n", b"somebody else\n"]
+    with pytest.raises(InputError, match=r"a\.dng is damaged or cut short: LibRaw says data corrupted at 4711"):
+        read_file(path)
+    assert read_file(path).frame.size == (64, 96)
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "somebody else\nsomebody else\nafter\n"
+
+
+def test_raws_read_side_by_side_hear_of_themselves_alone(
+    dng: Dng, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = dng("a.dng", np.full((64, 96), 900))
+    Talking(monkeypatch).lines[:] = [b"unknown file: data corrupted at 1\n" if n % 4 == 0 else b"" for n in range(40)]
+
+    def damaged(_: int) -> bool:
+        try:
+            read_file(path)
+        except InputError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(damaged, range(40))) == 10
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+def test_raws_leave_no_file_open(dng: Dng) -> None:
+    path = dng("a.dng", np.full((64, 96), 900))
+    path.write_bytes(path.read_bytes()[:5000])
+    begun = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        with pytest.raises(InputError):
+            read_file(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == begun
+
+
+@pytest.mark.parametrize("missing", ["dup", "dup2"])
+def test_a_raw_is_read_in_a_process_without_stderr(dng: Dng, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def refuse(*_arguments: int) -> int:
+        raise OSError(9, "Bad file descriptor")
+
+    path = dng("a.dng", np.full((64, 96), 900))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, missing, refuse)
+        assert read_file(path).frame.size == (64, 96)

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -152,6 +153,31 @@ def scan_bomb() -> bytes:
     return whole[:-2] + 10_000 * last + whole[-2:]
 
 
+def png_with_more() -> bytes:
+    """A PNG that holds twice the rows that its header states."""
+    twice = png(np.concatenate([eight(0), eight(0)]))
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
+    return twice[:8] + chunk(b"IHDR", header) + twice[33:]
+
+
+def lzw_zeroed() -> bytes:
+    """An LZW TIFF with the last 65 % of its pixel bytes zero: libtiff goes on and leaves the rest black."""
+    data = bytearray(tiff(eight(0), photometric="rgb", compression="lzw", rowsperstrip=HEIGHT))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        (at,), (length,) = file.pages.first.dataoffsets, file.pages.first.databytecounts
+    kept = length * 35 // 100
+    data[at + kept : at + length] = bytes(length - kept)
+    return bytes(data)
+
+
+def encoded_tiff(segment: bytes, shape: tuple[int, ...], compression: str) -> bytes:
+    """A TIFF of one strip that holds what is given, whatever its header says."""
+    stream = io.BytesIO()
+    options = {"photometric": "rgb", "compression": compression, "rowsperstrip": shape[0]}
+    tifffile.imwrite(stream, iter([segment]), shape=shape, dtype="u1", metadata=None, **options)
+    return stream.getvalue()
+
+
 def _flipped(data: bytes) -> bytes:
     out = bytearray(data)
     out[len(out) // 2] ^= 0x10
@@ -169,6 +195,11 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "heic.jpg": (b"\0\0\0\x18ftypheic".ljust(60, b"\0"), "HEIF"),
     "one.png": (png(np.full((1, 1, 3), 90, np.uint8)), "1x1"),
     "bomb.png": (png_bomb(), "cannot hold"),
+    "lzw-zeroed.tif": (lzw_zeroed(), "damaged"),
+    "inflates.tif": (encoded_tiff(zlib.compress(bytes(1 << 26), 1), (100, 100, 3), "zlib"), "damaged"),
+    "claims.tif": (encoded_tiff(imagecodecs.lzw_encode(bytes(160_000)), (9000, 9000, 3), "lzw"), "damaged"),
+    "jpeg2000.tif": (tiff(eight(0), photometric="rgb", compression="jpeg2000"), "compression that is not read"),
+    "more.png": (png_with_more(), "Too much image data"),
     "scans.jpg": (scan_bomb(), "more than 100 scans"),
     "flipped.png": (_flipped(READ["alpha.png"](0)), "checksum"),
     "markers.jpg": (b"\xff\xd8\xff\xe0\0\x02" * 20_000, "damaged"),

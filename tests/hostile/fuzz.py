@@ -70,6 +70,9 @@ def write_seeds(folder: Path) -> None:
     image.save(folder / "progressive.jpg", quality=30, progressive=True, icc_profile=bytes(200))
     for compression in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
         image.save(folder / f"{compression}.tif", compression=compression, tiffinfo={274: 6, 33434: 0.01})
+    for compression in ("lzw", "zstd", "lzma", "jpeg"):
+        tifffile.imwrite(folder / f"tiles-{compression}.tif", pixels, photometric="rgb", compression=compression,
+                         tile=(16, 16), metadata=None)  # fmt: skip
     tifffile.imwrite(folder / "pages.tif", pixels.astype(np.uint16), photometric="rgb", compression="zlib")
     tifffile.imwrite(folder / "big.tif", pixels.astype(np.float32) / 255, photometric="rgb", bigtiff=True)
     mosaic = [(33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes((0, 1, 1, 2)), True)]

@@ -112,7 +112,9 @@ def test_a_batch_of_hostile_sets(smarthdr: Any, frames: Frames, tmp_path: Path) 
 
 
 @needs_posix
-def test_a_folder_of_hostile_files_is_grouped(smarthdr: Any, frames: Frames, tmp_path: Path) -> None:
+def test_a_folder_of_hostile_files_is_grouped(
+    smarthdr: Any, frames: Frames, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing hangs on the pipe, nothing is lost from sight: every file is on a line."""
     bad = hostile(tmp_path / "in")
     files = frames("plain.jpg")
@@ -122,6 +124,27 @@ def test_a_folder_of_hostile_files_is_grouped(smarthdr: Any, frames: Frames, tmp
     named = [Path(p).name for line in told for p in line.get("frames", [line.get("file")])]
     there = {p.name for p in files} | set(bad) - {"absent.jpg", "folder.jpg"}  # folders are looked into
     assert sorted(named) == sorted(there)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("lzw.tif", "lzw-zeroed.tif"), ("without-ending", "more.png"), ("plain.jpg", "jpeg-with-less.jpg")],
+)
+def test_info_and_group_agree_on_damage(
+    smarthdr: Any, refused: Any, frames: Frames, good: str, bad: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What ``info`` refuses is no picture to ``group`` either: it stays out of the set that its pixels would make."""
+    files = frames(good)
+    assert "1 set" in smarthdr("group", *files).stderr
+    data, said = corpus.REFUSED[bad]
+    files[1].write_bytes(data)
+    assert said in refused(3, "info", *files)
+    result = smarthdr("group", *files, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {line["kind"] for line in told if str(files[1]) in (line.get("file"), *line.get("frames", []))} == {"single"}
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "progressive.jpg"])

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import pytest
+import simplejpeg
+import tifffile
 
-from smarthdr_cli.burst import decode
-from smarthdr_cli.burst.grouping import look
 from smarthdr_cli.cli.options import parse_pixels
 from smarthdr_cli.errors import UsageError
 
@@ -34,9 +35,9 @@ def nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise AssertionError("a picture above the limit was decoded")
 
-    monkeypatch.setattr(decode, "_opencv", refuse)
-    monkeypatch.setattr(decode.tifffile.TiffPage, "asarray", refuse)
-    monkeypatch.setattr(look, "_decode", refuse)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    monkeypatch.setattr(imagecodecs, "png_decode", refuse)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
 
 
 @pytest.mark.usefixtures("nothing_decoded")

@@ -4,16 +4,14 @@ Decoded at an eighth of their size or so, brought to 64 pixels, compared as log 
 shifts of up to an eighth of the picture: normalised correlation does not see exposure, and hands shake.
 """
 
-import io
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import JpegImagePlugin
 
-from smarthdr_cli.burst.container import JPEG_SCANS, MAX_FILE, MAX_PIXELS, scan_png
+from smarthdr_cli.burst import decode, raw
+from smarthdr_cli.burst.container import MAX_FILE, MAX_PIXELS, scan_jpeg, scan_png, sniff
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import InputError
 
@@ -26,7 +24,6 @@ _CODE = np.arange(256) / 255
 _LINEAR = np.where(_CODE <= 0.04045, _CODE / 12.92, ((_CODE + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
 
 F64 = NDArray[np.float64]
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a picture that cannot be decoded says nothing
 
 
 @dataclass(frozen=True)
@@ -51,19 +48,16 @@ def tiny(header: Header, max_pixels: int | None = None) -> Tiny | None:
 
     ``max_pixels``: another limit than MAX_PIXELS.
     """
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
     width, height = header.size or (0, 0)
-    if width * height > (MAX_PIXELS if max_pixels is None else max_pixels) or header.bytes > MAX_FILE:
+    if width * height > limit or header.bytes > MAX_FILE:
         return None
     try:
-        grey = _raw(header) if header.kind == "raw" else _decode(header.path.read_bytes(), header)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        cv2.error,
-        MemoryError,
-        InputError,
-    ):  # of Pillow, OpenCV and the chunk walk
+        if header.kind == "raw":
+            grey = _raw(header, limit)
+        else:
+            grey = _decode(header.path.read_bytes(), header.path.name, limit)
+    except (OSError, MemoryError, InputError):
         return None
     return None if grey is None else tiny_of(grey)
 
@@ -79,54 +73,28 @@ def tiny_of(grey: NDArray[np.uint8]) -> Tiny:
     return Tiny(np.log2(np.maximum(linear, 1e-4)), np.asarray(good), float(np.log2(max(linear.mean(), 1e-5))))
 
 
-def _decode(data: bytes, header: Header) -> NDArray[np.uint8] | None:
-    if data[:2] == b"\xff\xd8":
-        return _jpeg(data)
-    if header.kind == "png":
-        data = scan_png(data, header.path.name).essential  # libpng prints what it thinks of the other chunks
-    image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    return image if image is not None and image.ndim == 2 and image.dtype == np.uint8 else None
+def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
+    """(H, W) display codes; of a JPEG reduced to no less than 8 SIDE; None for linear float."""
+    kind = sniff(data, name)
+    if kind == "jpeg":
+        return decode.decode_jpeg_reduced(data, scan_jpeg(data, name, limit), name, 8 * SIDE)
+    if kind == "png":
+        codes = decode.decode_png(scan_png(data, name, limit), name)
+    else:
+        with decode.open_tiff(data, name) as tiff:
+            codes = decode.decode_tiff(data, tiff, name, limit)
+    if codes.dtype == np.float32:
+        return None
+    eight = codes if codes.dtype == np.uint8 else (codes >> 8).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY))
 
 
-def _jpeg(data: bytes) -> NDArray[np.uint8]:
-    """By Pillow, whose libjpeg keeps silent over damage; its own class, since the size is checked already."""
-    bare = _bare(data)
-    begun = bare.find(b"\xff\xda")
-    if bare.count(b"\xff\xda", begun, bare.find(b"\xff\xd9", begun)) > JPEG_SCANS:
-        raise ValueError("too many scans")
-    with JpegImagePlugin.JpegImageFile(io.BytesIO(bare)) as image:
-        image.draft("L", (8 * SIDE, 8 * SIDE))
-        return np.asarray(image.convert("L"), np.uint8)
-
-
-def _bare(data: bytes) -> bytes:
-    """A JPEG without its application segments and comments, of which Pillow would warn; Adobe's says the colours."""
-    kept, position = [data[:2]], 2
-    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
-        marker = data[position + 1]
-        if marker in (0xDA, 0xFF):
-            break
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if not (0xE0 <= marker <= 0xED or marker in (0xEF, 0xFE)):
-            kept.append(data[position:end])
-        position = end
-    return b"".join([*kept, data[position:]])
-
-
-def _raw(header: Header) -> NDArray[np.uint8] | None:
+def _raw(header: Header, limit: int) -> NDArray[np.uint8] | None:
     """The camera's own preview inside the RAW."""
-    try:
-        import rawpy
-    except ImportError:
-        return None
-    try:
-        with rawpy.imread(str(header.path)) as raw:
-            thumb = raw.extract_thumb()
-        if thumb.format == rawpy.ThumbFormat.JPEG:
-            return _decode(bytes(thumb.data), header)
-        return np.asarray(np.asarray(thumb.data).mean(-1).astype(np.uint8))
-    except (rawpy.LibRawError, ValueError):
-        return None
+    preview = raw.preview(header.path)
+    if isinstance(preview, bytes):
+        return _decode(preview, header.path.name, limit)
+    return None if preview is None else np.asarray(preview.mean(-1).astype(np.uint8))
 
 
 def compare(one: Tiny, two: Tiny) -> Likeness:
