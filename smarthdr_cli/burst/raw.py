@@ -6,7 +6,9 @@ a clipped pixel is neutral. LibRaw's own per-picture guesses (auto-brightness, a
 """
 
 import io
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +23,7 @@ from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
 _PILE_SHARE = 5e-4
+_MOST_PROBED = 256 << 20  # bytes of a RAW that is read for its exposure alone
 _PILE_LOWEST = 0.8  # of the nominal white; lower pile-ups are scene content
 
 
@@ -93,17 +96,40 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = M
         if clipped.shape != codes.shape[:2]:  # LibRaw stretches non-square pixels
             size = (codes.shape[1], codes.shape[0])
             clipped = cv2.resize(clipped.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        other = raw.other
         return Developed(
             np.ascontiguousarray(np.rot90(codes, turns)),
             np.ascontiguousarray(np.rot90(clipped, turns)),
             space or REC709,
             sensor,
-            float(other.shutter_speed) or None,
-            float(other.aperture) or None,
-            float(other.iso_speed) or None,
+            *_exposure(raw),
             () if space else (f"{name}: no colour matrix for this camera: sRGB primaries assumed",),
         )
+
+
+def stated_exposure(path: Path) -> tuple[float | None, float | None, float | None]:
+    """Time (s), aperture and ISO as LibRaw reads them in the header of a RAW: the word on files that hold no EXIF.
+
+    Each None where it has none, and all without rawpy or of a file above _MOST_PROBED bytes.
+    """
+    try:
+        rawpy = _library(path.name)
+    except InputError:
+        return None, None, None
+    if path.stat().st_size > _MOST_PROBED:
+        return None, None, None
+    try:  # of bytes, since what LibRaw prints of a damaged file by its path is not caught
+        with heard(), rawpy.imread(io.BytesIO(path.read_bytes())) as raw:
+            return _exposure(raw)
+    except (rawpy.LibRawError, ValueError, MemoryError):
+        return None, None, None
+
+
+def _exposure(raw: Any) -> tuple[float | None, float | None, float | None]:
+    time, aperture, iso = (
+        float(value) if 0 < value < math.inf else None
+        for value in (raw.other.shutter_speed, raw.other.aperture, raw.other.iso_speed)
+    )
+    return time, aperture, iso
 
 
 def _opened(data: bytes, name: str, limit: int) -> Any:
