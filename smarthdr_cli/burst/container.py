@@ -36,6 +36,7 @@ _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # A Huffman-coded block takes bits even when empty: 4:2:0 needs 12 bits for 256 pixels, a progressive DC scan 6.
 _JPEG_PIXELS_PER_BYTE = 400
 _PNG_COLOR = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}
+RAW_PROFILE = b"Raw profile type exif"  # the keyword of a text chunk that holds EXIF
 _DEFLATE_RATIO = 1100  # deflate cannot expand by more than 1032:1
 
 
@@ -110,7 +111,7 @@ def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
         if length < 2 or len(segment) != length - 2:
             raise InputError(f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}")
         position += length
-        if marker == 0xE1 and segment[:6] == b"Exif\x00\x00" and exif is None:
+        if marker == 0xE1 and segment[:6] == b"Exif\x00\x00" and exif is None and not scans:
             exif = segment[6:]
         elif marker == 0xE2 and segment[:12] == b"ICC_PROFILE\x00" and len(segment) > 14:
             icc[segment[12]] = segment[14:]
@@ -145,7 +146,7 @@ def scan_png(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
 
     Raises InputError when it is cut short, damaged, or of more than ``limit`` pixels.
     """
-    position, stored, exif, icc = 8, 0, None, None
+    position, stored, exif, icc, profile = 8, 0, None, None, None
     essential = [data[:8]]
     header: tuple[int, ...] = ()
     primaries: str | tuple[float, ...] | None = None
@@ -169,7 +170,9 @@ def scan_png(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
         elif kind == b"IEND":
             break
         elif kind == b"eXIf":
-            exif = body
+            exif = body if exif is None else exif
+        elif kind in (b"tEXt", b"zTXt") and profile is None:
+            profile = raw_profile(kind, body)
         elif kind == b"iCCP":
             icc = _inflate_profile(body)
         elif kind == b"sRGB" or (kind == b"cICP" and body[:1] == b"\x01"):
@@ -184,7 +187,23 @@ def scan_png(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
         raise InputError(f"{name} is damaged: its PNG header states a type that does not exist")
     if stored * _DEFLATE_RATIO * 8 < height * width * channels * depth:
         raise InputError(f"{name} is damaged or cut short: {stored} bytes cannot hold {width}x{height} pixels")
-    return Container(width, height, exif, icc, primaries, essential=b"".join(essential))
+    return Container(width, height, profile if exif is None else exif, icc, primaries, essential=b"".join(essential))
+
+
+def raw_profile(kind: bytes, body: bytes) -> bytes | None:
+    """The EXIF block in a PNG's text chunk of the form that ImageMagick writes; empty when damaged, None in any other.
+
+    Behind the keyword the profile's name, its length and its bytes in hexadecimal.
+    """
+    keyword, _, text = body.partition(b"\0")
+    if keyword != RAW_PROFILE:
+        return None
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], 4 << 20)
+        return bytes.fromhex("".join(text.decode("ascii").split()[2:])).removeprefix(b"Exif\0\0")
+    except (ValueError, zlib.error):
+        return b""
 
 
 def _inflate_profile(body: bytes) -> bytes | None:

@@ -2,6 +2,9 @@
 
 ``ev = log2(time * ISO/100 / N**2)``: each factor from its own tag or the usual substitute; a factor that is absent is
 left out (the caller says what that means for a burst).
+
+Two readers find the tags: exifread in the EXIF block of a JPEG or PNG, ``tiff_ifd`` in headers in bulk and in TIFF and
+RAW files. ``interpret`` alone says what the tags mean, so that ``info`` and ``group`` state the same of a file.
 """
 
 import io
@@ -9,33 +12,56 @@ import logging
 import math
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import exifread
 from PIL import Image, TiffImagePlugin
 
 from smarthdr_cli.burst.frame import Capture, Exposure
+from smarthdr_cli.burst.tiff_ifd import MAX_TEXT, printable
 
-_CAP = 1 << 20  # bytes of an EXIF block that are looked at; JPEG's limit is 64 kB
+MAX_BLOCK = 1 << 20  # bytes of an EXIF block that are looked at; JPEG's limit is 64 kB
 _READS, _BYTES, _VALUE = 20_000, 8 << 20, 1 << 16  # what exifread may take: reads, bytes in all, bytes at once
 _SATURATED = 65535  # ISOSpeedRatings is 16 bits; above that the other sensitivity tags hold the value
-_ISO_TAGS = (
-    "ISOSpeedRatings",
-    "PhotographicSensitivity",
-    "RecommendedExposureIndex",
-    "Tag 0x8832",
-    "StandardOutputSensitivity",
-    "Tag 0x8831",
-    "ISOSpeed",
-    "Tag 0x8833",
-    "ISOSpeedLatitudeyyy",
-    "Tag 0x8834",
-)
+# The sensitivity, and what holds it where its 16 bits do not: recommended index, standard output, ISO speed, latitude.
+_ISO_TAGS = (0x8827, 0x8832, 0x8831, 0x8833, 0x8834)
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 # exifread logs what it could not parse; the one line of ours says it instead.
 logging.getLogger("exifread").setLevel(logging.CRITICAL + 1)
+
+
+class Tags(Protocol):
+    """Tags by their numbers, of the EXIF directory or else of the first one (IFD0), where some editors put them."""
+
+    def __contains__(self, tag: int) -> bool: ...
+
+    def number(self, tag: int) -> float | None:
+        """The first value; None where the tag is absent, text, or undefined (1/0)."""
+
+    def text(self, tag: int) -> str | None:
+        """Printable text, or None."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """Tags whose values are known already: of a container without TIFF directories."""
+
+    numbers: Mapping[int, float] = field(default_factory=dict)
+    texts: Mapping[int, str] = field(default_factory=dict)
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.numbers or tag in self.texts
+
+    def number(self, tag: int) -> float | None:
+        """The value, or None."""
+        return self.numbers.get(tag)
+
+    def text(self, tag: int) -> str | None:
+        """The text, or None."""
+        return self.texts.get(tag)
 
 
 @dataclass(frozen=True)
@@ -62,27 +88,69 @@ def exposure_value(time: float, aperture: float | None, iso: float | None) -> fl
     return math.log2(time * (iso or 100.0) / 100.0 / (aperture or 1.0) ** 2)
 
 
-def parse_exif(block: bytes, *, whole_file: bool = False) -> Stated:
-    """What a TIFF-structured EXIF block states (or a whole TIFF or RAW file, with ``whole_file``). Never raises."""
-    data = block if whole_file else block[:_CAP]
+def interpret(tags: Tags) -> Stated:
+    """What the tags of a file mean; ``capture.exif`` is left to the caller."""
+    orientation = tags.number(0x0112)
+    return Stated(
+        time=_time(tags),
+        aperture=_aperture(tags),
+        iso=_iso(tags),
+        orientation=int(orientation) if orientation is not None and orientation in range(1, 9) else 1,
+        adobe_rgb=tags.number(0xA001) == 2 or tags.text(0x0001) == "R03",
+        capture=_capture(tags),
+    )
+
+
+def parse_exif(block: bytes) -> Stated:
+    """What the TIFF-structured EXIF block of a JPEG or PNG states. Never raises."""
+    block = block[:MAX_BLOCK]
     try:
-        tags = exifread.process_file(_Bounded(data), details=False, strict=False)
+        tags = exifread.process_file(_Bounded(block), details=False, strict=False, extract_thumbnail=False)
+        stated = interpret(_ExifRead(tags))
     except Exception:  # exifread raises anything at all on damaged blocks; this is the one place that meets it
         return Stated(damaged=True)
     if not tags:
-        return Stated(damaged=not whole_file)
-    orientation = _number(tags, "Orientation")
-    interop = _text(tags, "InteroperabilityIndex")
-    time, aperture, iso = _time(tags), _aperture(tags), _iso(tags)
-    capture = _capture(tags)
-    return Stated(
-        time=time,
-        aperture=aperture,
-        iso=iso,
-        orientation=int(orientation) if orientation is not None and orientation in range(1, 9) else 1,
-        adobe_rgb=_number(tags, "ColorSpace") == 2 or interop == "R03",
-        capture=replace(capture, exif=_compose(capture, time, aperture, iso) if whole_file else upright(data)),
-    )
+        return Stated(damaged=True)
+    return replace(stated, capture=replace(stated.capture, exif=upright(block)))
+
+
+def with_block(stated: Stated) -> Stated:
+    """With a small EXIF block of what is stated, for sources whose own lies scattered over a TIFF or RAW file."""
+    return replace(stated, capture=replace(stated.capture, exif=_compose(stated)))
+
+
+class _ExifRead:
+    """exifread's result as Tags."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        by_group: dict[str, dict[int, Any]] = {"EXIF": {}, "Image": {}, "Interoperability": {}}
+        for name, tag in found.items():
+            group = name.partition(" ")[0]
+            if group in by_group and hasattr(tag, "values"):  # a thumbnail is bare bytes
+                by_group[group][tag.tag] = tag.values
+        self._values = by_group["Interoperability"] | by_group["Image"] | by_group["EXIF"]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._values
+
+    def number(self, tag: int) -> float | None:
+        """The first value, or None."""
+        values = self._values.get(tag)
+        if not isinstance(values, list) or not values:
+            return None
+        value = values[0][0] if isinstance(values[0], tuple) else values[0]  # of floating-point types
+        try:
+            number = float(value.num) / float(value.den) if hasattr(value, "den") else float(value)
+        except (ZeroDivisionError, OverflowError):
+            return None
+        return number if math.isfinite(number) else None
+
+    def text(self, tag: int) -> str | None:
+        """Printable text, or None."""
+        values = self._values.get(tag)
+        if isinstance(values, list):
+            values = bytes(value & 255 for value in values[:MAX_TEXT] if isinstance(value, int))
+        return printable(values.encode() if isinstance(values, str) else values) if values else None
 
 
 class _Bounded(io.BytesIO):
@@ -106,87 +174,54 @@ class _Bounded(io.BytesIO):
         return found
 
 
-def _values(tags: dict[str, Any], name: str) -> list[Any]:
-    for group in ("EXIF", "Image", "Interoperability"):
-        tag = tags.get(f"{group} {name}")
-        if tag is not None:
-            values = tag.values
-            values = list(values) if isinstance(values, (list, tuple)) else [values]
-            return list(values[0]) if values and isinstance(values[0], tuple) else values  # floating-point types
-    return []
-
-
-def _number(tags: dict[str, Any], name: str) -> float | None:
-    values = _values(tags, name)
-    if not values or isinstance(values[0], (str, bytes)):
-        return None
-    try:
-        number = float(values[0].num) / float(values[0].den) if hasattr(values[0], "den") else float(values[0])
-    except (ZeroDivisionError, OverflowError, TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _text(tags: dict[str, Any], name: str) -> str | None:
-    values = _values(tags, name)
-    if not values:
-        return None
-    text = (
-        values[0] if isinstance(values[0], str) else "".join(chr(v) for v in values if isinstance(v, int) and v < 128)
-    )
-    text = "".join(character for character in text if character.isprintable()).strip()
-    return text[:500] or None
-
-
 def _within(number: float | None, low: float, high: float) -> float | None:
     return number if number is not None and low <= number <= high else None
 
 
-def _time(tags: dict[str, Any]) -> float | None:
-    time = _within(_number(tags, "ExposureTime"), 1e-7, 1e6)
+def _time(tags: Tags) -> float | None:
+    time = _within(tags.number(0x829A), 1e-7, 1e6)
     if time is not None:
         return time
-    apex = _within(_number(tags, "ShutterSpeedValue"), -20, 23)
+    apex = _within(tags.number(0x9201), -20, 23)
+    if apex == 0 and 0x829A in tags:
+        return None  # both are zero: written by software that knows neither, not one second
     return None if apex is None else 2.0**-apex
 
 
-def _aperture(tags: dict[str, Any]) -> float | None:
-    aperture = _within(_number(tags, "FNumber"), 0.3, 1000)
+def _aperture(tags: Tags) -> float | None:
+    aperture = _within(tags.number(0x829D), 0.3, 1000)
     if aperture is not None:
         return aperture
-    apex = _within(_number(tags, "ApertureValue"), -3, 20)
+    apex = _within(tags.number(0x9202), -3, 20)
     return None if not apex else 2.0 ** (apex / 2)  # an APEX 0 is what cameras write for a lens they cannot see
 
 
-def _iso(tags: dict[str, Any]) -> float | None:
-    fallback = None
-    for name in _ISO_TAGS:
-        iso = _within(_number(tags, name), 1, 1e8)
-        if iso == _SATURATED:
-            fallback = iso
-        elif iso is not None:
-            return iso
-    return fallback
+def _iso(tags: Tags) -> float | None:
+    values = [_within(tags.number(tag), 1, 1e8) for tag in _ISO_TAGS]
+    known = [value for value in values if value is not None]
+    return next((value for value in known if value != _SATURATED), known[0] if known else None)
 
 
-def _capture(tags: dict[str, Any]) -> Capture:
-    offset = None
-    for name in ("OffsetTimeOriginal", "Tag 0x9011", "OffsetTime", "Tag 0x9010"):
-        match = _OFFSET.fullmatch(_text(tags, name) or "")
-        if match:
-            sign, hours, minutes = match.groups()
-            offset = (-1.0 if sign == "-" else 1.0) * (int(hours) * 3600 + int(minutes) * 60)
-            break
+def _capture(tags: Tags) -> Capture:
     return Capture(
-        make=_text(tags, "Make"),
-        model=_text(tags, "Model"),
-        lens=_text(tags, "LensModel"),
-        datetime=_text(tags, "DateTimeOriginal") or _text(tags, "DateTime"),
-        utc_offset=offset,
-        owner=_text(tags, "CameraOwnerName") or _text(tags, "Artist"),
-        comments=_text(tags, "ImageDescription"),
-        focal_length=_within(_number(tags, "FocalLength"), 0.1, 1e5),
+        make=tags.text(0x010F),
+        model=tags.text(0x0110),
+        lens=tags.text(0xA434),
+        datetime=tags.text(0x9003) or tags.text(0x0132),
+        utc_offset=next((o for tag in (0x9011, 0x9010) if (o := utc_offset(tags.text(tag))) is not None), None),
+        owner=tags.text(0xA430) or tags.text(0x013B),
+        comments=tags.text(0x010E),
+        focal_length=_within(tags.number(0x920A), 0.1, 1e5),
     )
+
+
+def utc_offset(text: str | None) -> float | None:
+    """Seconds east of UTC of a text such as "+02:00", or None."""
+    match = _OFFSET.fullmatch(text or "")
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    return (-1.0 if sign == "-" else 1.0) * (int(hours) * 3600 + int(minutes) * 60)
 
 
 def upright(block: bytes) -> bytes | None:
@@ -195,7 +230,7 @@ def upright(block: bytes) -> bytes | None:
     Patched in place: every other byte stays where it is, so that maker notes with absolute offsets survive.
     """
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None or len(block) > _CAP:
+    if order is None or len(block) > MAX_BLOCK:
         return None
     patched = bytearray(block)
     try:
@@ -211,8 +246,8 @@ def upright(block: bytes) -> bytes | None:
     return b"Exif\x00\x00" + bytes(patched)
 
 
-def _compose(capture: Capture, time: float | None, aperture: float | None, iso: float | None) -> bytes:
-    """A small EXIF block ("Exif" prefix included) for sources whose own lies scattered over a TIFF or RAW file."""
+def _compose(stated: Stated) -> bytes:
+    capture, iso = stated.capture, stated.iso
     exif = Image.Exif()
     for tag, text in (
         (0x010F, capture.make),
@@ -223,7 +258,7 @@ def _compose(capture: Capture, time: float | None, aperture: float | None, iso: 
         if text:
             exif[tag] = text
     details = exif.get_ifd(0x8769)
-    for tag, value in ((0x829A, time), (0x829D, aperture), (0x920A, capture.focal_length)):
+    for tag, value in ((0x829A, stated.time), (0x829D, stated.aperture), (0x920A, capture.focal_length)):
         if value:
             details[tag] = TiffImagePlugin.IFDRational(Fraction(value).limit_denominator(1_000_000))
     if iso and iso < _SATURATED:

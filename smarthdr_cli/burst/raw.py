@@ -9,6 +9,7 @@ LibRaw decodes past damaged data and reports them on the process's stderr only. 
 
 import contextlib
 import io
+import math
 import os
 import re
 import tempfile
@@ -29,6 +30,7 @@ from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
 _PILE_SHARE = 5e-4
+_MOST_PROBED = 256 << 20  # bytes of a RAW that is read for its exposure alone
 _PILE_LOWEST = 0.8  # of the nominal white; lower pile-ups are scene content
 _MAX_SENSOR = 4  # times the visible picture; masked borders and other aspect ratios take less than half as much again
 _COMPLAINT = re.compile(rb".*: (Unexpected end of file|data corrupted at -?\d+)\s*")  # LibRaw's default callback
@@ -104,15 +106,12 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = M
         if clipped.shape != codes.shape[:2]:  # LibRaw stretches non-square pixels
             size = (codes.shape[1], codes.shape[0])
             clipped = cv2.resize(clipped.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        other = raw.other
         return Developed(
             np.ascontiguousarray(np.rot90(codes, turns)),
             np.ascontiguousarray(np.rot90(clipped, turns)),
             space or REC709,
             sensor,
-            float(other.shutter_speed) or None,
-            float(other.aperture) or None,
-            float(other.iso_speed) or None,
+            *_exposure(raw),
             () if space else (f"{name}: no colour matrix for this camera: sRGB primaries assumed",),
         )
 
@@ -131,6 +130,32 @@ def preview(path: Path) -> bytes | NDArray[np.uint8] | None:
     if complaints:
         return None
     return bytes(thumb.data) if thumb.format == rawpy.ThumbFormat.JPEG else np.asarray(thumb.data, np.uint8)
+
+
+def stated_exposure(path: Path) -> tuple[float | None, float | None, float | None]:
+    """Time (s), aperture and ISO as LibRaw reads them in the header of a RAW: the word on files that hold no EXIF.
+
+    Each None where it has none, and all without rawpy or of a file above _MOST_PROBED bytes.
+    """
+    try:
+        rawpy = _library(path.name)
+    except InputError:
+        return None, None, None
+    if path.stat().st_size > _MOST_PROBED:
+        return None, None, None
+    try:
+        with _complaints(), rawpy.imread(io.BytesIO(path.read_bytes())) as raw:
+            return _exposure(raw)
+    except (rawpy.LibRawError, ValueError, MemoryError):
+        return None, None, None
+
+
+def _exposure(raw: Any) -> tuple[float | None, float | None, float | None]:
+    time, aperture, iso = (
+        float(value) if 0 < value < math.inf else None
+        for value in (raw.other.shutter_speed, raw.other.aperture, raw.other.iso_speed)
+    )
+    return time, aperture, iso
 
 
 def _opened(data: bytes, name: str, limit: int) -> Any:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst import container, decode, profile, raw
 from smarthdr_cli.burst.color import ADOBE_RGB, SRGB, ColorSpace
-from smarthdr_cli.burst.exif import Stated, parse_exif
+from smarthdr_cli.burst.exif import Stated, parse_exif, with_block
+from smarthdr_cli.burst.exif_location import file_exif
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.errors import InputError
 
@@ -81,7 +82,7 @@ def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: s
     else:
         found = container.scan_png(data, name, limit)
         codes = decode.decode_png(found, name)
-    stated = parse_exif(found.exif) if found.exif else Stated()
+    stated = Stated() if found.exif is None else parse_exif(found.exif)
     if stated.damaged:
         notes.append(f"{name}: its EXIF is damaged and was ignored")
     space, note = SRGB, None
@@ -101,9 +102,7 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> R
     codes = decode.decode_tiff(data, tiff, name, limit)
     if decode.has_more_pictures(tiff):
         notes.append(f"{name}: it holds several pictures; the first is read")
-    stated = parse_exif(data, whole_file=True)
-    if stated.damaged:
-        notes.append(f"{name}: its EXIF is damaged and was ignored")
+    stated = with_block(file_exif(data, name))
     icc = tiff.pages.first.tags.get(34675)
     space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
     if icc is not None and isinstance(icc.value, bytes):
@@ -117,9 +116,10 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> R
 
 def _read_raw(path: Path, data: bytes, sensor: raw.Sensor | None, digest: str, limit: int) -> Reading:
     developed = raw.develop(data, path.name, sensor, limit)
-    stated = parse_exif(data, whole_file=True)
-    if stated.time is None:  # containers exifread does not know (CR3); LibRaw does
+    stated = file_exif(data, path.name)
+    if stated.time is None:  # RAW without EXIF (Kodak, Leaf): as LibRaw reads it
         stated = replace(stated, time=developed.time, aperture=developed.aperture, iso=developed.iso)
+    stated = with_block(stated)
     frame = Frame(
         path=path,
         codes=developed.codes,

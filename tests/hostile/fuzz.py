@@ -84,7 +84,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["smarthdr_cli.burst", "exifread"]):
-        from smarthdr_cli.burst import container, decode, exif, profile
+        from smarthdr_cli.burst import container, decode, exif, exif_location, profile
         from smarthdr_cli.burst.grouping.header import read_header
         from smarthdr_cli.burst.grouping.look import tiny
         from smarthdr_cli.errors import InputError
@@ -118,7 +118,7 @@ def main() -> None:
         with in_order():
             kind = container.sniff(data, path.name)
             if kind in ("tiff", "raw"):
-                check(exif.parse_exif(data, whole_file=True))
+                check(exif_location.file_exif(data, path.name))
             if kind in ("jpeg", "png"):
                 found = (container.scan_jpeg if kind == "jpeg" else container.scan_png)(data, path.name)
                 if found.exif:

@@ -15,7 +15,8 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from smarthdr_cli.burst.exif import parse_exif
+from smarthdr_cli.burst.exif import Stated, parse_exif
+from smarthdr_cli.burst.exif_location import file_exif
 from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file
@@ -274,12 +275,12 @@ def test_exif_that_leads_in_circles(smarthdr: Any, tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     "data", [*corpus.EXIF.values(), corpus.chain(4000, 60_000), corpus.EXIF["texts"].ljust(20_000_000, b"A")]
 )
-@pytest.mark.parametrize("whole_file", [False, True])
-def test_bombs_cost_little(tmp_path: Path, data: bytes, whole_file: bool) -> None:
+@pytest.mark.parametrize("read", [parse_exif, lambda data: file_exif(data, "a.tif")], ids=["block", "file"])
+def test_bombs_cost_little(tmp_path: Path, data: bytes, read: Callable[[bytes], Stated]) -> None:
     path = _written(tmp_path / "a.tif", data)
     begun = time.process_time()
     tracemalloc.start()
-    stated = parse_exif(data, whole_file=whole_file)
+    stated = read(data)
     with contextlib.suppress(InputError):
         read_header(path)
     peak = tracemalloc.get_traced_memory()[1]

@@ -5,15 +5,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from smarthdr_cli.burst.exif_location import RAW_ENDINGS
 from smarthdr_cli.errors import InputError
 
 # HEIF, AVIF and WebP are not read; they are listed so that somebody is told.
 _PLAIN = ".jpg .jpeg .jpe .png .tif .tiff .heic .heif .hif .avif .webp"
-_RAW = (
-    ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl "
-    ".sr2 .srf .srw .x3f"
-)
-RAW_ENDINGS = frozenset(_RAW.split())
 ENDINGS = frozenset(_PLAIN.split()) | RAW_ENDINGS
 _DIGITS = re.compile(r"(\d+)")
 

@@ -9,9 +9,10 @@ from smarthdr_cli.burst.grouping.segment import Span
 
 SURE = 0.6  # confidence below which a set is ambiguous
 _SLOW = 0.6  # seconds between frames: more than a camera's own bracket takes, enough for a hand to turn away
-_UNLIKE = 0.6  # likeness below which two frames hardly show one view
+_UNLIKE = 0.6  # likeness below which two frames do not show one view
+_ALIKE = 0.9  # that neighbours without EXIF need: brackets have 0.93 and more, graphics of one layout up to 0.90
 # What a set can be trusted at most: numbered by its camera, called a bracket by it, EXIF alone, no times, brightness
-# measured from pixels, and a slow one that nobody calls a bracket and whose pictures differ or cannot be compared.
+# measured from pixels; and one whose pictures differ, or that nobody calls a bracket and whose pictures cannot tell.
 _NUMBERED, _CALLED, _EXIF, _UNTIMED, _MEASURED, _BLIND = 0.99, 0.97, 0.95, 0.85, 0.7, 0.55
 
 
@@ -96,17 +97,22 @@ def judge_span(run: Run, span: Span) -> Found:
 
 
 def _most(part: Run) -> float:
-    """The most a set of this kind can be trusted."""
+    """The most a set of this kind can be trusted; pictures that differ outweigh names, times and EXIF."""
+    seen = [like for like in part.likes or () if like is not None]
+    if seen and min(seen) < _UNLIKE:
+        return _BLIND
     if evidence.complete(part.headers) > 0:
         return _NUMBERED
+    known = [ev for ev in part.evs if ev is not None]
     if not part.exact:
-        return _MEASURED
-    seen = [like for like in part.likes or () if like is not None]
+        compared = len(seen) == len(part.headers) - 1 and min(seen) >= _ALIKE
+        ordered = part.bracket is not None or len(known) == 2 or bool(pattern.judge(known, exact=False).order)
+        return _MEASURED if compared and ordered else _BLIND
     if part.bracket is None and unsettled(part):
-        even = pattern.judge([ev for ev in part.evs if ev is not None]).regular
-        if not seen or min(seen) < _UNLIKE or (2 * len(seen) < len(part.headers) and not even):
+        even = pattern.judge(known).regular
+        if not seen or (2 * len(seen) < len(part.headers) and not even):
             return _BLIND
     if any(pause is None for pause in part.pauses):
         return _UNTIMED
-    known = evidence.called(part.headers) or evidence.offsets(part.headers) is not None
-    return _CALLED if known else _EXIF
+    called = evidence.called(part.headers) or evidence.offsets(part.headers) is not None
+    return _CALLED if called else _EXIF

@@ -43,13 +43,13 @@ def picture(seed: int, ev: float, shift: int = 0, *, turned: bool = False) -> Im
 def directory(order: str, base: int, entries: Sequence[tuple[int, int, Any]], *, start: int) -> bytes:
     """A TIFF directory that lies at ``start`` of its note, with offsets from ``base`` of the note's own beginning.
 
-    Entries are (tag, type, values): type 3 SHORT, 4 LONG, 8 SSHORT, 10 SRATIONAL (pairs), 7 bytes.
+    Entries are (tag, type, values): type 3 SHORT, 4 LONG, 8 SSHORT, 10 SRATIONAL (pairs), 2 and 7 bytes.
     """
     codes = {3: "H", 4: "I", 8: "h", 10: "i"}
     body, extra = struct.pack(order + "H", len(entries)), b""
     after = start + 2 + 12 * len(entries) + 4
     for tag, kind, values in sorted(entries):
-        raw = values if kind == 7 else struct.pack(f"{order}{len(values)}{codes[kind]}", *values)
+        raw = values if kind in (2, 7) else struct.pack(f"{order}{len(values)}{codes[kind]}", *values)
         count = len(values) // 2 if kind == 10 else len(values)
         body += struct.pack(order + "HHI", tag, kind, count)
         if len(raw) <= 4:
@@ -87,7 +87,7 @@ def canon(shot: int, value: float, mode: int = 1) -> Note:
 
 def canon_shot(shot: int, value: float) -> Note:
     """ShotInfo only: the AEB shot and the value in 1/32 EV."""
-    info = [0] * 20
+    info = [40] + [0] * 19  # the record's length in bytes comes first
     info[16], info[17] = shot, round(value * 32)
     return lambda at, order: directory(order, at, [(0x0004, 8, info)], start=0)
 
@@ -112,6 +112,29 @@ def olympus(shot: int, head: bytes = b"OLYMPUS\0II\x03\0") -> Note:
     outer = directory("<", 0, [(0x2020, 4, [start + 18])], start=start)
     inner = directory("<", 0, [(0x0600, 3, [2, shot, 0, 0, 0])], start=start + 18)
     return lambda at, order: head + outer + inner
+
+
+def pentax(shot: int, length: int, step: int = 3, head: bytes = b"AOC\0MM") -> Note:
+    """The step in thirds; of the 23 bytes of settings the tenth holds the shot, from 0, and how many there are."""
+    settings = bytes(9) + bytes(((shot - 1) * 16 + length if length else 0,)) + bytes(13)
+    entries = [(0x0018, 3, [step]), (0x0205, 7, settings)]
+    absolute = head.startswith(b"AOC")
+    return lambda at, order: head + directory(">", at if absolute else 0, entries, start=len(head))
+
+
+def minolta(mode: int, tag: int = 0x0003) -> Note:
+    settings = struct.pack(">20I", *[0] * 6, mode, *[0] * 13)
+    return lambda at, order: directory(order, at, [(tag, 7, settings)], start=0)
+
+
+def sigma(bracket: str | None, head: bytes = b"SIGMA\0\0\0\1\0") -> Note:
+    entries = [] if bracket is None else [(0x0019, 2, bracket.encode() + b"\0")]
+    return lambda at, order: head + directory(order, at, [(0x0003, 2, b"AB\0"), *entries], start=len(head))
+
+
+def displaced(note: Note, by: int) -> Note:
+    """A note that an editor moved: its offsets are still those of the place where it was ``by`` bytes before."""
+    return lambda at, order: note(max(at - by, 0), order)
 
 
 @dataclass

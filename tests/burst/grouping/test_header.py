@@ -19,8 +19,8 @@ from PIL import Image
 
 from smarthdr_cli.burst.exif import parse_exif
 from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.maker import Maker
-from smarthdr_cli.burst.grouping.tiff import Source, first_directory
+from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.tiff_ifd import Source, first_directory
 from smarthdr_cli.errors import InputError
 
 from .shoot import (
@@ -29,10 +29,15 @@ from .shoot import (
     Shoot,
     canon,
     canon_shot,
+    directory,
+    displaced,
     fujifilm,
+    minolta,
     nikon,
     olympus,
     panasonic,
+    pentax,
+    sigma,
     sony,
     sony_old,
 )
@@ -98,11 +103,50 @@ def test_the_moment(tmp_path: Path) -> None:
         ("Panasonic", panasonic(4), Maker("Panasonic", 4, 5, True)),
         ("OLYMPUS CORPORATION", olympus(2), Maker("Olympus", 2, None, True)),
         ("OM Digital Solutions", olympus(3, b"OM SYSTEM\0\0\0II\x04\0"), Maker("Olympus", 3, None, True)),
+        ("PENTAX Corporation", pentax(2, 3), Maker("Pentax", 2, 3, True)),
+        ("PENTAX", pentax(5, 5, 10, b"PENTAX \0MM"), Maker("Pentax", 5, 5, True)),
+        ("PENTAX", pentax(1, 0), Maker("Pentax", None, None, True)),
+        ("PENTAX", pentax(2, 3, 0), Maker("Pentax", None, None, False)),
+        ("Minolta Co., Ltd.", minolta(4), Maker("Minolta", None, None, True)),
+        ("KONICA MINOLTA", minolta(4, 0x0001), Maker("Minolta", None, None, True)),
+        ("Konica Minolta Camera, Inc.", minolta(1), Maker("Minolta", None, None, False)),
+        ("SIGMA", sigma("2 of 3"), Maker("Sigma", 2, 3, True)),
+        ("FOVEON", sigma("3 of 3", b"FOVEON\0\0\1\0"), Maker("Sigma", 3, 3, True)),
+        ("SIGMA", sigma(" "), Maker("Sigma", None, None, False)),
+        ("SIGMA", sigma("4 of 3"), Maker("Sigma")),
+        ("SIGMA", sigma(None), Maker("Sigma")),
         ("Nobody", canon(1, 0), Maker()),
     ],
 )
 def test_maker_notes(tmp_path: Path, make: str, note: Note, expected: Maker) -> None:
     assert read_header(Shoot(tmp_path, Camera(make=make)).take(note=note)).maker == expected
+
+
+@pytest.mark.parametrize("by", [-64, -12, 2, 100])
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [
+        (canon(2, -1), Maker("Canon", 2, None, True, -1.0)),
+        (canon(0, 0, mode=0), Maker("Canon", None, None, False)),
+        (canon_shot(3, 1), Maker("Canon", 3, None, True, 1.0)),
+        (canon_shot(0, 0), Maker("Canon", None, None, False)),
+    ],
+    ids=["bracket", "none", "shot of a bracket", "shot of none"],
+)
+def test_a_displaced_note_is_found(tmp_path: Path, by: int, note: Note, expected: Maker) -> None:
+    """Editors move Canon's note and leave its offsets: where they point now, anything may stand."""
+    shoot = Shoot(tmp_path, Camera(make="Canon"))
+    assert read_header(shoot.take(note=displaced(note, by))).maker == expected
+
+
+@pytest.mark.parametrize("length", [0, 38, 42, 255])
+def test_a_record_of_another_length_says_nothing(tmp_path: Path, length: int) -> None:
+    """Forty bytes that do not say that they are forty are no shot record, whatever stands where the bracket would."""
+
+    def note(at: int, order: str) -> bytes:
+        return directory(order, at, [(0x0004, 8, [length, *[3] * 19])], start=0)
+
+    assert read_header(Shoot(tmp_path, Camera(make="Canon")).take(note=note)).maker == Maker("Canon")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +266,8 @@ def test_a_file_gives_no_more_than_its_budget() -> None:
 def _originals() -> list[bytes]:
     import tempfile
 
-    notes = [("SONY", sony(2, 3)), ("Canon", canon(2, -1)), ("NIKON", nikon(1)), ("OLYMPUS", olympus(2))]
+    notes = [("SONY", sony(2, 3)), ("Canon", canon(2, -1)), ("NIKON", nikon(1)), ("OLYMPUS", olympus(2)),
+             ("PENTAX", pentax(2, 3)), ("Minolta", minolta(4)), ("SIGMA", sigma("2 of 3"))]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         shoot = Shoot(Path(folder))
         found = []
@@ -253,8 +298,8 @@ def test_damage_is_an_input_error_or_nothing(
 
 
 def test_text_is_printable_and_short(exif: Exif) -> None:
-    block = exif(Make="A\x07B\x1b[31m", Model="m" * 500)
+    block = exif(Make="A\x07B\x1b[31m", Model="m" * 900)
     image = first_directory(Source(io.BytesIO(block)), 0)
     assert image is not None
     assert image.text(0x010F) == "AB[31m"
-    assert len(image.text(0x0110) or "") == 200
+    assert len(image.text(0x0110) or "") == 500

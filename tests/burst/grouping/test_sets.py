@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from PIL.TiffImagePlugin import IFDRational
 
 from smarthdr_cli.burst import bracket
 from smarthdr_cli.burst.bracket import BracketSet, find_pictures, group_files, read_sets
@@ -161,8 +163,6 @@ def test_our_own_previews_are_no_frames(tmp_path: Path) -> None:
     from smarthdr_cli.output.provenance import SOFTWARE
 
     path = Shoot(tmp_path).take(0)
-    from PIL import Image
-
     with Image.open(path) as image:
         exif = image.getexif()
         exif[0x0131] = SOFTWARE
@@ -284,6 +284,65 @@ def test_black_white_and_walls_say_nothing() -> None:
     for other in (black, white, wall):
         assert look.compare(wall, other).same is None
     assert look.compare(black, white).ev > 10
+
+
+def badge(seed: int) -> Image.Image:
+    """A graphic: a disc on a plain ground, three squares on the disc, all in colours of the seed's own."""
+    rng = np.random.default_rng(seed)
+
+    def colour() -> tuple[int, ...]:
+        return tuple(int(value) for value in rng.integers(0, 256, 3))
+
+    image = Image.new("RGB", (96, 64), colour())
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((20, 4, 76, 60), fill=colour())
+    for _ in range(3):
+        x, y, side = (int(rng.integers(*bounds)) for bounds in ((28, 60), (12, 44), (3, 16)))
+        draw.rectangle((x, y, x + side, y + side), fill=colour())
+    return image
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("stated", [False, True], ids=["no EXIF", "the same EXIF"])
+def test_graphics_of_one_layout_are_no_certain_set(tmp_path: Path, count: int, stated: bool) -> None:
+    """Named img1, img2 and on, all of their folder; without EXIF, or with the same 1/100 s in each."""
+    certain = []
+    exif = Image.Exif()
+    if stated:
+        exif.get_ifd(0x8769)[0x829A] = IFDRational(1, 100)
+    for number in range(60):
+        files = []
+        for index in range(count):
+            files.append(tmp_path / str(number) / f"img{index + 1}.png")
+            files[-1].parent.mkdir(exist_ok=True)
+            badge(1000 * count + 10 * number + index).save(files[-1], exif=exif)
+        certain += [(number, s.confidence, s.reasons) for s in group_files(files).sets if not s.ambiguous]
+    assert certain == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_different_views_are_no_certain_set_whatever_else_is_said(tmp_path: Path, seed: int) -> None:
+    """The camera calls three frames a bracket, their times and exposures agree, and sets of three are asked for."""
+    shoot = Shoot(tmp_path)
+    files = []
+    for number, ev in enumerate((0, -2, 2, 0)):
+        shoot.view = 10 * seed + number
+        said = AEB if number < 3 else {"mode": 0}
+        files.append(shoot.wait(0.2).take(ev, bias=ev, shown=0, name=f"img{number + 1}", **said))
+    found = group_files(files, bracket=3).sets
+    assert [(s.confidence < 0.6, s.ambiguous) for s in found] == [(True, True)] * len(found)
+    assert all(any("the pictures differ" in reason for reason in s.reasons) for s in found)
+
+
+def test_one_view_keeps_its_confidence(tmp_path: Path) -> None:
+    """The same shoot of one view, and the same files without EXIF."""
+    for plain, least in ((False, 0.95), (True, 0.6)):
+        shoot = Shoot(tmp_path / str(plain))
+        files = [shoot.wait(0.2).take(ev, bias=ev, plain=plain, name=f"img{ev + 3}", **AEB) for ev in (-2, 0, 2)]
+        (found,) = group_files(files).sets
+        assert list(found.frames) == files
+        assert found.confidence > least
+        assert not found.ambiguous
 
 
 @pytest.mark.parametrize("count", [3, 5, 7, 9])
