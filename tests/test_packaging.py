@@ -48,8 +48,10 @@ def test_the_project_says_what_it_ships() -> None:
         f"weights/{name}": f"smarthdr_cli/_weights/{name}" for name in shipped()
     }
     assert (ROOT / "smarthdr_cli" / "py.typed").is_file()
-    for name in ("README.md", "LICENSE", "CHANGELOG.md"):
+    sources = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for name in ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/METHOD.md"):
         assert (ROOT / name).stat().st_size > 0
+        assert name.partition("/")[0] in sources
 
 
 @pytest.mark.slow

@@ -123,7 +123,8 @@ class GFHDR(nn.Module):
         nn.init.constant_(self.conv_last.bias, FIRST_LOGIT)
 
     def forward(self, frames: Tensor) -> GFHDROutput:
-        """(B, 3, 6, H, W): short, reference, long, each [linear RGB, ldr RGB] in [0, 1] (METHOD: short clip = 1).
+        """(B, 3, 6, H, W): short, reference, long, each [linear RGB, ldr RGB] in [0, 1], where the short
+        frame's clip is 1 (docs/METHOD.md, section 1).
 
         Sizes that are no multiple of the window are padded by reflection and cropped back. Raises ValueError for any
         other number of frames or channels.

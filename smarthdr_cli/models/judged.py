@@ -32,7 +32,8 @@ class JudgedGFHDR(nn.Module):
 
 
 def gfhdr_input(linear: Tensor, evs: Tensor) -> Tensor:
-    """(B, 3, 3, H, W) linear frames in their own units and (B, 3) EVs to (B, 3, 6, H, W) as METHOD's section 1 has it.
+    """(B, 3, 3, H, W) linear frames in their own units and (B, 3) EVs to the input (B, 3, 6, H, W) of the network
+    (docs/METHOD.md, section 1).
 
     ldr = clip(linear) ** (1/2.2); linear = ldr ** 2.2 / t with t = 2 ** EV relative to the shortest frame.
     """

@@ -20,7 +20,7 @@ def inverse_mu_law(t: Tensor) -> Tensor:
 
 
 def encode(linear: Tensor) -> Tensor:
-    """Linear light in [0, 1] to the gamma-2.2 code of METHOD: clip(linear) ** (1/2.2)."""
+    """Linear light in [0, 1] to its gamma code, clip(linear) ** (1/2.2) (docs/METHOD.md, section 1)."""
     if torch.is_grad_enabled():
         return torch.exp2(linear.clamp(1e-7, 1).log2() * (1 / 2.2))  # in half the time of a power, and so is its slope
     return linear.clamp(1e-7, 1).log2_().mul_(1 / 2.2).exp2_()

@@ -1,7 +1,8 @@
 """What the student is to learn from unlabelled crops under each method, and how much each pixel of it counts.
 
 smarthdr: the teacher's result where its judge is sure (arXiv 2511.12939). smae: the same, weighted by re-rendering.
-fshdr: bursts made from the teacher's result. selfhdr: targets from the frames alone. METHOD's section 6.
+fshdr: bursts made from the teacher's result. selfhdr: targets from the frames alone.
+See docs/METHOD.md, section 6.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""L of METHOD's section 4 for one estimate and its target, with or without a weight on its pixels.
+"""The loss of docs/METHOD.md, section 4, for one estimate and its target, with or without a weight on its pixels.
 
 L = L^r + lambda_v L^v + lambda_k L^k (arXiv 2511.12939), and beyond the paper: the error's square, the merge before the
 residual, gradients and MS-SSIM for where no VGG weights are at hand, displacement and trust where a synthetic burst

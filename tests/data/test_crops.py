@@ -87,7 +87,7 @@ def test_the_grid_of_an_epoch_is_the_published_one(three):
     assert len(grid) == len(set(grid)) == 3 * 4 * 6
     assert all(0 <= top <= 24 and 0 <= left <= 40 and top % 8 == left % 8 == 0 for _, top, left in grid)
     big = [type(three[0])(three[0].part, three[0].folder, three[0].evs, (1000, 1500), three[0].target)]
-    assert len(CropSampler(big, 128, 16, 0).grid(64)) == 308  # METHOD: 1500x1000, 128, stride 64
+    assert len(CropSampler(big, 128, 16, 0).grid(64)) == 308  # docs/METHOD.md, section 5
 
 
 def test_a_band_has_a_grid_of_its_own(mini, tmp_path):

@@ -22,7 +22,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> int:
 
 
 def _count(c: GFHDRConfig) -> int:
-    """Parameters by METHOD's description, term by term."""
+    """Parameters by the description in docs/METHOD.md, section 2.1, term by term."""
     d, s, hidden = c.dim, c.dim // c.squeeze, c.dim * c.mlp_ratio
     norm = 2 * d
     shallow = 3 * _conv(6, d) + 2 * (_conv(2 * d, 2 * d) + _conv(2 * d, d)) + _conv(3 * d, d) + norm
