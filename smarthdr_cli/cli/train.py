@@ -139,7 +139,7 @@ def command(
         Literal["auto", "fp32", "bf16"] | None,
         typer.Option(
             "--precision",
-            help="The network's arithmetic; auto measures whether bf16 pays.",
+            help="The network's arithmetic; auto: bf16 where the processor has it.",
             show_default="auto",
             **Computation,
         ),
