@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align import align_burst
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.evaluate import report
 
 F64 = NDArray[np.float64]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.synth import SynthConfig, SyntheticBurst, make_bursts
 from smarthdr_cli.evaluate import metrics, protocol, report

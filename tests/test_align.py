@@ -17,8 +17,8 @@ from smarthdr_cli.align.tone import transfer
 from smarthdr_cli.align.verdict import judge, largest_shift, plausible
 from smarthdr_cli.align.view import DARK, look, prior, project, translation, warp_mask, warped_window, window
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.linear import Alignment, Response
 
 Array = NDArray[np.float32]

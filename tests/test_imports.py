@@ -14,6 +14,7 @@ import smarthdr_cli
 PACKAGE = Path(smarthdr_cli.__file__).parent
 # A room may import itself and those before it; names in one tuple are one room.
 ROOMS = (
+    ("colorspace",),
     ("burst",),
     ("linear", "align", "response"),
     ("models",),
@@ -29,7 +30,7 @@ ROOMS = (
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 FREE = {"cores", "errors", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
-WITHOUT_TORCH = {"burst", "linear", "align", "response", "output"}
+WITHOUT_TORCH = {"colorspace", "burst", "linear", "align", "response", "output"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

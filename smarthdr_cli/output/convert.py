@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from smarthdr_cli.burst.color import ColorSpace, convert_rgb
+from smarthdr_cli.colorspace import ColorSpace, convert_rgb
 from smarthdr_cli.fusion.fused import Fused
 
 

@@ -13,7 +13,7 @@ import OpenEXR
 from numpy.typing import NDArray
 
 from smarthdr_cli import cores
-from smarthdr_cli.burst.color import ColorSpace
+from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.output.atomic import atomic_file

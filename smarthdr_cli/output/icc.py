@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import PROPHOTO, ColorSpace, conversion
+from smarthdr_cli.colorspace import PROPHOTO, ColorSpace, conversion
 
 _PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50 as the profile connection space has it (7.2.16)
 

@@ -9,7 +9,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli.burst.color import REC709
+from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.output import tonemap

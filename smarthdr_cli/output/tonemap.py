@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import REC709, ColorSpace, conversion
+from smarthdr_cli.colorspace import REC709, ColorSpace, conversion
 
 F32 = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.fusion.learned import Learned
 from smarthdr_cli.fusion.moving import PairMotion, estimate, padded
 from smarthdr_cli.fusion.reach import Link

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from smarthdr_cli.burst.color import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020, conversion, convert_rgb
+from smarthdr_cli.colorspace import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020, conversion, convert_rgb
 from smarthdr_cli.output.convert import to_colorspace
 
 

@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.color import REC709, REC2020
 from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.colorspace import REC709, REC2020
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.convert import to_colorspace

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from smarthdr_cli.burst.color import (
+from smarthdr_cli.colorspace import (
     ACESCG,
     ADOBE_RGB,
     D50,
