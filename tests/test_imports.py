@@ -28,7 +28,7 @@ ROOMS = (
     ("cli",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
-FREE = {"cores", "errors", "version"}  # importable by everybody
+FREE = {"errors", "system", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
 WITHOUT_TORCH = {"colorspace", "burst", "linear", "align", "response", "output"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

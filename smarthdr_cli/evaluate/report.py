@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.version import __version__
 
 HEADER = "# Results\n\nEach section is written by the benchmark it is named after; edit none by hand.\n"
@@ -37,7 +37,7 @@ def cell(value: object) -> str:
 def circumstances() -> str:
     """One line: date, version, CPUs available to the process, torch's version. No machine is named."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    cpus = cores.usable()
+    cpus = system.usable_cores()
     try:
         torch = f"torch {metadata.version('torch')}"
     except metadata.PackageNotFoundError:

@@ -12,7 +12,7 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
@@ -159,7 +159,7 @@ def _halves(image: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _threads() -> int:
-    return min(8, cores.usable())
+    return min(8, system.usable_cores())
 
 
 def _flat_chromaticities(space: ColorSpace) -> tuple[float, ...]:
