@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from smarthdr_cli.errors import InputError, OutputError
-from smarthdr_cli.linear import Response
-from smarthdr_cli.response.curves import ENTRIES_8BIT, resampled, tabulated
+from smarthdr_cli.radiometry import ENTRIES_8BIT, Response, resampled, tabulated
 
 FORMAT = "smarthdr-response"
 VERSION = 1
