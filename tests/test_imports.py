@@ -14,7 +14,7 @@ import smarthdr_cli
 PACKAGE = Path(smarthdr_cli.__file__).parent
 # A room may import itself and those before it; names in one tuple are one room.
 ROOMS = (
-    ("radiometry", "colorspace"),
+    ("radiometry", "colorspace", "atomic"),
     ("burst",),
     ("align",),
     ("response",),
@@ -31,7 +31,7 @@ ROOMS = (
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 FREE = {"errors", "system", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
-WITHOUT_TORCH = {"radiometry", "colorspace", "burst", "align", "response", "output"}
+WITHOUT_TORCH = {"radiometry", "colorspace", "atomic", "burst", "align", "response", "output"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smarthdr_cli import system
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.version import __version__
 
 HEADER = "# Results\n\nEach section is written by the benchmark it is named after; edit none by hand.\n"
@@ -84,6 +85,5 @@ def plain(value: Any) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")

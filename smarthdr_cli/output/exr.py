@@ -13,10 +13,10 @@ import OpenEXR
 from numpy.typing import NDArray
 
 from smarthdr_cli import system
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.provenance import SOFTWARE, provenance, reference_frame
 from smarthdr_cli.output.sigma import MEANING, require_finite, sigma_radiance
 
