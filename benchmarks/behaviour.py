@@ -57,7 +57,9 @@ BURSTS: dict[str, tuple[tuple[str, ...] | None, tuple[str, ...]]] = {
 }
 
 # Keys of the recorded JSON that have another name today, or none: {"as recorded": "today", "removed": None}.
-RENAMED_KEYS: dict[str, str | None] = {}
+RENAMED_KEYS: dict[str, str | None] = {
+    "weight_gradient": None, "weight_ms_ssim": None, "noise_iso": None, "scale": None,  # of training
+}  # fmt: skip
 # What differs from run to run, and checksums of whole files, which hold the names of keys.
 DROPPED_KEYS = {"seconds", "hours", "patches_per_second", "outputs", "weights", "checksum"}
 
