@@ -10,7 +10,6 @@ reaches the corners, the worse of the two frames. AlignMTB finds shifts only.
 """
 
 import argparse
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align import align_burst
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.evaluate import report
+from smarthdr_cli.system import peak_memory
 
 F64 = NDArray[np.float64]
 
@@ -145,11 +145,11 @@ def main() -> None:
         worst, spent, memory = np.zeros(3), np.zeros(4), 0.0
         for seed in range(chosen.seeds):
             burst, truth = make(chosen.height, chosen.width, case, 1000 + seed)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before = peak_memory()
             wall, cpu = time.perf_counter(), time.process_time()
             ours = list(align_burst(burst, None).homographies)
             spent[:2] += time.perf_counter() - wall, time.process_time() - cpu
-            memory = max(memory, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+            memory = max(memory, (peak_memory() - before) / 2**20)
             wall, cpu = time.perf_counter(), time.process_time()
             theirs = mtb(burst)
             spent[2:] += time.perf_counter() - wall, time.process_time() - cpu

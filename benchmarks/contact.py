@@ -25,7 +25,7 @@ from contact_words import WORDS, read_words, section
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import REC709, convert_rgb
+from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, contest, protocol, report, sheet, stacks
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.data.scenes import load_bank
 from smarthdr_cli.data.synth import SynthConfig, SyntheticBurst, make_bursts
 from smarthdr_cli.evaluate import metrics, protocol, report
@@ -27,7 +28,7 @@ from smarthdr_cli.fusion.memory import Room
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.physical import static_merge
 from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.linear import Alignment
+from smarthdr_cli.radiometry import mu_law
 from smarthdr_cli.response import named_response
 
 HEIGHT, WIDTH = 802, 1203
@@ -99,7 +100,7 @@ def main() -> None:
 
         def light(size: int, network: Any = network) -> NDArray[np.float64]:
             plane = network.fuse(moving, Room(size, 1), False, lambda _: None, {})
-            return np.asarray(metrics.mu_law(plane.radiance * scale), np.float64)
+            return np.asarray(mu_law(plane.radiance * scale), np.float64)
 
         whole = light(0)
         for size in (512, 256, 128):

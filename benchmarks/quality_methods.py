@@ -9,7 +9,7 @@ import numpy as np
 
 from smarthdr_cli.evaluate import baselines, frozen
 from smarthdr_cli.evaluate.contest import Result
-from smarthdr_cli.linear import Response
+from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import named_response
 
 SCENES, SEED, SIZE = 40, 20261120, (384, 512)

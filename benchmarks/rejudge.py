@@ -12,7 +12,6 @@ benchmarks/recalibrate.py, which must follow.
 import argparse
 import copy
 import io
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,6 +39,7 @@ from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
 from smarthdr_cli.models.judge import Judge
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
 SIDE = 256  # pixels of a burst: one tile
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; the held-out ones test")
     parser.add_argument("--lessons", type=int, default=600, help="bursts to learn from")
     parser.add_argument("--held-out", type=int, default=60, help="bursts to test on")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=usable_cores())
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()

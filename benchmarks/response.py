@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.evaluate import baselines, protocol, report, stacks
-from smarthdr_cli.linear import Response, linearize
+from smarthdr_cli.radiometry import Response, linearize
 from smarthdr_cli.response import estimate_response, named_response
 
 STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree", "becky_desks_windows")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from smarthdr_cli import Fused, fuse
-from smarthdr_cli.burst.color import REC709, convert_rgb
+from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate.baselines import debevec
 from smarthdr_cli.output.preview import render_srgb
 from smarthdr_cli.output.write import write_uncertainty

@@ -49,8 +49,20 @@ class UncertaintyLimitError(SmartHDRError):
     exit_code = 8
 
 
+# In the messages of OpenCV (StsNoMem) and of torch, on a CPU and on a GPU, which have no common type for it.
+_OUT_OF_MEMORY = (
+    "Failed to allocate",
+    "Insufficient memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA out of memory",
+)
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it is what Python, OpenCV and torch raise when memory is at its end, told without importing them."""
-    if isinstance(error, MemoryError):
+    """Whether ``error`` is what Python, NumPy, OpenCV or torch raise when memory runs out; imports none of them."""
+    if isinstance(error, SmartHDRError):  # its text may quote a file's name
+        return False
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    return any(said in str(error) for said in ("Failed to allocate", "can't allocate memory", "CUDA out of memory"))
+    return any(words in str(error) for words in _OUT_OF_MEMORY)

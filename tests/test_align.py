@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import align_burst, pipeline
+from smarthdr_cli.align import Alignment, align_burst, pipeline
 from smarthdr_cli.align.motion import corner_deviation, fit_motion, fit_similarity
 from smarthdr_cli.align.tone import transfer
 from smarthdr_cli.align.verdict import judge, largest_shift, plausible
-from smarthdr_cli.align.view import DARK, look, prior, project, translation, warp_mask, warped_window, window
+from smarthdr_cli.align.view import DARK, look, project, translation, warp_mask, warped_window, window
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
-from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.colorspace import SRGB
+from smarthdr_cli.radiometry import Response, assumed_response
 
 Array = NDArray[np.float32]
 
@@ -292,21 +292,13 @@ def test_transfer_finds_the_exposure_ratio_from_histograms() -> None:
     assert float(np.abs(gap).mean()) < 0.15
 
 
-def test_prior_is_the_srgb_curve() -> None:
-    table = prior("display").table
-    assert table[0, 0] == 0
-    assert table[0, -1] == pytest.approx(1)
-    assert table[1, 128] == pytest.approx(((128 / 255 + 0.055) / 1.055) ** 2.4, rel=1e-6)
-    np.testing.assert_allclose(prior("linear").table[2], np.linspace(0, 1, 256), atol=1e-7)
-
-
 def test_a_pixel_with_one_channel_clipped_is_clipped_and_a_dark_one_is_not_well_exposed() -> None:
     codes = np.full((64, 64, 3), 120, np.uint8)
     codes[:8, :, 2], codes[8:16] = 255, 2
     view = look(as_frame(codes, 0.0), None)
     assert not view.valid[:16].any()
     assert view.valid[16:].all()
-    assert prior("display").table[0, 2] < DARK
+    assert assumed_response("display").table[0, 2] < DARK
     log = window(view, 0, 0, 64, 24)
     assert np.all(log[:8] == 0)
     assert np.all(log[16:] < view.ceiling)
@@ -376,3 +368,10 @@ def test_plausible_refuses_what_no_hand_does() -> None:
 def test_24_megapixels_100_pixels_3_degrees_3_ev() -> None:
     burst, truth = make_burst(4000, 6000, 14, shift=100, degrees=3)
     assert max(errors(align_burst(burst, None), truth, burst.size)) < 1.0
+
+
+def test_identity_alignment_moves_nothing() -> None:
+    alignment = Alignment.identity(3)
+    assert alignment.homographies.shape == (3, 3, 3)
+    assert (alignment.homographies == np.eye(3)).all()
+    assert alignment.moved == (False, False, False)

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.radiometry import mu_law
+
 F32 = NDArray[Any]  # float32
-MU = 5000.0
 Guides = tuple[F32, F32, F32]  # albedo, normal, position in metres, each (H, W, 3) and nearly free of noise
 BASE = np.float32(0.03)  # keeps the division by the albedo finite
 
@@ -119,11 +120,6 @@ def denoise(raw: dict[str, F32]) -> tuple[list[F32], float]:
     return [e + d + b for e, d, b in zip(emitted, direct, bounced, strict=True)], removed
 
 
-def mu_law(radiance: F32, clip: float) -> F32:
-    """The benchmark's tone curve, log(1 + mu h)/log(1 + mu), h = radiance / ``clip`` (the short frame's)."""
-    return np.asarray(np.log1p(MU * np.maximum(radiance, 0) / clip) / np.log1p(MU), np.float32)
-
-
 def residual_noise(halves: list[F32], clip: float) -> float:
-    """RMS noise of the halves' mean in the mu-law domain: half of their difference's RMS."""
-    return float(np.sqrt(np.mean((mu_law(halves[0], clip) - mu_law(halves[1], clip)) ** 2)) / 2)
+    """RMS noise of the halves' mean in the mu-law domain (radiance ``clip`` is 1): half of their difference's RMS."""
+    return float(np.sqrt(np.mean((mu_law(halves[0] / clip) - mu_law(halves[1] / clip)) ** 2)) / 2)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align.motion import Motion, ecc, fit_motion
 from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.view import F64, View, scaling
-from smarthdr_cli.linear import F32
+from smarthdr_cli.align.view import View, scaling
+from smarthdr_cli.radiometry import F32, F64
 
 _CELLS = 8
 _PIXELS = 5.0e5  # SIFT doubles its picture first: memory and time follow

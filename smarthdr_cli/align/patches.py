@@ -10,8 +10,8 @@ import numpy as np
 
 from smarthdr_cli.align.motion import ecc, fit_motion
 from smarthdr_cli.align.tone import Transfer, transfer
-from smarthdr_cli.align.view import F64, View, warp_mask, warped_window, window
-from smarthdr_cli.linear import F32
+from smarthdr_cli.align.view import View, warp_mask, warped_window, window
+from smarthdr_cli.radiometry import F32, F64
 
 _CELLS = 16  # across the longer side
 _MIN_SHARE = 0.6  # of a window that must lie inside both frames

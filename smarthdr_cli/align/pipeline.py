@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
@@ -11,13 +12,31 @@ from smarthdr_cli.align.features import Features, correlate, detect, match
 from smarthdr_cli.align.patches import Placement, refine
 from smarthdr_cli.align.polish import polish
 from smarthdr_cli.align.verdict import MIN_SHIFT, judge, largest_shift, plausible
-from smarthdr_cli.align.view import F64, View, look
+from smarthdr_cli.align.view import View, look
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.radiometry import F64, Response
 
 _MIN_SIDE = 48  # pixels: smaller frames hold too few windows to measure anything
 _FEATURE_TOLERANCE = 2.0  # working pixels within which matches agree; the windows are strict later
 _MIN_WINDOWS = 6  # held-out windows shared with the reference, below which the neighbour is asked
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Homographies (N, 3, 3) float64, each taking reference pixel coordinates (x, y, 1) to that frame's.
+
+    Pixel centres are at integer coordinates (OpenCV's convention). ``moved[i]`` is False where identity was kept.
+    ``scores`` holds for each frame the residual before and after, as measured on well-exposed pixels.
+    """
+
+    homographies: F64
+    moved: tuple[bool, ...]
+    scores: tuple[tuple[float, float], ...] = ()
+
+    @staticmethod
+    def identity(count: int) -> "Alignment":
+        """No motion for ``count`` frames."""
+        return Alignment(np.tile(np.eye(3), (count, 1, 1)), (False,) * count)
 
 
 def align_burst(

@@ -6,7 +6,8 @@ import numpy as np
 from smarthdr_cli.align.motion import ecc
 from smarthdr_cli.align.tone import transfer
 from smarthdr_cli.align.verdict import largest_shift
-from smarthdr_cli.align.view import F64, View, warp, warp_mask
+from smarthdr_cli.align.view import View, warp, warp_mask
+from smarthdr_cli.radiometry import F64
 
 _LEAST_SCALE = 1 / 1.5  # of the working picture: larger ones hold windows enough
 _STILL = 2.0  # times the residual of the stillest third, below which a pixel counts as standing still

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.view import DARK, F64, FLOOR, View, warp, warp_mask
-from smarthdr_cli.linear import F32
+from smarthdr_cli.align.view import DARK, FLOOR, View, warp, warp_mask
+from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256
 _LOW = -8.0  # log2(FLOOR)

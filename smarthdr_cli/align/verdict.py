@@ -7,8 +7,8 @@ import numpy as np
 from smarthdr_cli.align.motion import corner_deviation, fit_similarity
 from smarthdr_cli.align.patches import choose_windows, smooth
 from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.view import F64, View, project, translation, warped_window, window
-from smarthdr_cli.linear import F32
+from smarthdr_cli.align.view import View, project, translation, warped_window, window
+from smarthdr_cli.radiometry import F32, F64
 
 MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
 _MARGIN = 0.95  # a candidate's residual must be below this share of identity's

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.frame import Frame
-from smarthdr_cli.linear import F32, Response, linearize
+from smarthdr_cli.radiometry import F32, F64, Response, assumed_response, linearize
 
-F64 = NDArray[np.float64]
 Mask = NDArray[np.uint8]  # 255 where well exposed, 0 elsewhere
 
 WORKING_PIXELS = 1.0e6
@@ -71,18 +70,9 @@ class View:
         return np.asarray(full / full[2, 2])
 
 
-def prior(encoding: str) -> Response:
-    """The curve assumed before any calibration: sRGB (IEC 61966-2-1) for display codes, else linear."""
-    code = np.linspace(0.0, 1.0, 256)
-    srgb = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
-    values = srgb if encoding == "display" else code
-    name = "srgb" if encoding == "display" else "linear"
-    return Response(name, np.tile(values.astype(np.float32), (3, 1)), {})
-
-
 def look(frame: Frame, response: Response | None) -> View:
     """The working view of a frame: its area-averaged codes at about WORKING_PIXELS, linearised."""
-    curve = response if response is not None else prior(frame.encoding)
+    curve = response if response is not None else assumed_response(frame.encoding)
     height, width = frame.size
     factor = max(1.0, float(np.sqrt(height * width / WORKING_PIXELS)))
     size = (max(1, round(height / factor)), max(1, round(width / factor)))

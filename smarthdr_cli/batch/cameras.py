@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smarthdr_cli.align import align_burst
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.names import fit_part
 from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
-from smarthdr_cli.output.atomic import atomic_file, flush_folder
 from smarthdr_cli.response import load_response, to_toml
 from smarthdr_cli.response.shoot import Shoot
 
@@ -61,14 +61,9 @@ def calibrate_cameras(
 
 
 def _keep(text: str, path: Path, stage: Path) -> None:
-    """Write ``text`` aside, where whoever comes after a crash clears up, and move it into place."""
-    try:
-        with atomic_file(stage / path.name) as partial:
-            partial.write_text(text, encoding="utf-8")
-        (stage / path.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    flush_folder(path.parent)
+    """Write ``text`` by way of ``stage``, where whoever comes after a crash clears up."""
+    with atomic_file(path, overwrite=True, aside=stage) as partial:
+        partial.write_text(text, encoding="utf-8")
     close_stage(stage)
 
 

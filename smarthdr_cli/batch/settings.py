@@ -10,8 +10,8 @@ from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fused import check_limit
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
 from smarthdr_cli.models.find import find_weights
+from smarthdr_cli.radiometry import NAMES
 from smarthdr_cli.response import load_response, named_response
-from smarthdr_cli.response.curves import NAMES
 
 Result = Literal["exr", "hdr", "tif"]
 # What does not change the picture beyond rounding: where it is computed, and in how large parts.

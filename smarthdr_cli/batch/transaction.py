@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smarthdr_cli.atomic import TEMPORARY_PREFIX, atomic_file, flush_folder
 from smarthdr_cli.batch.names import is_reserved, real
 from smarthdr_cli.batch.results import Record, parse_json, parse_record, plain
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.output.atomic import flush_folder
 
 NOTE = "commit.json"
 CURVE = "curve"  # key of the stage for response curves; all others are of sets, see stage_key
-_PARTIAL = f"{NOTE}.part"
 _OUTPUTS = frozenset((".exr", ".hdr", ".tif", ".jpg", ".png"))
 _TRIES = 50
 
@@ -81,12 +80,8 @@ def commit(stage: Path, targets: dict[str, Path], record: Record, overwrite: boo
     note = {"moves": moves, "record": record, "overwrite": overwrite}
     try:
         _make_folders(out, moves)
-        with (stage / _PARTIAL).open("w", encoding="utf-8") as file:
-            json.dump(note, file, default=plain, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        (stage / _PARTIAL).replace(stage / NOTE)
-        flush_folder(stage)
+        with atomic_file(stage / NOTE) as partial:
+            partial.write_text(json.dumps(note, default=plain, allow_nan=False), encoding="utf-8")
         _move(stage, moves)
     except OSError as error:
         raise OutputError(f"cannot write in {out}: {(error.strerror or str(error)).lower()}") from error
@@ -229,7 +224,7 @@ def _is_stage(path: Path) -> bool:
 
 def _is_made(name: str) -> bool:
     """Whether a batch gives files in a stage such names."""
-    return name in (NOTE, _PARTIAL) or Path(name).suffix in _OUTPUTS | {".toml"}
+    return name == NOTE or name.startswith(TEMPORARY_PREFIX) or Path(name).suffix in _OUTPUTS
 
 
 def _is_folder(path: Path) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 
 from smarthdr_cli.batch.failure import failure
 from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.memory import forget_peak, peak_memory
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
 from smarthdr_cli.batch.resume import digests, judge
 from smarthdr_cli.batch.session import Session, anchored
@@ -22,6 +21,7 @@ from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.pipeline import Stages
 from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
+from smarthdr_cli.system import peak_memory, reset_peak_memory
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Worker:
     def fuse(self, task: Task) -> Task | Record:
         """Fuse what was read. The burst's pixels are given up afterwards."""
         assert task.burst is not None
-        forget_peak()
+        reset_peak_memory()
         try:
             settings = self.plan.settings
             fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock)

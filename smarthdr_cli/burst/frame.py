@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import ColorSpace
+from smarthdr_cli.colorspace import ColorSpace
 
 Encoding = Literal["display", "linear"]
 ExposureSource = Literal["exif", "ev", "times", "sidecar", "pixels", "none"]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.exposure import check_overrides, resolve
 from smarthdr_cli.burst.frame import Exposure, Frame
@@ -71,7 +71,7 @@ def load_frames(
     if reference != "auto" and not 1 <= reference <= len(files):
         raise UsageError(f"--reference {reference} is not one of the {len(files)} files")
     check_overrides(len(files), evs, times)
-    with ThreadPoolExecutor(min(_THREADS, cores.usable(), len(files))) as pool:
+    with ThreadPoolExecutor(min(_THREADS, system.usable_cores(), len(files))) as pool:
         readings = list(pool.map(lambda file: read_file(file, max_pixels=max_pixels), files))
         exposures, notes = resolve(files, [reading.stated for reading in readings], evs, times)
         reduced = list(pool.map(reduce, (reading.frame for reading in readings)))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.radiometry import srgb_to_linear
 
 F32 = NDArray[np.float32]
 SIDE = 768  # long side of the reduced picture, pixels
@@ -55,8 +56,7 @@ class Reduced:
 
 @lru_cache(maxsize=4)
 def _srgb_table(size: int) -> F32:
-    code = np.arange(size) / (size - 1)
-    return np.asarray(np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4), np.float32)
+    return srgb_to_linear(np.arange(size) / (size - 1)).astype(np.float32)
 
 
 def prior_linear(codes: NDArray[Any], frame: Frame) -> F32:

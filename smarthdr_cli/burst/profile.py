@@ -9,7 +9,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import (
+from smarthdr_cli.colorspace import (
     ADOBE_RGB,
     D50,
     DISPLAY_P3,

@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import REC709, ColorSpace
 from smarthdr_cli.burst.container import MAX_PIXELS, check_size
+from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.

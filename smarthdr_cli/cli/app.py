@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, models, synth, train
-from smarthdr_cli.cli.process import keep_freed_memory, leave
+from smarthdr_cli.system import exit_process, keep_freed_memory
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
@@ -49,4 +49,4 @@ def main() -> None:
     try:
         app()
     except SystemExit as ending:
-        leave(ending.code)
+        exit_process(ending.code)

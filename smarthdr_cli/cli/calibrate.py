@@ -37,10 +37,10 @@ def command(
     Examples: smarthdr calibrate *.jpg -o camera.toml · smarthdr fuse more/*.jpg -o out.exr --response camera.toml
     """
     from smarthdr_cli.align import align_burst
+    from smarthdr_cli.atomic import check_targets
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
     from smarthdr_cli.burst.load import load_burst
-    from smarthdr_cli.output.atomic import atomic_file, check_targets
-    from smarthdr_cli.response import calibrate, to_toml
+    from smarthdr_cli.response import calibrate, save_response
 
     if output.suffix.lower() != ".toml":
         raise UsageError(f"the calibration is written as .toml; {output.name} is not")
@@ -59,8 +59,7 @@ def command(
         alignment = align_burst(burst, None, mode=align)
         tell("response", 0.0)
         response = calibrate(burst, alignment)
-    with atomic_file(output, overwrite=overwrite) as partial:
-        partial.write_text(to_toml(response), encoding="utf-8")
+    save_response(response, output, overwrite=overwrite)
     say(burst.notes, quiet=quiet)
     if as_json:
         print_json({"output": str(output), "response": response.record, "notes": list(burst.notes)})

@@ -6,9 +6,6 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.camera import FULL_WELL, Sensor, expose, log_uniform, uniform
-
-LOWEST_ISO = 100.0
 
 
 @dataclass(frozen=True)
@@ -84,13 +81,3 @@ def augment(batch: Batch, how: Augmentation) -> Batch:
         flow=None if batch.flow is None else how.displacement(batch.flow),
         visible=None if batch.visible is None else how.image(batch.visible),
     )
-
-
-def noisier(batch: Batch, highest_iso: float, generator: torch.Generator) -> Batch:
-    """The batch with photon and read noise of ISO 100 to ``highest_iso`` added to its frames, one ISO a burst."""
-    device = batch.frames.device
-    draw = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-    count = (len(batch.frames),)
-    iso = log_uniform(draw, count, LOWEST_ISO, highest_iso)
-    sensor = Sensor(full_well=FULL_WELL / iso, read_noise=uniform(draw, count, 2.0, 5.0))
-    return replace(batch, frames=expose(batch.frames, sensor, draw))

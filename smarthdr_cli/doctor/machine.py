@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.doctor.findings import Part, size
 
 WORTHWHILE_GAIN = 1.3  # of a trial in bf16 over fp32, from which to suggest it
@@ -16,7 +16,7 @@ _FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "
 def cpu(part: Part) -> None:
     """Its name, cores and features, and whether bf16 pays on it."""
     name, flags = _cpuinfo()
-    usable = cores.usable()
+    usable = system.usable_cores()
     facts: dict[str, Any] = {"name": name, "cores": os.cpu_count(), "usable": usable, "features": flags}
     part.facts = facts
     part.say("ok", "processor", f"{name}, {usable} of {facts['cores']} cores, {' '.join(flags) or 'features unknown'}")
@@ -51,13 +51,7 @@ def _cpuinfo() -> tuple[str, list[str]]:
 
 def memory(part: Part) -> None:
     """Free and in all."""
-    total = available = None
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        total, available = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-    if total is None and hasattr(os, "sysconf"):
-        with contextlib.suppress(OSError, ValueError):
-            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total, available = system.physical_memory()
     part.facts = {"total": total, "available": available}
     said = [f"{size(value)} {what}" for value, what in ((available, "free"), (total, "in all")) if value is not None]
     part.say("ok" if said else "-", "memory", " of ".join(said) or "the system does not tell")

@@ -14,6 +14,7 @@ from smarthdr_cli.errors import OutputError, SmartHDRError
 from smarthdr_cli.evaluate.metrics import psnr_mu
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.output.write import write_result
+from smarthdr_cli.radiometry import linear_to_srgb
 
 EVS = (-3.0, 0.0, 3.0)
 SIZE = (128, 192)  # height, width
@@ -79,7 +80,7 @@ def self_test(**options: Any) -> SelfTest:
 
 def _png(light: NDArray[np.float32]) -> bytes:
     clipped = np.clip(light, 0, 1)
-    codes = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    codes = linear_to_srgb(clipped)
     done, data = cv2.imencode(".png", np.round(codes[..., ::-1] * 65535).astype(np.uint16))
     assert done
     return data.tobytes()

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.linear import Response, linearize
+from smarthdr_cli.radiometry import GAMMA, Response, linearize
 
 F32 = NDArray[np.float32]
 Codes = NDArray[Any]
 
-GAMMA = 2.2
 SAMPLES = 300  # OpenCV's 70 lose up to 6 dB on real stacks of three frames
 CLIP_RAMP = (0.80, 0.95)  # share of the clip level, linear, over which a frame's weight falls to zero
 _MID = 128  # CalibrateDebevec's response is 1 here, in every channel

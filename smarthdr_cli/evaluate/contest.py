@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.evaluate import judge, metrics, protocol, report, sheet
+from smarthdr_cli.evaluate import judge, protocol, report, sheet
+from smarthdr_cli.radiometry import mu_law
 
 F32 = NDArray[np.float32]
 
@@ -63,7 +64,7 @@ def run(methods: Mapping[str, Callable[[], Result]], chosen: Sequence[str]) -> d
 
 def error_map(radiance: NDArray[Any], truth: NDArray[Any]) -> F32:
     """(H, W) mean over channels of |error| in the mu-law domain."""
-    return np.asarray(np.abs(metrics.mu_law(radiance) - metrics.mu_law(truth)).mean(axis=2), np.float32)
+    return np.asarray(np.abs(mu_law(radiance) - mu_law(truth)).mean(axis=2), np.float32)
 
 
 def pictures(

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MU = 5000.0
+from smarthdr_cli.radiometry import F64, mu_law
+
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # 11x11 window
 PU21_PEAK = 256.0  # PU21 maps 100 cd/m^2 to 256; its authors' PU-PSNR uses that as the peak
@@ -21,13 +22,7 @@ PU21_PEAK = 256.0  # PU21 maps 100 cd/m^2 to 256; its authors' PU-PSNR uses that
 _PU21 = (0.353487901, 0.3734658629, 8.277049286e-05, 0.9062562627, 0.09150303166, 0.9099517204, 596.3148142)
 _PU21_RANGE = (0.005, 10000.0)  # cd/m^2
 
-F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-
-def mu_law(radiance: NDArray[Any], mu: float = MU) -> F64:
-    """T(h) = log(1 + mu h) / log(1 + mu) (Kalantari & Ramamoorthi 2017, eq. 6); negatives count as 0."""
-    return np.asarray(np.log1p(mu * np.maximum(radiance, 0.0, dtype=np.float64)) / np.log1p(mu))
 
 
 def psnr(prediction: NDArray[Any], truth: NDArray[Any], mask: Mask | None = None, peak: float = 1.0) -> float:
@@ -52,7 +47,7 @@ def psnr_l(prediction: NDArray[Any], truth: NDArray[Any], mask: Mask | None = No
 
 
 def psnr_mu(prediction: NDArray[Any], truth: NDArray[Any], mask: Mask | None = None) -> float:
-    """PSNR in dB on mu-law radiance (mu = 5000), data range 1."""
+    """PSNR in dB on mu-law radiance, data range 1."""
     return psnr(mu_law(prediction), mu_law(truth), mask)
 
 
@@ -83,7 +78,7 @@ def ssim_l(prediction: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def ssim_mu(prediction: NDArray[Any], truth: NDArray[Any]) -> float:
-    """SSIM on mu-law radiance (mu = 5000)."""
+    """SSIM on mu-law radiance."""
     return ssim(mu_law(prediction), mu_law(truth))
 
 

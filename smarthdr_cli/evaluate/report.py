@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.version import __version__
 
 HEADER = "# Results\n\nEach section is written by the benchmark it is named after; edit none by hand.\n"
@@ -37,7 +38,7 @@ def cell(value: object) -> str:
 def circumstances() -> str:
     """One line: date, version, CPUs available to the process, torch's version. No machine is named."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    cpus = cores.usable()
+    cpus = system.usable_cores()
     try:
         torch = f"torch {metadata.version('torch')}"
     except metadata.PackageNotFoundError:
@@ -84,6 +85,5 @@ def plain(value: Any) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_text(text, encoding="utf-8")

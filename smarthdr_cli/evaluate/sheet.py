@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.evaluate.metrics import mu_law
+from smarthdr_cli.radiometry import mu_law
 
 U8 = NDArray[np.uint8]
 

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import baselines, register
-from smarthdr_cli.linear import Alignment, Response, linearize
+from smarthdr_cli.radiometry import Response, linearize
 from smarthdr_cli.response import calibrate
 
 F32 = NDArray[np.float32]

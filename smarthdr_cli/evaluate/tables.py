@@ -10,6 +10,7 @@ from smarthdr_cli.evaluate import contest, cvvdp, plot, protocol, report, sheet
 from smarthdr_cli.evaluate.bootstrap import RESAMPLES
 from smarthdr_cli.evaluate.rivals import ORACLE, RIVALS
 from smarthdr_cli.evaluate.run import Evaluation, summary
+from smarthdr_cli.radiometry import MU
 from smarthdr_cli.version import __version__
 
 SCALING = {
@@ -18,7 +19,7 @@ SCALING = {
     "exposed in the reference)",
 }
 VARIANTS = (
-    "results and truths limited to [0, 1], data range 1, means over scenes. PSNR-μ, SSIM-μ: μ-law, μ = 5000. SSIM: "
+    f"results and truths limited to [0, 1], data range 1, means over scenes. PSNR-μ, SSIM-μ: μ-law, μ = {MU:g}. SSIM: "
     "11×11 Gaussian, σ 1.5, inner pixels, mean over channels. PU21-PSNR: banding + glare, radiance 1 at 1000 cd/m², "
     "peak 256."
 )

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from smarthdr_cli.atomic import atomic_file, check_targets
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.evaluate import sheet, tables
 from smarthdr_cli.evaluate.run import Evaluation
-from smarthdr_cli.output.atomic import atomic_file, check_targets
 
 RESULTS, TABLE, SHEET, PLOT = "results.json", "table.md", "sheet.png", "sparsification.png"
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import ColorSpace
+from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 
 

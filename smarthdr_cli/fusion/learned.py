@@ -14,7 +14,7 @@ from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, lowes
 from smarthdr_cli.fusion.ends import End, find_ends, matched_light
 from smarthdr_cli.fusion.evidence import add_evidence
 from smarthdr_cli.fusion.moving import PairMotion, cells_of, find_motions, padded
-from smarthdr_cli.fusion.parallel import each, give_back, workers
+from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.physical import (
     Guard,
     Plane,
@@ -35,6 +35,7 @@ from smarthdr_cli.models.compare import FAR, common_exposure, disagreement, with
 from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import encode
+from smarthdr_cli.system import trim_heap
 
 F32 = NDArray[np.float32]
 STRONG = 2.0  # logits by which --deghost strong distrusts
@@ -100,7 +101,7 @@ def fuse_learned(
     cells = padded(reference, network.device)
     motions = find_motions(network.model, source, indices, evs, cells, min(count, at_once or count),
                            lambda done: on_progress(share * done))  # fmt: skip
-    give_back()
+    trim_heap()
     usual = usual_noise(source, indices, evs)
     likeness = {n: one.likeness for n, one in motions.items()}
     still = None if strong else at_rest(source, indices, evs, likeness, usual, (cells.shape[-2], cells.shape[-1]), size)
@@ -132,7 +133,7 @@ def fuse_learned(
         restored += put_back * area
         trusted += trust * area
         on_progress(share + (1 - share) * done / (height * width))
-    give_back()
+    trim_heap()
     total = height * width
     guard = compare(out.radiance[::CELL, ::CELL], classical, scale)
     standing = 0.0 if still is None else float(still[..., : classical.shape[0], : classical.shape[1]].mean())

@@ -4,7 +4,6 @@ One core a part beats all cores on each part in turn: what does not parallelise 
 layers) runs side by side, and no thread waits for another, which on a busy machine costs many times the work itself.
 """
 
-import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -13,16 +12,6 @@ import torch
 
 A = TypeVar("A")
 R = TypeVar("R")
-
-
-def give_back() -> None:
-    """Return memory that was freed to the system, where the C library (glibc) keeps it for itself.
-
-    What one stage used would otherwise be counted on top of what the next one uses, on other threads.
-    """
-    trim = getattr(ctypes.pythonapi, "malloc_trim", None)  # found through the process itself, absent elsewhere
-    if trim is not None:
-        trim(ctypes.c_size_t(0))
 
 
 def workers(device: torch.device) -> int:

@@ -16,7 +16,8 @@ from smarthdr_cli.fusion.tiles import Tile, grid
 from smarthdr_cli.models.judge import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import exposure_weight, merge, radiance
-from smarthdr_cli.models.tone import MU, mu_law
+from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.radiometry import MU
 
 F32 = NDArray[np.float32]
 CLIPPED = 0.995  # linear level from which the shortest frame says no more than "at least this much"

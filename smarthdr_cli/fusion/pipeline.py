@@ -13,8 +13,8 @@ import numpy as np
 
 from smarthdr_cli.align import align_burst
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.burst.load import Paths, load_burst
+from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.source import Source

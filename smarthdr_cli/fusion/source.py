@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response, linearize
+from smarthdr_cli.radiometry import Response, linearize
 
 F32 = NDArray[np.float32]
 NEARLY = 0.9  # of the clip, from which a pixel beside a clipped sample counts as clipped

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.errors import MemoryLimitError, UsageError
+from smarthdr_cli.errors import MemoryLimitError, UsageError, out_of_memory
 from smarthdr_cli.fusion.parallel import workers
 from smarthdr_cli.fusion.source import Window
 
@@ -91,20 +90,13 @@ def tile_bytes(frames: int, device: torch.device) -> float:
     return float((BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * workers(device))
 
 
-def _memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out: torch has no type of its own for it on a CPU, nor has OpenCV."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in ("can't allocate memory", "not enough memory", "Insufficient memory"))
-
-
 def with_retreat(size: int, attempt: Callable[[int], T], on_retreat: Callable[[int], None]) -> T:
     """``attempt(size)``, halving the size at each out-of-memory error. Raises MemoryLimitError at last."""
     while True:
         try:
             return attempt(size)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError, cv2.error) as error:
-            if not _memory(error):
+        except Exception as error:  # MemoryError, RuntimeError of torch, cv2.error
+            if not out_of_memory(error):
                 raise
             smaller = (size or LARGEST_CUDA) // 2 // 4 * 4
             if smaller < SMALLEST:

@@ -6,10 +6,8 @@ over all the rest of the file; older files have none. Tensors are float32, float
 Nothing in such a file can run code.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.header import AGAIN, FORMAT, KEY, NOT_SAFETENSORS, parse_description
@@ -78,7 +77,8 @@ def save_checkpoint(
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model_state.items()}
     checksum = _checksum(json.loads(text), safetensors.torch.save(tensors))
     data = safetensors.torch.save(tensors, {KEY: json.dumps(description | {"checksum": checksum}, sort_keys=True)})
-    _write(path, data)
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -168,16 +168,3 @@ def _checksum(description: Mapping[str, Any], data: bytes) -> str:
 def _header(data: bytes) -> dict[str, Any]:
     """The JSON object at the head of a safetensors file."""
     return dict(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]))
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

@@ -12,11 +12,11 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
-from smarthdr_cli import cores
-from smarthdr_cli.burst.color import ColorSpace
+from smarthdr_cli import system
+from smarthdr_cli.atomic import atomic_file
+from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.provenance import SOFTWARE, provenance, reference_frame
 from smarthdr_cli.output.sigma import MEANING, require_finite, sigma_radiance
 
@@ -159,7 +159,7 @@ def _halves(image: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _threads() -> int:
-    return min(8, cores.usable())
+    return min(8, system.usable_cores())
 
 
 def _flat_chromaticities(space: ColorSpace) -> tuple[float, ...]:

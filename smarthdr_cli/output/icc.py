@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import PROPHOTO, ColorSpace, conversion
+from smarthdr_cli.colorspace import PROPHOTO, ColorSpace, conversion
+from smarthdr_cli.radiometry import SRGB_PARAMETERS
 
 _PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50 as the profile connection space has it (7.2.16)
 
@@ -18,7 +19,7 @@ _PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50 as the profile connection space has it
 def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes:
     """The ICC profile of ``space`` under a linear or the IEC 61966-2-1 curve; some 500 bytes."""
     columns = _to_pcs(space)
-    parameters = [1.0] if curve == "linear" else [2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045]
+    parameters = (1.0,) if curve == "linear" else SRGB_PARAMETERS
     trc = b"para" + bytes(4) + struct.pack(">HH", 0 if curve == "linear" else 3, 0) + _fixed(parameters)
     name = f"smarthdr {space.name} {'linear' if curve == 'linear' else 'sRGB curve'}"
     # The columns are already adapted; 'chad' says how (D65 or ACES white to D50).

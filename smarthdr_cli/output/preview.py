@@ -9,15 +9,16 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli.burst.color import REC709
+from smarthdr_cli.atomic import atomic_file
+from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.output import tonemap
-from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.icc import matrix_profile
 from smarthdr_cli.output.picture import save_picture
 from smarthdr_cli.output.provenance import SOFTWARE, reference_frame
 from smarthdr_cli.output.sigma import require_finite
+from smarthdr_cli.radiometry import linear_to_srgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -79,7 +80,7 @@ def render_srgb(
 
     def store(top: int, planes: list[NDArray[np.float32]]) -> None:
         for channel, plane in enumerate(planes):
-            values = tonemap.encode_srgb(plane)
+            values = linear_to_srgb(plane)
             values *= np.float32(top_value)
             values += np.float32(0.5)
             out[top : top + plane.shape[0], :, channel] = values

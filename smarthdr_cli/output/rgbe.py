@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.provenance import SOFTWARE, anchor_statement, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 

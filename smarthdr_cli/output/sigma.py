@@ -7,24 +7,13 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.fused import Fused
-
-MU = 5000.0  # Kalantari and Ramamoorthi 2017, eq. 6: T(h) = log(1 + mu h) / log(1 + mu)
+from smarthdr_cli.radiometry import MU, mu_law_slope
 
 MEANING = (
-    "sigma.mu: the 68 % quantile of |error| in the mu-law domain T(h) = log(1 + 5000 h) / log(5001), h = radiance in "
-    "units of the shortest frame's clip, mean over channels. sigma.radiance: the same in this file's pixel units, "
-    "sigma.mu * dh/dT at the pixel's mean over channels."
+    f"sigma.mu: the 68 % quantile of |error| in the mu-law domain T(h) = log(1 + {MU:g} h) / log({MU + 1:g}), h = "
+    "radiance in units of the shortest frame's clip, mean over channels. sigma.radiance: the same in this file's pixel "
+    "units, sigma.mu * dh/dT at the pixel's mean over channels."
 )
-
-
-def mu_law(h: NDArray[np.float32]) -> NDArray[np.float32]:
-    """T(h) of radiance ``h`` >= 0 in units of the shortest frame's clip; any shape, T(0) = 0 and T(1) = 1."""
-    return np.asarray(np.log1p(np.float32(MU) * h) / np.float32(math.log1p(MU)))
-
-
-def mu_law_slope(h: NDArray[np.float32]) -> NDArray[np.float32]:
-    """dh/dT at ``h`` >= 0: log(1 + mu) (1 + mu h) / mu."""
-    return np.asarray(np.float32(math.log1p(MU)) * (h + np.float32(1.0 / MU)))
 
 
 def sigma_radiance(fused: Fused) -> NDArray[np.float32]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.atomic import atomic_file
 from smarthdr_cli.output.icc import matrix_profile
 from smarthdr_cli.output.provenance import SOFTWARE, as_json, provenance, reference_frame
 from smarthdr_cli.output.sigma import require_finite

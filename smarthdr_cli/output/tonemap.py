@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import REC709, ColorSpace, conversion
+from smarthdr_cli.colorspace import REC709, ColorSpace, conversion
 
 F32 = NDArray[np.float32]
 
@@ -169,12 +169,6 @@ def render(tone: ToneMap, radiance: F32, store: Callable[[int, list[F32]], None]
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(band, range(0, height, rows)))
-
-
-def encode_srgb(light: F32) -> F32:
-    """Display light in [0, 1] to sRGB values in [0, 1] (IEC 61966-2-1)."""
-    curve = np.float32(1.055) * cv2.pow(light, 1 / 2.4) - np.float32(0.055)
-    return np.asarray(np.where(light <= np.float32(0.0031308), light * np.float32(12.92), curve), np.float32)
 
 
 def _planes(rgb: F32, matrix: NDArray[np.float64]) -> list[F32]:

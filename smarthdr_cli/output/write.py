@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from smarthdr_cli.atomic import check_targets
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.atomic import check_targets
 
 RESULT_SUFFIXES = (".exr", ".hdr", ".tif", ".tiff")
 UNCERTAINTY_SUFFIXES = (".png", ".exr")

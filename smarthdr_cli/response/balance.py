@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64
 from smarthdr_cli.response.fit import Rows
 
 MIN_LINK = 300  # equations that connect two frames

@@ -1,7 +1,6 @@
 """The calibration file ``camera.toml``: one camera's curve, kept for ``--response FILE``."""
 
 import json
-import os
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from smarthdr_cli.errors import InputError, OutputError
-from smarthdr_cli.linear import Response
-from smarthdr_cli.response.curves import ENTRIES_8BIT, resampled, tabulated
+from smarthdr_cli.atomic import atomic_file
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.radiometry import ENTRIES_8BIT, Response, resampled, tabulated
 
 FORMAT = "smarthdr-response"
 VERSION = 1
@@ -19,21 +18,13 @@ CHANNELS = ("red", "green", "blue")
 MAX_BYTES = 1 << 20
 
 
-def save_response(response: Response, path: Path) -> None:
-    """Write ``response`` as TOML, by a temporary file beside ``path``: 256 samples a channel and what is known of it.
+def save_response(response: Response, path: Path, *, overwrite: bool = False) -> None:
+    """Write ``response`` as TOML: 256 samples a channel and what is known of it.
 
-    Raises OutputError where ``path`` cannot be written.
+    Raises OutputError where ``path`` exists (without ``overwrite``) or cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8") as stream:
-            stream.write(to_toml(response))
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with atomic_file(path, overwrite=overwrite) as partial:
+        partial.write_text(to_toml(response), encoding="utf-8")
 
 
 def to_toml(response: Response) -> str:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Frame
-from smarthdr_cli.linear import Alignment, Response
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64, Response
 from smarthdr_cli.response.samples import through
 
 F32 = NDArray[np.float32]

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, F64, Response, srgb_to_linear, tabulated
 from smarthdr_cli.response.balance import Balance, freedom, measure_balance
-from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, F64, srgb_to_linear, tabulated
 from smarthdr_cli.response.fit import CUTOFF, Fit, Rows, make_rows, solve
 from smarthdr_cli.response.prior import GRID, make_prior
 from smarthdr_cli.response.samples import Samples, draw

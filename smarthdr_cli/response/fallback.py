@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
-from smarthdr_cli.response.curves import ENTRIES_8BIT, F64, named_response, resampled
+from smarthdr_cli.radiometry import ENTRIES_8BIT, F64, Response, named_response, resampled
 from smarthdr_cli.response.estimate import MIN_SPREAD, STACK, Explained, as_response, explain, refusal, unbalanced
 from smarthdr_cli.response.fit import BINS, Rows
 from smarthdr_cli.response.places import agreeing_places, only

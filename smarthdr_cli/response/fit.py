@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64
 from smarthdr_cli.response.prior import GRID, Prior
 from smarthdr_cli.response.samples import Samples
 

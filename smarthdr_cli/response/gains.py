@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64, Response
 from smarthdr_cli.response.fit import frame_pairs
 from smarthdr_cli.response.ratios import MIN_BLOCKS, common_step, log_light, reconcile
 from smarthdr_cli.response.samples import draw

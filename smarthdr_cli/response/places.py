@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64
 from smarthdr_cli.response.fit import CUTOFF, Rows, noise
 from smarthdr_cli.response.samples import Samples
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smarthdr_cli.response.curves import F64, srgb_to_linear
+from smarthdr_cli.radiometry import F64, srgb_to_linear
 
 GRID = 1024  # codes 0..GRID stand for [0, 1]
 INTERVALS = 14

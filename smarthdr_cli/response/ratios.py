@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
-from smarthdr_cli.response.curves import F64
+from smarthdr_cli.radiometry import F64, Response
 from smarthdr_cli.response.fit import CODE_NOISE, SPREAD_SHARE
 from smarthdr_cli.response.samples import Samples, draw
 

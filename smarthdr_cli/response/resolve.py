@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, Response, named_response, resampled
 from smarthdr_cli.response.calibration import load_response
-from smarthdr_cli.response.curves import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, named_response, resampled
 from smarthdr_cli.response.estimate import estimate_response
 from smarthdr_cli.response.fallback import fall_back
 from smarthdr_cli.response.ratios import ExposureCheck, check_exposures, measure_ratios, with_evs

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Frame
-from smarthdr_cli.linear import Alignment
 
 F32 = NDArray[np.float32]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response.estimate import BEND, MIN_AGREEING, MIN_SPREAD, SIZE, TINT, Estimate, as_response, explain
 from smarthdr_cli.response.fit import CUTOFF, Rows, make_rows, solve
 from smarthdr_cli.response.prior import make_prior

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from smarthdr_cli.data.augment import LOWEST_ISO
 from smarthdr_cli.data.synth import SynthConfig
 from smarthdr_cli.data.variety import RICH
 from smarthdr_cli.errors import UsageError
@@ -15,8 +14,10 @@ _WORDS = {
     "method": METHODS, "precision": ("fp32", "bf16"), "pseudo": ("epoch", "step"), "teacher": ("ema", "copy"),
     "fill": ("none", "selfhdr", "selfhdr-first"), "export": ("student", "teacher"),
     "synth.kind": ("gamma16", "camera8", "mixed"), "synth.shake": ("aligned", "handheld", "tripod"),
-    "synth.reference": ("mixed", "middle"), "masks.scale": ("linear", "log"),
+    "synth.reference": ("mixed", "middle"),
 }  # fmt: skip
+# Options of earlier versions and their defaults, which older states and configs hold: read and ignored.
+REMOVED = {"weight_gradient": 0.0, "weight_ms_ssim": 0.0, "noise_iso": 0.0, "masks.scale": "linear"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,6 @@ class MaskConfig:
     quantile: float = 0.9
     side: int = 64
     top: float = 0.99
-    scale: str = "linear"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class TrainConfig:
     ``batch_unlabeled`` unlabelled crops of ``crop`` pixels a step. ``pseudo``: labels made once an epoch and kept on
     disk, or at every step. ``views``: augmentations under which the teacher sees a burst for its label. ``refresh``:
     steps of an epoch, 0 for a pass over the unlabelled crops at half-crop stride. ``weight_cells``: of
-    ``rerender.cell_consistency`` on unlabelled crops. ``noise_iso``: the student sees them under noise of up to that
-    ISO (0 is none), which their labels are without. ``fill``: what the masks removed is learned from SelfHDR's colour
+    ``rerender.cell_consistency`` on unlabelled crops. ``fill``: what the masks removed is learned from SelfHDR's colour
     target ("selfhdr"), or that comes first and labels fill what it leaves out ("selfhdr-first"). ``batch_made``: bursts
     a step made from labels and pseudo-labels (train/made.py). ``finest``: side of the cells, px, at which saf's motion
     stops while it learns (4, 2 or 1); fusing goes on to single pixels. ``export``: whose weights fuse runs.
@@ -86,8 +85,6 @@ class TrainConfig:
     weight_merged: float = 0.5
     weight_square: float = 0.0
     weight_vgg: float = 0.01
-    weight_gradient: float = 0.0
-    weight_ms_ssim: float = 0.0
     weight_unlabeled: float = 1.0
     weight_rerender: float = 0.5
     weight_cells: float = 0.0
@@ -107,7 +104,6 @@ class TrainConfig:
     refresh: int = 0
     teacher: str = "ema"
     strong: bool = True
-    noise_iso: float = 0.0
     fill: str = "none"
     smae_stage1: bool = False
     export: str = "student"
@@ -184,8 +180,6 @@ def train_config(values: dict[str, Any]) -> TrainConfig:
         raise UsageError(f"training option makers = {config.makers}: use a number from 0, or -1")
     if config.batch_made < 0 or (config.batch_made and config.pseudo != "epoch"):
         raise UsageError("batch_made must not be below 0, and needs pseudo = 'epoch': bursts are made from kept labels")
-    if config.noise_iso and not config.noise_iso >= LOWEST_ISO:
-        raise UsageError(f"training option noise_iso = {config.noise_iso}: use 0 or an ISO from {LOWEST_ISO:g}")
     if config.finest not in (4, 2, 1):
         raise UsageError(f"training option finest = {config.finest}: use 4, 2 or 1")
     if not 1 <= config.views <= 48:
@@ -205,6 +199,10 @@ def _checked(default: Any, values: Any, table: str) -> Any:
     known = {f.name: getattr(default, f.name) for f in fields(default)}
     found = {}
     for key, value in values.items():
+        if (name := f"{table}{key}") in REMOVED:
+            if value != REMOVED[name]:
+                raise UsageError(f"training option {name} = {value!r}: this version has no such option; leave it out")
+            continue
         if key not in known:
             near = get_close_matches(key, list(known), n=1)
             raise UsageError(

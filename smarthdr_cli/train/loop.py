@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig
@@ -123,9 +124,8 @@ def _forget_after(path: Path, step: int) -> None:
     lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if 0 <= _step_of(line) <= step]
     if kept != lines:
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        with atomic_file(path, overwrite=True) as partial:
+            partial.write_text("".join(kept))
 
 
 def _step_of(line: str) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.scenes import SceneBank
 from smarthdr_cli.data.synth import SynthConfig, make_batch
@@ -50,7 +50,7 @@ def processes_for(wanted: int, device: torch.device) -> int:
     """``wanted``; where that is -1 this process's share of the cores but one if a GPU learns, else none."""
     if wanted >= 0:
         return wanted
-    return max(1, cores.usable() // distributed.count_here() - 1) if device.type != "cpu" else 0
+    return max(1, system.usable_cores() // distributed.count_here() - 1) if device.type != "cpu" else 0
 
 
 class Makers:

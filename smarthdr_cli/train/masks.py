@@ -33,29 +33,25 @@ class Thresholds:
 class SigmaRange:
     """What "normalised globally" means: the range of patch means and of pixels over many sigma maps.
 
-    ``scale``: "linear" normalises sigma as the paper does, "log" its logarithm. ``decay`` below 1 lets a range that is
-    updated at every step forget the sigmas of an older teacher: 0.999 forgets by 1/e in 1000 updates.
+    ``decay`` below 1 lets a range that is updated at every step forget the sigmas of an older teacher: 0.999 forgets by
+    1/e in 1000 updates.
     """
 
     def __init__(
-        self, *, low_quantile: float = 0.0, high_quantile: float = 0.99, patch: int = PATCH, scale: str = "linear",
-        decay: float = 1.0,
-    ) -> None:  # fmt: skip
+        self, *, low_quantile: float = 0.0, high_quantile: float = 0.99, patch: int = PATCH, decay: float = 1.0
+    ) -> None:
         if not 0 <= low_quantile < high_quantile <= 1:
             raise ValueError("a range needs 0 <= low_quantile < high_quantile <= 1")
-        if scale not in ("linear", "log"):
-            raise ValueError(f"scale = {scale!r}: use linear or log")
-        self.low_quantile, self.high_quantile, self.patch, self.scale = low_quantile, high_quantile, patch, scale
+        self.low_quantile, self.high_quantile, self.patch = low_quantile, high_quantile, patch
         self.patches = LogHistogram(SIGMA_MIN, SIGMA_MAX, decay=decay)
         self.pixels = LogHistogram(SIGMA_MIN, SIGMA_MAX, decay=decay)
 
     @classmethod
     def from_maps(
-        cls, maps: Iterable[Tensor], *, low_quantile: float = 0.0, high_quantile: float = 0.99, patch: int = PATCH,
-        scale: str = "linear",
-    ) -> "SigmaRange":  # fmt: skip
+        cls, maps: Iterable[Tensor], *, low_quantile: float = 0.0, high_quantile: float = 0.99, patch: int = PATCH
+    ) -> "SigmaRange":
         """The range of a whole refresh: sigma maps (B, 1, H, W), whole scenes or crops, one at a time."""
-        made = cls(low_quantile=low_quantile, high_quantile=high_quantile, patch=patch, scale=scale)
+        made = cls(low_quantile=low_quantile, high_quantile=high_quantile, patch=patch)
         for sigma in maps:
             made.update(sigma)
         return made
@@ -79,9 +75,6 @@ class SigmaRange:
 
     def _normalise(self, value: Tensor, seen: LogHistogram) -> Tensor:
         low, high = seen.quantile(self.low_quantile), seen.quantile(self.high_quantile)
-        if self.scale == "log":
-            low, high = math.log(low), math.log(high)
-            value = value.clamp(min=SIGMA_MIN).log()
         return ((value - low) / max(high - low, 1e-12)).clamp(0, 1)
 
     @property

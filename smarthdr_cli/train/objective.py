@@ -1,14 +1,13 @@
 """The loss of docs/METHOD.md, section 4, for one estimate and its target, with or without a weight on its pixels.
 
 L = L^r + lambda_v L^v + lambda_k L^k (arXiv 2511.12939), and beyond the paper: the error's square, the merge before the
-residual, gradients and MS-SSIM for where no VGG weights are at hand, displacement and trust where a synthetic burst
-knows them. A pixel of weight 0 contributes to nothing.
+residual, displacement and trust where a synthetic burst knows them. A pixel of weight 0 contributes to nothing.
 """
 
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.train import losses, perceptual
+from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import Estimate
 from smarthdr_cli.train.vgg import VGGFeatures
@@ -39,10 +38,6 @@ def objective(
         terms["merged"] = (config.weight_merged, merged)
     if vgg is not None and config.weight_vgg:
         terms["vgg"] = (config.weight_vgg, vgg_distance(vgg, out.radiance, target, scale, weight))
-    if config.weight_gradient:
-        terms["gradients"] = (config.weight_gradient, perceptual.gradient(out.radiance, target, scale, weight))
-    if config.weight_ms_ssim:
-        terms["ms_ssim"] = (config.weight_ms_ssim, perceptual.ms_ssim(out.radiance, target, scale, weight))
     if out.detail is not None and batch.flow is not None:
         terms["motion"] = (config.weight_motion, losses.motion(out.detail.flows, batch))
         terms["trust"] = (config.weight_trust, losses.trust(out.detail, batch))

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.data.labels import Split
 from smarthdr_cli.errors import InputError
 
@@ -29,7 +30,8 @@ class Request:
         """Remember it in the run's folder, with which scenes came out of it."""
         folder.mkdir(parents=True, exist_ok=True)
         drawn = {} if split is None else {"split": split.to_dict()}
-        (folder / RUN).write_text(json.dumps(asdict(self) | drawn, indent=1))
+        with atomic_file(folder / RUN, overwrite=True) as partial:
+            partial.write_text(json.dumps(asdict(self) | drawn, indent=1))
 
     @staticmethod
     def load(folder: Path) -> "Request":

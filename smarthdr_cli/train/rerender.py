@@ -6,10 +6,10 @@ from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.radiometry import GAMMA
 from smarthdr_cli.train.losses import masked_mean
 from smarthdr_cli.train.support import least
 
-GAMMA = 2.2
 FLOOR = 1e-4  # linear level below which the gamma code's slope (0.45 / x**0.55) is cut off; 4 of 255 codes
 CELL = 8  # pixels a side of what cell_consistency compares
 LOW, HIGH = 0.1, 0.9  # gamma codes between which a frame is well exposed: linear 0.006 to 0.79

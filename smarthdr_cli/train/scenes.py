@@ -60,8 +60,8 @@ class SceneSession:
         self.making: BurstStream | None = None
         m = config.masks
         decay = RUNNING if config.pseudo == "step" else 1.0
-        self.limits = masks.SigmaRange(high_quantile=m.top, patch=m.side, scale=m.scale, decay=decay)
-        self.trusted = masks.SigmaRange(high_quantile=m.top, patch=m.side, scale=m.scale, decay=decay)
+        self.limits = masks.SigmaRange(high_quantile=m.top, patch=m.side, decay=decay)
+        self.trusted = masks.SigmaRange(high_quantile=m.top, patch=m.side, decay=decay)
         self.threshold = smae.Threshold(decay=decay)
         self.kept: dict[str, Any] = {"limits": self.limits, "trusted": self.trusted, "threshold": self.threshold}
         for name, values in state.extra.items():

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smarthdr_cli.errors import InputError, OutputError, out_of_memory
+from smarthdr_cli.atomic import atomic_file
+from smarthdr_cli.errors import InputError, out_of_memory
 from smarthdr_cli.models.build import build_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.config import TrainConfig
@@ -81,15 +81,8 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
     archive = io.BytesIO()
     torch.save(_halved(content) if compact else content, archive)
     data = archive.getvalue()[:-2] + (2 * hashlib.sha256().digest_size).to_bytes(2, "little")  # length of the comment
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data + hashlib.sha256(data).hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    with atomic_file(path, overwrite=True) as partial:
+        partial.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
 
 
 def _halved(content: Any) -> Any:

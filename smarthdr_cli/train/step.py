@@ -1,11 +1,9 @@
 """One update of the student, on one page: what SmartHDR does with labels, pseudo-labels, masks and augmentation."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
-from smarthdr_cli.data.augment import Augmentation, augment, noisier
+from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.levels import pyramid
 from smarthdr_cli.models.saf import SAF
@@ -36,8 +34,6 @@ def semi_supervised_loss(
         total = total + loss
     if aim is not None:
         aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
-        if config.noise_iso and aim.batch.target is not None:  # what the label has not, the student must remove
-            aim = replace(aim, batch=noisier(aim.batch, config.noise_iso, draw))
         loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares

@@ -1,14 +1,12 @@
-"""Memory: neighbours only where they fit, the peak as the system counts it, errors as records."""
+"""Memory: neighbours only where they fit, errors as records."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from smarthdr_cli.batch.budget import budget
 from smarthdr_cli.batch.failure import failure
-from smarthdr_cli.batch.memory import forget_peak, peak_memory
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import InputError, MemoryLimitError, OutputError
 from smarthdr_cli.fusion.pipeline import FuseOptions
@@ -57,21 +55,6 @@ def test_headers_that_say_nothing_are_no_obstacle():
     limited = replace(CPU, max_memory=GB)
     assert budget(limited, [[Path("a")]], {}).options == limited
     assert budget(limited, [], {}).overlap
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak anew")
-def test_the_peak_is_of_the_time_since_it_was_forgotten():
-    forget_peak()
-    before = peak_memory()
-    block = np.ones(40_000_000, np.uint8)
-    assert peak_memory() - before > 30e6
-    del block
-    forget_peak()
-    assert peak_memory() - before < 20e6
-
-
-def test_the_peak_is_told_in_bytes():
-    assert 10e6 < peak_memory() < 1e12
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from smarthdr_cli.atomic import TEMPORARY_PREFIX
 from smarthdr_cli.batch.transaction import (
     NOTE,
     close_stage,
@@ -76,7 +77,7 @@ def die_at(monkeypatch, place):
 
         return run
 
-    monkeypatch.setattr(Path, "replace", step(Path.replace))
+    monkeypatch.setattr(os, "replace", step(os.replace))  # Path.replace calls it too
     monkeypatch.setattr(os, "fsync", step(os.fsync))
     return seen
 
@@ -119,6 +120,13 @@ def test_recovery_survives_dying_itself(tmp_path, monkeypatch):
     kept = []
     assert recover(tmp_path / ROOT, kept.append) == 1
     assert kept == [RECORD]
+
+
+def test_a_note_that_was_being_written_counts_as_none_and_is_cleared_up(tmp_path):
+    stage, _ = staged(tmp_path)
+    (stage / f"{TEMPORARY_PREFIX}0123456789ab.json").write_text('{"moves": {"a.exr": "a.e')
+    assert recover(tmp_path / ROOT, lambda record: pytest.fail(str(record))) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_torn_note_counts_as_none(tmp_path):

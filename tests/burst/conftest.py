@@ -131,47 +131,51 @@ def png_chunk() -> Callable[[bytes, bytes, bytes], bytes]:
 MATRIX = (0.6722, -0.0635, -0.0963, -0.4287, 1.2460, 0.2028, -0.0908, 0.2162, 0.5668)
 
 
+def write_dng(
+    path: Path,
+    mosaic: NDArray[Any],
+    *,
+    black: int = 512,
+    white: int = 16000,
+    neutral: tuple[float, float, float] = (0.5, 1.0, 0.625),
+    time: tuple[int, int] = (1, 100),
+    orientation: int = 1,
+    iso: int = 200,
+    active: tuple[int, int, int, int] | None = None,
+) -> Path:
+    """A Bayer (RGGB) DNG of (H, W) raw codes, written from the DNG 1.4 specification; returns ``path``."""
+    matrix = [part for value in MATRIX for part in (round(value * 10000), 10000)]
+    tags = [
+        (271, "s", 0, "Test", True),
+        (272, "s", 0, "Camera", True),
+        (274, "H", 1, orientation, True),
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, bytes((0, 1, 1, 2)), True),
+        (33434, "2I", 1, time, True),
+        (33437, "2I", 1, (8, 1), True),
+        (34855, "H", 1, iso, True),
+        (50706, "B", 4, bytes((1, 4, 0, 0)), True),
+        (50707, "B", 4, bytes((1, 1, 0, 0)), True),
+        (50708, "s", 0, "Test Camera", True),
+        (50714, "H", 1, black, True),
+        (50717, "H", 1, white, True),
+        (50721, "2i", 9, matrix, True),
+        (50728, "2I", 3, [part for n in neutral for part in (round(n * 1_000_000), 1_000_000)], True),
+        (50778, "H", 1, 21, True),
+    ]
+    if active is not None:  # top, left, bottom, right of what is visible
+        tags.append((50829, "I", 4, active, True))
+    file = io.BytesIO()
+    tifffile.imwrite(file, mosaic.astype(np.uint16), photometric=32803, extratags=tags, metadata=None)
+    path.write_bytes(file.getvalue())
+    return path
+
+
 @pytest.fixture
 def dng(tmp_path: Path) -> Callable[..., Path]:
-    """``dng(name, mosaic, ...)``: a Bayer (RGGB) DNG of (H, W) raw codes, written from the DNG 1.4 specification."""
+    """``dng(name, mosaic, ...)``: ``write_dng`` into the test's folder."""
 
-    def write(
-        name: str,
-        mosaic: NDArray[Any],
-        *,
-        black: int = 512,
-        white: int = 16000,
-        neutral: tuple[float, float, float] = (0.5, 1.0, 0.625),
-        time: tuple[int, int] = (1, 100),
-        orientation: int = 1,
-        iso: int = 200,
-        active: tuple[int, int, int, int] | None = None,
-    ) -> Path:
-        matrix = [part for value in MATRIX for part in (round(value * 10000), 10000)]
-        tags = [
-            (271, "s", 0, "Test", True),
-            (272, "s", 0, "Camera", True),
-            (274, "H", 1, orientation, True),
-            (33421, "H", 2, (2, 2), True),
-            (33422, "B", 4, bytes((0, 1, 1, 2)), True),
-            (33434, "2I", 1, time, True),
-            (33437, "2I", 1, (8, 1), True),
-            (34855, "H", 1, iso, True),
-            (50706, "B", 4, bytes((1, 4, 0, 0)), True),
-            (50707, "B", 4, bytes((1, 1, 0, 0)), True),
-            (50708, "s", 0, "Test Camera", True),
-            (50714, "H", 1, black, True),
-            (50717, "H", 1, white, True),
-            (50721, "2i", 9, matrix, True),
-            (50728, "2I", 3, [part for n in neutral for part in (round(n * 1_000_000), 1_000_000)], True),
-            (50778, "H", 1, 21, True),
-        ]
-        if active is not None:  # top, left, bottom, right of what is visible
-            tags.append((50829, "I", 4, active, True))
-        file = io.BytesIO()
-        tifffile.imwrite(file, mosaic.astype(np.uint16), photometric=32803, extratags=tags, metadata=None)
-        path = tmp_path / name
-        path.write_bytes(file.getvalue())
-        return path
+    def write(name: str, mosaic: NDArray[Any], **options: Any) -> Path:
+        return write_dng(tmp_path / name, mosaic, **options)
 
     return write

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.burst.measure import (
     SIDE,
@@ -20,6 +19,7 @@ from smarthdr_cli.burst.measure import (
     relative_sharpness,
     sharpness,
 )
+from smarthdr_cli.colorspace import SRGB
 
 Scene = Callable[..., NDArray[np.float64]]
 Encode = Callable[[NDArray[np.float64]], NDArray[np.uint8]]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.color import ADOBE_RGB, D50, DISPLAY_P3, PROPHOTO, SRGB
 from smarthdr_cli.burst.profile import from_icc, from_png
 from smarthdr_cli.burst.read import read_file
+from smarthdr_cli.colorspace import ADOBE_RGB, D50, DISPLAY_P3, PROPHOTO, SRGB
 
 # Colorants as the makers' profiles hold them (s15Fixed16 rounded to four decimals), columns R, G, B.
 PUBLISHED = {

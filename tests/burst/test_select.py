@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.burst.measure import reduce
 from smarthdr_cli.burst.select import choose_reference, reference_score, spanning
+from smarthdr_cli.colorspace import SRGB
 
 
 def frame(ev: float, codes: np.ndarray | None = None) -> Frame:

@@ -21,7 +21,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 import smarthdr_cli.fusion.physical as physical
-from smarthdr_cli.output import atomic
+from smarthdr_cli import atomic
 merge = physical.static_merge
 
 def slow(*arguments, **options):

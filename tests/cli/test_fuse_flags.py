@@ -9,7 +9,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from smarthdr_cli.burst.color import OUTPUT_SPACES, REC709, conversion
+from smarthdr_cli.colorspace import OUTPUT_SPACES, REC709, conversion
 
 from .conftest import TIMES, Run, WriteBurst, parse
 from .test_fuse import exr, hdr

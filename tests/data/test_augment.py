@@ -1,12 +1,11 @@
 """Flips, turns and channel orders that images, masks and displacements follow together."""
 
 import itertools
-import math
 
 import pytest
 import torch
 
-from smarthdr_cli.data.augment import Augmentation, augment, noisier
+from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.compare import warp
 
@@ -79,18 +78,3 @@ def test_a_few_views_differ_as_much_as_they_can():
     for count in (0, 49):
         with pytest.raises(ValueError, match="48 augmentations"):
             Augmentation.spread(count)
-
-
-def test_noise_is_that_of_a_sensor_and_of_the_frames_alone():
-    """Photon noise: at ISO 6400 a grey of 0.2 scatters by sqrt(0.2 / 938 electrons), brighter burst or not."""
-    light = torch.full((400, 2, 3, 16, 16), 0.2)
-    batch = Batch(light, torch.zeros(400, 2), torch.ones(400, 2, 1, 16, 16), torch.rand(400, 3, 16, 16))
-    seen = noisier(batch, 6400.0, torch.Generator().manual_seed(0))
-    assert seen.target is batch.target
-    assert torch.equal(seen.frames, noisier(batch, 6400.0, torch.Generator().manual_seed(0)).frames)
-    scatter = seen.frames.flatten(1).std(dim=1)
-    low, high = (math.sqrt(0.2 * iso / 6e6) for iso in (100.0, 6400.0))
-    assert float(scatter.min()) == pytest.approx(low, rel=0.15)
-    assert float(scatter.max()) == pytest.approx(high, rel=0.15)
-    assert float(scatter.log().median()) == pytest.approx(math.log(math.sqrt(low * high)), abs=0.15)
-    assert float(seen.frames.mean()) == pytest.approx(0.2, rel=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.evaluate import baselines, protocol
-from smarthdr_cli.linear import Response
+from smarthdr_cli.radiometry import Response
 
 TIMES = (1.0, 4.0, 16.0)
 

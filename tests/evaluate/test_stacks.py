@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol, stacks
 

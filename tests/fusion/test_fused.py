@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import REC709
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.fusion.fused import Fused
 

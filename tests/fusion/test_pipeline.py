@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.burst.color import ACESCG, REC709, REC2020, conversion
+from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options, fuse

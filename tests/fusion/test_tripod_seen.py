@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.fusion import tripod
 from smarthdr_cli.fusion.moving import padded
 from smarthdr_cli.fusion.physical import order
@@ -15,7 +16,6 @@ from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.fusion.stillness import Likeness, Pair
 from smarthdr_cli.fusion.tripod import FEW, NEAR, at_rest
 from smarthdr_cli.fusion.usual import usual_noise
-from smarthdr_cli.linear import Alignment
 
 SIZE = (160, 192)
 ALIKE = {1: 1.0, 2: 1.0}

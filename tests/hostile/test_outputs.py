@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from smarthdr_cli import atomic
 from smarthdr_cli.fusion import physical
-from smarthdr_cli.output import atomic
 
 from .conftest import OFF, STATED
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smarthdr_cli.errors import ModelError
+from smarthdr_cli.errors import ModelError, OutputError
 from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from smarthdr_cli.models.config import config_to_dict
@@ -99,7 +99,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="no space"):
         _save(path, licence="other")
     assert [item.name for item in tmp_path.iterdir()] == ["model.safetensors"]
     assert load_checkpoint(path).sha256 == digest

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.tone import MU, encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
+from smarthdr_cli.radiometry import MU
 
 
 def test_mu_law_and_its_inverse():

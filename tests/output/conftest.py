@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import REC709, ColorSpace
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.fusion.fused import Fused
 
 MakeFused = Callable[..., Fused]

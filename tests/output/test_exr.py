@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.burst.color import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020
 from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.colorspace import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output import exr
 from smarthdr_cli.output.exr import interop_id, write_exr, write_uncertainty_exr
-from smarthdr_cli.output.sigma import mu_law, mu_law_slope, sigma_radiance
+from smarthdr_cli.output.sigma import sigma_radiance
+from smarthdr_cli.radiometry import mu_law, mu_law_slope
 
 
 def raw_attributes(path):

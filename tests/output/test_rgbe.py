@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from smarthdr_cli.burst.color import REC2020
+from smarthdr_cli.colorspace import REC2020
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.rgbe import encode_scanlines, to_rgbe, write_rgbe
 

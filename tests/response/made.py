@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.color import SRGB
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.colorspace import SRGB
 
 LIGHT = np.concatenate([[0.0], np.exp(np.linspace(np.log(1e-7), 0.0, 8191))])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from response_bursts import CURVES, make, srgb_encode
 
-from smarthdr_cli.linear import Alignment
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.response.balance import freedom, measure_balance
 from smarthdr_cli.response.estimate import explain
 from smarthdr_cli.response.fit import Rows

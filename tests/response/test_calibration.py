@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarthdr_cli.errors import InputError, OutputError
-from smarthdr_cli.linear import Response
+from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import load_response, named_response, save_response, to_toml
 
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from response_bursts import CURVES, frame, make, scene, shoot, srgb_encode, true_table
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, Response
+from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import named_response
 from smarthdr_cli.response.clip import WHITE, Evidence, clip_code, with_clip
 

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from response_bursts import CURVES, make, relative_error, scene, srgb_encode, true_table
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.linear import Alignment
+from smarthdr_cli.radiometry import srgb_to_linear
 from smarthdr_cli.response import calibrate, estimate_response, named_response
-from smarthdr_cli.response.curves import srgb_to_linear
 from smarthdr_cli.response.prior import GRID, make_prior
 
 STILL = Alignment.identity(3)

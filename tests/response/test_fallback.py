@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from response_bursts import CURVES, frame, make, relative_error, scene, shoot, srgb_encode, true_table
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import estimate, estimate_response, named_response, resolve_response
 from smarthdr_cli.response.fallback import fall_back, misfit
 from smarthdr_cli.response.fit import Rows

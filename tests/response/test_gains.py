@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from response_bursts import CURVES, frame, make, moved, scene, shoot, srgb_encode
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment, linearize
+from smarthdr_cli.radiometry import linearize
 from smarthdr_cli.response import named_response
 from smarthdr_cli.response.gains import LARGEST, USUAL, frame_gains, gained, matched, unevenness
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from response_bursts import CURVES, frame, make, relative_error, scene, shoot, true_table
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import estimate_response, named_response, resolve_response
 from smarthdr_cli.response.estimate import explain
 from smarthdr_cli.response.fallback import fall_back

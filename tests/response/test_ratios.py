@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from response_bursts import CURVES, frame, make, scene, shoot, srgb_encode
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import check_exposures, measure_ratios, named_response
 
 STILL = Alignment.identity(3)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from response_bursts import CURVES, frame, make, relative_error, scene, srgb_encode, true_table
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError, UsageError
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response import calibrate, named_response, resolve_response, save_response
 
 STILL = Alignment.identity(3)

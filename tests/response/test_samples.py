@@ -1,8 +1,8 @@
 import numpy as np
 from response_bursts import frame, make, srgb_encode
 
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.linear import Alignment
 from smarthdr_cli.response.samples import MAX_BLOCKS, draw
 
 

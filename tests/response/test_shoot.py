@@ -3,7 +3,7 @@
 import numpy as np
 from response_bursts import CURVES, make, relative_error, scene, true_table
 
-from smarthdr_cli.linear import Alignment
+from smarthdr_cli.align import Alignment
 from smarthdr_cli.response import estimate_response
 from smarthdr_cli.response.shoot import MAX_EQUATIONS, Shoot
 

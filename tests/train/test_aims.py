@@ -10,7 +10,7 @@ import train_pictures as made
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
-from smarthdr_cli.train import aims, masks, selfhdr, smae, step
+from smarthdr_cli.train import aims, masks, selfhdr, smae
 from smarthdr_cli.train.aims import Aim
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.draws import generator
@@ -19,9 +19,9 @@ from smarthdr_cli.train.state import new_state
 from smarthdr_cli.train.step import semi_supervised_loss
 
 CPU = torch.device("cpu")
-TERMS = {"weight_merged": 0.5, "weight_gradient": 0.3, "weight_ms_ssim": 0.3, "weight_uncertainty": 0.2,
+TERMS = {"weight_merged": 0.5, "weight_uncertainty": 0.2,
          "weight_judge_unlabeled": 1.0}  # fmt: skip
-NAMES = {f"unlabeled_{name}" for name in ("reconstruction", "uncertainty", "merged", "gradients", "ms_ssim")}
+NAMES = {f"unlabeled_{name}" for name in ("reconstruction", "uncertainty", "merged")}
 
 
 @pytest.fixture
@@ -222,22 +222,3 @@ def test_the_judge_learns_from_pseudo_labels_only_where_asked_to(values, crops, 
         judge = [p.grad for name, p in student.named_parameters() if name.startswith("judge.")]
         moved = any(grad is not None and bool(grad.any()) for grad in judge)
         assert moved == (share > 0 or method == "selfhdr")  # SelfHDR's targets are no pseudo-labels, and all it has
-
-
-def test_the_student_sees_noise_that_its_label_is_without(values, batch, crops, pseudo, limits, monkeypatch):
-    seen = []
-    real = step.estimate
-    monkeypatch.setattr(
-        step, "estimate", lambda model, given, *more: (seen.append(given), real(model, given, *more))[1]
-    )
-    for iso in (0.0, 6400.0):
-        config = config_of(values, noise_iso=iso)
-        aim = aims.smarthdr(pseudo, crops, limits, config, None)
-        with torch.no_grad():
-            semi_supervised_loss(new_state(config, CPU).student, batch, aim, config, generator(4))
-    labelled, plain, labelled_again, noisy = seen
-    assert torch.equal(labelled.frames, labelled_again.frames)
-    assert torch.equal(plain.target, noisy.target)
-    difference = noisy.frames - plain.frames
-    assert 1e-3 < float(difference.std()) < 0.1
-    assert abs(float(difference.mean())) < 2e-3

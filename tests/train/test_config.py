@@ -51,8 +51,9 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"synth": 3},
         {"views": 0},
         {"views": 49},
-        {"noise_iso": 50.0},
-        {"noise_iso": float("nan")},
+        {"noise_iso": 800.0},
+        {"weight_gradient": 0.2},
+        {"masks": {"scale": "log"}},
         {"batch_made": -1},
         {"batch_made": 1, "pseudo": "step"},
         {"model": "saf"},
@@ -61,6 +62,13 @@ def test_an_option_like_no_other_is_refused_all_the_same():
 def test_a_value_that_does_not_fit_is_refused(given):
     with pytest.raises(UsageError):
         train_config(given)
+
+
+def test_options_of_earlier_versions_are_read_where_they_were_off():
+    off = {"weight_gradient": 0.0, "weight_ms_ssim": 0.0, "noise_iso": 0.0, "masks": {"scale": "linear", "side": 32}}
+    assert train_config(off) == train_config({"masks": {"side": 32}})
+    with pytest.raises(UsageError, match=r"masks\.scale = 'log': this version has no such option"):
+        train_config({"masks": {"scale": "log"}})
 
 
 def test_the_rate_rises_stays_and_falls_to_nothing():

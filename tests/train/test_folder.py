@@ -1,6 +1,8 @@
 """Run folders: numbered, and what an earlier run in one asks of the next."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,7 +27,7 @@ from smarthdr_cli.train.folder import (
     with_backbone,
 )  # fmt: skip
 from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.state import new_state, save_state
+from smarthdr_cli.train.state import load_train_state, new_state, save_state
 
 CPU = torch.device("cpu")
 
@@ -103,6 +105,16 @@ def test_a_run_whose_options_cannot_be_used_is_refused(values, tmp_path, options
     with pytest.raises(InputError, match=r"no options of a run .*restore the file from a copy") as caught:
         earlier(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_the_state_of_the_shipped_weights_can_be_resumed(tmp_path):
+    """It was saved when there were options that are gone since."""
+    shutil.copy(Path(__file__).parents[2] / "weights" / "resume" / "saf-base.pt", tmp_path / "state.pt")
+    before = earlier(tmp_path)
+    assert set(before.values) > {"weight_gradient", "weight_ms_ssim", "noise_iso"}
+    config = train_config(going_on(before, {}, tmp_path))
+    assert (config.weight_square, config.finest) == (40.0, 1)
+    assert load_train_state(tmp_path / "state.pt", config, CPU).step == before.step == 19_566
 
 
 def test_a_run_from_before_there_was_variety_goes_on_without(values, tmp_path):

@@ -81,7 +81,8 @@ def killed_again_and_again(processes, values, data, tmp_path, times, seed):
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
     assert (folders[0] / "model.safetensors").read_bytes() == (folders[1] / "model.safetensors").read_bytes()
     left = {p.name for p in folders[1].iterdir()} - {p.name for p in folders[0].iterdir()}
-    assert left <= {"state.partial", "metrics.partial"}
+    assert all(name.startswith(".smarthdr-") for name in left)  # killed while it was written
+    assert len(left) <= times
     return steps
 
 

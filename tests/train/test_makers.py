@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smarthdr_cli import cores
+from smarthdr_cli import system
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import train_config
@@ -96,12 +96,12 @@ def test_makers_end_with_a_trainer_that_is_killed(processes, values, bank):
 
 
 def test_how_many_processes(monkeypatch):
-    monkeypatch.setattr(cores, "usable", lambda: 16)
+    monkeypatch.setattr(system, "usable_cores", lambda: 16)
     assert [processes_for(n, CPU) for n in (-1, 0, 3)] == [0, 0, 3]
     assert [processes_for(n, GPU) for n in (-1, 0, 3)] == [15, 0, 3]
     monkeypatch.setattr(distributed, "count_here", lambda: 4)
     assert processes_for(-1, GPU) == 3
-    monkeypatch.setattr(cores, "usable", lambda: 1)
+    monkeypatch.setattr(system, "usable_cores", lambda: 1)
     assert processes_for(-1, GPU) == 1
 
 

@@ -93,11 +93,6 @@ def test_the_range_is_that_of_all_patch_means_and_all_pixels():
     assert first.shape == (2, 1, 2, 3)
 
 
-def test_a_logarithmic_range():
-    limits = SigmaRange.from_maps([constant(1e-4, 1.0)], high_quantile=1.0, scale="log")
-    assert limits.normalise_pixels(torch.tensor([1e-4, 1e-2, 1.0])).tolist() == pytest.approx([0, 0.5, 1], abs=1e-3)
-
-
 def test_steps_give_the_range_of_a_refresh_when_nothing_is_forgotten():
     maps = [torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(i)) for i in range(5)]
     running = SigmaRange()
@@ -208,8 +203,6 @@ def test_adaptive_tau_is_the_quantile_of_labelled_sigma():
 def test_a_range_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="low_quantile"):
         SigmaRange(low_quantile=0.5, high_quantile=0.5)
-    with pytest.raises(ValueError, match="linear or log"):
-        SigmaRange(scale="square")
     with pytest.raises(ValueError, match="no values seen"):
         pixel_mask(torch.ones(1, 1, 2, 2), SigmaRange())
 

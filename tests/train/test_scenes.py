@@ -50,7 +50,6 @@ def tensors(model):
         ({"method": "smarthdr"}, set(), {"unlabeled_reconstruction", "kept", "kept_patches"}),
         ({"method": "smarthdr", "pseudo": "step"}, set(), {"unlabeled_reconstruction", "kept", "kept_patches"}),
         ({"method": "smarthdr", "fill": "selfhdr"}, set(), {"unlabeled_reconstruction", "kept", "kept_filled"}),
-        ({"method": "smarthdr", "noise_iso": 800.0}, set(), {"unlabeled_reconstruction", "kept"}),
         ({"method": "smarthdr", "views": 2}, set(), {"unlabeled_reconstruction", "kept"}),
         ({"method": "smarthdr", "weight_cells": 1.0}, set(), {"unlabeled_reconstruction", "unlabeled_cells"}),
         ({"method": "smarthdr", "batch_made": 2}, {"made_motion"}, {"unlabeled_reconstruction", "made_reconstruction"}),

@@ -14,14 +14,14 @@ from smarthdr_cli.burst import decode, raw
 from smarthdr_cli.burst.container import MAX_FILE, MAX_PIXELS, scan_jpeg, scan_png, sniff
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.radiometry import srgb_to_linear
 
 SIDE = 64  # long side of the tiny picture, pixels
 _REACH = 8  # largest shift compared, pixels
 _DARK, _BRIGHT = 6, 249  # codes between which a pixel is well exposed
 _SHARED = 0.12  # least share of the overlap both have to expose well
 _FLAT = 0.04  # least spread of log2 luminance: a wall resembles every wall
-_CODE = np.arange(256) / 255
-_LINEAR = np.where(_CODE <= 0.04045, _CODE / 12.92, ((_CODE + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
+_LINEAR = srgb_to_linear(np.arange(256) / 255)
 
 F64 = NDArray[np.float64]
 

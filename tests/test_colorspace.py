@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from smarthdr_cli.burst.color import (
+from smarthdr_cli.colorspace import (
     ACESCG,
     ADOBE_RGB,
     D50,
@@ -11,6 +11,7 @@ from smarthdr_cli.burst.color import (
     REC2020,
     ColorSpace,
     conversion,
+    convert_rgb,
 )
 
 # IEC 61966-2-1 / ITU-R BT.709; Adobe RGB (1998) 4.3.5.3; SMPTE RP 177 for Display P3; ITU-R BT.2020.
@@ -56,3 +57,28 @@ def test_white_stays_white_and_the_way_back_is_the_inverse(source: ColorSpace) -
     there = conversion(source, REC2020)
     np.testing.assert_allclose(there.sum(1), 1, atol=1e-9)
     np.testing.assert_allclose(there @ conversion(REC2020, source), np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize("source", [REC709, DISPLAY_P3, PROPHOTO])
+@pytest.mark.parametrize("target", [REC709, REC2020, ACESCG])
+def test_pictures_are_converted_by_the_matrix_and_back(source: ColorSpace, target: ColorSpace) -> None:
+    rgb = np.random.default_rng(0).exponential(1.0, (40, 60, 3)).astype(np.float32)
+    converted = convert_rgb(rgb, source, target)
+    expected = rgb.astype(np.float64) @ conversion(source, target).T
+    np.testing.assert_allclose(converted, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(convert_rgb(converted, target, source), rgb, rtol=1e-4, atol=1e-4)
+
+
+def test_white_stays_and_negatives_are_kept() -> None:
+    rgb = np.array([[[2.0, 2.0, 2.0], [0.0, 1.0, 0.0]]], np.float32)
+    converted = convert_rgb(rgb, REC2020, REC709)
+    np.testing.assert_allclose(converted[0, 0], 2.0, rtol=1e-5)
+    assert converted[0, 1, 0] < -0.5
+
+
+def test_a_picture_may_be_converted_in_place() -> None:
+    rgb = np.random.default_rng(0).exponential(1.0, (40, 60, 3)).astype(np.float32)
+    expected = convert_rgb(rgb, REC709, ACESCG)
+    assert convert_rgb(rgb, REC709, ACESCG, out=rgb) is rgb
+    np.testing.assert_array_equal(rgb, expected)
+    assert convert_rgb(rgb, REC709, REC709) is rgb

@@ -1,4 +1,9 @@
-"""Files that appear whole or not at all: checked before the work, written beside the target, moved into place."""
+"""Files that appear whole or not at all: written under another name, flushed to disk, renamed onto the target.
+
+rename(2) replaces a file atomically on one file system, so that a reader sees the old content or the new, whenever the
+process or the machine stops. Every file of this package that must not be torn is written here. Where a long computation
+comes before the writing, ``check_targets`` finds out first whether its outputs can be written.
+"""
 
 import contextlib
 import errno
@@ -10,6 +15,7 @@ from pathlib import Path
 
 from smarthdr_cli.errors import OutputError, UsageError
 
+TEMPORARY_PREFIX = ".smarthdr-"  # of the names of files being written; a killed process may leave one
 _LINK_LOOPS = (OSError, RuntimeError)  # Path.resolve() on a loop of links, by Python version
 
 
@@ -39,10 +45,15 @@ def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterab
 
 @contextlib.contextmanager
 def atomic_file(
-    target: Path, *, overwrite: bool = False, verify: Callable[[Path], None] | None = None
+    target: Path,
+    *,
+    overwrite: bool = False,
+    verify: Callable[[Path], None] | None = None,
+    aside: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty file beside ``target``; on leaving, flush it to disk, verify it and move it onto ``target``.
 
+    ``aside``: the folder of the yielded file, on the target's file system, where a killed process may leave it.
     ``verify`` re-opens the finished file and raises when it is not what was meant. Whatever goes wrong, Ctrl-C
     included, the target stays as it was and no temporary file remains. A link is followed: its file is replaced. The
     mode of a replaced file is kept, a new one follows the umask.
@@ -54,7 +65,7 @@ def atomic_file(
     _check_one(target, real, overwrite)
     temporary: Path | None = None
     try:
-        temporary = _create_beside(real)
+        temporary = _create_beside(real if aside is None else aside / real.name)
         yield temporary
         _flush(temporary)
         if verify is not None:
@@ -114,7 +125,7 @@ def _check_one(target: Path, real: Path, overwrite: bool) -> None:
 
 def _create_beside(real: Path) -> Path:
     while True:
-        temporary = real.with_name(f".smarthdr-{secrets.token_hex(6)}{real.suffix}")
+        temporary = real.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{real.suffix}")
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:

@@ -1,4 +1,8 @@
-"""Source and output colour spaces: primaries, white, and the matrix between two of them.
+"""RGB colour spaces: primaries, white point, and the matrix between two of them.
+
+A linear RGB triple c is M c in CIE XYZ; M has the columns XYZ(red), XYZ(green), XYZ(blue), scaled so that M (1, 1, 1)
+is the white point (SMPTE RP 177). From space A to space B: c_B = M_B^-1 C M_A c_A, where C is the Bradford adaptation
+between the two white points.
 
 Chromaticities: ITU-R BT.709-6 and BT.2020-2, IEC 61966-2-1 (sRGB), SMPTE EG 432-1 with a D65 white (Display P3),
 Adobe RGB (1998), ISO 22028-2 (ROMM/ProPhoto, D50), ACES TB-2014-004 (AP1).

@@ -1,36 +1,14 @@
+"""A file appears whole or not at all, and a target that cannot be written is found before the work."""
+
 import errno
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from smarthdr_cli.atomic import atomic_file, check_targets
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.output.atomic import atomic_file, check_targets
-from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
-
-OUTPUTS = [
-    (write_result, "a.exr"),
-    (write_result, "a.hdr"),
-    (write_result, "a.tif"),
-    (write_uncertainty, "u.png"),
-    (write_uncertainty, "u.exr"),
-    (write_preview, "p.jpg"),
-    (write_preview, "p.png"),
-    (write_preview, "p.tif"),
-]
-
-
-def one_line(error: pytest.ExceptionInfo[OutputError]) -> str:
-    text = str(error.value)
-    assert text
-    assert "\n" not in text
-    assert ".smarthdr-" not in text
-    assert error.value.exit_code == 5
-    return text
 
 
 def test_content_appears_whole_and_nothing_else(tmp_path):
@@ -46,9 +24,8 @@ def test_content_appears_whole_and_nothing_else(tmp_path):
 def test_existing_file_is_refused_and_kept(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(OutputError, match="exists already") as error, atomic_file(target) as part:
+    with pytest.raises(OutputError, match="exists already"), atomic_file(target) as part:
         part.write_text("new")
-    one_line(error)
     with atomic_file(target, overwrite=True) as part:
         part.write_text("new")
     assert target.read_text() == "new"
@@ -80,62 +57,14 @@ def test_whatever_is_raised_passes_and_leaves_nothing(tmp_path, failure):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-@pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_full_disk_at_the_last_step(tmp_path, monkeypatch, fused, write, name, call):
-    target = tmp_path / name
-    target.write_bytes(b"old")
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, call, full)
-    with pytest.raises(OutputError, match="no space left") as error:
-        write(fused, target, overwrite=True)
-    one_line(error)
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-@contextmanager
-def tiny_files() -> Iterator[None]:
-    """Files of this process end at 600 bytes: write() itself fails, as on a full disk. No longer than needed: what
-    pytest prints may go to a file as well.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_writing_stopped_by_the_system(tmp_path, fused, write, name):
-    with pytest.raises(OutputError, match="cannot write") as error, tiny_files():
-        write(fused, tmp_path / name)
-    assert name in one_line(error)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_missing_folder(tmp_path, fused, write, name):
-    with pytest.raises(OutputError, match="does not exist") as error:
-        write(fused, tmp_path / "absent" / name)
-    one_line(error)
-
-
-@pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_every_writer_refuses_and_replaces(tmp_path, fused, write, name):
-    target = tmp_path / name
-    write(fused, target)
-    before = target.read_bytes()
-    with pytest.raises(OutputError, match="--overwrite"):
-        write(fused, target)
-    target.write_bytes(b"old")
-    write(fused, target, overwrite=True)
-    assert len(target.read_bytes()) == len(before)
-    assert list(tmp_path.iterdir()) == [target]
+def test_the_unfinished_file_may_lie_in_another_folder(tmp_path):
+    (tmp_path / "stage").mkdir()
+    with atomic_file(tmp_path / "a.txt", aside=tmp_path / "stage") as part:
+        part.write_text("whole")
+        assert list(tmp_path.rglob("*.txt")) == [part]
+        assert part.parent == tmp_path / "stage"
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert list((tmp_path / "stage").iterdir()) == []
 
 
 def test_failed_check_keeps_the_old_file(tmp_path):

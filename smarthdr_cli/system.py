@@ -1,0 +1,92 @@
+"""What the operating system grants this process: CPU cores and memory, and how the process ends.
+
+Linux and glibc give most; elsewhere a function falls back to what the Python library knows, or does nothing.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+_STATUS, _CLEAR_REFS, _MEMINFO = (Path("/proc", name) for name in ("self/status", "self/clear_refs", "meminfo"))
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+_LARGEST_KEPT = 1 << 28  # bytes; blocks above this still go back to the system
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may run on, at least 1: its affinity where the system has one, else the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def physical_memory() -> tuple[int | None, int | None]:
+    """Bytes of memory in total and available, None each where the system does not state it."""
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
+        total, available = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+        return total, available
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
+    return None, None
+
+
+def reset_peak_memory() -> None:
+    """Start the measure of ``peak_memory`` anew. Only Linux can; elsewhere it covers the life of the process."""
+    with contextlib.suppress(OSError):
+        _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
+
+
+def peak_memory() -> int:
+    """Bytes of the largest resident set since ``reset_peak_memory``; 0 where the system does not state it."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return 0
+
+
+def trim_heap() -> None:
+    """Return freed memory to the system (glibc's malloc_trim), so that one stage's peak does not add to the next's."""
+    trim = getattr(ctypes.pythonapi, "malloc_trim", None)  # a symbol of the process itself, absent without glibc
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse freed blocks of megabytes; otherwise it unmaps them, and each new one is zeroed page by page.
+
+    Saves 2 to 3 % of a fusion's time. For the command's own process only, never for programs that import the package.
+    """
+    mallopt = getattr(ctypes.pythonapi, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+        mallopt(_TRIM_THRESHOLD, _LARGEST_KEPT)
+
+
+def exit_process(code: object) -> NoReturn:
+    """End the process with the code of a SystemExit, without tearing down the interpreter and its libraries.
+
+    The teardown takes half a second with torch loaded. Functions registered with atexit run first.
+    """
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    atexit._run_exitfuncs()
+    status = code if isinstance(code, int) else int(code is not None)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # printed text is lost: the interpreter ends with 120 then
+            status = status or 120
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+    os._exit(status & 0xFF)

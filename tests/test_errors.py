@@ -1,0 +1,37 @@
+"""One test for memory that ran out, whichever library says so."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from smarthdr_cli.errors import InputError, MemoryLimitError, out_of_memory
+
+
+@pytest.mark.parametrize("allocate", [
+    lambda: bytearray(1 << 60),
+    lambda: np.empty(1 << 55),
+    lambda: torch.empty(1 << 55),
+    lambda: cv2.resize(np.zeros((2, 2, 3), np.float32), (1 << 24, 1 << 24)),
+])  # fmt: skip
+def test_errors_that_libraries_really_raise(allocate):
+    with pytest.raises((MemoryError, RuntimeError, cv2.error)) as caught:
+        allocate()
+    assert out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("HIP out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 64 bytes."),
+    cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) in function 'OutOfMemoryError'"),
+])  # fmt: skip
+def test_errors_of_other_systems(error):
+    assert out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [
+    InputError("/photos/CUDA out of memory/1.jpg: is no picture"), MemoryLimitError("raise --max-memory"),
+    RuntimeError("shapes differ"), OSError(28, "No space left on device"),
+])  # fmt: skip
+def test_other_errors_are_not_for_want_of_memory(error):
+    assert not out_of_memory(error)
