@@ -3,34 +3,26 @@
 ``ev = log2(time * ISO/100 / N**2)``: each factor from its own tag or the usual substitute; a factor that is absent is
 left out (the caller says what that means for a burst).
 
-Two readers find the tags: exifread in the EXIF block of a JPEG or PNG, ``tiff_ifd`` in headers in bulk and in TIFF and
-RAW files. ``interpret`` alone says what the tags mean, so that ``info`` and ``group`` state the same of a file.
+``exif_location`` finds the tags, ``interpret`` alone says what they mean, to ``info`` as to ``group``.
 """
 
-import io
-import logging
 import math
 import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
-import exifread
 from PIL import Image, TiffImagePlugin
 
 from smarthdr_cli.burst.frame import Capture, Exposure
-from smarthdr_cli.burst.tiff_ifd import MAX_TEXT, printable
 
 MAX_BLOCK = 1 << 20  # bytes of an EXIF block that are looked at; JPEG's limit is 64 kB
-_READS, _BYTES, _VALUE = 20_000, 8 << 20, 1 << 16  # what exifread may take: reads, bytes in all, bytes at once
 _SATURATED = 65535  # ISOSpeedRatings is 16 bits; above that the other sensitivity tags hold the value
 # The sensitivity, and what holds it where its 16 bits do not: recommended index, standard output, ISO speed, latitude.
 _ISO_TAGS = (0x8827, 0x8832, 0x8831, 0x8833, 0x8834)
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
-# exifread logs what it could not parse; the one line of ours says it instead.
-logging.getLogger("exifread").setLevel(logging.CRITICAL + 1)
 
 
 class Tags(Protocol):
@@ -66,7 +58,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Stated:
-    """What one file's EXIF states. ``damaged``: a block was there but could not be parsed."""
+    """What one file's EXIF states. ``damaged``: a block was there that holds no tags."""
 
     time: float | None = None  # seconds
     aperture: float | None = None  # f-number
@@ -101,77 +93,9 @@ def interpret(tags: Tags) -> Stated:
     )
 
 
-def parse_exif(block: bytes) -> Stated:
-    """What the TIFF-structured EXIF block of a JPEG or PNG states. Never raises."""
-    block = block[:MAX_BLOCK]
-    try:
-        tags = exifread.process_file(_Bounded(block), details=False, strict=False, extract_thumbnail=False)
-        stated = interpret(_ExifRead(tags))
-    except Exception:  # exifread raises anything at all on damaged blocks; this is the one place that meets it
-        return Stated(damaged=True)
-    if not tags:
-        return Stated(damaged=True)
-    return replace(stated, capture=replace(stated.capture, exif=upright(block)))
-
-
 def with_block(stated: Stated) -> Stated:
     """With a small EXIF block of what is stated, for sources whose own lies scattered over a TIFF or RAW file."""
     return replace(stated, capture=replace(stated.capture, exif=_compose(stated)))
-
-
-class _ExifRead:
-    """exifread's result as Tags."""
-
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        by_group: dict[str, dict[int, Any]] = {"EXIF": {}, "Image": {}, "Interoperability": {}}
-        for name, tag in found.items():
-            group = name.partition(" ")[0]
-            if group in by_group and hasattr(tag, "values"):  # a thumbnail is bare bytes
-                by_group[group][tag.tag] = tag.values
-        self._values = by_group["Interoperability"] | by_group["Image"] | by_group["EXIF"]
-
-    def __contains__(self, tag: int) -> bool:
-        return tag in self._values
-
-    def number(self, tag: int) -> float | None:
-        """The first value, or None."""
-        values = self._values.get(tag)
-        if not isinstance(values, list) or not values:
-            return None
-        value = values[0][0] if isinstance(values[0], tuple) else values[0]  # of floating-point types
-        try:
-            number = float(value.num) / float(value.den) if hasattr(value, "den") else float(value)
-        except (ZeroDivisionError, OverflowError):
-            return None
-        return number if math.isfinite(number) else None
-
-    def text(self, tag: int) -> str | None:
-        """Printable text, or None."""
-        values = self._values.get(tag)
-        if isinstance(values, list):
-            values = bytes(value & 255 for value in values[:MAX_TEXT] if isinstance(value, int))
-        return printable(values.encode() if isinstance(values, str) else values) if values else None
-
-
-class _Bounded(io.BytesIO):
-    """Bytes that end with an OSError when more is asked of them than any camera's record takes.
-
-    exifread believes counts: directories of 65535 entries beyond the file's end, chains of them, and texts of the whole
-    file in each entry would cost hours and gigabytes.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._reads, self._bytes = _READS, _BYTES
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """At most _VALUE bytes. Raises OSError beyond _READS calls or _BYTES in all."""
-        found = super().read(_VALUE if size is None or size < 0 else min(size, _VALUE))
-        self._reads -= 1
-        self._bytes -= len(found)
-        if self._reads < 0 or self._bytes < 0:
-            raise OSError("the EXIF block leads on without end")
-        return found
 
 
 def _within(number: float | None, low: float, high: float) -> float | None:

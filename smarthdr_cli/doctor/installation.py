@@ -11,7 +11,7 @@ from smarthdr_cli.doctor.findings import Part, said
 from smarthdr_cli.version import __version__
 
 LIBRARIES = (
-    ("torch", "torch"), ("numpy", "numpy"), ("opencv-python", "cv2"), ("OpenEXR", "OpenEXR"), ("exifread", "exifread"),
+    ("torch", "torch"), ("numpy", "numpy"), ("opencv-python", "cv2"), ("OpenEXR", "OpenEXR"),
     ("pillow", "PIL"), ("simplejpeg", "simplejpeg"), ("imagecodecs", "imagecodecs"), ("tifffile", "tifffile"),
     ("imageio", "imageio"), ("safetensors", "safetensors"), ("huggingface-hub", "huggingface_hub"), ("typer", "typer"),
     ("rich", "rich"),

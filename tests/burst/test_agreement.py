@@ -214,6 +214,22 @@ def test_what_is_unknown_is_unknown_to_both(smarthdr: Run, tmp_path: Path, conta
     assert {read_header(path).time for path in files} == {None}
 
 
+@pytest.mark.parametrize("container", BLOCKS)
+def test_a_directory_that_is_none_silences_no_other(smarthdr: Run, tmp_path: Path, container: str) -> None:  # noqa: F811
+    """EXIF's directory says that it has 42,148 entries; the first says how the picture is turned."""
+    block = bytearray(structure("<", [(0x0112, 3, 6), (APERTURE, 5, (8, 1))], STATED["plain"](0)))
+    pointer = block.index(struct.pack("<HHI", 0x8769, 4, 1)) + 8
+    (at,) = struct.unpack_from("<I", block, pointer)
+    block[at:] = b"\xa4" * len(block[at:])
+    block += struct.pack("<II", 8, 1)
+    struct.pack_into("<I", block, block.index(struct.pack("<HHI", APERTURE, 5, 1)) + 8, len(block) - 8)
+    path = tmp_path / f"a.{container[:3]}"
+    path.write_bytes(BLOCKS[container](0, bytes(block)))
+    frame, header = json.loads(smarthdr("info", path, "--json").stdout)["frames"][0], read_header(path)
+    assert (frame["width"], frame["height"]) == header.size == (64, 96)
+    assert frame["aperture"] == header.aperture == 8.0
+
+
 def test_exif_of_png_turns_the_picture(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
     """96x64 as stored; orientation 6 shows it upright."""
     path = tmp_path / "a.png"
