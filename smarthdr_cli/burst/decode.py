@@ -196,6 +196,8 @@ def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str, limit: int = MA
         image = _rgb(np.moveaxis(planes[:, 0], 0, -2).reshape(*planes.shape[2:4], -1))
         if page.photometric == _PALETTE:
             table = np.asarray(page.colormap)  # (3, colours), 16 bits; some writers fill the lower 8 alone
+            if table.shape != (3, 1 << page.bitspersample):
+                raise InputError(f"{name} is damaged: its colour table holds {table.size} numbers")
             image = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[image[..., 0]]
     except (InputError, MemoryError):
         raise
