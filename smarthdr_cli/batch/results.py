@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from smarthdr_cli.errors import OutputError
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
+_LONGEST = 1e9  # seconds, thirty years
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # what file systems that know no locks say
 
 
@@ -193,7 +194,9 @@ def _is_output(entry: Any) -> bool:
 
 
 def _are_seconds(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(seconds, int | float) for seconds in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(seconds, int | float) and abs(seconds) < _LONGEST for seconds in value.values()
+    )
 
 
 def plain(value: Any) -> Any:

@@ -101,6 +101,7 @@ LIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "inputs are an object": lambda line: line | {"inputs": {}},
     "an input has no digest": lambda line: line | {"inputs": [{"file": "img0.jpg"}]},
     "seconds are text": lambda line: line | {"seconds": {"read": "long"}},
+    "seconds are beyond reason": lambda line: line | {"seconds": {"read": 10**400}},
     "seconds are a list": lambda line: line | {"seconds": [1]},
     "the time is a number": lambda line: line | {"finished": 3},
     "the status is unknown": lambda line: line | {"status": "perfect"},
