@@ -9,7 +9,6 @@ LibRaw decodes past damaged data and reports them on the process's stderr only. 
 
 import contextlib
 import io
-import math
 import os
 import re
 import tempfile
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst.color import REC709, ColorSpace
 from smarthdr_cli.burst.container import MAX_PIXELS, check_size
+from smarthdr_cli.burst.exif import Values, interpret
 from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
@@ -151,11 +151,9 @@ def stated_exposure(path: Path) -> tuple[float | None, float | None, float | Non
 
 
 def _exposure(raw: Any) -> tuple[float | None, float | None, float | None]:
-    time, aperture, iso = (
-        float(value) if 0 < value < math.inf else None
-        for value in (raw.other.shutter_speed, raw.other.aperture, raw.other.iso_speed)
-    )
-    return time, aperture, iso
+    other = raw.other
+    stated = interpret(Values({0x829A: other.shutter_speed, 0x829D: other.aperture, 0x8827: other.iso_speed}))
+    return stated.time, stated.aperture, stated.iso
 
 
 def _opened(data: bytes, name: str, limit: int) -> Any:

@@ -314,6 +314,19 @@ def test_raw(smarthdr: Run, tmp_path: Path, nested: bool) -> None:  # noqa: F811
     _agree(frames, evs, files)
 
 
+def test_what_libraw_says_is_within_reason_too(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
+    """An aperture of f/0.0014 is none, whoever reads it."""
+    pytest.importorskip("rawpy")
+    data, eight = _dng(0, nested=True), struct.pack("<II", 8, 1)
+    assert data.count(eight) == 1
+    path = tmp_path / "a.dng"
+    path.write_bytes(data.replace(eight, struct.pack("<II", 1, 700)))
+    frame, header = json.loads(smarthdr("info", path, "--json").stdout)["frames"][0], read_header(path)
+    assert frame["time"] == header.time == pytest.approx(0.01)
+    assert frame["aperture"] is None
+    assert header.aperture is None
+
+
 def test_big_tiff(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
     """64-bit offsets are no EXIF of 32 bits: nothing is read out of them by mistake."""
     files = []

