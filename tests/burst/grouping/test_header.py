@@ -20,6 +20,7 @@ from PIL import Image
 from smarthdr_cli.burst.exif_location import locate, parse_exif
 from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.burst.tiff_ifd import Source, first_directory
 from smarthdr_cli.errors import InputError
 from tests.burst.conftest import EXIF_TAGS
@@ -255,6 +256,17 @@ def test_a_size_that_is_none_is_unknown(tmp_path: Path, kind: int, width: float)
     path = tmp_path / "a.tif"
     path.write_bytes(structure("<", [(0x0100, kind, width), (0x0101, 3, 64)], []))
     assert read_header(path).size is None
+
+
+def test_of_equal_tags_the_first_counts(tmp_path: Path) -> None:
+    """As to what decodes the pixels."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY, photometric="rgb", metadata=None, extratags=[(0x9999, "I", 1, 7, False)])
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHII", 0x9999, 4, 1, 7))
+    data[at : at + 12] = struct.pack("<HHII", 0x0101, 4, 1, 7)
+    path.write_bytes(data)
+    assert read_header(path).size == read_frame(path).size[::-1] == (64, 48)
 
 
 @pytest.mark.parametrize("side", [4, 6])
