@@ -175,8 +175,9 @@ def last_results(paths: Iterable[Path], say: Callable[[str], None] = lambda _tex
 
 
 def results_files(folder: Path) -> list[Path]:
-    """Every results file in ``folder``: of the whole, and of shards."""
-    return sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
+    """Every results file in ``folder``: of the whole, and of shards. Pipes and devices are none: they may have no end."""
+    found = sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
+    return [path for path in found if path.is_file()]
 
 
 def _is_input(entry: Any) -> bool:

@@ -44,10 +44,13 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
     there = {role: path for role, path in job.outputs.items() if path.exists()}
     if not there:
         return "absent"
+    for path in there.values():
+        if not path.is_file():  # a pipe would be waited for
+            raise OutputError(f"{path} exists already and is not a regular file; move it away")
     kept = record if record is not None and record["status"] in (OK, SKIPPED) else None
     sizes = {} if kept is None else {Path(o["path"]).name: o["bytes"] for o in kept["outputs"]}
     if "result" not in there:
-        strange = [p for p in there.values() if p.is_dir() or sizes.get(p.name) != p.stat().st_size]
+        strange = [p for p in there.values() if sizes.get(p.name) != p.stat().st_size]
         if strange:
             raise OutputError(f"{strange[0]} exists, and nothing says that it is this set's; {_HINT}")
         return "ours"

@@ -1,6 +1,9 @@
 """What earlier runs are believed to have left: notes of moves, records, weights, training states."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,17 @@ def test_a_line_that_is_no_record_counts_as_absent(batch: Batch, tmp_path: Path,
     path.write_text(json.dumps(line) + "\n" + json.dumps(LIES[lie](line)) + "\n")
     again = batch("--format", form, "--skip-existing", "-v", "--json")
     assert json.loads(again.stdout)["status"] == "skipped"  # as the line before it says
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize(("name", "code"), [("results-1-of-2.jsonl", 0), (f"{NAME}.exr", 7)])
+def test_a_pipe_among_the_results_is_not_waited_for(shoot: Path, tmp_path: Path, name: str, code: int) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / name)
+    given = ("batch", shoot, "-o", tmp_path / "out", "--ambiguous", "merge", "--skip-existing", *STATED, *OFF)
+    done = subprocess.run([sys.executable, "-m", "smarthdr_cli", *given], capture_output=True, text=True, timeout=100)
+    assert done.returncode == code, done.stderr
+    assert (f"{tmp_path / 'out' / name} exists already and is not a regular file" in done.stderr) == (code == 7)
 
 
 def test_a_record_of_an_older_version_counts(batch: Batch, tmp_path: Path) -> None:
