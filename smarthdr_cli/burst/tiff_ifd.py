@@ -132,7 +132,7 @@ def byte_order(source: Source, at: int) -> str | None:
 
 
 def directory(source: Source, order: str, base: int, at: int) -> Directory:
-    """The directory at offset ``at`` from ``base``; empty where nothing sensible lies there. Of equal tags the first."""
+    """The directory at offset ``at`` from ``base``; empty where none lies there. Of equal tags the first."""
     fields: dict[int, Field] = {}
     start = base + at
     count = source.number(order + "H", start)

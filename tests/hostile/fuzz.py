@@ -216,7 +216,7 @@ def files_target(home: Path, name: str) -> One:
         assert math.isfinite(frame.exposure.ev)
         assert header is not None
         if header.kind != "raw" or file_exif(data, name).time is not None:
-            # Where LibRaw has to be asked, twice may give two answers of a damaged file: it reads memory it never wrote.
+            # LibRaw, asked twice of a damaged file, may give two answers: it reads memory that it never wrote.
             assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
         assert header.orientation == stated.orientation
         assert (header.make or None, header.model or None) == (stated.capture.make, stated.capture.model)
