@@ -175,7 +175,7 @@ def last_results(paths: Iterable[Path], say: Callable[[str], None] = lambda _tex
 
 
 def results_files(folder: Path) -> list[Path]:
-    """Every results file in ``folder``: of the whole, and of shards. A pipe or device, which may have no end, is none."""
+    """Every results file in ``folder``: of the whole, and of shards. A pipe, which may have no end, is none."""
     found = sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
     return [path for path in found if path.is_file()]
 
