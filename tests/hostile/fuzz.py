@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.burst.grouping import shoot as maker
 from tests.burst.grouping.shoot import Camera, Shoot
@@ -129,10 +129,11 @@ def write_notes(folder: Path) -> None:
 def write_pictures(folder: Path) -> None:
     pixels, block = _pixels(), exif_blocks(folder)[0]
     image = Image.fromarray(pixels)
-    (folder / "a.jpg").write_bytes(jpeg_with(block))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (folder / "a.jpg").write_bytes(jpeg_with(block, icc_profile=profile))
     (folder / "progressive.jpg").write_bytes(jpeg_with(block, progressive=True, icc_profile=bytes(200)))
     image.convert("L").save(folder / "grey.jpg", quality=30)
-    image.save(folder / "a.png", exif=b"Exif\0\0" + block, icc_profile=bytes(140))
+    image.save(folder / "a.png", exif=b"Exif\0\0" + block, icc_profile=profile)
     image.convert("P").save(folder / "palette.png", dpi=(72, 72))
     image.convert("LA").save(folder / "alpha.png")
     Image.fromarray(pixels[..., 0].astype(np.uint16) << 8).save(folder / "grey16.png")
@@ -179,6 +180,7 @@ def write_raw(folder: Path) -> None:
 def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
+    from smarthdr_cli.burst.color import REC709, conversion
     from smarthdr_cli.burst.exif_location import file_exif
     from smarthdr_cli.burst.grouping.header import Header, read_header
     from smarthdr_cli.burst.grouping.look import tiny
@@ -214,6 +216,7 @@ def files_target(home: Path, name: str) -> One:
             return
         frame, stated = reading.frame, reading.stated
         assert math.isfinite(frame.exposure.ev)
+        assert np.isfinite(conversion(frame.colorspace, REC709)).all()
         assert header is not None
         if header.kind != "raw" or file_exif(data, name).time is not None:
             # LibRaw, asked twice of a damaged file, may give two answers: it reads memory that it never wrote.
