@@ -17,7 +17,7 @@ from smarthdr_cli.burst.tiff_ifd import Directory, Source, first_directory
 from smarthdr_cli.burst.x3f import read_x3f
 from smarthdr_cli.errors import InputError
 
-_SEGMENTS = 400  # markers walked before a JPEG's scan
+_SEGMENTS = 4000  # markers and fill bytes walked before a JPEG's scan
 _CHUNKS = 20_000  # chunks walked of a PNG: libpng writes one for every 8 kB of pixels, and EXIF may follow them
 _BLOCKS = 64  # boxes of a CR3 and blocks of an MRW
 _EXIF_IFD, _INTEROP_IFD, _MAKER_NOTE, _DNG_VERSION, _RW2_JPEG = 0x8769, 0xA005, 0x927C, 0xC612, 0x002E

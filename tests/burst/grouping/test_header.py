@@ -269,6 +269,15 @@ def test_of_equal_tags_the_first_counts(tmp_path: Path) -> None:
     assert read_header(path).size == read_frame(path).size[::-1] == (64, 48)
 
 
+def test_bytes_that_fill_a_jpeg_up_are_passed_over(tmp_path: Path) -> None:
+    """Any number of 0xFF may stand before a marker (ITU-T T.81, B.1.1.2)."""
+    path = Shoot(tmp_path).take()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"\xff" * 1000 + whole[2:])
+    assert read_header(path).size == read_frame(path).size[::-1]
+    assert read_header(path).time == read_frame(path).exposure.time == 0.01
+
+
 @pytest.mark.parametrize("side", [4, 6])
 def test_a_jpeg_or_png_without_pixels_is_refused(tmp_path: Path, side: int) -> None:
     """As ``info`` does; 0 at the width or the height."""
