@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.container import JPEG_SCANS, MAX_PIXELS, Container, check_size
 from smarthdr_cli.errors import InputError
 
-_RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
-_RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
+RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
+RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
 _DNG_VERSION = 50706
 # None, CCITT, LZW, JPEG, deflate (both numbers), PackBits, LZMA, Zstandard. Not JPEG 2000, WebP, JPEG XL and others
 # whose data state a size of their own: nothing would bound what they decode to.
@@ -164,7 +164,7 @@ def is_raw(tiff: tifffile.TiffFile) -> bool:
             return True
         pages = [first, *(first.pages or ())]
         return any(
-            int(page.photometric) in _RAW_PHOTOMETRIC or int(page.compression) in _RAW_COMPRESSION for page in pages
+            int(page.photometric) in RAW_PHOTOMETRIC or int(page.compression) in RAW_COMPRESSION for page in pages
         )
     except Exception:  # tifffile again: what cannot be walked is no RAW we know
         return False

@@ -12,15 +12,17 @@ from typing import Literal
 
 from smarthdr_cli.burst.ciff import read_ciff
 from smarthdr_cli.burst.container import RAW_PROFILE, raw_profile, sniff
+from smarthdr_cli.burst.decode import RAW_COMPRESSION, RAW_PHOTOMETRIC
 from smarthdr_cli.burst.exif import MAX_BLOCK, Stated, Tags, interpret, upright
-from smarthdr_cli.burst.tiff_ifd import Directory, Source, first_directory
+from smarthdr_cli.burst.tiff_ifd import Directory, Source, directory, first_directory
 from smarthdr_cli.burst.x3f import read_x3f
 from smarthdr_cli.errors import InputError
 
 _SEGMENTS = 4000  # markers and fill bytes walked before a JPEG's scan
 _CHUNKS = 20_000  # chunks walked of a PNG: libpng writes one for every 8 kB of pixels, and EXIF may follow them
 _BLOCKS = 64  # boxes of a CR3 and blocks of an MRW
-_EXIF_IFD, _INTEROP_IFD, _MAKER_NOTE, _DNG_VERSION, _RW2_JPEG = 0x8769, 0xA005, 0x927C, 0xC612, 0x002E
+_SUB_IFDS, _EXIF_IFD, _INTEROP_IFD, _MAKER_NOTE = 0x014A, 0x8769, 0xA005, 0x927C
+_DNG_VERSION, _RW2_JPEG = 0xC612, 0x002E
 _CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl "
@@ -67,7 +69,7 @@ def parse_exif(block: bytes) -> Stated:
     """What the TIFF-structured EXIF block of a JPEG or PNG states, and the block itself, upright. Never raises."""
     block = block[:MAX_BLOCK]
     directories = _block(block)
-    if not any(directory.fields for directory in directories):
+    if not any(found.fields for found in directories):
         return Stated(damaged=True)
     stated = interpret(Located("jpeg", directories=directories))
     return replace(stated, capture=replace(stated.capture, exif=upright(block)))
@@ -99,7 +101,7 @@ def locate(source: Source, name: str) -> Located:
         return Located(kind)  # a RAW of another structure, or a BigTIFF; the pixels speak
     if not image.fields and kind == "tiff":
         raise InputError(f"{name} is damaged or cut short: its TIFF header leads nowhere")
-    if _DNG_VERSION in image or f".{name.lower().rpartition('.')[2]}" in RAW_ENDINGS:
+    if _is_raw(image) or f".{name.lower().rpartition('.')[2]}" in RAW_ENDINGS:
         kind = "raw"
     directories: tuple[Tags, ...] = _directories(image)
     if _RW2_JPEG in image and _MAKER_NOTE not in directories[0]:
@@ -107,6 +109,14 @@ def locate(source: Source, name: str) -> Located:
     if kind == "raw" and len(directories) > 1:
         return _raw(directories)
     return Located(kind, _size(image, 0x0100, 0x0101), directories)
+
+
+def _is_raw(image: Directory) -> bool:
+    """As ``decode.is_raw`` has it: a DNG, or a picture as cameras store it here or in a sub-directory."""
+    inner = (directory(image.source, image.order, image.base, int(at)) for at in image.numbers(_SUB_IFDS))
+    return _DNG_VERSION in image or any(
+        part.number(0x0106) in RAW_PHOTOMETRIC or part.number(0x0103) in RAW_COMPRESSION for part in (image, *inner)
+    )
 
 
 def _block(block: bytes | None) -> tuple[Directory, ...]:
@@ -118,7 +128,7 @@ def _directories(image: Directory | None) -> tuple[Directory, ...]:
     """The EXIF directory, the first directory itself, and the interoperability directory; those that are there."""
     exif = None if image is None else image.linked(_EXIF_IFD)
     interop = None if exif is None else exif.linked(_INTEROP_IFD)
-    return tuple(directory for directory in (exif, image, interop) if directory is not None)
+    return tuple(found for found in (exif, image, interop) if found is not None)
 
 
 def _raw(directories: tuple[Tags, ...], note: Tags | None = None) -> Located:

@@ -314,6 +314,22 @@ def test_raw(smarthdr: Run, tmp_path: Path, nested: bool) -> None:  # noqa: F811
     _agree(frames, evs, files)
 
 
+@pytest.mark.parametrize("inner", [False, True], ids=["in the first directory", "in a sub-directory"])
+@pytest.mark.parametrize(("tag", "value"), [(259, 65535), (259, 34713), (262, 32803), (262, 34892)])
+def test_a_raw_by_any_name_is_one(tmp_path: Path, inner: bool, tag: int, value: int) -> None:
+    """Compressions and photometrics that only cameras write."""
+    pytest.importorskip("rawpy")
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        if inner:
+            file.write(np.zeros((8, 8), np.uint8), photometric="minisblack", subifds=1, metadata=None)
+        file.write(np.zeros((32, 48), np.uint16), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        first = tiff.pages.first
+        (first.pages[0] if inner else first).tags[tag].overwrite(value)
+    assert read_header(path).kind == read_file(path).frame.kind == "raw"
+
+
 def test_what_libraw_says_is_within_reason_too(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
     """An aperture of f/0.0014 is none, whoever reads it."""
     pytest.importorskip("rawpy")
