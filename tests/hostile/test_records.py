@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 import torch
 
 from smarthdr_cli.batch.transaction import stage_key
@@ -139,6 +141,44 @@ def test_a_pipe_among_the_results_is_not_waited_for(shoot: Path, tmp_path: Path,
     done = subprocess.run([sys.executable, "-m", "smarthdr_cli", *given], capture_output=True, text=True, timeout=100)
     assert done.returncode == code, done.stderr
     assert (f"{tmp_path / 'out' / name} exists already and is not a regular file" in done.stderr) == (code == 7)
+
+
+def without_a_record(out: Path, ending: str) -> Path:
+    (out / "results.jsonl").unlink()
+    return out / f"{NAME}.{ending}"
+
+
+@pytest.mark.parametrize("ending", ["exr", "tif"])
+@pytest.mark.parametrize("options", [(), ("--uncertainty-format", "exr", "--embed-uncertainty")], ids=["plain", "more"])
+def test_a_result_without_a_record_is_read_to_its_end(
+    batch: Batch, tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: str, options: tuple[str, ...]
+) -> None:
+    """What the libraries print of damage is no line of JSON, and nothing on stderr."""
+    if ending == "tif":
+        options = options[:2]
+    given = ("--format", ending, *options, "--skip-existing", "--json")
+    batch(*given)
+    path = without_a_record(tmp_path / "out", ending)
+    assert json.loads(batch(*given).stdout)["status"] == "skipped"
+    without_a_record(tmp_path / "out", ending)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 9 // 10])
+    (line,) = map(json.loads, batch(*given, code=7).stdout.splitlines())
+    assert line["error"]["code"] == 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_result_that_claims_gigabytes_costs_none(batch: Batch, tmp_path: Path) -> None:
+    batch("--format", "tif")
+    path = without_a_record(tmp_path / "out", "tif")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag in ("ImageLength", "RowsPerStrip"):
+            tiff.pages.first.tags[tag].overwrite(1 << 22)
+    tracemalloc.start()
+    batch("--format", "tif", "--skip-existing", code=7)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 256 << 20
 
 
 def test_a_record_of_an_older_version_counts(batch: Batch, tmp_path: Path) -> None:
