@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from smarthdr_cli.batch.names import RESERVED, absolute, check_distinct, check_template, fill, is_reserved, real
@@ -11,6 +11,8 @@ from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.burst.bracket import BracketSet
 from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import UsageError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # not every system's clock counts from before it
 
 
 @dataclass(frozen=True)
@@ -94,4 +96,4 @@ def _common(sets: Sequence[BracketSet]) -> Path:
 
 def _date(start: float | None) -> str:
     """YYYY-MM-DD on the camera's clock, or "undated"."""
-    return "undated" if start is None else datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")
+    return "undated" if start is None else f"{_EPOCH + timedelta(seconds=start):%Y-%m-%d}"

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from smarthdr_cli.errors import OutputError
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
+_LONGEST = 1e9  # seconds, thirty years
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # what file systems that know no locks say
 
 
@@ -174,8 +175,9 @@ def last_results(paths: Iterable[Path], say: Callable[[str], None] = lambda _tex
 
 
 def results_files(folder: Path) -> list[Path]:
-    """Every results file in ``folder``: of the whole, and of shards."""
-    return sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
+    """Every results file in ``folder``: of the whole, and of shards. A pipe, which may have no end, is none."""
+    found = sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
+    return [path for path in found if path.is_file()]
 
 
 def _is_input(entry: Any) -> bool:
@@ -193,7 +195,9 @@ def _is_output(entry: Any) -> bool:
 
 
 def _are_seconds(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(seconds, int | float) for seconds in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(seconds, int | float) and abs(seconds) < _LONGEST for seconds in value.values()
+    )
 
 
 def plain(value: Any) -> Any:

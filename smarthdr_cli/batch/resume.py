@@ -6,16 +6,18 @@ Where nothing says so, a file is somebody else's and stays.
 import contextlib
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import OpenEXR
 import tifffile
-from PIL import Image
 
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import OK, SKIPPED, Record
+from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError, OutputError
 
 State = Literal["absent", "done", "ours"]
@@ -44,10 +46,13 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
     there = {role: path for role, path in job.outputs.items() if path.exists()}
     if not there:
         return "absent"
+    for path in there.values():
+        if not path.is_file():  # a pipe would be waited for
+            raise OutputError(f"{path} exists already and is not a regular file; move it away")
     kept = record if record is not None and record["status"] in (OK, SKIPPED) else None
     sizes = {} if kept is None else {Path(o["path"]).name: o["bytes"] for o in kept["outputs"]}
     if "result" not in there:
-        strange = [p for p in there.values() if p.is_dir() or sizes.get(p.name) != p.stat().st_size]
+        strange = [p for p in there.values() if sizes.get(p.name) != p.stat().st_size]
         if strange:
             raise OutputError(f"{strange[0]} exists, and nothing says that it is this set's; {_HINT}")
         return "ours"
@@ -73,6 +78,11 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
 
 
 _HINT = "use --overwrite to replace it"
+_READ_EXR = """
+import sys, OpenEXR
+read = [len(OpenEXR.File(sys.argv[1], header_only=known).parts) for known in (True, False)]
+sys.exit(read[0] != read[1])
+"""
 
 
 def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
@@ -82,19 +92,19 @@ def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
     """
     try:
         if path.suffix == ".exr":
-            with OpenEXR.File(str(path), header_only=not whole) as file:
+            with OpenEXR.File(str(path), header_only=True) as file:
                 head = file.parts[0].header
                 texts = {key: value for key, value in head.items() if key.startswith("smarthdr:")}
         elif path.suffix == ".tif":
             with tifffile.TiffFile(path) as tiff:
                 texts = json.loads(tiff.pages.first.description or "{}")
-                if whole:
-                    tiff.pages.first.asarray()
         else:
             with path.open("rb") as file:
                 if not file.read(10).startswith(b"#?RADIANCE"):
                     raise OutputError(f"{path} is damaged; {_HINT}")
             return None
+        if whole and not _opens(path):
+            raise OutputError(f"{path} exists and cannot be read; {_HINT}")
         if not {"smarthdr:settings", "smarthdr:inputs"} <= set(texts):
             return None
         inputs = json.loads(texts["smarthdr:inputs"])
@@ -113,15 +123,14 @@ def _is_whole(path: Path, size: int | None) -> bool:
 
 
 def _opens(path: Path) -> bool:
-    """Whether a preview or map that no record vouches for can be read to its end."""
-    with contextlib.suppress(Exception):
-        if path.suffix == ".exr":
-            with OpenEXR.File(str(path)) as file:
-                return len(file.parts) > 0
-        if path.suffix in (".tif", ".tiff"):
-            return bool(tifffile.imread(path).size)
-        with Image.open(path) as picture:
-            picture.load()
+    """Whether a file that no record vouches for can be read to its end, within the limit of pixels of any frame.
+
+    An EXR is read in a process of its own: of damage the library prints something to stdout and stderr.
+    """
+    if path.suffix == ".exr":
+        return subprocess.run([sys.executable, "-c", _READ_EXR, str(path)], capture_output=True).returncode == 0
+    with contextlib.suppress(InputError):
+        read_file(path)
         return True
     return False
 

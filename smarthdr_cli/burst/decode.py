@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.container import JPEG_SCANS, MAX_PIXELS, Container, check_size
 from smarthdr_cli.errors import InputError
 
-_RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
-_RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
+RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw
+RAW_COMPRESSION = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
 _DNG_VERSION = 50706
 # None, CCITT, LZW, JPEG, deflate (both numbers), PackBits, LZMA, Zstandard. Not JPEG 2000, WebP, JPEG XL and others
 # whose data state a size of their own: nothing would bound what they decode to.
@@ -164,7 +164,7 @@ def is_raw(tiff: tifffile.TiffFile) -> bool:
             return True
         pages = [first, *(first.pages or ())]
         return any(
-            int(page.photometric) in _RAW_PHOTOMETRIC or int(page.compression) in _RAW_COMPRESSION for page in pages
+            int(page.photometric) in RAW_PHOTOMETRIC or int(page.compression) in RAW_COMPRESSION for page in pages
         )
     except Exception:  # tifffile again: what cannot be walked is no RAW we know
         return False
@@ -196,6 +196,8 @@ def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str, limit: int = MA
         image = _rgb(np.moveaxis(planes[:, 0], 0, -2).reshape(*planes.shape[2:4], -1))
         if page.photometric == _PALETTE:
             table = np.asarray(page.colormap)  # (3, colours), 16 bits; some writers fill the lower 8 alone
+            if table.shape != (3, 1 << page.bitspersample):
+                raise InputError(f"{name} is damaged: its colour table holds {table.size} numbers")
             image = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[image[..., 0]]
     except (InputError, MemoryError):
         raise

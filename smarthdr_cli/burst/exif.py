@@ -3,8 +3,8 @@
 ``ev = log2(time * ISO/100 / N**2)``: each factor from its own tag or the usual substitute; a factor that is absent is
 left out (the caller says what that means for a burst).
 
-Two readers find the tags: exifread in the EXIF block of a JPEG or PNG, ``tiff_ifd`` in headers in bulk and in TIFF and
-RAW files. ``interpret`` alone says what the tags mean, so that ``info`` and ``group`` state the same of a file.
+``exif_location`` finds the tags, by exifread in the EXIF block of a JPEG or PNG and by ``tiff_ifd`` in TIFF and RAW
+files; ``interpret`` alone says what they mean, to ``info`` as to ``group``.
 """
 
 import io
@@ -29,6 +29,7 @@ _SATURATED = 65535  # ISOSpeedRatings is 16 bits; above that the other sensitivi
 # The sensitivity, and what holds it where its 16 bits do not: recommended index, standard output, ISO speed, latitude.
 _ISO_TAGS = (0x8827, 0x8832, 0x8831, 0x8833, 0x8834)
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+
 # exifread logs what it could not parse; the one line of ours says it instead.
 logging.getLogger("exifread").setLevel(logging.CRITICAL + 1)
 
@@ -66,7 +67,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Stated:
-    """What one file's EXIF states. ``damaged``: a block was there but could not be parsed."""
+    """What one file's EXIF states. ``damaged``: a block was there that holds no tags."""
 
     time: float | None = None  # seconds
     aperture: float | None = None  # f-number
@@ -101,22 +102,13 @@ def interpret(tags: Tags) -> Stated:
     )
 
 
-def parse_exif(block: bytes) -> Stated:
-    """What the TIFF-structured EXIF block of a JPEG or PNG states. Never raises."""
-    block = block[:MAX_BLOCK]
+def read_exif(block: bytes) -> Tags | None:
+    """The tags of the TIFF-structured EXIF block of a JPEG or PNG as exifread reads them; None where it finds none."""
     try:
-        tags = exifread.process_file(_Bounded(block), details=False, strict=False, extract_thumbnail=False)
-        stated = interpret(_ExifRead(tags))
+        tags = exifread.process_file(_Bounded(block[:MAX_BLOCK]), details=False, strict=False, extract_thumbnail=False)
+        return _ExifRead(tags) if tags else None
     except Exception:  # exifread raises anything at all on damaged blocks; this is the one place that meets it
-        return Stated(damaged=True)
-    if not tags:
-        return Stated(damaged=True)
-    return replace(stated, capture=replace(stated.capture, exif=upright(block)))
-
-
-def with_block(stated: Stated) -> Stated:
-    """With a small EXIF block of what is stated, for sources whose own lies scattered over a TIFF or RAW file."""
-    return replace(stated, capture=replace(stated.capture, exif=_compose(stated)))
+        return None
 
 
 class _ExifRead:
@@ -141,7 +133,7 @@ class _ExifRead:
         value = values[0][0] if isinstance(values[0], tuple) else values[0]  # of floating-point types
         try:
             number = float(value.num) / float(value.den) if hasattr(value, "den") else float(value)
-        except (ZeroDivisionError, OverflowError):
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError):
             return None
         return number if math.isfinite(number) else None
 
@@ -172,6 +164,11 @@ class _Bounded(io.BytesIO):
         if self._reads < 0 or self._bytes < 0:
             raise OSError("the EXIF block leads on without end")
         return found
+
+
+def with_block(stated: Stated) -> Stated:
+    """With a small EXIF block of what is stated, for sources whose own lies scattered over a TIFF or RAW file."""
+    return replace(stated, capture=replace(stated.capture, exif=_compose(stated)))
 
 
 def _within(number: float | None, low: float, high: float) -> float | None:

@@ -7,20 +7,22 @@ have modules of their own. The rest of the RAW formats are TIFF structures.
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from smarthdr_cli.burst.ciff import read_ciff
 from smarthdr_cli.burst.container import RAW_PROFILE, raw_profile, sniff
-from smarthdr_cli.burst.exif import MAX_BLOCK, Stated, Tags, interpret
-from smarthdr_cli.burst.tiff_ifd import Directory, Source, first_directory
+from smarthdr_cli.burst.decode import RAW_COMPRESSION, RAW_PHOTOMETRIC
+from smarthdr_cli.burst.exif import MAX_BLOCK, Stated, Tags, interpret, read_exif, upright
+from smarthdr_cli.burst.tiff_ifd import Directory, Source, directory, first_directory
 from smarthdr_cli.burst.x3f import read_x3f
 from smarthdr_cli.errors import InputError
 
-_SEGMENTS = 400  # markers walked before a JPEG's scan
+_SEGMENTS = 4000  # markers and fill bytes walked before a JPEG's scan
 _CHUNKS = 20_000  # chunks walked of a PNG: libpng writes one for every 8 kB of pixels, and EXIF may follow them
 _BLOCKS = 64  # boxes of a CR3 and blocks of an MRW
-_EXIF_IFD, _INTEROP_IFD, _MAKER_NOTE, _DNG_VERSION, _RW2_JPEG = 0x8769, 0xA005, 0x927C, 0xC612, 0x002E
+_SUB_IFDS, _EXIF_IFD, _INTEROP_IFD, _MAKER_NOTE = 0x014A, 0x8769, 0xA005, 0x927C
+_DNG_VERSION, _RW2_JPEG = 0xC612, 0x002E
 _CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _RAW = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl "
@@ -63,6 +65,16 @@ def file_exif(data: bytes, name: str) -> Stated:
         return Stated()
 
 
+def parse_exif(block: bytes) -> Stated:
+    """What the TIFF-structured EXIF block of a JPEG or PNG states, and the block itself, upright. Never raises."""
+    block = block[:MAX_BLOCK]
+    directories = _block(block)
+    if not any(not isinstance(found, Directory) or found.fields for found in directories):
+        return Stated(damaged=True)
+    stated = interpret(Located("jpeg", directories=directories))
+    return replace(stated, capture=replace(stated.capture, exif=upright(block)))
+
+
 def locate(source: Source, name: str) -> Located:
     """Raises InputError for a file that is no picture, or one whose header is damaged."""
     kind = sniff(source.head[:64], name)
@@ -89,9 +101,9 @@ def locate(source: Source, name: str) -> Located:
         return Located(kind)  # a RAW of another structure, or a BigTIFF; the pixels speak
     if not image.fields and kind == "tiff":
         raise InputError(f"{name} is damaged or cut short: its TIFF header leads nowhere")
-    if _DNG_VERSION in image or f".{name.lower().rpartition('.')[2]}" in RAW_ENDINGS:
+    if _is_raw(image) or f".{name.lower().rpartition('.')[2]}" in RAW_ENDINGS:
         kind = "raw"
-    directories = _directories(image)
+    directories: tuple[Tags, ...] = _directories(image)
     if _RW2_JPEG in image and _MAKER_NOTE not in directories[0]:
         directories = (*_jpeg(source, image.fields[_RW2_JPEG].at).directories[:1], *directories)
     if kind == "raw" and len(directories) > 1:
@@ -99,11 +111,29 @@ def locate(source: Source, name: str) -> Located:
     return Located(kind, _size(image, 0x0100, 0x0101), directories)
 
 
-def _directories(image: Directory | None) -> tuple[Tags, ...]:
+def _is_raw(image: Directory) -> bool:
+    """As ``decode.is_raw`` has it: a DNG, or a picture as cameras store it here or in a sub-directory."""
+    inner = (directory(image.source, image.order, image.base, int(at)) for at in image.numbers(_SUB_IFDS))
+    return _DNG_VERSION in image or any(
+        part.number(0x0106) in RAW_PHOTOMETRIC or part.number(0x0103) in RAW_COMPRESSION for part in (image, *inner)
+    )
+
+
+def _block(block: bytes | None) -> tuple[Tags, ...]:
+    """The tags of an EXIF block: as exifread reads them, then its directories, for what exifread gives up on a damaged
+    block and for the maker note."""
+    if not block:
+        return ()
+    found = read_exif(block)
+    directories = _directories(first_directory(Source(io.BytesIO(block))))
+    return directories if found is None else (found, *directories)
+
+
+def _directories(image: Directory | None) -> tuple[Directory, ...]:
     """The EXIF directory, the first directory itself, and the interoperability directory; those that are there."""
     exif = None if image is None else image.linked(_EXIF_IFD)
     interop = None if exif is None else exif.linked(_INTEROP_IFD)
-    return tuple(tags for tags in (exif, image, interop) if tags is not None)
+    return tuple(found for found in (exif, image, interop) if found is not None)
 
 
 def _raw(directories: tuple[Tags, ...], note: Tags | None = None) -> Located:
@@ -112,8 +142,12 @@ def _raw(directories: tuple[Tags, ...], note: Tags | None = None) -> Located:
 
 
 def _size(tags: Tags, width: int, height: int) -> tuple[int, int] | None:
-    sides = tags.number(width), tags.number(height)
-    return (int(sides[0]), int(sides[1])) if sides[0] and sides[1] else None
+    return _sides(tags.number(width) or 0, tags.number(height) or 0)
+
+
+def _sides(width: float, height: float) -> tuple[int, int] | None:
+    """(width, height), or None where they are no picture's."""
+    return (int(width), int(height)) if width >= 1 and height >= 1 else None
 
 
 def _jpeg(source: Source, at: int) -> Located:
@@ -142,9 +176,9 @@ def _jpeg(source: Source, at: int) -> Located:
             frame = source.read(position + 5, 4)
             if len(frame) == 4:
                 height, width = struct.unpack(">HH", frame)
-                size = (width, height)
+                size = _sides(width, height)
         position += 2 + length
-    return Located("jpeg", size, _directories(first_directory(Source(io.BytesIO(block or b"")))))
+    return Located("jpeg", size, _block(block))
 
 
 def _png(source: Source, name: str) -> Located:
@@ -159,7 +193,7 @@ def _png(source: Source, name: str) -> Located:
             body = source.read(position + 8, 8)
             if len(body) == 8:
                 width, height = struct.unpack(">II", body)
-                size = (width, height)
+                size = _sides(width, height)
         elif kind == b"eXIf":
             profile = source.read(position + 8, min(length, MAX_BLOCK))
             break
@@ -170,7 +204,7 @@ def _png(source: Source, name: str) -> Located:
         position += 12 + length
     if size is None:
         raise InputError(f"{name} is damaged: its PNG header holds no picture size")
-    return Located("png", size, _directories(first_directory(Source(io.BytesIO(profile or b"")))))
+    return Located("png", size, _block(profile))
 
 
 def _cr3(source: Source) -> Located:
@@ -212,7 +246,7 @@ def _mrw(source: Source) -> Located:
     for _ in range(_BLOCKS):
         name, length = source.read(position, 4), source.number(">I", position + 4)
         if name == b"\0PRD":
-            size = source.number(">H", position + 22), source.number(">H", position + 20)
+            size = _sides(source.number(">H", position + 22), source.number(">H", position + 20))
         elif name == b"\0TTW":
             return Located("raw", size, _directories(first_directory(source, position + 8)))
         elif len(name) < 4 or position + length > source.size:

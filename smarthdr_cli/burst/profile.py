@@ -96,8 +96,9 @@ def _colorants(profile: bytes) -> NDArray[np.float64] | None:
         columns.append([value / 65536 for value in struct.unpack(">3i", tag[8:20])])
     matrix = np.array(columns).T
     white = np.array([D50[0] / D50[1], 1.0, (1 - D50[0] - D50[1]) / D50[1]])
-    sane = np.abs(matrix.sum(1) - white).max() < 0.03 and np.linalg.det(matrix) > 0.01 and (matrix[1] > 0).all()
-    return matrix if sane else None
+    balanced = np.abs(matrix.sum(1) - white).max() < 0.03 and np.linalg.det(matrix) > 0.01
+    colours = (matrix[1] > 0).all() and (matrix.sum(0) > 0.01).all()  # each has a luminance and a chromaticity
+    return matrix if balanced and colours else None
 
 
 def _description(profile: bytes) -> str:

@@ -9,7 +9,6 @@ LibRaw decodes past damaged data and reports them on the process's stderr only. 
 
 import contextlib
 import io
-import math
 import os
 import re
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.container import MAX_PIXELS, check_size
+from smarthdr_cli.burst.exif import Values, interpret
 from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.errors import InputError
 
@@ -72,7 +72,7 @@ def _library(name: str) -> ModuleType:
 
 def probe(data: bytes, name: str) -> Sensor:
     """White balance and clip level of one RAW by itself. Raises InputError when it cannot be read."""
-    with _opened(data, name, MAX_PIXELS) as raw:
+    with _opened(data, name, MAX_PIXELS) as raw, _refused(name):
         return _sensor(raw)
 
 
@@ -82,27 +82,24 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = M
     Raises InputError when it is unreadable, or of more than ``limit`` pixels.
     """
     rawpy = _library(name)
-    with _opened(data, name, limit) as raw:
+    with _opened(data, name, limit) as raw, _refused(name):
         own = _sensor(raw)
         sensor = sensor or own
         black = int(min(raw.black_level_per_channel))
         space = _colorspace(raw)
         turns = {3: 2, 5: 1, 6: 3}.get(int(raw.sizes.flip), 0)  # read now: developing overwrites it
-        try:
-            codes = raw.postprocess(
-                output_color=rawpy.ColorSpace.raw,
-                output_bps=16,
-                gamma=(1, 1),
-                no_auto_bright=True,
-                user_wb=list(sensor.white_balance),
-                user_sat=max(sensor.clip_level - black, 1),  # LibRaw counts it above black
-                adjust_maximum_thr=0.0,
-                highlight_mode=rawpy.HighlightMode.Clip,
-                user_flip=0,
-            )
-            clipped = _clip_mask(raw, sensor.clip_level)
-        except (rawpy.LibRawError, ValueError, MemoryError) as error:
-            raise InputError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
+        codes = raw.postprocess(
+            output_color=rawpy.ColorSpace.raw,
+            output_bps=16,
+            gamma=(1, 1),
+            no_auto_bright=True,
+            user_wb=list(sensor.white_balance),
+            user_sat=max(sensor.clip_level - black, 1),  # LibRaw counts it above black
+            adjust_maximum_thr=0.0,
+            highlight_mode=rawpy.HighlightMode.Clip,
+            user_flip=0,
+        )
+        clipped = _clip_mask(raw, sensor.clip_level)
         if clipped.shape != codes.shape[:2]:  # LibRaw stretches non-square pixels
             size = (codes.shape[1], codes.shape[0])
             clipped = cv2.resize(clipped.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
@@ -114,6 +111,15 @@ def develop(data: bytes, name: str, sensor: Sensor | None = None, limit: int = M
             *_exposure(raw),
             () if space else (f"{name}: no colour matrix for this camera: sRGB primaries assumed",),
         )
+
+
+@contextlib.contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """What LibRaw and rawpy raise of an opened file, a colour pattern they do not know among it, as InputError."""
+    try:
+        yield
+    except (_library(name).LibRawError, ValueError, NotImplementedError, MemoryError) as error:
+        raise InputError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
 
 
 def preview(path: Path) -> bytes | NDArray[np.uint8] | None:
@@ -151,11 +157,9 @@ def stated_exposure(path: Path) -> tuple[float | None, float | None, float | Non
 
 
 def _exposure(raw: Any) -> tuple[float | None, float | None, float | None]:
-    time, aperture, iso = (
-        float(value) if 0 < value < math.inf else None
-        for value in (raw.other.shutter_speed, raw.other.aperture, raw.other.iso_speed)
-    )
-    return time, aperture, iso
+    other = raw.other
+    stated = interpret(Values({0x829A: other.shutter_speed, 0x829D: other.aperture, 0x8827: other.iso_speed}))
+    return stated.time, stated.aperture, stated.iso
 
 
 def _opened(data: bytes, name: str, limit: int) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst import container, decode, profile, raw
-from smarthdr_cli.burst.exif import Stated, parse_exif, with_block
-from smarthdr_cli.burst.exif_location import file_exif
+from smarthdr_cli.burst.exif import Stated, with_block
+from smarthdr_cli.burst.exif_location import file_exif, parse_exif
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.colorspace import ADOBE_RGB, SRGB, ColorSpace
 from smarthdr_cli.errors import InputError

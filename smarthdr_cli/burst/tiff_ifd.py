@@ -132,7 +132,7 @@ def byte_order(source: Source, at: int) -> str | None:
 
 
 def directory(source: Source, order: str, base: int, at: int) -> Directory:
-    """The directory at offset ``at`` from ``base``; empty where nothing sensible lies there."""
+    """The directory at offset ``at`` from ``base``; empty where none lies there. Of equal tags the first."""
     fields: dict[int, Field] = {}
     start = base + at
     count = source.number(order + "H", start)
@@ -142,7 +142,7 @@ def directory(source: Source, order: str, base: int, at: int) -> Directory:
             tag, kind, number, value = struct.unpack_from(order + "HHII", data, 12 * entry)
             if kind in _SIZES:
                 inside = number * _SIZES[kind] <= 4
-                fields[tag] = Field(kind, number, start + 2 + 12 * entry + 8 if inside else base + value)
+                fields.setdefault(tag, Field(kind, number, start + 2 + 12 * entry + 8 if inside else base + value))
     return Directory(source, order, base, fields, start + 2 + 12 * count + 4)
 
 

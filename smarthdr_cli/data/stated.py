@@ -6,7 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from smarthdr_cli.burst import container
-from smarthdr_cli.burst.exif import Stated, parse_exif
+from smarthdr_cli.burst.exif import Stated
+from smarthdr_cli.burst.exif_location import parse_exif
 from smarthdr_cli.burst.exposure import resolve
 from smarthdr_cli.errors import InputError
 

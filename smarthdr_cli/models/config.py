@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -43,7 +44,7 @@ def parse_config(values: Mapping[str, Any], known: Iterable[type[T]]) -> T:
 
 
 def _checked(what: str, value: Any, kind: Any) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     if kind in (int, float, str, bool) and type(value) is not kind:
         raise ModelError(f"{what} must be {kind.__name__}, not {value!r}")

@@ -27,6 +27,8 @@ from smarthdr_cli.models.gfhdr_blocks import ContextBlock, Norm, edge_windows
 
 FRAMES = 3
 FRAME_CHANNELS = 6  # linear RGB, then display-referred RGB
+# A network is built before its weights can be compared with it: these bound what a file may ask for, to 1 GB.
+MAX_DIM, MAX_LAYERS, MAX_WINDOW = 256, 64, 16
 FIRST_LOGIT = -4.0  # of an untrained network: 0.018, a middle of what pictures hold when the short frame clips at 1
 
 
@@ -49,6 +51,10 @@ class GFHDRConfig:
             raise ValueError(f"a gfhdr config cannot be named {self.name!r}")
         if min(self.dim, self.blocks, self.depth, self.heads, self.mlp_ratio, self.squeeze) < 1:
             raise ValueError("gfhdr's sizes must be at least 1")
+        if self.dim > MAX_DIM or self.blocks * self.depth > MAX_LAYERS or max(self.window, self.mlp_ratio) > MAX_WINDOW:
+            raise ValueError(
+                f"gfhdr's dim may be {MAX_DIM}, its layers {MAX_LAYERS}, its window and mlp_ratio {MAX_WINDOW} at most"
+            )
         if self.dim % self.heads:
             raise ValueError(f"gfhdr's dim {self.dim} is not a multiple of its {self.heads} heads")
         if self.window < 2 or self.window % 2:

@@ -26,9 +26,6 @@ def load_model(spec: str | Path | None = None) -> tuple[nn.Module, Checkpoint]:
         model = build_model(checkpoint.config)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (ValueError, RuntimeError) as error:  # sizes no layer can have
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{path}: no network has this config: {line}") from error
     load_state(model, checkpoint)
     check_usable(model.eval(), path)
     return model, checkpoint

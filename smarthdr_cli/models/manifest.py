@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> tuple[Entry, ...]:
         table = tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return ()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read: {error}") from error
     listed = table.get("weights", [])
     if set(table) - {"weights"} or not isinstance(listed, list):

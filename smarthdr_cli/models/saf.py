@@ -29,6 +29,10 @@ from smarthdr_cli.models.matching import best_match, cost_volume
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
 
+# A network is built before its weights can be compared with it: these bound what a file may ask for, to 200 MB.
+MAX_WIDTH = 512  # the shipped network has 64 at most
+MAX_RADIUS = 8  # cells
+
 
 @dataclass(frozen=True)
 class SAFConfig:
@@ -36,7 +40,8 @@ class SAFConfig:
 
     ``limit``: largest correction of one motion level, in its cells; ``residual``: largest one in the mu-law domain.
     ``finest``: side of the cells of the finest motion level in pixels, 4, 2 or 1; no weight depends on it, and what was
-    learned on coarser levels serves finer ones. Raises ValueError for another.
+    learned on coarser levels serves finer ones. Raises ValueError for another, and for widths and a radius beyond
+    MAX_WIDTH and MAX_RADIUS.
     """
 
     name: str = "saf"
@@ -52,6 +57,11 @@ class SAFConfig:
     finest: int = 1
 
     def __post_init__(self) -> None:
+        widths = (self.encoder, self.motion, self.hidden, self.verify, self.refine, self.match)
+        if not all(1 <= width <= MAX_WIDTH for width in widths):
+            raise ValueError(f"saf's widths must be from 1 to {MAX_WIDTH}")
+        if not 0 <= self.radius <= MAX_RADIUS:
+            raise ValueError(f"radius must be from 0 to {MAX_RADIUS}, not {self.radius}")
         if self.finest not in (CELL, 2, 1):
             raise ValueError(f"finest must be {CELL}, 2 or 1, not {self.finest}")
 

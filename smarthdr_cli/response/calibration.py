@@ -53,7 +53,7 @@ def load_response(path: Path) -> Response:
         raise InputError(f"calibration file {path} does not exist") from error
     except OSError as error:
         raise InputError(f"cannot read calibration file {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a calibration file: {error}") from error
     if data.get("format") != FORMAT:
         raise InputError(f"{path} is not a smarthdr calibration file")

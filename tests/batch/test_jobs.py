@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from smarthdr_cli.batch.jobs import Job, make_jobs
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.burst.bracket import BracketSet
-from smarthdr_cli.burst.grouping.header import Header
+from smarthdr_cli.burst.grouping.header import Header, read_header
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions
 
@@ -33,6 +34,22 @@ def test_sub_folders_are_kept(tmp_path):
 def test_without_a_shoot_the_folder_they_share(tmp_path):
     sets = [bracket("a1", folder="/x/one"), bracket("a1", folder="/x/two/deep")]
     assert [j.name for j in make_jobs(sets, tmp_path, "{stem}", PLAIN, {})] == ["one/a1", "two/deep/a1"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "date"),
+    [("9999:12:31 23:59:59", "undated"), ("9998:12:31 12:00:00", "9998-12-31"), ("1900:01:02 03:04:05", "1900-01-02")],
+)
+def test_a_date_beyond_reason_ends_nothing(tmp_path, moment, date):
+    """The last second of all, and a fraction that rounds it up."""
+    exif = Image.Exif()
+    details = exif.get_ifd(0x8769)
+    details[0x9003], details[0x9291] = moment, "99999999"
+    frame = tmp_path / "a.jpg"
+    Image.new("RGB", (32, 32)).save(frame, exif=exif)
+    found = BracketSet("a", (frame,), 1.0, (), False)
+    (job,) = make_jobs([found], tmp_path / "out", "{date}-{n}", PLAIN, {frame: read_header(frame)})
+    assert job.name == f"{date}-0001"
 
 
 def test_what_a_template_is_filled_with(tmp_path):

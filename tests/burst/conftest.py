@@ -1,6 +1,7 @@
 """Files that tests read: made here, byte by byte where the byte is the point."""
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -142,6 +143,7 @@ def write_dng(
     orientation: int = 1,
     iso: int = 200,
     active: tuple[int, int, int, int] | None = None,
+    pattern: bytes = bytes((0, 1, 1, 2)),
 ) -> Path:
     """A Bayer (RGGB) DNG of (H, W) raw codes, written from the DNG 1.4 specification; returns ``path``."""
     matrix = [part for value in MATRIX for part in (round(value * 10000), 10000)]
@@ -149,8 +151,8 @@ def write_dng(
         (271, "s", 0, "Test", True),
         (272, "s", 0, "Camera", True),
         (274, "H", 1, orientation, True),
-        (33421, "H", 2, (2, 2), True),
-        (33422, "B", 4, bytes((0, 1, 1, 2)), True),
+        (33421, "H", 2, (math.isqrt(len(pattern)),) * 2, True),
+        (33422, "B", len(pattern), pattern, True),
         (33434, "2I", 1, time, True),
         (33437, "2I", 1, (8, 1), True),
         (34855, "H", 1, iso, True),

@@ -214,6 +214,22 @@ def test_what_is_unknown_is_unknown_to_both(smarthdr: Run, tmp_path: Path, conta
     assert {read_header(path).time for path in files} == {None}
 
 
+@pytest.mark.parametrize("container", BLOCKS)
+def test_a_directory_that_is_none_silences_no_other(smarthdr: Run, tmp_path: Path, container: str) -> None:  # noqa: F811
+    """EXIF's directory says that it has 42,148 entries; the first says how the picture is turned."""
+    block = bytearray(structure("<", [(0x0112, 3, 6), (APERTURE, 5, (8, 1))], STATED["plain"](0)))
+    pointer = block.index(struct.pack("<HHI", 0x8769, 4, 1)) + 8
+    (at,) = struct.unpack_from("<I", block, pointer)
+    block[at:] = b"\xa4" * len(block[at:])
+    block += struct.pack("<II", 8, 1)
+    struct.pack_into("<I", block, block.index(struct.pack("<HHI", APERTURE, 5, 1)) + 8, len(block) - 8)
+    path = tmp_path / f"a.{container[:3]}"
+    path.write_bytes(BLOCKS[container](0, bytes(block)))
+    frame, header = json.loads(smarthdr("info", path, "--json").stdout)["frames"][0], read_header(path)
+    assert (frame["width"], frame["height"]) == header.size == (64, 96)
+    assert frame["aperture"] == header.aperture == 8.0
+
+
 def test_exif_of_png_turns_the_picture(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
     """96x64 as stored; orientation 6 shows it upright."""
     path = tmp_path / "a.png"
@@ -296,6 +312,35 @@ def test_raw(smarthdr: Run, tmp_path: Path, nested: bool) -> None:  # noqa: F811
         files[-1].write_bytes(_dng(ev, nested=nested))
     frames, evs = _said(smarthdr, files)
     _agree(frames, evs, files)
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["in the first directory", "in a sub-directory"])
+@pytest.mark.parametrize(("tag", "value"), [(259, 65535), (259, 34713), (262, 32803), (262, 34892)])
+def test_a_raw_by_any_name_is_one(tmp_path: Path, inner: bool, tag: int, value: int) -> None:
+    """Compressions and photometrics that only cameras write."""
+    pytest.importorskip("rawpy")
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        if inner:
+            file.write(np.zeros((8, 8), np.uint8), photometric="minisblack", subifds=1, metadata=None)
+        file.write(np.zeros((32, 48), np.uint16), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        first = tiff.pages.first
+        (first.pages[0] if inner else first).tags[tag].overwrite(value)
+    assert read_header(path).kind == read_file(path).frame.kind == "raw"
+
+
+def test_what_libraw_says_is_within_reason_too(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811
+    """An aperture of f/0.0014 is none, whoever reads it."""
+    pytest.importorskip("rawpy")
+    data, eight = _dng(0, nested=True), struct.pack("<II", 8, 1)
+    assert data.count(eight) == 1
+    path = tmp_path / "a.dng"
+    path.write_bytes(data.replace(eight, struct.pack("<II", 1, 700)))
+    frame, header = json.loads(smarthdr("info", path, "--json").stdout)["frames"][0], read_header(path)
+    assert frame["time"] == header.time == pytest.approx(0.01)
+    assert frame["aperture"] is None
+    assert header.aperture is None
 
 
 def test_big_tiff(smarthdr: Run, tmp_path: Path) -> None:  # noqa: F811

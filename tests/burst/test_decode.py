@@ -245,6 +245,17 @@ def test_palettes_become_rgb(tmp_path: Path, compression: str | None) -> None:
         np.testing.assert_array_equal(read_frame(path).codes, np.moveaxis(colors[:, index], 0, -1))
 
 
+@pytest.mark.parametrize("count", [0, 255, 257, 3 * 255, 832])
+def test_a_colour_table_of_another_size_is_damage(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(PICTURE).convert("P").save(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHI", 0x0140, 3, 768)) + 4
+    struct.pack_into("<I", data, at, count)
+    path.write_bytes(data)
+    refused(path, "damaged")
+
+
 @pytest.mark.parametrize("tile", [None, (48, 64)])
 def test_jpeg_in_a_tiff_equals_pillow(tmp_path: Path, tile: tuple[int, int] | None) -> None:
     path = tmp_path / "a.tif"

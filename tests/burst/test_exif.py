@@ -3,11 +3,11 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import exifread
 import pytest
 from PIL import Image
 
-from smarthdr_cli.burst.exif import parse_exif, upright
+from smarthdr_cli.burst.exif import upright
+from smarthdr_cli.burst.exif_location import parse_exif
 
 Exif = Callable[..., bytes]
 
@@ -101,11 +101,3 @@ def test_damage_is_reported_not_raised(block: bytes) -> None:
     assert stated.damaged
     assert stated.time is None
     assert upright(block) is None
-
-
-def test_any_error_of_the_parser_is_caught(exif: Exif, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise IndexError("list index out of range")
-
-    monkeypatch.setattr(exifread, "process_file", broken)
-    assert parse_exif(exif(ExposureTime=(1, 8))).damaged

@@ -69,6 +69,23 @@ def test_a_damaged_profile_is_srgb_and_said_aloud(damage: bytes) -> None:
     assert "sRGB primaries assumed" in note
 
 
+@pytest.mark.parametrize(
+    ("red", "green"),
+    [
+        ((-0.5, 0.25, 0.25), (0.2, 0.5, 1.2)),
+        ((0.5, 0.25, -0.75), (0.2, 0.5, 1.2)),
+        ((0.9, 0.25, -1.2), (-0.2, 0.5, 0.2)),
+    ],
+)
+def test_a_colorant_without_a_chromaticity_is_damage(red: Any, green: Any) -> None:
+    """Its X + Y + Z is zero or less."""
+    blue = np.array((0.9642, 1.0, 0.8249)) - red - green
+    space, note = from_icc(matrix_profile(np.array((red, green, blue)).T))
+    assert space == SRGB
+    assert note is not None
+    assert "sRGB primaries assumed" in note
+
+
 def test_png_chromaticities() -> None:
     assert from_png((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)) == (ADOBE_RGB, None)
     assert from_png("rec709") == (SRGB, None)

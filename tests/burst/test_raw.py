@@ -129,6 +129,13 @@ def test_cut_and_damaged(dng: Dng, ramp: NDArray[np.float64]) -> None:
             read_frame(path)
 
 
+def test_a_colour_pattern_that_nobody_knows_is_refused(dng: Dng, ramp: NDArray[np.float64]) -> None:
+    """Four by four, of red but for two samples."""
+    path = dng("a.dng", mosaic(ramp), pattern=bytes((0, 1, 2, *[0] * 13)))
+    with pytest.raises(InputError, match=r"^a\.dng is damaged: LibRaw cannot develop it \(filters"):
+        read_frame(path)
+
+
 def test_without_rawpy_the_error_names_the_extra(
     dng: Dng, ramp: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
 ) -> None:

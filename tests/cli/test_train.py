@@ -114,8 +114,9 @@ def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_
     for text, said in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
         wrong.write_text(text)
         assert said in refused(2, "train", "-o", run, "--config", wrong)
-    wrong.write_text("= 3")
-    assert "wrong.toml" in refused(3, "train", "-o", run, "--config", wrong)
+    for text in ("= 3", "x = " + "[" * 100_000, "x = " + "9" * 5000):
+        wrong.write_text(text)
+        assert "wrong.toml" in refused(3, "train", "-o", run, "--config", wrong)
     refused(3, "train", "-o", run, "--config", tmp_path / "absent.toml")
     assert "state.pt" in refused(3, "train", "-o", run, "--config", config, "--resume")
     assert "--init" in refused(2, "train", "-o", run, "--config", config, "--resume", "--init", "x")

@@ -15,8 +15,8 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from smarthdr_cli.burst.exif import Stated, parse_exif
-from smarthdr_cli.burst.exif_location import file_exif
+from smarthdr_cli.burst.exif import Stated
+from smarthdr_cli.burst.exif_location import file_exif, parse_exif
 from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file

@@ -1,11 +1,16 @@
 """What earlier runs are believed to have left: notes of moves, records, weights, training states."""
 
 import json
+import os
+import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tifffile
 import torch
 
 from smarthdr_cli.batch.transaction import stage_key
@@ -101,6 +106,7 @@ LIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "inputs are an object": lambda line: line | {"inputs": {}},
     "an input has no digest": lambda line: line | {"inputs": [{"file": "img0.jpg"}]},
     "seconds are text": lambda line: line | {"seconds": {"read": "long"}},
+    "seconds are beyond reason": lambda line: line | {"seconds": {"read": 10**400}},
     "seconds are a list": lambda line: line | {"seconds": [1]},
     "the time is a number": lambda line: line | {"finished": 3},
     "the status is unknown": lambda line: line | {"status": "perfect"},
@@ -124,6 +130,55 @@ def test_a_line_that_is_no_record_counts_as_absent(batch: Batch, tmp_path: Path,
     path.write_text(json.dumps(line) + "\n" + json.dumps(LIES[lie](line)) + "\n")
     again = batch("--format", form, "--skip-existing", "-v", "--json")
     assert json.loads(again.stdout)["status"] == "skipped"  # as the line before it says
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize(("name", "code"), [("results-1-of-2.jsonl", 0), (f"{NAME}.exr", 7)])
+def test_a_pipe_among_the_results_is_not_waited_for(shoot: Path, tmp_path: Path, name: str, code: int) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / name)
+    given = ("batch", shoot, "-o", tmp_path / "out", "--ambiguous", "merge", "--skip-existing", *STATED, *OFF)
+    done = subprocess.run([sys.executable, "-m", "smarthdr_cli", *given], capture_output=True, text=True, timeout=100)
+    assert done.returncode == code, done.stderr
+    assert (f"{tmp_path / 'out' / name} exists already and is not a regular file" in done.stderr) == (code == 7)
+
+
+def without_a_record(out: Path, ending: str) -> Path:
+    (out / "results.jsonl").unlink()
+    return out / f"{NAME}.{ending}"
+
+
+@pytest.mark.parametrize("ending", ["exr", "tif"])
+@pytest.mark.parametrize("options", [(), ("--uncertainty-format", "exr", "--embed-uncertainty")], ids=["plain", "more"])
+def test_a_result_without_a_record_is_read_to_its_end(
+    batch: Batch, tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: str, options: tuple[str, ...]
+) -> None:
+    """What the libraries print of damage is no line of JSON, and nothing on stderr."""
+    if ending == "tif":
+        options = options[:2]
+    given = ("--format", ending, *options, "--skip-existing", "--json")
+    batch(*given)
+    path = without_a_record(tmp_path / "out", ending)
+    assert json.loads(batch(*given).stdout)["status"] == "skipped"
+    without_a_record(tmp_path / "out", ending)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 9 // 10])
+    (line,) = map(json.loads, batch(*given, code=7).stdout.splitlines())
+    assert line["error"]["code"] == 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_result_that_claims_gigabytes_costs_none(batch: Batch, tmp_path: Path) -> None:
+    batch("--format", "tif")
+    path = without_a_record(tmp_path / "out", "tif")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag in ("ImageLength", "RowsPerStrip"):
+            tiff.pages.first.tags[tag].overwrite(1 << 22)
+    tracemalloc.start()
+    batch("--format", "tif", "--skip-existing", code=7)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 256 << 20
 
 
 def test_a_record_of_an_older_version_counts(batch: Batch, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_a_file_is_checked_byte_for_byte(tmp_path: Path) -> None:
     [
         ("[[weights", "cannot be read"),
         ("\udcff", "cannot be read"),
+        ("x = " + "[" * 100_000, "cannot be read"),
+        ("x = " + "9" * 5000, "cannot be read"),
         ("[other]\n", "only"),
         ("weights = 3", "only"),
         ("weights = [3]", "manifest.toml: "),

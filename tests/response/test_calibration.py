@@ -39,6 +39,8 @@ def damaged():
     good = to_toml(Response("calibrated", curve(), {}))
     values = tomllib.loads(good)["curve"]["green"]
     yield "not toml", "not [ toml", "not a calibration file"
+    yield "deep", "x = " + "[" * 100_000, "not a calibration file"
+    yield "long", "x = " + "9" * 5000, "not a calibration file"
     yield "binary", b"\xff\xd8\xff\xe0 a jpeg", "not a calibration file"
     yield "other toml", "[project]\nname = 'x'\n", "not a smarthdr calibration file"
     yield "empty", "", "not a smarthdr calibration file"

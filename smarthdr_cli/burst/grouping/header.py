@@ -6,7 +6,7 @@ EXIF 2.32 (CIPA DC-008). What the tags mean is for ``burst.exif`` to say, here a
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from pathlib import Path
 
 from smarthdr_cli.burst import raw
@@ -123,6 +123,8 @@ def _moment(tags: Tags) -> tuple[float | None, float | None, float]:
         try:
             whole = datetime(*(int(group) for group in match.groups()), tzinfo=UTC)  # type: ignore[misc,arg-type]
         except ValueError:
+            continue
+        if whole.year == MAXYEAR:  # a fraction of its last second is beyond what a datetime holds
             continue
         digits = re.match(r"\d+", tags.text(part) or "")
         fraction = float(f"0.{digits.group()}") if digits else 0.0

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ class BracketSet:
         frames = values.get("frames")
         if not isinstance(frames, list) or not frames or not all(isinstance(f, str) and f for f in frames):
             raise InputError("a set needs frames, a list of file names")
-        if any("\0" in frame for frame in frames):
-            raise InputError("a file name of a set holds a NUL character")
+        if not all(map(_is_name, frames)):
+            raise InputError("a file name of a set holds characters that no file name can hold")
         if len(set(frames)) != len(frames):
             raise InputError("a set names a frame twice")
         name = values.get("name", Path(frames[0]).stem)
-        if not isinstance(name, str) or not name or "/" in name or "\0" in name:
+        if not isinstance(name, str) or not name or "/" in name or not _is_name(name):
             raise InputError("a set's name has to be text without a slash")
         confidence = values.get("confidence", 1.0)
         if not _is_number(confidence) or not 0 <= confidence <= 1:
@@ -185,4 +185,11 @@ def _parse(line: str, where: str) -> BracketSet | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can be called so: JSON writes NUL, and halves of characters that no encoding has."""
+    with contextlib.suppress(UnicodeEncodeError):
+        return b"\0" not in os.fsencode(text)
+    return False

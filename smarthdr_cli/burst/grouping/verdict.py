@@ -105,9 +105,10 @@ def _most(part: Run) -> float:
         return _NUMBERED
     known = [ev for ev in part.evs if ev is not None]
     if not part.exact:
-        compared = len(seen) == len(part.headers) - 1 and min(seen) >= _ALIKE
+        if len(seen) < len(part.headers) - 1 or min(seen) < _ALIKE:
+            return _BLIND
         ordered = part.bracket is not None or len(known) == 2 or bool(pattern.judge(known, exact=False).order)
-        return _MEASURED if compared and ordered else _BLIND
+        return _MEASURED if ordered else _BLIND
     if part.bracket is None and unsettled(part):
         even = pattern.judge(known).regular
         if not seen or (2 * len(seen) < len(part.headers) and not even):

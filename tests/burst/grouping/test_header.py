@@ -17,11 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from smarthdr_cli.burst.exif import parse_exif
+from smarthdr_cli.burst.exif_location import locate, parse_exif
 from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.burst.tiff_ifd import Source, first_directory
 from smarthdr_cli.errors import InputError
+from tests.burst.conftest import EXIF_TAGS
+from tests.burst.test_agreement import structure
 
 from .shoot import (
     Camera,
@@ -61,16 +64,22 @@ GREY = np.full((48, 64, 3), 90, np.uint8)
     ids=str,
 )
 def test_the_same_as_exifread_says(jpeg: Jpeg, exif: Exif, order: str, tags: dict[str, Any]) -> None:
+    """Tag by tag; a ratio over 0 is no number."""
     block = exif(order, **tags)
-    found, said = read_header(jpeg("a.jpg", GREY, block)), parse_exif(block)
-    assert (found.time, found.iso, found.orientation) == (said.time, said.iso, said.orientation)
-    assert found.aperture == (None if said.aperture is None else pytest.approx(said.aperture))
-    capture = said.capture
-    assert (found.make or None, found.model or None, found.lens or None) == (capture.make, capture.model, capture.lens)
-    assert (found.focal, found.offset) == (capture.focal_length, capture.utc_offset)
-    if found.ev is not None:
-        assert found.ev == pytest.approx(said.exposure().ev)
-    assert found.size == ((48, 64) if said.orientation == 6 else (64, 48))
+    said = {tag.tag: tag.values for tag in exifread.process_file(io.BytesIO(block), details=False).values()}
+    path = jpeg("a.jpg", GREY, block)
+    with path.open("rb") as file:
+        found = locate(Source(file), path.name)
+        for tag in (EXIF_TAGS[name][1] for name in tags):
+            if isinstance(said[tag], str):
+                assert found.text(tag) == said[tag]
+                continue
+            (value,) = said[tag]
+            undefined = isinstance(value, exifread.utils.Ratio) and value.den == 0
+            assert found.number(tag) == (None if undefined else pytest.approx(float(value)))
+    stated, header = parse_exif(block), read_header(path)
+    assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
+    assert header.size == ((48, 64) if stated.orientation == 6 else (64, 48))
 
 
 def test_the_moment(tmp_path: Path) -> None:
@@ -239,6 +248,48 @@ def test_missing_and_folder(tmp_path: Path) -> None:
         (Path("a\0b"), "cannot|not"),
     ):
         with pytest.raises(InputError, match=said):
+            read_header(path)
+
+
+@pytest.mark.parametrize(("kind", "width"), [(9, -4), (4, 0), (12, 0.5)], ids=["negative", "zero", "less than a pixel"])
+def test_a_size_that_is_none_is_unknown(tmp_path: Path, kind: int, width: float) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(structure("<", [(0x0100, kind, width), (0x0101, 3, 64)], []))
+    assert read_header(path).size is None
+
+
+def test_of_equal_tags_the_first_counts(tmp_path: Path) -> None:
+    """As to what decodes the pixels."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GREY, photometric="rgb", metadata=None, extratags=[(0x9999, "I", 1, 7, False)])
+    data = bytearray(path.read_bytes())
+    at = data.index(struct.pack("<HHII", 0x9999, 4, 1, 7))
+    data[at : at + 12] = struct.pack("<HHII", 0x0101, 4, 1, 7)
+    path.write_bytes(data)
+    assert read_header(path).size == read_frame(path).size[::-1] == (64, 48)
+
+
+def test_bytes_that_fill_a_jpeg_up_are_passed_over(tmp_path: Path) -> None:
+    """Any number of 0xFF may stand before a marker (ITU-T T.81, B.1.1.2)."""
+    path = Shoot(tmp_path).take()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"\xff" * 1000 + whole[2:])
+    assert read_header(path).size == read_frame(path).size[::-1]
+    assert read_header(path).time == read_frame(path).exposure.time == 0.01
+
+
+@pytest.mark.parametrize("side", [4, 6])
+def test_a_jpeg_or_png_without_pixels_is_refused(tmp_path: Path, side: int) -> None:
+    """As ``info`` does; 0 at the width or the height."""
+    for form, at in (("JPEG", 1 + side), ("PNG", 8 + 2 * side)):
+        stream = io.BytesIO()
+        Image.fromarray(GREY).save(stream, form)
+        data = bytearray(stream.getvalue())
+        start = data.index(b"\xff\xc0") if form == "JPEG" else 0
+        data[start + at : start + at + (2 if form == "JPEG" else 4)] = bytes(2 if form == "JPEG" else 4)
+        path = tmp_path / f"a.{form}"
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="picture size"):
             read_header(path)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,19 @@ def test_a_line_by_hand_needs_frames_only(tmp_path: Path) -> None:
         ('{"frames": []}', "a set needs frames"),
         ('{"frames": [1]}', "a set needs frames"),
         ('{"frames": ["a", "a"]}', "names a frame twice"),
-        ('{"frames": ["a\\u0000"]}', "NUL"),
+        ('{"frames": ["a\\u0000"]}', "no file name"),
+        ('{"frames": ["a\\ud800"]}', "no file name"),
+        ('{"frames": ["b"], "name": "x\\ud800"}', "without a slash"),
         ('{"frames": ["b"], "name": "x/y"}', "without a slash"),
         ('{"frames": ["b"], "confidence": 2}', "confidence"),
         ('{"frames": ["b"], "confidence": NaN}', "confidence"),
         ('{"frames": ["b"], "confidence": true}', "confidence"),
+        (f'{{"frames": ["b"], "confidence": {10**400}}}', "confidence"),
         ('{"frames": ["b"], "ambiguous": 1}', "ambiguous"),
         ('{"frames": ["b"], "reasons": "x"}', "reasons"),
         ('{"frames": ["b"], "evs": [1, 2]}', "evs"),
         ('{"frames": ["b"], "evs": [1e999]}', "evs"),
+        (f'{{"frames": ["b"], "evs": [-{10**400}]}}', "evs"),
         ('{"frames": ["b"], "name": "a1"}', "line 2: the set a1 stands on line 1 already"),
         ('{"kind": "sett", "frames": ["b"]}', "'sett' is not known"),
     ],
@@ -88,6 +93,19 @@ def test_files_that_hold_no_sets(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             read_sets(path)
+
+
+def test_one_unknown_exposure_among_frames_that_cannot_be_decoded(tmp_path: Path) -> None:
+    """A bracket by EXIF of RAW files that hold no picture: none is compared, and none is sure."""
+    shoot = Shoot(tmp_path)
+    files = [shoot.take(ev, suffix=".ARW", **AEB) for ev in (2, 0, -2, 2, 0, -2)]
+    data, (known, silent) = files[1].read_bytes(), (struct.pack(">HH", 0x829A, 5), struct.pack(">HH", 0x829B, 5))
+    assert data.count(known) == 1
+    files[1].write_bytes(data.replace(known, silent))
+    found = group_files(files)
+    assert found.sets
+    assert all(one.ambiguous and one.evs is None for one in found.sets)
+    assert sorted([p for one in found.sets for p in one.frames] + [one.path for one in found.singles]) == files
 
 
 @given(st.text(max_size=200))
