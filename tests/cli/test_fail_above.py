@@ -10,7 +10,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from .conftest import Run, parse
+from .conftest import HEIGHT, TIMES, WIDTH, Run, jpeg, parse, scene, srgb
 
 spec = importlib.util.spec_from_file_location("batch_shoots_above", Path(__file__).parents[1] / "batch" / "made.py")
 assert spec is not None
@@ -43,6 +43,21 @@ def test_both_sides_of_the_bar(smarthdr: Run, burst: list[Path], weights: Path, 
     assert parse(above.stdout)["uncertainty"]["mean"] == mean
     assert out.exists()
     assert chart.exists()
+
+
+def test_ghosts_are_above_the_bar(smarthdr: Run, tmp_path: Path) -> None:
+    """A dark object walks through the burst: the merge of all frames shows it three times, the network once."""
+    files = []
+    for number, time in enumerate(TIMES):
+        light = scene(WIDTH, HEIGHT)
+        light[30:90, 60 + 25 * number : 80 + 25 * number] *= 0.1
+        files.append(tmp_path / f"{number}.jpg")
+        files[-1].write_bytes(jpeg(srgb(light * float(time / TIMES[1])), time))
+    common = ("fuse", *files, "-o", tmp_path / "o.exr", "--align", "none", "--response", "srgb", "--device", "cpu")
+    common += ("--precision", "fp32", "--json", "-q", "--overwrite", FLAG, 0.013)
+    clean, ghosts = smarthdr(*common), smarthdr(*common, "--deghost", "off")
+    assert (clean.exit_code, ghosts.exit_code) == (0, 8)
+    assert parse(ghosts.stdout)["uncertainty"]["mean"] > 1.5 * parse(clean.stdout)["uncertainty"]["mean"]
 
 
 @pytest.mark.parametrize("limit", ["0", "1", "-1", "nan", "5"])

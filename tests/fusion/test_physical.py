@@ -88,6 +88,46 @@ def test_sigma_grows_with_disagreement_and_covers_the_noise():
     assert sigma[..., 1] > 10 * sigma[..., 0]
 
 
+@pytest.mark.parametrize("factor", [0.2, 0.5, 2.0])
+def test_sigma_covers_a_ghost(factor):
+    """What the longest frame shows of another moment is an error at the reference's, however little noise it has."""
+    light, patch = made.texture(96, 128, low=0.02, high=0.3), (slice(30, 70), slice(40, 90))
+    still = made.noisy(light, evs=(-3.0, 0.0, 3.0), well=10_000.0)
+    moved = static_merge(made.source_of(made.changed(still, 2, (30, 40, 40, 50), factor)), 0)
+    error = np.abs(made.mu(moved.radiance / 8) - made.mu(light / 8)).mean(axis=2)
+    assert (error < moved.sigma)[patch].mean() > 0.68
+    assert moved.sigma[patch].mean() < 1.5 * error[patch].mean()
+    seen = np.ones((96, 128), bool)
+    seen[patch] = False
+    np.testing.assert_array_equal(moved.sigma[seen], static_merge(made.source_of(still), 0).sigma[seen])
+
+
+def test_a_static_burst_stays_calibrated():
+    light = made.texture(96, 128, low=0.002, high=3.0)
+    plane = static_merge(made.source_of(made.noisy(light, well=10_000.0)), 0)
+    error = np.abs(made.mu(plane.radiance / 4) - made.mu(light / 4)).mean(axis=2)
+    for part in np.array_split(np.argsort(plane.sigma, axis=None), 10):
+        assert 0.55 < (error < plane.sigma).ravel()[part].mean() < 0.95
+
+
+@pytest.mark.parametrize(("before", "error"), [(0.5, True), (0.9, True), (1.5, False), (3.0, False)])
+def test_a_clipped_reference_bounds_the_light_from_below(before, error):
+    """The frame that is not clipped shows what was there at its own moment: darker than a clipped reference allows?"""
+    frames = [made.frame(np.full((8, 8, 3), value, np.float32), ev) for value, ev in ((before / 4, -2.0), (1.0, 0.0))]
+    sigma = static_merge(made.source_of(made.Burst(tuple(frames), 1)), 0).sigma
+    expected = made.mu(1 / 4) - made.mu(before / 4) if error else 0.0
+    assert sigma.mean() == pytest.approx(expected, abs=0.004)
+
+
+def test_a_coloured_highlight_that_clips_in_all_channels_is_no_ghost():
+    """RAW frames read 1 in all channels where one is clipped."""
+    lamp = np.broadcast_to(np.array([3.0, 0.4, 0.2], np.float32), (8, 8, 3))
+    clipped = made.frame(lamp.clip(0, 1), 0.0, clipped=np.ones((8, 8), bool))
+    plane = static_merge(made.source_of(made.Burst((made.frame(lamp / 4, -2.0), clipped), 1)), 0)
+    np.testing.assert_allclose(plane.radiance, lamp, rtol=1e-4)
+    assert plane.sigma.max() < 0.004
+
+
 def test_flags_follow_the_result_or_the_frames():
     sigma, light = torch.full((1, 1, 1, 3), 0.1), torch.tensor([0.5, 3.99, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
     assert flag_clipped(sigma, light, 0.25).flatten().tolist() == pytest.approx([0.1, 1, 0.1])
