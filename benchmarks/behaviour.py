@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
 MEGAPIXELS = 0.2
-GFHDR_MEGAPIXELS = 0.02  # gfhdr takes about a hundred times as long as saf
+GFHDR_MEGAPIXELS = 0.02  # the non-local network is slow on a CPU
 FP32 = ("--precision", "fp32", "--device", "cpu", "--json", "-q")
 TILE = ("--tile", "256")  # several tiles a picture
 
