@@ -93,12 +93,12 @@ def spread(frames: Tensor, evs: Tensor, valid: Tensor, merged: Tensor, scale: fl
     total = weights.sum(dim=1).clamp(min=1e-6)
     scatter = (weights * (light - merged[:, None]).abs().mean(dim=2, keepdim=True)).sum(dim=1) / total
     noise = (1e-4 / total).sqrt()  # photon noise of a full well of 10,000 electrons at clip
-    slope = mu_law_slope(merged.mean(dim=1, keepdim=True), scale)
+    slope = mu_law_derivative(merged.mean(dim=1, keepdim=True), scale)
     error: Tensor = ((scatter.square() + noise.square()).sqrt() * slope).clamp(SIGMA_MIN, SIGMA_MAX)
     return error
 
 
-def mu_law_slope(light: Tensor, scale: float) -> Tensor:
+def mu_law_derivative(light: Tensor, scale: float) -> Tensor:
     """How much the mu-law of ``light`` times ``scale`` changes by a unit of light."""
     return MU * scale / ((1 + MU * light.clamp(min=0) * scale) * float(np.log1p(MU)))
 
@@ -116,7 +116,7 @@ def ghost(merged: Tensor, reference: Tensor, scale: float) -> Tensor:
     bounded = torch.lerp(merged.amax(dim=1, keepdim=True), merged, measured)
     shown, low, high = (mu_law(light * scale) for light in (reference, bounded, merged))
     distance = torch.maximum(shown - low, measured * (high - shown)).clamp(min=0).mean(dim=1, keepdim=True)
-    noise = (allowed(reference, REFERENCE_NOISE) * mu_law_slope(reference, scale)).mean(dim=1, keepdim=True)
+    noise = (allowed(reference, REFERENCE_NOISE) * mu_law_derivative(reference, scale)).mean(dim=1, keepdim=True)
     excess: Tensor = (distance.square() - noise.square()).clamp(min=0).sqrt()
     return excess
 
