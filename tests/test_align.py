@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import Alignment, align_burst, pipeline
+from smarthdr_cli.align import Alignment, align, align_burst
+from smarthdr_cli.align.brightness_transfer import transfer
+from smarthdr_cli.align.model_selection import judge, largest_shift, plausible
 from smarthdr_cli.align.motion import corner_deviation, fit_motion, fit_similarity
-from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.verdict import judge, largest_shift, plausible
-from smarthdr_cli.align.view import DARK, look, project, translation, warp_mask, warped_window, window
+from smarthdr_cli.align.pyramid_view import DARK, look, project, translation, warp_mask, warped_window, window
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
@@ -132,13 +132,13 @@ def test_frames_far_from_the_reference_come_over_their_neighbours() -> None:
 
 def test_a_bright_frame_that_shares_too_little_is_asked_of_its_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     burst, truth = make_burst(480, 640, 15, evs=(0.0, 3.0, 6.0), shift=12, degrees=1, moving=False)
-    asked, pair = [], pipeline._pair
+    asked, pair = [], align._pair
 
     def noted(looks: Any, first: int, second: int, start: Any) -> Any:
         asked.append((first, second))
         return pair(looks, first, second, start)
 
-    monkeypatch.setattr(pipeline, "_pair", noted)
+    monkeypatch.setattr(align, "_pair", noted)
     found = align_burst(Burst(burst.frames, 0), None)
     assert (1, 2) in asked
     assert found.moved == (False, True, True)

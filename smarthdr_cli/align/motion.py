@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align.view import project
+from smarthdr_cli.align.pyramid_view import project
 from smarthdr_cli.radiometry import F32, F64
 
 _SIMILAR = 6  # points that must agree for the four parameters of a similarity; below, two of a shift

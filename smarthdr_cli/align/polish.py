@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
+from smarthdr_cli.align.brightness_transfer import transfer
+from smarthdr_cli.align.model_selection import largest_shift
 from smarthdr_cli.align.motion import ecc
-from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.verdict import largest_shift
-from smarthdr_cli.align.view import View, warp, warp_mask
+from smarthdr_cli.align.pyramid_view import View, warp, warp_mask
 from smarthdr_cli.radiometry import F64
 
 _LEAST_SCALE = 1 / 1.5  # of the working picture: larger ones hold windows enough

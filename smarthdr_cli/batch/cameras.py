@@ -14,7 +14,7 @@ from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
 from smarthdr_cli.response import load_response, to_toml
-from smarthdr_cli.response.shoot import Shoot
+from smarthdr_cli.response.camera_calibration import Shoot
 
 MAX_SETS = 24  # of a camera; beyond, so many spread evenly over the shoot: reading all twice would add nothing
 

@@ -33,7 +33,7 @@ class Window:
 @dataclass(frozen=True)
 class Source:
     """Frames of ``burst`` in the reference's view. ``curves``: each frame's own ``response`` where gains were found
-    (``response/gains.py``), empty where one does for all.
+    (``response/photometric_gains.py``), empty where one does for all.
     """
 
     burst: Burst

@@ -1,11 +1,11 @@
 """Aligned burst to camera curve and exposure ratios: estimated, named, or from a calibration file. Knows no torch."""
 
 from smarthdr_cli.radiometry import named_response
-from smarthdr_cli.response.calibration import load_response, save_response, to_toml
-from smarthdr_cli.response.clip import with_clip
-from smarthdr_cli.response.estimate import Estimate, calibrate, estimate_response
-from smarthdr_cli.response.gains import matched
-from smarthdr_cli.response.ratios import Ratios, check_exposures, measure_ratios
+from smarthdr_cli.response.calibration_file import load_response, save_response, to_toml
+from smarthdr_cli.response.clip_level import with_clip
+from smarthdr_cli.response.crf_estimate import Estimate, calibrate, estimate_response
+from smarthdr_cli.response.exposure_ratios import Ratios, check_exposures, measure_ratios
+from smarthdr_cli.response.photometric_gains import matched
 from smarthdr_cli.response.resolve import Resolved, resolve_response
 
 __all__ = [

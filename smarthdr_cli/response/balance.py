@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smarthdr_cli.radiometry import F64
-from smarthdr_cli.response.fit import Rows
+from smarthdr_cli.response.crf_fit import Rows
 
 MIN_LINK = 300  # equations that connect two frames
 

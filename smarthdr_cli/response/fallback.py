@@ -16,10 +16,10 @@ import numpy as np
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import ENTRIES_8BIT, F64, Response, named_response, resampled
-from smarthdr_cli.response.estimate import MIN_SPREAD, STACK, Explained, as_response, explain, refusal, unbalanced
-from smarthdr_cli.response.fit import BINS, Rows
+from smarthdr_cli.response.crf_basis import GRID, make_prior
+from smarthdr_cli.response.crf_estimate import MIN_SPREAD, STACK, Explained, as_response, explain, refusal, unbalanced
+from smarthdr_cli.response.crf_fit import BINS, Rows
 from smarthdr_cli.response.places import agreeing_places, only
-from smarthdr_cli.response.prior import GRID, make_prior
 from smarthdr_cli.response.samples import Samples, draw
 
 CLEARLY = 0.6  # of a rival's misfit: what is clearly better

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.radiometry import F64
-from smarthdr_cli.response.fit import CUTOFF, Rows, noise
+from smarthdr_cli.response.crf_fit import CUTOFF, Rows, noise
 from smarthdr_cli.response.samples import Samples
 
 AROUND = 11  # blocks a side of the neighbourhood that is asked

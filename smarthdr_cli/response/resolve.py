@@ -8,10 +8,10 @@ import numpy as np
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, Response, named_response, resampled
-from smarthdr_cli.response.calibration import load_response
-from smarthdr_cli.response.estimate import estimate_response
+from smarthdr_cli.response.calibration_file import load_response
+from smarthdr_cli.response.crf_estimate import estimate_response
+from smarthdr_cli.response.exposure_ratios import ExposureCheck, check_exposures, measure_ratios, with_evs
 from smarthdr_cli.response.fallback import fall_back
-from smarthdr_cli.response.ratios import ExposureCheck, check_exposures, measure_ratios, with_evs
 
 
 @dataclass(frozen=True)

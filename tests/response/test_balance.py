@@ -4,8 +4,8 @@ from response_bursts import CURVES, make, srgb_encode
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.response.balance import freedom, measure_balance
-from smarthdr_cli.response.estimate import explain
-from smarthdr_cli.response.fit import Rows
+from smarthdr_cli.response.crf_estimate import explain
+from smarthdr_cli.response.crf_fit import Rows
 from smarthdr_cli.response.samples import draw
 
 

@@ -4,10 +4,10 @@ from response_bursts import CURVES, frame, make, relative_error, scene, shoot, s
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.response import estimate, estimate_response, named_response, resolve_response
+from smarthdr_cli.response import crf_estimate, estimate_response, named_response, resolve_response
+from smarthdr_cli.response.crf_basis import GRID, make_prior
+from smarthdr_cli.response.crf_fit import Rows
 from smarthdr_cli.response.fallback import fall_back, misfit
-from smarthdr_cli.response.fit import Rows
-from smarthdr_cli.response.prior import GRID, make_prior
 
 STILL = Alignment.identity(3)
 SRGB = named_response("srgb").table
@@ -73,7 +73,7 @@ def test_of_four_frames_the_misstated_one_is_found():
 
 def test_a_curve_that_explains_clearly_more_than_srgb_is_kept(monkeypatch):
     """Part of the brighter picture lit otherwise: no one curve fits all, but sRGB fits far worse."""
-    monkeypatch.setattr(estimate, "MAX_PAIR_ERROR", 0.0)
+    monkeypatch.setattr(crf_estimate, "MAX_PAIR_ERROR", 0.0)
     encode = CURVES["strong contrast"]
     burst = make(encode, evs=(0, 2))
     lit = np.where(np.arange(burst.size[1]) > 0.6 * burst.size[1], 1.4, 1.0)[None, :, None]
@@ -88,7 +88,7 @@ def test_a_curve_that_explains_clearly_more_than_srgb_is_kept(monkeypatch):
 
 
 def test_a_curve_that_explains_no_more_than_srgb_is_not_kept(monkeypatch):
-    monkeypatch.setattr(estimate, "MAX_PAIR_ERROR", 0.0)
+    monkeypatch.setattr(crf_estimate, "MAX_PAIR_ERROR", 0.0)
     burst = make(lambda x, c: srgb_encode(x), evs=(0, 2), noise=0.02, quality=85)
     assert estimate_response(burst, Alignment.identity(2)).contradicted
     assert fall_back(burst, Alignment.identity(2)).response is None

@@ -7,7 +7,7 @@ from response_bursts import CURVES, frame, make, relative_error, scene, shoot, t
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.response import estimate_response, named_response, resolve_response
-from smarthdr_cli.response.estimate import explain
+from smarthdr_cli.response.crf_estimate import explain
 from smarthdr_cli.response.fallback import fall_back
 from smarthdr_cli.response.places import agreeing_places, only
 from smarthdr_cli.response.samples import draw

@@ -9,7 +9,7 @@ import numpy as np
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import F64, Response
-from smarthdr_cli.response.fit import CODE_NOISE, SPREAD_SHARE
+from smarthdr_cli.response.crf_fit import CODE_NOISE, SPREAD_SHARE
 from smarthdr_cli.response.samples import Samples, draw
 
 ExposureCheck = Literal["off", "warn", "fix"]

@@ -8,9 +8,18 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.response.estimate import BEND, MIN_AGREEING, MIN_SPREAD, SIZE, TINT, Estimate, as_response, explain
-from smarthdr_cli.response.fit import CUTOFF, Rows, make_rows, solve
-from smarthdr_cli.response.prior import make_prior
+from smarthdr_cli.response.crf_basis import make_prior
+from smarthdr_cli.response.crf_estimate import (
+    BEND,
+    MIN_AGREEING,
+    MIN_SPREAD,
+    SIZE,
+    TINT,
+    Estimate,
+    as_response,
+    explain,
+)
+from smarthdr_cli.response.crf_fit import CUTOFF, Rows, make_rows, solve
 from smarthdr_cli.response.samples import Samples, draw
 
 MAX_EQUATIONS = 240_000  # of all bursts; more cost memory and add nothing

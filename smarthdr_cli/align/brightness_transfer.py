@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.view import DARK, FLOOR, View, warp, warp_mask
+from smarthdr_cli.align.pyramid_view import DARK, FLOOR, View, warp, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256

@@ -10,7 +10,7 @@ from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import linearize
 from smarthdr_cli.response import named_response
-from smarthdr_cli.response.gains import LARGEST, USUAL, frame_gains, gained, matched, unevenness
+from smarthdr_cli.response.photometric_gains import LARGEST, USUAL, frame_gains, gained, matched, unevenness
 
 STILL = Alignment.identity(3)
 SRGB = named_response("srgb")

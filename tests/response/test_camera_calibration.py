@@ -5,7 +5,7 @@ from response_bursts import CURVES, make, relative_error, scene, true_table
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.response import estimate_response
-from smarthdr_cli.response.shoot import MAX_EQUATIONS, Shoot
+from smarthdr_cli.response.camera_calibration import MAX_EQUATIONS, Shoot
 
 STILL = Alignment.identity(3)
 NOISY = {"noise": 0.03, "quality": 80, "share": 0.15}

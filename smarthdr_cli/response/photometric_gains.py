@@ -13,8 +13,8 @@ import numpy as np
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import F64, Response
-from smarthdr_cli.response.fit import frame_pairs
-from smarthdr_cli.response.ratios import MIN_BLOCKS, common_step, log_light, reconcile
+from smarthdr_cli.response.crf_fit import frame_pairs
+from smarthdr_cli.response.exposure_ratios import MIN_BLOCKS, common_step, log_light, reconcile
 from smarthdr_cli.response.samples import draw
 
 USUAL = 0.1  # EV; exposures and curves are off by this anyway: a frame that no channel departs further has no gains

@@ -10,7 +10,7 @@ from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import named_response
-from smarthdr_cli.response.clip import WHITE, Evidence, clip_code, with_clip
+from smarthdr_cli.response.clip_level import WHITE, Evidence, clip_code, with_clip
 
 STILL = Alignment.identity(3)
 SRGB = named_response("srgb")

@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from smarthdr_cli.align.block_matching import Placement, refine
 from smarthdr_cli.align.features import Features, correlate, detect, match
-from smarthdr_cli.align.patches import Placement, refine
+from smarthdr_cli.align.model_selection import MIN_SHIFT, judge, largest_shift, plausible
 from smarthdr_cli.align.polish import polish
-from smarthdr_cli.align.verdict import MIN_SHIFT, judge, largest_shift, plausible
-from smarthdr_cli.align.view import View, look
+from smarthdr_cli.align.pyramid_view import View, look
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import F64, Response
 

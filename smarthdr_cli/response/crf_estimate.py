@@ -16,8 +16,8 @@ from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, F64, Response, srgb_to_linear, tabulated
 from smarthdr_cli.response.balance import Balance, freedom, measure_balance
-from smarthdr_cli.response.fit import CUTOFF, Fit, Rows, make_rows, solve
-from smarthdr_cli.response.prior import GRID, make_prior
+from smarthdr_cli.response.crf_basis import GRID, make_prior
+from smarthdr_cli.response.crf_fit import CUTOFF, Fit, Rows, make_rows, solve
 from smarthdr_cli.response.samples import Samples, draw
 
 # Prior standard deviations (ln), chosen on real stacks and on made bursts of known curves.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.radiometry import F64
-from smarthdr_cli.response.prior import GRID, Prior
+from smarthdr_cli.response.crf_basis import GRID, Prior
 from smarthdr_cli.response.samples import Samples
 
 CODE_NOISE = 0.5 / 255.0  # of a block mean: quantisation, JPEG, sensor

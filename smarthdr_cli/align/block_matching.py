@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from smarthdr_cli.align.brightness_transfer import Transfer, transfer
 from smarthdr_cli.align.motion import ecc, fit_motion
-from smarthdr_cli.align.tone import Transfer, transfer
-from smarthdr_cli.align.view import View, warp_mask, warped_window, window
+from smarthdr_cli.align.pyramid_view import View, warp_mask, warped_window, window
 from smarthdr_cli.radiometry import F32, F64
 
 _CELLS = 16  # across the longer side

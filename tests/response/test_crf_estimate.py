@@ -11,7 +11,7 @@ from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.radiometry import srgb_to_linear
 from smarthdr_cli.response import calibrate, estimate_response, named_response
-from smarthdr_cli.response.prior import GRID, make_prior
+from smarthdr_cli.response.crf_basis import GRID, make_prior
 
 STILL = Alignment.identity(3)
 HARD = {"share": 0.2, "residue": 1.0, "noise": 0.02, "quality": 85}
@@ -144,7 +144,7 @@ def test_calibration_from_many_frames_records_the_camera():
 def test_the_basis_is_a_partition_of_unity_and_matches_scipy():
     from scipy.interpolate import BSpline
 
-    from smarthdr_cli.response.prior import INTERVALS, WARP
+    from smarthdr_cli.response.crf_basis import INTERVALS, WARP
 
     prior = make_prior(0.05, 1.0, 0.1)
     np.testing.assert_allclose(prior.basis.sum(1), 1.0, atol=1e-12)

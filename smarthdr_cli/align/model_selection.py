@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smarthdr_cli.align.block_matching import choose_windows, smooth
+from smarthdr_cli.align.brightness_transfer import transfer
 from smarthdr_cli.align.motion import corner_deviation, fit_similarity
-from smarthdr_cli.align.patches import choose_windows, smooth
-from smarthdr_cli.align.tone import transfer
-from smarthdr_cli.align.view import View, project, translation, warped_window, window
+from smarthdr_cli.align.pyramid_view import View, project, translation, warped_window, window
 from smarthdr_cli.radiometry import F32, F64
 
 MIN_SHIFT = 0.15  # pixels: less is not worth a resampling
