@@ -1,7 +1,7 @@
 """Spike of the new fusion: physics where the frames agree, the network where they do not. A script, not the product.
 
     python benchmarks/fusion_spike.py --set FOLDER [--kinds gamma16 camera8] [--every 4]   # old beside new
-    python benchmarks/fusion_spike.py --burst FILES... [--ev -2,0,2] [--picture out.png]   # what is left to the network
+    python benchmarks/fusion_spike.py --burst FILES... [--ev=-2,0,2] [--picture out.png]   # what is left to the network
 
 It answers two questions before any module is written (docs/fusion-design.md has the answers): does the design lose
 quality with the weights of today, and how much of a full-size picture does the network still convolve?
