@@ -15,7 +15,7 @@ from pathlib import Path
 
 from smarthdr_cli.errors import OutputError, UsageError
 
-TEMPORARY_PREFIX = ".smarthdr-"  # of the names of files being written; a killed process may leave one
+RESERVED_PREFIX = ".smarthdr-"  # of files being written, staging folders and locks; never of a result
 _LINK_LOOPS = (OSError, RuntimeError)  # Path.resolve() on a loop of links, by Python version
 
 
@@ -125,7 +125,7 @@ def _check_one(target: Path, real: Path, overwrite: bool) -> None:
 
 def _create_beside(real: Path) -> Path:
     while True:
-        temporary = real.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}{real.suffix}")
+        temporary = real.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{real.suffix}")
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:

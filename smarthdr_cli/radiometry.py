@@ -72,7 +72,7 @@ def mu_law(radiance: NDArray[Any], mu: float = MU) -> F64:
     return np.asarray(np.log1p(mu * np.maximum(radiance, 0.0, dtype=np.float64)) / np.log1p(mu))
 
 
-def mu_law_slope(radiance: NDArray[Any]) -> NDArray[Any]:
+def radiance_per_mu_law(radiance: NDArray[Any]) -> NDArray[Any]:
     """dh/dT at ``radiance`` h >= 0, in its type: what an error in the mu-law domain is worth in radiance."""
     return np.asarray(math.log1p(MU) * (radiance + 1.0 / MU))
 

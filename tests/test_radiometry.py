@@ -14,8 +14,8 @@ from smarthdr_cli.radiometry import (
     linear_to_srgb,
     linearize,
     mu_law,
-    mu_law_slope,
     named_response,
+    radiance_per_mu_law,
     resampled,
     srgb_to_linear,
 )
@@ -100,7 +100,7 @@ def test_mu_law_and_its_slope():
     expected = [math.log(1 + 5000 * value) / math.log(5001) for value in h]
     assert mu_law(h) == pytest.approx(expected)
     step = 1e-7
-    assert mu_law_slope(h) == pytest.approx(step / (mu_law(h + step) - mu_law(h)), rel=1e-3)
+    assert radiance_per_mu_law(h) == pytest.approx(step / (mu_law(h + step) - mu_law(h)), rel=1e-3)
 
 
 def test_a_frame_is_srgb_until_calibrated_where_it_is_for_display():

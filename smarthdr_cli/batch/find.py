@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from smarthdr_cli.batch.names import real
+from smarthdr_cli.batch.names import real_path
 from smarthdr_cli.burst.bracket import BracketSet, find_pictures, group_files
 
 
@@ -17,9 +17,9 @@ def group_shoot(
     InputError for a folder that cannot be read.
     """
     notes: list[str] = []
-    pictures, own = find_pictures(shoot, on_error=notes.append), real(output)
-    if own != real(shoot):  # which is refused, where all is checked
-        pictures = [path for path in pictures if not real(path).is_relative_to(own)]
+    pictures, own = find_pictures(shoot, on_error=notes.append), real_path(output)
+    if own != real_path(shoot):  # which is refused, where all is checked
+        pictures = [path for path in pictures if not real_path(path).is_relative_to(own)]
     grouping = group_files(pictures, bracket=bracket, gap=gap, on_file=on_file, max_pixels=max_pixels)
     notes += grouping.notes
     notes += [f"{skipped.path}: {skipped.reason}" for skipped in grouping.skipped]

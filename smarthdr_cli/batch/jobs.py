@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from smarthdr_cli.batch.names import RESERVED, absolute, check_distinct, check_template, fill, is_reserved, real
+from smarthdr_cli.atomic import RESERVED_PREFIX
+from smarthdr_cli.batch.names import absolute, check_distinct, check_template, fill, is_reserved, real_path
 from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.burst.bracket import BracketSet
 from smarthdr_cli.burst.grouping.header import Header
@@ -70,8 +71,10 @@ def make_jobs(
         below = folder.relative_to(home) if folder.is_relative_to(home) else Path()
         base = out / below / name
         if is_reserved(below / name):
-            raise UsageError(f"{base}: names that begin with {RESERVED} are smarthdr's own; choose another --name")
-        if not real(base).parent.is_relative_to(real(out)):
+            raise UsageError(
+                f"{base}: names that begin with {RESERVED_PREFIX} are smarthdr's own; choose another --name"
+            )
+        if not real_path(base).parent.is_relative_to(real_path(out)):
             raise UsageError(f"{base} would be written outside {out}")
         jobs.append(
             Job(

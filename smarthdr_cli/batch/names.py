@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.errors import UsageError
 
 FIELDS = ("first", "last", "stem", "date", "n", "camera")
 DEFAULT = "{first}-{last}"
 MAX_BYTES = 255  # of one part of a path, as common file systems have it
-RESERVED = ".smarthdr-"  # begins the names of what a run itself keeps in the folder of the results
 _UNFIT = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]+')
 
 
@@ -81,14 +81,14 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
-def real(path: Path) -> Path:
+def real_path(path: Path) -> Path:
     """Where ``path`` leads, links followed; unlike Path.resolve() it does not raise on a loop of links."""
     return Path(os.path.realpath(path))
 
 
 def is_reserved(path: Path) -> bool:
     """Whether a part of ``path`` has a name that is kept for a run's own files."""
-    return any(_key(Path(part)).startswith(RESERVED) for part in path.parts)
+    return any(_key(Path(part)).startswith(RESERVED_PREFIX) for part in path.parts)
 
 
 def _key(path: Path) -> str:

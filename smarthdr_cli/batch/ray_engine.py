@@ -34,7 +34,7 @@ CONNECT_TIMEOUT = 10.0  # seconds for a stated address to answer in; Ray itself 
 CANCEL_TIMEOUT = 10.0  # seconds for cancelled tasks to end in
 POLL_INTERVAL = 5.0  # seconds between two looks at which machines are alive
 
-_GO_ON = "once it is there again, the same command with --skip-existing goes on where it was left"
+_RESUME_HINT = "once it is there again, the same command with --skip-existing goes on where it was left"
 _SESSION = Session()  # of a worker process: it builds the network once, however many sets it is given
 
 
@@ -94,10 +94,10 @@ def run_on_cluster(
     tally = Tally({})
     if not jobs:
         return tally
-    stdout, start = _Stdout(keep, note), time.perf_counter()
+    stdout, start = _StdoutFilter(keep, note), time.perf_counter()
     steps, waiting, flying = Worker(plan), deque(jobs), dict[Any, Job]()
-    with contextlib.redirect_stdout(cast(IO[str], stdout)), _connected(cluster.address) as ray:
-        needs, seen = _needs(ray, cluster, plan), time.monotonic()
+    with contextlib.redirect_stdout(cast(IO[str], stdout)), _ray_connection(cluster.address) as ray:
+        needs, seen = _worker_resources(ray, cluster, plan), time.monotonic()
         # By default Ray ends a process that was given a GPU after one task: max_calls=0 keeps it, and its network.
         remote = ray.remote(
             num_cpus=needs["CPU"], num_gpus=needs["GPU"], memory=needs["memory"],
@@ -108,14 +108,16 @@ def run_on_cluster(
                 room = _count_workers(ray, needs)
                 seen = time.monotonic() if room else seen
                 if time.monotonic() - seen > cluster.patience:
-                    raise SmartHDRError(f"the Ray cluster has lost every machine with room for a worker; {_GO_ON}")
+                    raise SmartHDRError(
+                        f"the Ray cluster has lost every machine with room for a worker; {_RESUME_HINT}"
+                    )
                 workers = max(1, min(room, cluster.workers or room))
                 while waiting and len(flying) < (cluster.workers or TASKS_PER_WORKER * workers):
                     job = waiting.popleft()
                     flying[remote.remote(plan, Path.cwd(), job, last.get(job.name))] = job
                 for done in ray.wait(list(flying), timeout=POLL_INTERVAL)[0]:
                     job = flying.pop(done)
-                    record = _outcome(ray, done, job, steps)
+                    record = _record_of(ray, done, job, steps)
                     status = record["status"]
                     stdout.keep(record)
                     if status == OK or not is_committed(steps.stage(job)):
@@ -133,7 +135,7 @@ def run_on_cluster(
     return tally
 
 
-class _Stdout:
+class _StdoutFilter:
     """Stdout for what ``keep`` prints. All else is Ray's and becomes notes, from any thread: a print's first line."""
 
     def __init__(self, keep: OnRecord, note: Callable[[str], None]) -> None:
@@ -159,7 +161,7 @@ class _Stdout:
 
 
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[Any]:
+def _ray_connection(address: str) -> Iterator[Any]:
     """Ray, joined to the cluster at ``address``; a program that has joined one already stays in its own."""
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")  # it prints a C++ stack on SIGTERM
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))  # when memory runs out; by default without end
@@ -197,7 +199,7 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _needs(ray: Any, cluster: Cluster, plan: Plan) -> dict[str, float]:
+def _worker_resources(ray: Any, cluster: Cluster, plan: Plan) -> dict[str, float]:
     """What each worker takes, by Ray's names of resources. Raises UsageError where no machine has it."""
     has_gpus = ray.cluster_resources().get("GPU", 0) >= 1
     gpus = cluster.num_gpus if cluster.num_gpus is not None else float(has_gpus)
@@ -217,14 +219,14 @@ def _count_workers(ray: Any, needs: Mapping[str, float]) -> int:
     return sum(min(int(has.get(name, 0) / need) for name, need in needs.items() if need) for has in machines)
 
 
-def _outcome(ray: Any, done: Any, job: Job, steps: Worker) -> Record:
+def _record_of(ray: Any, done: Any, job: Job, steps: Worker) -> Record:
     """The record of a task that has ended, of a failed set where it ended without one."""
     try:
         record: Record = ray.get(done)
     except ray.exceptions.RayTaskError as error:  # an exception, in every attempt
         return steps.failed(Task(job), error.cause)
     except ray.exceptions.LocalRayletDiedError as error:
-        raise SmartHDRError(f"the Ray node of this machine has died; {_GO_ON}") from error
+        raise SmartHDRError(f"the Ray node of this machine has died; {_RESUME_HINT}") from error
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0]
         return lost_record(job, f"its process died in every attempt, the last of {1 + MAX_RETRIES} so: {reason}")

@@ -10,11 +10,12 @@ from typing import IO, Any, Required, TypedDict
 
 from filelock import FileLock, Timeout
 
+from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.errors import OutputError
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
-_LONGEST = 1e9  # seconds, thirty years
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # what file systems that know no locks say
+_MAX_SECONDS = 1e9  # seconds, thirty years
+_NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOTSUP)  # what file systems that know no locks say
 
 
 class Record(TypedDict, total=False):
@@ -57,7 +58,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FileLock(path.with_name(f".smarthdr-{path.name}.lock"))
+        self._lock = FileLock(path.with_name(f"{RESERVED_PREFIX}{path.name}.lock"))
         try:
             self._file: IO[bytes] = path.open("ab+")
             self._take_lock()
@@ -100,7 +101,7 @@ class Results:
             self._file.close()
             raise OutputError(f"{self.path} is in use: another smarthdr batch is writing there") from error
         except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS:
+            if error.errno not in _NO_LOCK_ERRORS:
                 self._file.close()
                 raise
 
@@ -111,9 +112,9 @@ class Results:
         self.close()
 
 
-def read_results(path: Path, say: Callable[[str], None] = lambda _text: None) -> Iterator[Record]:
+def read_results(path: Path, on_note: Callable[[str], None] = lambda _text: None) -> Iterator[Record]:
     """The lines of a results file in order. One that is no record, such as one torn by a crash, counts as absent, and
-    ``say`` is told of it.
+    ``on_note`` is told of it.
 
     Raises OutputError where the file is there and cannot be read.
     """
@@ -129,7 +130,7 @@ def read_results(path: Path, say: Callable[[str], None] = lambda _text: None) ->
         try:
             yield parse_record(parse_json(line))
         except ValueError as error:
-            say(f"{path}, line {number} counts as absent: {error}")
+            on_note(f"{path}, line {number} counts as absent: {error}")
 
 
 def parse_json(text: bytes) -> Any:
@@ -160,12 +161,12 @@ def parse_record(value: Any) -> Record:
     return record
 
 
-def last_results(paths: Iterable[Path], say: Callable[[str], None] = lambda _text: None) -> dict[str, Record]:
+def last_results(paths: Iterable[Path], on_note: Callable[[str], None] = lambda _text: None) -> dict[str, Record]:
     """Of each set the last line that says what became of it, over several files (the shards of one folder), by the
-    time each was written. A set skipped stays what it was. ``say``: see ``read_results``."""
+    time each was written. A set skipped stays what it was. ``on_note``: see ``read_results``."""
     found: dict[str, Record] = {}
     for path in paths:
-        for record in read_results(path, say):
+        for record in read_results(path, on_note):
             before = found.get(record["name"])
             if before is not None and before.get("finished", "") > record.get("finished", ""):
                 continue
@@ -196,7 +197,7 @@ def _is_output(entry: Any) -> bool:
 
 def _are_seconds(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(seconds, int | float) and abs(seconds) < _LONGEST for seconds in value.values()
+        isinstance(seconds, int | float) and abs(seconds) < _MAX_SECONDS for seconds in value.values()
     )
 
 

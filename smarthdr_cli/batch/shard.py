@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.errors import UsageError
 
 T = TypeVar("T")
@@ -34,7 +35,8 @@ class Shard:
     @property
     def staging_name(self) -> str:
         """The folder of what is being written, likewise."""
-        return ".smarthdr-batch" if self.count == 1 else f".smarthdr-batch-{self.index}-of-{self.count}"
+        part = "" if self.count == 1 else f"-{self.index}-of-{self.count}"
+        return f"{RESERVED_PREFIX}batch{part}"
 
 
 def parse_shard(text: str | None, environment: Mapping[str, str]) -> Shard:

@@ -11,7 +11,7 @@ from smarthdr_cli.batch.budget import budget
 from smarthdr_cli.batch.cameras import calibrate_cameras
 from smarthdr_cli.batch.exposure import common_exposure
 from smarthdr_cli.batch.jobs import Job, make_jobs
-from smarthdr_cli.batch.names import DEFAULT, real
+from smarthdr_cli.batch.names import DEFAULT, real_path
 from smarthdr_cli.batch.ray_engine import Cluster, run_on_cluster
 from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.run import Tally, run
@@ -70,7 +70,7 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
     batch.settings.check()
     if not sets:
         raise InputError("there are no sets to fuse")
-    if shoot is not None and real(shoot) == real(batch.out):
+    if shoot is not None and real_path(shoot) == real_path(batch.out):
         raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
     headers = read_headers((p for s in sets for p in (s.frames if _whole(batch) else s.frames[:1])), told)
     settings = batch.settings
@@ -100,7 +100,7 @@ def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path 
 
         def found(record: Record) -> None:
             before = last.get(record["name"])
-            if before is None or _made(before) != _made(record):  # not recorded yet
+            if before is None or _record_key(before) != _record_key(record):  # not recorded yet
                 results.append(record)
                 last[record["name"]] = record
 
@@ -185,7 +185,7 @@ def _sift(jobs: Sequence[Job], batch: Batch, last: Mapping[str, Record]) -> tupl
     return todo, left
 
 
-def _made(record: Record) -> tuple[str, str | None, int | None]:
+def _record_key(record: Record) -> tuple[str, str | None, int | None]:
     """What tells one record of a set from the next."""
     return record["status"], record.get("finished"), record.get("pid")
 

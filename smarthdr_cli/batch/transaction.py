@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smarthdr_cli.atomic import TEMPORARY_PREFIX, atomic_file, flush_folder
-from smarthdr_cli.batch.names import is_reserved, real
+from smarthdr_cli.atomic import RESERVED_PREFIX, atomic_file, flush_folder
+from smarthdr_cli.batch.names import is_reserved, real_path
 from smarthdr_cli.batch.results import Record, parse_json, parse_record, plain
 from smarthdr_cli.errors import OutputError
 
@@ -28,7 +28,7 @@ CURVE = "curve"  # key of the stage for response curves; all others are of sets,
 _OUTPUTS = frozenset((".exr", ".hdr", ".tif", ".jpg", ".png"))
 _TRIES = 50
 
-Say = Callable[[str], None]
+OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def close_stage(stage: Path) -> None:
         stage.parent.rmdir()
 
 
-def recover(root: Path, keep: Callable[[Record], None], say: Say = lambda _text: None) -> int:
+def recover(root: Path, keep: Callable[[Record], None], on_note: OnNote = lambda _text: None) -> int:
     """Finish or throw away what an earlier process left under ``root``; ``keep`` is given each finished set's record.
 
-    ``say`` is told what is left alone. Returns the number of sets finished. Raises OutputError.
+    ``on_note`` is told what is left alone. Returns the number of sets finished. Raises OutputError.
     """
     if not _check_root(root):
         return 0
@@ -118,22 +118,22 @@ def recover(root: Path, keep: Callable[[Record], None], say: Say = lambda _text:
     except OSError as error:
         raise OutputError(f"cannot read {root}: {(error.strerror or str(error)).lower()}") from error
     for stage in stages:
-        record = finish(stage, say)
+        record = finish(stage, on_note)
         if record is not None:
             keep(record)
             finished += 1
         close_stage(stage)
         if os.path.lexists(stage):
-            say(f"{stage} is left alone: smarthdr batch did not make it, or not all that it holds")
+            on_note(f"{stage} is left alone: smarthdr batch did not make it, or not all that it holds")
     with contextlib.suppress(OSError):
         root.rmdir()
     return finished
 
 
-def finish(stage: Path, say: Say = lambda _text: None) -> Record | None:
+def finish(stage: Path, on_note: OnNote = lambda _text: None) -> Record | None:
     """Finish the move that was decided in ``stage``; the set's record, None where none was.
 
-    ``say`` is told why a note is not followed. Raises OutputError.
+    ``on_note`` is told why a note is not followed. Raises OutputError.
     """
     try:
         note = _read_note(stage)
@@ -142,7 +142,7 @@ def finish(stage: Path, say: Say = lambda _text: None) -> Record | None:
         _make_folders(stage.parents[1], note.moves)
         _move(stage, note.moves)
     except (ValueError, FileExistsError, NotADirectoryError) as error:  # something else is where its folders would be
-        say(f"{stage / NOTE} is not followed: {error}")
+        on_note(f"{stage / NOTE} is not followed: {error}")
         return None
     except OSError as error:
         raise OutputError(f"cannot finish writing a set of an earlier run from {stage}: {error}") from error
@@ -197,7 +197,7 @@ def _obstacle(stage: Path, moves: dict[str, str], overwrite: bool) -> str | None
         target = out / place
         if "\0" in place or target.name != name or Path(name).suffix not in _OUTPUTS:
             return f"{place!r} is not the name of a result"
-        if is_reserved(Path(place)) or not real(target.parent).is_relative_to(real(out)):
+        if is_reserved(Path(place)) or not real_path(target.parent).is_relative_to(real_path(out)):
             return f"{target} is not a place for results of {out}"
         if not os.path.lexists(stage / name):
             continue  # moved already
@@ -224,7 +224,7 @@ def _is_stage(path: Path) -> bool:
 
 def _is_made(name: str) -> bool:
     """Whether a batch gives files in a stage such names."""
-    return name == NOTE or name.startswith(TEMPORARY_PREFIX) or Path(name).suffix in _OUTPUTS
+    return name == NOTE or name.startswith(RESERVED_PREFIX) or Path(name).suffix in _OUTPUTS
 
 
 def _is_folder(path: Path) -> bool:

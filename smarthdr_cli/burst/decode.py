@@ -106,19 +106,19 @@ def _lenient_jpeg(data: bytes, name: str, **options: Any) -> NDArray[np.uint8]:
 def decode_png(found: Container, name: str) -> NDArray[Any]:
     """(H, W, 3) uint8 or uint16; palette and grey expanded, alpha dropped. Raises InputError when damaged."""
     try:
-        with _complaints() as complaints:
+        with _libpng_warnings() as warnings:
             image = imagecodecs.png_decode(found.essential)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{name} is damaged or cut short: the PNG cannot be decoded ({_brief(error)})") from error
-    for complaint in complaints:
-        if _INTERLACE not in complaint:
-            raise InputError(f"{name} is damaged: {complaint}")
+    for warning in warnings:
+        if _INTERLACE not in warning:
+            raise InputError(f"{name} is damaged: {warning}")
     if image.shape[:2] != (found.height, found.width):
         raise InputError(f"{name} is damaged: its header and its picture differ in size")
     return _rgb(image)
 
 
-class _Complaints(logging.Handler):
+class _ThreadLog(logging.Handler):
     """Keeps what this thread logs."""
 
     def __init__(self) -> None:
@@ -132,9 +132,9 @@ class _Complaints(logging.Handler):
 
 
 @contextlib.contextmanager
-def _complaints() -> Iterator[list[str]]:
+def _libpng_warnings() -> Iterator[list[str]]:
     """The warnings of imagecodecs: it logs libpng's."""
-    handler = _Complaints()
+    handler = _ThreadLog()
     logger = logging.getLogger("imagecodecs")
     logger.addHandler(handler)
     try:

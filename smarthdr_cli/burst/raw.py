@@ -30,7 +30,7 @@ from smarthdr_cli.errors import InputError
 
 # A camera that saturates below its nominal white shows a pile-up there: at least this share of samples at one top code.
 _PILE_SHARE = 5e-4
-_MOST_PROBED = 256 << 20  # bytes of a RAW that is read for its exposure alone
+_MAX_PROBED_BYTES = 256 << 20  # of a RAW that is read for its exposure alone
 _PILE_LOWEST = 0.8  # of the nominal white; lower pile-ups are scene content
 _MAX_SENSOR = 4  # times the visible picture; masked borders and other aspect ratios take less than half as much again
 _COMPLAINT = re.compile(rb".*: (Unexpected end of file|data corrupted at -?\d+)\s*")  # LibRaw's default callback
@@ -141,13 +141,13 @@ def preview(path: Path) -> bytes | NDArray[np.uint8] | None:
 def stated_exposure(path: Path) -> tuple[float | None, float | None, float | None]:
     """Time (s), aperture and ISO as LibRaw reads them in the header of a RAW: the word on files that hold no EXIF.
 
-    Each None where it has none, and all without rawpy or of a file above _MOST_PROBED bytes.
+    Each None where it has none, and all without rawpy or of a file above _MAX_PROBED_BYTES bytes.
     """
     try:
         rawpy = _library(path.name)
     except InputError:
         return None, None, None
-    if path.stat().st_size > _MOST_PROBED:
+    if path.stat().st_size > _MAX_PROBED_BYTES:
         return None, None, None
     try:
         with _complaints(), rawpy.imread(io.BytesIO(path.read_bytes())) as raw:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.radiometry import MU, mu_law_slope
+from smarthdr_cli.radiometry import MU, radiance_per_mu_law
 
 MEANING = (
     f"sigma.mu: the 68 % quantile of |error| in the mu-law domain T(h) = log(1 + {MU:g} h) / log({MU + 1:g}), h = "
@@ -25,7 +25,7 @@ def sigma_radiance(fused: Fused) -> NDArray[np.float32]:
     mean = fused.radiance.mean(axis=2, dtype=np.float32)
     np.maximum(mean, 0.0, out=mean)
     mean *= scale
-    slope = mu_law_slope(mean)
+    slope = radiance_per_mu_law(mean)
     slope *= fused.uncertainty
     slope /= scale
     return slope

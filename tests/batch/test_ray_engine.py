@@ -428,7 +428,7 @@ def test_no_machine_is_left(tmp_path):
             os.kill(cluster.raylets[1], signal.SIGKILL)
             _, said = process.communicate()
     assert process.returncode == 1
-    assert "SmartHDRError: the Ray cluster has lost every machine with room for a worker" in said
+    assert "SmartHDRError: the Ray cluster has no machine left with room for a worker" in said
     assert "--skip-existing" in said
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smarthdr_cli.atomic import TEMPORARY_PREFIX
+from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.batch.transaction import (
     NOTE,
     close_stage,
@@ -124,7 +124,7 @@ def test_recovery_survives_dying_itself(tmp_path, monkeypatch):
 
 def test_a_note_that_was_being_written_counts_as_none_and_is_cleared_up(tmp_path):
     stage, _ = staged(tmp_path)
-    (stage / f"{TEMPORARY_PREFIX}0123456789ab.json").write_text('{"moves": {"a.exr": "a.e')
+    (stage / f"{RESERVED_PREFIX}0123456789ab.json").write_text('{"moves": {"a.exr": "a.e')
     assert recover(tmp_path / ROOT, lambda record: pytest.fail(str(record))) == 0
     assert list(tmp_path.iterdir()) == []
 

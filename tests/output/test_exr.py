@@ -14,7 +14,7 @@ from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output import exr
 from smarthdr_cli.output.exr import interop_id, write_exr, write_uncertainty_exr
 from smarthdr_cli.output.sigma import sigma_radiance
-from smarthdr_cli.radiometry import mu_law, mu_law_slope
+from smarthdr_cli.radiometry import mu_law, radiance_per_mu_law
 
 
 def raw_attributes(path):
@@ -207,7 +207,7 @@ def test_slope_is_the_finite_difference(h):
         return np.log1p(5000.0 * value) / np.log(5001.0)
 
     expected = 2 * step / (T(h + step) - T(h - step))
-    assert float(mu_law_slope(np.float32(h))) == pytest.approx(expected, rel=1e-4)
+    assert float(radiance_per_mu_law(np.float32(h))) == pytest.approx(expected, rel=1e-4)
     assert float(mu_law(np.float32(h))) == pytest.approx(T(h), rel=1e-5)
 
 
