@@ -35,7 +35,10 @@ def physical_memory() -> tuple[int | None, int | None]:
 
 
 def reset_peak_memory() -> None:
-    """Start the measure of ``peak_memory`` anew. Only Linux can; elsewhere it covers the life of the process."""
+    """Start the measure of ``peak_memory`` anew.
+
+    Only a plain Linux kernel can; elsewhere, in some sandboxes too, the peak covers the life of the process.
+    """
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
 
