@@ -24,15 +24,15 @@ from ablation_report import write
 from ablation_rows import BUDGET, ROWS, make_scenes
 from filelock import FileLock, Timeout
 
-from smarthdr_cli.data.labels import Part
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.prepare import Prepared, prepare
+from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.prepared import Prepared, prepare
+from smarthdr_cli.data.splits import Part
 from smarthdr_cli.evaluate import frozen, metrics, report
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.train.config import PUBLISHED
-from smarthdr_cli.train.pseudo import predict_scene
+from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.scene_run import Plan, cache_home, plan, run_scenes
 from smarthdr_cli.train.state import read_state

@@ -10,9 +10,9 @@ import masking
 import numpy as np
 from ablation_rows import BUDGET, COUNTS, DEFAULT, FLOOR, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
 
-from smarthdr_cli.data.labels import Part
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.prepare import prepare
+from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.prepared import prepare
+from smarthdr_cli.data.splits import Part
 from smarthdr_cli.evaluate import bootstrap, plot, report
 from smarthdr_cli.train.scene_run import Plan, cache_home
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import load_bank
 
 LABELS = 5
 TRAIN, TEST = 75, 60

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from smarthdr_cli.evaluate import report
-from smarthdr_cli.models.find import weights_dir
 from smarthdr_cli.models.header import read_header
 from smarthdr_cli.models.manifest import Entry, read_manifest
+from smarthdr_cli.models.weights import weights_dir
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 ROWS = ("reference frame alone", "OpenCV Debevec, calibrated", "ours, `--deghost off`", "**ours**", "oracle")

@@ -18,9 +18,9 @@ import numpy as np
 import quality_methods
 from numpy.typing import NDArray
 
-from smarthdr_cli.evaluate import contest, frozen, judge, protocol, sheet
-from smarthdr_cli.models.find import weights_dir
+from smarthdr_cli.evaluate import comparison, frozen, protocol, sheet, uncertainty_metrics
 from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.models.weights import weights_dir
 from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
 
 F32 = NDArray[np.float32]
@@ -47,22 +47,22 @@ class Scene(NamedTuple):
     error: F32
     sigma: F32
     moving: NDArray[np.bool_]
-    judged: judge.Sparsification
+    judged: uncertainty_metrics.Sparsification
     gain: float
 
 
 def measured(folder: Path, options: argparse.Namespace) -> Scene:
     """One scene of the frozen set by the method of benchmarks/quality.py."""
     scene = frozen.read_scene(folder)
-    results = contest.run(quality_methods.scene_methods(scene, KIND, options), ("reference", "ours"))
+    results = comparison.run(quality_methods.scene_methods(scene, KIND, options), ("reference", "ours"))
     view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
     scores = {name: protocol.score(r.radiance, scene.truth, **view) for name, r in results.items()}
     shown = {name: protocol.shown(r.radiance, scene.truth, **view, scaling="fitted") for name, r in results.items()}
     truth, sigma = np.clip(scene.truth, 0, 1), results["ours"].sigma
     assert sigma is not None
-    error = contest.error_map(shown["ours"], truth)
+    error = comparison.error_map(shown["ours"], truth)
     gain = scores["ours"]["psnr_mu_moving"] - scores["reference"]["psnr_mu_moving"]
-    judged = judge.sparsification(error, sigma)
+    judged = uncertainty_metrics.sparsification(error, sigma)
     return Scene(scene.name, truth, shown["ours"], shown["reference"], error, sigma, scene.moving, judged, gain)
 
 
@@ -101,7 +101,7 @@ def heatmaps(scene: Scene) -> sheet.U8:
 
 def failure(scene: Scene) -> sheet.U8:
     """A crop where ours is worse than the reference alone, on moving pixels, in most places."""
-    loss = np.where(scene.moving, scene.error - contest.error_map(scene.reference, scene.truth), 0)
+    loss = np.where(scene.moving, scene.error - comparison.error_map(scene.reference, scene.truth), 0)
     where = sheet.busiest(loss > 0.01, CROP)
     titles = (f"{scene.name}, reference frame", f"ours, {scene.gain:+.2f} dB moving", "truth", *TITLES)
     pictures = [sheet.toned(one[where]) for one in (scene.reference, scene.ours, scene.truth)]

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import REC709, convert_rgb
-from smarthdr_cli.evaluate import baselines, contest, protocol, report, sheet, stacks
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.models.find import weights_dir
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.models.weights import weights_dir
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb
@@ -134,8 +134,8 @@ def interests(ours: Fused, debevec: F32) -> list[F32]:
     # What a code of the reference becomes in most of the picture is no difference, whatever its curve.
     alone = baselines.reference_alone(codes, 1.0, baselines.curve_from_truth(few, seen, np.ones(few.shape[:2], bool)))
     reads = ((alone > READABLE[0]) & (alone < READABLE[1])).all(axis=2)
-    ghosts = np.where(reads, contest.error_map(light * short, alone * short), 0)
-    apart = contest.error_map(light * short, np.clip(debevec, 0, None) * short)
+    ghosts = np.where(reads, comparison.error_map(light * short, alone * short), 0)
+    apart = comparison.error_map(light * short, np.clip(debevec, 0, None) * short)
     sigma = np.where(ours.uncertainty < 1, ours.uncertainty, 0)
     return [cells(np.asarray(values, np.float32)) for values in (ghosts, apart, sigma)]
 

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.align import Alignment
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.synth import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import metrics, protocol, report
-from smarthdr_cli.fusion.memory import Room
+from smarthdr_cli.fusion.memory_budget import Room
 from smarthdr_cli.fusion.networks import load_network
-from smarthdr_cli.fusion.physical import static_merge
-from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.radiometry import mu_law
 from smarthdr_cli.response import named_response
 

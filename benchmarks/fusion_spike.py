@@ -39,14 +39,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import nnls
 
-from smarthdr_cli.evaluate import contest, frozen, protocol
-from smarthdr_cli.fusion.moving import find_motions, padded
+from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.evaluate import comparison, frozen, protocol
+from smarthdr_cli.fusion.motion import find_motions, padded
 from smarthdr_cli.fusion.networks import load_network, members
-from smarthdr_cli.fusion.physical import order
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load, see
-from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.fusion.static_merge import order
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.radiometry import linearize
 
 F32 = NDArray[np.float32]
@@ -512,7 +512,7 @@ def convolved(at_odds: NDArray[np.bool_], least: float = 0.02) -> tuple[float, f
 # ---- old beside new ----
 
 
-def measure_scene(folder: Path, kind: str, pools: dict[str, contest.Pool], flow: bool) -> dict[str, Any]:
+def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], flow: bool) -> dict[str, Any]:
     scene = frozen.read_scene(folder)
     evs = [float(np.log2(time / scene.times[scene.reference])) for time in scene.times]
     options = FuseOptions(evs=evs, reference=scene.reference + 1, response="gamma2.2" if kind == "gamma16" else "auto")
@@ -533,14 +533,14 @@ def measure_scene(folder: Path, kind: str, pools: dict[str, contest.Pool], flow:
         light = light * np.float32(old.scale_short)
         out[name] = protocol.score(light, scene.truth, **view)
         shown = protocol.fitted(light, scene.truth, pixels)
-        error = contest.error_map(shown, np.clip(scene.truth, 0, 1))
+        error = comparison.error_map(shown, np.clip(scene.truth, 0, 1))
         pools[name].add(error, np.ascontiguousarray(sigma, np.float32), frozen.told(scene))
     return out
 
 
 def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
     names = ("network", "physics", "joined")
-    pools = {name: contest.Pool() for name in names}
+    pools = {name: comparison.Pool() for name in names}
     scenes = []
     for folder in frozen.scene_folders(root / kind)[::every]:
         scenes.append(measure_scene(folder, kind, pools, flow))
@@ -553,7 +553,7 @@ def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
         print(f"  {name:8}" + "".join(f"  {key} {mean[key]:.2f}" for key in keys))
         verdict = pools[name].verdict()
         if verdict is not None:
-            print("           " + contest.judge_text(verdict).replace("\n", "\n           "))
+            print("           " + comparison.judge_text(verdict).replace("\n", "\n           "))
 
 
 def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | None, flow: bool) -> None:

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.prepare import Prepared
+from smarthdr_cli.data.prepared import Prepared
 from smarthdr_cli.evaluate import sheet
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.tone import mu_law
-from smarthdr_cli.train import masks, smae
-from smarthdr_cli.train.pseudo import predict_scene
+from smarthdr_cli.train import uncertainty_masks
+from smarthdr_cli.train.methods import smae
+from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.scene_run import Plan
-from smarthdr_cli.train.scenes import whole
+from smarthdr_cli.train.scene_session import whole
 
 CPU = torch.device("cpu")
 TOP = 0.15  # of the maps of error and sigma, in the mu-law domain
@@ -38,7 +39,7 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     assert isinstance(teacher, SAF)
     teacher.finest = CELL  # as it learned
     found = [predict_scene(teacher, scene, CPU, config.precision, config.views) for scene in scenes]
-    limits = masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
+    limits = uncertainty_masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
     threshold = smae.Threshold()
     for scene in planned.data.labeled:
         seen = predict_scene(teacher, scene, CPU, config.precision, config.views)
@@ -46,7 +47,7 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     rerendered = [smae.patch_loss(one.radiance, whole(scene)) for one, scene in zip(found, scenes, strict=True)]
     for losses in rerendered:
         threshold.update_unlabelled(losses)
-    tau = masks.Thresholds(config.masks.tau_patch, config.masks.tau_pixel)
+    tau = uncertainty_masks.Thresholds(config.masks.tau_patch, config.masks.tau_pixel)
     rows, scores = [], []
     sums: dict[str, list[NDArray[np.float64]]] = {}
     for one, with_truth, losses in zip(found, truths, rerendered, strict=True):
@@ -56,8 +57,8 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
         error = (mu_law(one.radiance * scale) - mu_law(batch.target * scale)).abs().mean(dim=1, keepdim=True)
         rules = {
             "SMAE's weights": smae.weight_map(threshold.weights(losses), *error.shape[-2:]),
-            "patch mask": masks.bilevel_mask(one.sigma, limits, tau, use_pixel=False),
-            "patch and pixel mask": masks.bilevel_mask(one.sigma, limits, tau),
+            "patch mask": uncertainty_masks.bilevel_mask(one.sigma, limits, tau, use_pixel=False),
+            "patch and pixel mask": uncertainty_masks.bilevel_mask(one.sigma, limits, tau),
         }
         for name, weight in rules.items():
             parts = [weight.mean(), (weight * error).mean(), (1 - weight).mean(), ((1 - weight) * error).mean()]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from quality_methods import KINDS, scene_methods
 
-from smarthdr_cli.evaluate import contest, frozen, protocol, report
-from smarthdr_cli.models.find import weights_dir
+from smarthdr_cli.evaluate import comparison, frozen, protocol, report
 from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.models.weights import weights_dir
 
 HERE = Path(__file__).parent
 STEP = 4
@@ -28,19 +28,21 @@ def measured(root: Path, kind: str, names: list[str]) -> list[list[str | float]]
     """A line for the reference and for each network."""
     score: dict[str, list[tuple[float, float]]] = {}
     seconds: dict[str, list[float]] = {}
-    pools = {name: contest.Pool() for name in names}
+    pools = {name: comparison.Pool() for name in names}
     for folder in frozen.scene_folders(root)[::STEP]:
         scene = frozen.read_scene(folder)
         view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
-        results = contest.run(scene_methods(scene, kind, argparse.Namespace(weights=None, device="cpu")), ["reference"])
+        results = comparison.run(
+            scene_methods(scene, kind, argparse.Namespace(weights=None, device="cpu")), ["reference"]
+        )
         for name in names:
             options = argparse.Namespace(weights=name, device="cpu")
-            results[name] = contest.run(scene_methods(scene, kind, options), ["ours"])["ours"]
+            results[name] = comparison.run(scene_methods(scene, kind, options), ["ours"])["ours"]
             pixels = protocol.fit_pixels(scene.truth, scene.times[scene.reference], scene.moving)
             shown = protocol.fitted(results[name].radiance, scene.truth, pixels)
             sigma = results[name].sigma
             assert sigma is not None
-            pools[name].add(contest.error_map(shown, scene.truth.clip(0, 1)), sigma, scene.truth.max(axis=2) < 1)
+            pools[name].add(comparison.error_map(shown, scene.truth.clip(0, 1)), sigma, scene.truth.max(axis=2) < 1)
         for name, result in results.items():
             one = protocol.score(result.radiance, scene.truth, **view)
             score.setdefault(name, []).append((one["psnr_mu"], one["psnr_mu_moving"]))

@@ -20,8 +20,8 @@ import numpy as np
 import quality_second
 from quality_methods import KINDS, METHODS, SCENES, SEED, SIZE, ours, scene_methods
 
-from smarthdr_cli.evaluate import baselines, contest, frozen, protocol, register, report, sheet, stacks
-from smarthdr_cli.evaluate.contest import Result
+from smarthdr_cli.evaluate import baselines, comparison, frozen, protocol, register, report, sheet, stacks
+from smarthdr_cli.evaluate.comparison import Result
 from smarthdr_cli.response import named_response
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ PROTOCOL = (
 
 def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """The markdown of one set, and its figures scene by scene."""
-    pool = contest.Pool()
+    pool = comparison.Pool()
     rows: list[sheet.U8] = []
     shares: list[dict[str, float]] = []
     scores: dict[str, dict[str, dict[str, float]]] = {}
@@ -46,7 +46,7 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
     for folder in frozen.scene_folders(root)[: options.limit]:
         scene = frozen.read_scene(folder)
         view: dict[str, Any] = {"reference_time": scene.times[scene.reference], "moving": scene.moving}
-        results = contest.run(scene_methods(scene, kind, options), options.methods)
+        results = comparison.run(scene_methods(scene, kind, options), options.methods)
         one = {name: protocol.score(r.radiance, scene.truth, **view) for name, r in results.items()}
         scores[scene.name] = one
         shares.append(frozen.shares(scene))
@@ -56,9 +56,9 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
         if sigma is not None:
             pixels = protocol.fit_pixels(scene.truth, view["reference_time"], scene.moving)
             shown = protocol.fitted(results["ours"].radiance, scene.truth, pixels)
-            pool.add(contest.error_map(shown, np.clip(scene.truth, 0, 1)), sigma, frozen.told(scene))
+            pool.add(comparison.error_map(shown, np.clip(scene.truth, 0, 1)), sigma, frozen.told(scene))
         if options.sheets:
-            rows.append(contest.pictures(results, scene.truth, one, **view, size=CROP))
+            rows.append(comparison.pictures(results, scene.truth, one, **view, size=CROP))
         say(f"{kind} {scene.name}", one)
     if options.sheets:
         save_sheets(options.sheets, kind, rows)
@@ -69,7 +69,7 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
         f"Set sha256 `{identity}`. Share of pixels: clipped in the reference {share['clipped']:.1%}, in every frame "
         f"{share['clipped_all']:.1%}; moving {share['moving']:.1%}; noisy {share['noisy']:.1%} (unclipped, yet more "
         f"than {frozen.NOISY:.0%} off the truth in the reference frame by noise and quantisation alone).",
-        contest.table(METHODS, means, {n: float(np.median(s)) for n, s in seconds.items()}, "reference", "oracle"),
+        comparison.table(METHODS, means, {n: float(np.median(s)) for n, s in seconds.items()}, "reference", "oracle"),
     ]
     if {"ours", "reference"} <= means.keys():
         gains = {name: means["ours"]["psnr_mu"] - means[name]["psnr_mu"] for name in means if "reference" in name}
@@ -78,7 +78,7 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
         text.append(f"Ours in PSNR-μ over the reference alone: {each}{wanted}.")
     verdict = pool.verdict()
     if verdict is not None:
-        text += ["Of the judge, on pixels that not every frame clips:", contest.judge_text(verdict)]
+        text += ["Of the judge, on pixels that not every frame clips:", comparison.judge_text(verdict)]
     return "\n\n".join(text), {"sha256": identity, "shares": share, "mean": means, "scenes": scores}
 
 
@@ -101,13 +101,13 @@ def measure_stack(stack: stacks.Stack, options: argparse.Namespace) -> dict[str,
         "static": lambda: thinned(deghost="off"),
         "ours": lambda: thinned(),
     }
-    results = contest.run(methods, options.methods)
+    results = comparison.run(methods, options.methods)
     scores, rows = {}, []
     for name, truth in stacks.truths(stack).items():
         view: dict[str, Any] = {"reference_time": times[1], "moving": None}
         scores[name] = {key: protocol.score(r.radiance, truth, **view) for key, r in results.items()}
         if options.sheets:
-            rows.append(contest.pictures(results, truth, scores[name], **view, size=2 * CROP))
+            rows.append(comparison.pictures(results, truth, scores[name], **view, size=2 * CROP))
         say(f"{stack.name}, {name} truth", scores[name])
     if options.sheets:
         save_sheets(options.sheets, f"real-{stack.name}", rows)
@@ -143,8 +143,8 @@ def measure_real(folder: Path, options: argparse.Namespace) -> tuple[str, dict[s
 
 
 def make_set(root: Path, kind: str, options: argparse.Namespace) -> None:
-    from smarthdr_cli.data.scenes import load_bank
-    from smarthdr_cli.data.write import benchmark_config, write_benchmark
+    from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+    from smarthdr_cli.data.synth.sources import load_bank
 
     say_line(f"making {options.scenes} {kind} scenes in {root}")
     bank = load_bank(options.panoramas, held_out=True)

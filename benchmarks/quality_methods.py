@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from smarthdr_cli.evaluate import baselines, frozen
-from smarthdr_cli.evaluate.contest import Result
+from smarthdr_cli.evaluate.comparison import Result
 from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import named_response
 

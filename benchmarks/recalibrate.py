@@ -21,13 +21,13 @@ import numpy as np
 import quality_methods
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
-from smarthdr_cli.evaluate import contest, frozen, protocol
-from smarthdr_cli.fusion import learned
-from smarthdr_cli.models.calibration import Calibration, fit_calibration
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import load_bank
+from smarthdr_cli.evaluate import comparison, frozen, protocol
+from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from smarthdr_cli.models.judge import SIGMA_MAX
+from smarthdr_cli.models.uncertainty_calibration import Calibration, fit_calibration
+from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 
 SEED = quality_methods.SEED + 1
 STEP = 3  # every third pixel each way
@@ -45,17 +45,17 @@ def overheard() -> Iterator[list[NDArray[np.float32]]]:
     calibration it is not used.
     """
     floors: list[NDArray[np.float32]] = []
-    own = learned.judged
+    own = network_fusion.judged
 
     def judged(log_sigma: Any, calibration: Any, *of: Any) -> Any:
         floors.append(of[-1][0, 0].cpu().numpy())
         return own(log_sigma, calibration, *of)
 
-    learned.judged = judged
+    network_fusion.judged = judged
     try:
         yield floors
     finally:
-        learned.judged = own
+        network_fusion.judged = own
 
 
 def fitted(root: Path, kind: str, weights: Path) -> Calibration:
@@ -73,7 +73,7 @@ def fitted(root: Path, kind: str, weights: Path) -> Calibration:
         known = (scene.truth.max(axis=2) < 1) & (result.sigma < SIGMA_MAX)
         known[np.arange(known.shape[0]) % STEP > 0] = False
         known[:, np.arange(known.shape[1]) % STEP > 0] = False
-        error = contest.error_map(shown, np.clip(scene.truth, 0, 1))
+        error = comparison.error_map(shown, np.clip(scene.truth, 0, 1))
         height, width = error.shape
         for floor in floors:  # one, pictures of this size being one tile; none of gfhdr, whose fusing has no floor
             error = np.where(error < floor[:height, :width], 0, error)

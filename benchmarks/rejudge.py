@@ -27,18 +27,18 @@ import torch
 from recalibrate import save
 from torch import Tensor
 
-from smarthdr_cli.data.scenes import SceneBank, load_bank
-from smarthdr_cli.data.synth import SynthConfig, make_bursts
-from smarthdr_cli.data.variety import RICH
-from smarthdr_cli.data.write import benchmark_config, write_scene
+from smarthdr_cli.data.synth.burst import SynthConfig, make_bursts
+from smarthdr_cli.data.synth.export import benchmark_config, write_scene
+from smarthdr_cli.data.synth.sources import SceneBank, load_bank
+from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.evaluate import contest, frozen, judge, protocol, report
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.uncertainty_head import Judge
 from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
@@ -108,7 +108,7 @@ class Class:
         if not protocol.fits(light, scene.truth, pixels):
             return None
         (features,) = self.shown
-        error = contest.error_map(protocol.fitted(light, scene.truth, pixels), np.clip(scene.truth, 0, 1))
+        error = comparison.error_map(protocol.fitted(light, scene.truth, pixels), np.clip(scene.truth, 0, 1))
         known = torch.from_numpy(scene.truth.max(axis=2) < 1)
         return Lesson(features[0].half(), torch.from_numpy(error), known, wrong)
 
@@ -158,7 +158,10 @@ def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
         at = [i for i, lesson in enumerate(held) if lesson.kind == kind and bool(lesson.known.any())]
         if at:
             error = np.concatenate([_of(held[i].error, held[i]) for i in at])
-            areas = [judge.sparsification(error, np.concatenate([sigmas[name][i] for i in at])).ause for name in judges]
+            areas = [
+                uncertainty_metrics.sparsification(error, np.concatenate([sigmas[name][i] for i in at])).ause
+                for name in judges
+            ]
             rows.append([kind, str(len(at)), f"{error.mean():.4f}", *areas])
     means = [float(_of(lesson.error, lesson).mean()) for lesson in held]
     ranks: list[Any] = ["order of whole bursts (Spearman)", str(len(held)), None]

@@ -8,9 +8,9 @@ the camera by centimetres and tenths of a degree to a degree, thrown things, peo
 swinging lamps, thin bars, flat and textured walls, lamps many stops over what they light. In the set of the default
 seed, what stands still shifts between two frames by 4 px in the median burst (17 at most), of which a homography
 leaves 1 px at the 95th percentile (16 at most), and what moves by itself shifts by 11 px (75 at most). No picture is
-anybody's: panoramas (those held out from training, see smarthdr_cli/data/scenes.py) are only what is far away, and its
-light. The camera, its noise, clipping, curves and files are those of the first set (smarthdr_cli/data), and so is what
-counts as moving (rendered/moved.py).
+anybody's: panoramas (those held out from training, see smarthdr_cli/data/synth/sources.py) are only what is far
+away, and its light. The camera, its noise, clipping, curves and files are those of the first set (smarthdr_cli/data),
+and so is what counts as moving (rendered/moved.py).
 
 Rays are cast by Mitsuba 3, which is no dependency: `pip install mitsuba==3.9.1` and an LLVM library (the head of
 examples/make_burst.py). Light is a finite number of fixed lamps (rendered/lamps.py), so that the truth has no

@@ -33,7 +33,7 @@ def synthesise(folder: Path, megapixels: float) -> None:
     from PIL import Image
     from PIL.TiffImagePlugin import IFDRational
 
-    from smarthdr_cli.data.scenes import fractal_noise, procedural_scene
+    from smarthdr_cli.data.synth.sources import fractal_noise, procedural_scene
 
     rng = np.random.default_rng(7)
     height = round(math.sqrt(megapixels * 1e6 / ASPECT))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from smarthdr_cli import Fused, fuse
-from smarthdr_cli.evaluate import contest, report
+from smarthdr_cli.evaluate import comparison, report
 
 HERE = Path(__file__).parent
 BURST = HERE.parent / "examples" / "burst"
@@ -92,7 +92,7 @@ def measured(case: Case) -> tuple[float, float, float]:
                 Image.fromarray(codes).save(target)
             fused = fuse(spoilt, **options)
     short = np.float32(2.0**case.shortest)  # the truth in units of the shortest frame's clip, whatever was stated
-    error = contest.error_map(np.clip(fused.radiance * short, 0, None), truth * np.float32(case.gain) * short)
+    error = comparison.error_map(np.clip(fused.radiance * short, 0, None), truth * np.float32(case.gain) * short)
     return *clipped(fused), float(error.mean())
 
 

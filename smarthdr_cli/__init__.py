@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from smarthdr_cli.version import __version__
 
 if TYPE_CHECKING:
-    from smarthdr_cli.fusion.fused import Fused
     from smarthdr_cli.fusion.pipeline import fuse
+    from smarthdr_cli.fusion.result import Fused
 
 __all__ = ["Fused", "__version__", "fuse"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return fuse
     if name == "Fused":
-        from smarthdr_cli.fusion.fused import Fused
+        from smarthdr_cli.fusion.result import Fused
 
         return Fused
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.align import Alignment, align, align_burst
 from smarthdr_cli.align.brightness_transfer import transfer
 from smarthdr_cli.align.model_selection import judge, largest_shift, plausible
-from smarthdr_cli.align.motion import corner_deviation, fit_motion, fit_similarity
+from smarthdr_cli.align.motion_models import corner_deviation, fit_motion, fit_similarity
 from smarthdr_cli.align.pyramid_view import DARK, look, project, translation, warp_mask, warped_window, window
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame

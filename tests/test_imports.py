@@ -16,8 +16,9 @@ PACKAGE = Path(smarthdr_cli.__file__).parent
 ROOMS = (
     ("radiometry", "colorspace", "atomic"),
     ("burst",),
-    ("align",),
+    ("grouping", "align"),
     ("response",),
+    ("aligned_burst",),
     ("models",),
     ("fusion",),
     ("output",),
@@ -31,7 +32,17 @@ ROOMS = (
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 FREE = {"errors", "system", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
-WITHOUT_TORCH = {"radiometry", "colorspace", "atomic", "burst", "align", "response", "output"}
+WITHOUT_TORCH = {
+    "radiometry",
+    "colorspace",
+    "atomic",
+    "burst",
+    "grouping",
+    "align",
+    "response",
+    "aligned_burst",
+    "output",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -140,7 +151,7 @@ def test_reading_aligning_and_writing_load_no_torch() -> None:
 
 
 def test_listing_weights_loads_no_torch() -> None:
-    loaded = _loaded("-c", "from smarthdr_cli.models.find import available; available()")
+    loaded = _loaded("-c", "from smarthdr_cli.models.weights import available; available()")
     assert "smarthdr_cli.models.manifest" in loaded
     assert not loaded & {"torch", "huggingface_hub"}
 

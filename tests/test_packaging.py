@@ -14,7 +14,7 @@ import pytest
 from smarthdr_cli import __version__
 
 ROOT = Path(__file__).parents[1]
-WHERE = "from smarthdr_cli.models.find import weights_dir; print(weights_dir())"
+WHERE = "from smarthdr_cli.models.weights import weights_dir; print(weights_dir())"
 
 
 def run(*command: object, folder: Path, path: Path | None = None) -> str:

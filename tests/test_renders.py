@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from smarthdr_cli.data.scenes import HELD_OUT
+from smarthdr_cli.data.synth.sources import HELD_OUT
 from smarthdr_cli.evaluate import frozen, protocol
 
 ROOT = Path(__file__).parents[1]

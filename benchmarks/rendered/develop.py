@@ -12,8 +12,8 @@ from rendered.places import draw_scenery
 from rendered.scenery import Scenery
 from rendered.shown import Renderer, Shown
 from rendered.stage import MOMENTS
-from smarthdr_cli.data.synth import SynthConfig, SyntheticBurst, exposures, photograph
-from smarthdr_cli.data.write import benchmark_config, write_scene
+from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, exposures, photograph
+from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 
 EV_STEPS = (2.0, 2.5, 3.0)
 

@@ -164,7 +164,7 @@ def rays(scenery: Scenery, moment: int, size: tuple[int, int], x: float, y: floa
 
 def panorama_of(scenery: Scenery, sources: Mapping[str, Path]) -> F32:
     """The sky as an equirectangular picture; a named one has a median of 1 before the sky's factor."""
-    from smarthdr_cli.data.scenes import read_radiance
+    from smarthdr_cli.data.synth.sources import read_radiance
 
     sky = scenery.sky
     if sky.panorama is None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from smarthdr_cli.align.brightness_transfer import Transfer, transfer
-from smarthdr_cli.align.motion import ecc, fit_motion
+from smarthdr_cli.align.motion_models import ecc, fit_motion
 from smarthdr_cli.align.pyramid_view import View, warp_mask, warped_window, window
 from smarthdr_cli.radiometry import F32, F64
 

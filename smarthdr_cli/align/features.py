@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align.brightness_transfer import transfer
-from smarthdr_cli.align.motion import Motion, ecc, fit_motion
+from smarthdr_cli.align.motion_models import Motion, ecc, fit_motion
 from smarthdr_cli.align.pyramid_view import View, scaling
 from smarthdr_cli.radiometry import F32, F64
 

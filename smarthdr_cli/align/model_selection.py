@@ -6,7 +6,7 @@ import numpy as np
 
 from smarthdr_cli.align.block_matching import choose_windows, smooth
 from smarthdr_cli.align.brightness_transfer import transfer
-from smarthdr_cli.align.motion import corner_deviation, fit_similarity
+from smarthdr_cli.align.motion_models import corner_deviation, fit_similarity
 from smarthdr_cli.align.pyramid_view import View, project, translation, warped_window, window
 from smarthdr_cli.radiometry import F32, F64
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from smarthdr_cli.align.brightness_transfer import transfer
 from smarthdr_cli.align.model_selection import largest_shift
-from smarthdr_cli.align.motion import ecc
+from smarthdr_cli.align.motion_models import ecc
 from smarthdr_cli.align.pyramid_view import View, warp, warp_mask
 from smarthdr_cli.radiometry import F64
 

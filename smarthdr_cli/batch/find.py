@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smarthdr_cli.batch.names import real_path
-from smarthdr_cli.burst.bracket import BracketSet, find_pictures, group_files
+from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files
 
 
 def group_shoot(

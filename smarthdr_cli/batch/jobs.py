@@ -9,9 +9,9 @@ from pathlib import Path
 from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.batch.names import absolute, check_distinct, check_template, fill, is_reserved, real_path
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.burst.bracket import BracketSet
-from smarthdr_cli.burst.grouping.header import Header
 from smarthdr_cli.errors import UsageError
+from smarthdr_cli.grouping.group import BracketSet
+from smarthdr_cli.grouping.header import Header
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # not every system's clock counts from before it
 

@@ -21,8 +21,8 @@ from threading import get_ident
 from typing import IO, Any, cast
 
 from smarthdr_cli.batch.jobs import Job
+from smarthdr_cli.batch.pipeline import OnRecord, Tally
 from smarthdr_cli.batch.results import FAILED, OK, Record
-from smarthdr_cli.batch.run import OnRecord, Tally
 from smarthdr_cli.batch.session import Session
 from smarthdr_cli.batch.transaction import finish, is_committed
 from smarthdr_cli.batch.worker import Plan, Task, Worker, lost_record

@@ -1,178 +1,197 @@
-"""The sets one after another on this machine: one is read and another written while a third is fused."""
+"""A whole run: what there is to do, checked before it begins; then every set once, recorded, and taken up again."""
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
-from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.results import FAILED, OK, Record
-from smarthdr_cli.batch.worker import Task, Worker
+from smarthdr_cli.batch.anchor import common_exposure
+from smarthdr_cli.batch.common_exposure import calibrate_cameras
+from smarthdr_cli.batch.jobs import Job, make_jobs
+from smarthdr_cli.batch.memory_budget import budget
+from smarthdr_cli.batch.names import DEFAULT, real_path
+from smarthdr_cli.batch.pipeline import Tally, run
+from smarthdr_cli.batch.ray_engine import Cluster, run_on_cluster
+from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record, Results, last_results, results_files
+from smarthdr_cli.batch.session import Session
+from smarthdr_cli.batch.settings import Settings, model_digest
+from smarthdr_cli.batch.shard import Shard
+from smarthdr_cli.batch.transaction import recover
+from smarthdr_cli.batch.worker import Plan, Worker, ambiguous_record
+from smarthdr_cli.errors import InputError, OutputError, UsageError
+from smarthdr_cli.grouping.group import BracketSet
+from smarthdr_cli.grouping.header import Header, read_header
 
-T = TypeVar("T")
-OnRecord = Callable[[Record], None]
-
-
-@dataclass
-class Tally:
-    """``counts``: status to number of sets. ``idle``, ``seconds``: how long the fusing waited for files to be read or
-    written, of how long it ran in all, from the first set on."""
-
-    counts: dict[str, int]
-    idle: float = 0.0
-    seconds: float = 0.0
-    stopped: bool = False
-
-    @property
-    def idle_share(self) -> float:
-        """Share of the time in which the fusing waited."""
-        return self.idle / self.seconds if self.seconds else 0.0
+_THREADS = 8
 
 
-def run(
-    jobs: Sequence[Job],
-    worker: Worker,
-    keep: OnRecord,
-    last: Mapping[str, Record] | None = None,
-    *,
-    fail_fast: bool = False,
-    overlap: bool = True,
-) -> Tally:
-    """Do ``jobs`` in order. ``keep`` gets each set's record, one at a time, and must have it on the disk when it
-    returns. ``last``: the sets' last lines in the results. ``fail_fast``: stop at the first failure.
+@dataclass(frozen=True)
+class Batch:
+    """What to do with a shoot's sets.
 
-    ``overlap``: a thread reads one set ahead and another writes one behind; without it nothing is held twice.
-    What ``keep`` raises, and an interrupt, end the run: sets that are being written are finished, others not begun.
+    ``out``: folder of the results. ``name``: template of their names. ``ambiguous``: leave sets alone that the grouping
+    was not sure of, or fuse them. ``retry_failed``: only sets whose last line says that they failed. ``common``: anchor
+    all to one exposure, ``common_ev`` or the shoot's own, under one curve for each camera. ``cluster``: where to run,
+    None for this machine.
     """
-    line = _Line(worker, keep, last or {}, fail_fast)
-    start = time.perf_counter()
-    if overlap:
-        line.side_by_side(jobs)
-    else:
-        line.in_turn(jobs)
-    line.tally.seconds = time.perf_counter() - start
-    return line.tally
+
+    settings: Settings
+    out: Path
+    name: str = DEFAULT
+    shard: Shard = field(default_factory=Shard)
+    ambiguous: Literal["skip", "merge"] = "skip"
+    skip_existing: bool = False
+    overwrite: bool = False
+    retry_failed: bool = False
+    fail_fast: bool = False
+    common: bool = False
+    common_ev: float | None = None
+    cluster: Cluster | None = None
 
 
-class _Line:
-    """The three stations and what goes from one to the next."""
+@dataclass(frozen=True)
+class Told:
+    """Who is told what: each set's record, notes for people, and how many sets of how many are done."""
 
-    def __init__(self, worker: Worker, keep: OnRecord, last: Mapping[str, Record], fail_fast: bool) -> None:
-        self.worker, self.keep, self.last, self.fail_fast = worker, keep, last, fail_fast
-        self.tally = Tally({})
-        self.stop = threading.Event()
-        self._keeping = threading.Lock()
-        self._error: BaseException | None = None
+    record: Callable[[Record], None] = lambda _record: None
+    note: Callable[[str], None] = lambda _note: None
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None
 
-    def in_turn(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            start = time.perf_counter()
-            read = self.worker.read(job, self.last.get(job.name))
-            if isinstance(read, Task):
-                read.waited = time.perf_counter() - start
-                self.tally.idle += read.waited
-                made = self.worker.fuse(read)
-                start = time.perf_counter()
-                read = self.worker.write(made) if isinstance(made, Task) else made
-                self.tally.idle += time.perf_counter() - start
-            self._keep(job, read)
-            if self.stop.is_set():
-                return
 
-    def side_by_side(self, jobs: Sequence[Job]) -> None:
-        ready: queue.Queue[Task | None] = queue.Queue(1)
-        made: queue.Queue[Task | None] = queue.Queue(1)
-        ahead = threading.Semaphore(1)  # of reading: one set, whether it is being read or waits to be fused
-        behind = threading.Semaphore(1)  # of writing: one set; the next waits for it in the hands of the fusing
-        threads = [
-            threading.Thread(target=self._guarded, args=(self._read_all, jobs, ready, ahead), name="smarthdr-read"),
-            threading.Thread(target=self._guarded, args=(self._write_all, made, behind), name="smarthdr-write"),
-        ]
-        for thread in threads:
-            thread.start()
+def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path | None = None) -> Tally:
+    """Fuse ``sets`` into ``batch.out``. ``shoot``: the folder whose sub-folders are kept.
+
+    Raises before any work starts: UsageError (options, unsafe names, two sets of one name), ModelError, OutputError
+    (outputs exist, folder not writable or in use), InputError (no sets). What befalls one set is in its record and
+    in the tally.
+    """
+    batch.settings.check()
+    if not sets:
+        raise InputError("there are no sets to fuse")
+    if shoot is not None and real_path(shoot) == real_path(batch.out):
+        raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
+    headers = read_headers((p for s in sets for p in (s.frames if _whole(batch) else s.frames[:1])), told)
+    settings = batch.settings
+    if batch.common or batch.common_ev is not None:
+        common, notes = common_exposure([s.frames for s in sets], headers, batch.common_ev)
+        settings = replace(settings, common=common)
+        for note in (*notes, f"all sets are anchored to an exposure of {common.ev:+.2f} EV"):
+            told.note(note)
+    settings.check()
+    jobs = make_jobs(sets, batch.out, batch.name, settings, headers, shoot)
+    model = model_digest(settings.fuse)
+    session = Session()
+    if batch.cluster is None:
+        session.prepare(settings.fuse)
+    mine = batch.shard.of(jobs)
+    _make_folder(batch.out)
+    with Results(batch.out / batch.shard.results_name) as results:
+        last = last_results(results_files(batch.out), told.note)
+
+        def keep(record: Record) -> None:
+            before = last.get(record["name"])
+            known = before is not None and before["status"] in (OK, SKIPPED)
+            if not (record["status"] == SKIPPED and known):
+                results.append(record)
+                last[record["name"]] = record
+            told.record(record)
+
+        def found(record: Record) -> None:
+            before = last.get(record["name"])
+            if before is None or _record_key(before) != _record_key(record):  # not recorded yet
+                results.append(record)
+                last[record["name"]] = record
+
+        stage = batch.out / batch.shard.staging_name
+        recover(stage, found, told.note)
+        todo, left = _sift(mine, batch, last)
+        if todo and settings.common is not None and settings.fuse.response == "auto":
+            responses, notes = calibrate_cameras(
+                jobs, settings, batch.out, stage, lambda done, every: told.progress("curves", done, every)
+            )
+            settings = replace(settings, responses=responses)
+            for note in notes:
+                told.note(note)
+        for job in left:
+            keep(ambiguous_record(job))
+        overlap = False
+        if batch.cluster is None:
+            room = budget(settings.fuse, (job.files for job in todo), headers)
+            settings, overlap = replace(settings, fuse=room.options), room.overlap
+        plan = Plan(settings, stage, model, batch.skip_existing, batch.overwrite)
+        done = 0
+
+        def count(record: Record) -> None:
+            nonlocal done
+            keep(record)
+            done += 1
+            told.progress("sets", done, len(todo))
+
+        told.progress("sets", 0, len(todo))
         try:
-            while True:
-                start = time.perf_counter()
-                task = self._take(ready)
-                if task is None:
-                    break
-                task.waited = time.perf_counter() - start
-                ahead.release()
-                self.tally.idle += task.waited
-                outcome = self.worker.fuse(task)
-                if not isinstance(outcome, Task):
-                    self._keep(task.job, outcome)
-                    continue
-                start = time.perf_counter()
-                if self._acquired(behind):
-                    self._put(made, outcome)
-                self.tally.idle += time.perf_counter() - start
-        except BaseException:
-            self.stop.set()
-            raise
-        finally:
-            if not self.stop.is_set():
-                self._put(made, None)
-            for thread in threads:
-                thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _read_all(self, jobs: Sequence[Job], ready: "queue.Queue[Task | None]", ahead: threading.Semaphore) -> None:
-        for job in jobs:
-            if not self._acquired(ahead):
-                return
-            read = self.worker.read(job, self.last.get(job.name))
-            if isinstance(read, Task):
-                self._put(ready, read)
+            if batch.cluster is not None:
+                tally = run_on_cluster(todo, plan, count, last, batch.cluster, told.note, fail_fast=batch.fail_fast)
             else:
-                ahead.release()
-                self._keep(job, read)
-        self._put(ready, None)
+                worker = Worker(plan, session)
+                tally = run(todo, worker, count, last, fail_fast=batch.fail_fast, overlap=overlap)
+        finally:  # an interrupt may have left something
+            with contextlib.suppress(OutputError):
+                recover(stage, found)
+        if left:
+            tally.counts["ambiguous"] = len(left)
+        return tally
 
-    def _write_all(self, made: "queue.Queue[Task | None]", behind: threading.Semaphore) -> None:
-        while (task := self._take(made)) is not None:
-            self._keep(task.job, self.worker.write(task))
-            behind.release()
 
-    def _keep(self, job: Job, record: Record) -> None:
-        with self._keeping:
-            self.keep(record)
-            status = record["status"]
-            if status == OK:
-                self.worker.done(job)
-            self.tally.counts[status] = self.tally.counts.get(status, 0) + 1
-            if status == FAILED and self.fail_fast:
-                self.tally.stopped = True
-                self.stop.set()
+def read_headers(paths: Iterable[Path], told: Told) -> dict[Path, Header]:
+    """What each file says; files that cannot be read are left out, for their set to fail by when its turn comes."""
+    files = list(dict.fromkeys(paths))
 
-    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+    def read(path: Path) -> Header | None:
         try:
-            work(*arguments)
-        except BaseException as error:
-            self._error = self._error or error
-            self.stop.set()
+            return read_header(path)
+        except InputError:
+            return None
 
-    def _acquired(self, turn: threading.Semaphore) -> bool:
-        while not self.stop.is_set():
-            if turn.acquire(timeout=0.1):
-                return True
-        return False
+    found: dict[Path, Header] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, (path, header) in enumerate(zip(files, pool.map(read, files), strict=True), start=1):
+            told.progress("headers", done, len(files))
+            if header is not None:
+                found[path] = header
+    return found
 
-    def _put(self, where: "queue.Queue[T | None]", item: T | None) -> None:
-        while not self.stop.is_set():
-            try:
-                where.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
 
-    def _take(self, where: "queue.Queue[T | None]") -> T | None:
-        while not self.stop.is_set():
-            try:
-                return where.get(timeout=0.1)
-            except queue.Empty:
-                continue
-        return None
+def _whole(batch: Batch) -> bool:
+    """Whether the headers of all frames are needed, rather than of each set's first."""
+    return batch.common or batch.common_ev is not None or batch.settings.fuse.max_memory is not None
+
+
+def _sift(jobs: Sequence[Job], batch: Batch, last: Mapping[str, Record]) -> tuple[list[Job], list[Job]]:
+    """(to do, left alone as ambiguous). Raises OutputError where outputs are in the way and nothing was said of it."""
+    todo = [job for job in jobs if not job.ambiguous or batch.ambiguous == "merge"]
+    left = [job for job in jobs if job.ambiguous and batch.ambiguous == "skip"]
+    if batch.retry_failed:
+        todo = [job for job in todo if job.name in last and last[job.name]["status"] == FAILED]
+        left = []
+    if not (batch.skip_existing or batch.overwrite):
+        there = [path for job in todo for path in job.outputs.values() if path.exists()]
+        if there:
+            raise OutputError(
+                f"{there[0]} exists already, and {len(there) - 1} more outputs; "
+                "use --skip-existing to go on where it was left, or --overwrite to do all again"
+            )
+    return todo, left
+
+
+def _record_key(record: Record) -> tuple[str, str | None, int | None]:
+    """What tells one record of a set from the next."""
+    return record["status"], record.get("finished"), record.get("pid")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write in {out}: {(error.strerror or str(error)).lower()}") from error

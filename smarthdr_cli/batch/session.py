@@ -5,11 +5,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from smarthdr_cli.batch.exposure import CommonExposure
+from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths
-from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
+from smarthdr_cli.fusion.result import Fused
 
 if TYPE_CHECKING:
     import torch

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from smarthdr_cli.batch.exposure import CommonExposure
+from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
-from smarthdr_cli.fusion.fused import check_limit
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
-from smarthdr_cli.models.find import find_weights
+from smarthdr_cli.fusion.result import check_limit
+from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.radiometry import NAMES
 from smarthdr_cli.response import load_response, named_response
 

@@ -18,8 +18,8 @@ from smarthdr_cli.batch.settings import Settings, recorded
 from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, open_stage, stage_key
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.fused import Fused
 from smarthdr_cli.fusion.pipeline import Stages
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
 from smarthdr_cli.system import peak_memory, reset_peak_memory
 

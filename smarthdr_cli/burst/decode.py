@@ -20,7 +20,7 @@ import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.container import JPEG_SCANS, MAX_PIXELS, Container, check_size
+from smarthdr_cli.burst.scan import JPEG_SCANS, MAX_PIXELS, Container, check_size
 from smarthdr_cli.errors import InputError
 
 RAW_PHOTOMETRIC = (32803, 34892)  # CFA, LinearRaw

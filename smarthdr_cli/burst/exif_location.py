@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from smarthdr_cli.burst.ciff import read_ciff
-from smarthdr_cli.burst.container import RAW_PROFILE, raw_profile, sniff
 from smarthdr_cli.burst.decode import RAW_COMPRESSION, RAW_PHOTOMETRIC
 from smarthdr_cli.burst.exif import MAX_BLOCK, Stated, Tags, interpret, read_exif, upright
+from smarthdr_cli.burst.scan import RAW_PROFILE, raw_profile, sniff
 from smarthdr_cli.burst.tiff_ifd import Directory, Source, directory, first_directory
 from smarthdr_cli.burst.x3f import read_x3f
 from smarthdr_cli.errors import InputError

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from smarthdr_cli.burst.image_statistics import measured_evs, relative_sharpness
 from smarthdr_cli.burst.load import Paths, load_frames
-from smarthdr_cli.burst.measure import measured_evs, relative_sharpness
 
 
 @dataclass(frozen=True)

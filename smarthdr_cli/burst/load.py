@@ -12,10 +12,10 @@ from smarthdr_cli import system
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.exposure import check_overrides, resolve
 from smarthdr_cli.burst.frame import Exposure, Frame
-from smarthdr_cli.burst.measure import Reduced, brightness, measured_evs, reduce
+from smarthdr_cli.burst.image_statistics import Reduced, brightness, measured_evs, reduce
 from smarthdr_cli.burst.raw import Sensor
 from smarthdr_cli.burst.read import Reading, read_file
-from smarthdr_cli.burst.select import choose_reference
+from smarthdr_cli.burst.reference import choose_reference
 from smarthdr_cli.errors import InputError, UsageError
 
 _FALLBACK_GAP = 1.0  # EV between two frames of unknown exposure that share no measurable pixels, for order only

@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.container import MAX_PIXELS, check_size
 from smarthdr_cli.burst.exif import Values, interpret
+from smarthdr_cli.burst.scan import MAX_PIXELS, check_size
 from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.errors import InputError
 

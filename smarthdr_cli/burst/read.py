@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst import container, decode, profile, raw
+from smarthdr_cli.burst import decode, input_profile, raw, scan
 from smarthdr_cli.burst.exif import Stated, with_block
 from smarthdr_cli.burst.exif_location import file_exif, parse_exif
 from smarthdr_cli.burst.frame import Frame
@@ -42,9 +42,9 @@ def read_file(path: Path, sensor: raw.Sensor | None = None, max_pixels: int | No
 
     ``sensor`` gives a RAW the white balance and clip level to use, ``max_pixels`` another limit than MAX_PIXELS.
     """
-    limit = container.MAX_PIXELS if max_pixels is None else max_pixels
+    limit = scan.MAX_PIXELS if max_pixels is None else max_pixels
     name = path.name
-    kind = container.sniff(_bytes(path, 64), name)  # a large file of another kind is never loaded
+    kind = scan.sniff(_bytes(path, 64), name)  # a large file of another kind is never loaded
     data = _bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     if kind == "tiff":
@@ -63,8 +63,8 @@ def _bytes(path: Path, count: int = -1) -> bytes:
             raise InputError(f"{path.name or path} is a folder, not a picture")
         if not path.is_file():
             raise InputError(f"{path.name} does not exist" if not path.exists() else f"{path.name} is not a file")
-        if path.stat().st_size > container.MAX_FILE:
-            raise InputError(f"{path.name} is larger than {container.MAX_FILE >> 30} GB")
+        if path.stat().st_size > scan.MAX_FILE:
+            raise InputError(f"{path.name} is larger than {scan.MAX_FILE >> 30} GB")
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:
@@ -77,19 +77,19 @@ def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: s
     notes: list[str] = []
     codes: NDArray[Any]
     if kind == "jpeg":
-        found = container.scan_jpeg(data, name, limit)
+        found = scan.scan_jpeg(data, name, limit)
         codes = decode.decode_jpeg(data, found, name, notes)
     else:
-        found = container.scan_png(data, name, limit)
+        found = scan.scan_png(data, name, limit)
         codes = decode.decode_png(found, name)
     stated = Stated() if found.exif is None else parse_exif(found.exif)
     if stated.damaged:
         notes.append(f"{name}: its EXIF is damaged and was ignored")
     space, note = SRGB, None
     if found.icc:
-        space, note = profile.from_icc(found.icc)
+        space, note = input_profile.from_icc(found.icc)
     elif found.primaries is not None:
-        space, note = profile.from_png(found.primaries)
+        space, note = input_profile.from_png(found.primaries)
     elif stated.adobe_rgb:
         space = ADOBE_RGB
     if note:
@@ -106,7 +106,7 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> R
     icc = tiff.pages.first.tags.get(34675)
     space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
     if icc is not None and isinstance(icc.value, bytes):
-        space, note = profile.from_icc(icc.value)
+        space, note = input_profile.from_icc(icc.value)
     if note:
         notes.append(f"{name}: {note}")
     if codes.dtype == np.float32 and codes.max() > 1:

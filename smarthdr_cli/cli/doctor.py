@@ -15,7 +15,7 @@ def command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.doctor.checkup import checkup
+    from smarthdr_cli.doctor.checks import checkup
 
     found = checkup()
     if as_json:

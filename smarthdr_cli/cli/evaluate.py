@@ -80,16 +80,16 @@ def command(
         raise UsageError("--overwrite belongs to -o DIR")
     from contextlib import nullcontext
 
-    from smarthdr_cli.evaluate import run, tables, write
-    from smarthdr_cli.evaluate.rivals import Computation
+    from smarthdr_cli.evaluate import evaluate, tables, write
+    from smarthdr_cli.evaluate.methods import Computation
 
     chosen = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
-    options = run.EvaluateOptions(split, scenes, chosen, protocol, cvvdp, Computation(device, precision, align))
+    options = evaluate.EvaluateOptions(split, scenes, chosen, protocol, cvvdp, Computation(device, precision, align))
     written: list[Path] = []
-    planned = run.plan(weights, data, options)
+    planned = evaluate.plan(weights, data, options)
     with write.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
         with progress(quiet=quiet) as tell:
-            found = run.evaluate(planned, lambda share: tell("evaluate", share))
+            found = evaluate.evaluate(planned, lambda share: tell("evaluate", share))
         if output is not None:
             written = write.write_evaluation(found, output, overwrite=overwrite)
     if as_json:

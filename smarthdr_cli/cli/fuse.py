@@ -66,7 +66,7 @@ def command(
     smarthdr fuse *.dng -o out.exr --preview out.jpg --uncertainty out.png
     """
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
-    from smarthdr_cli.fusion.fused import check_limit
+    from smarthdr_cli.fusion.result import check_limit
     from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
 
     if quiet and verbose:

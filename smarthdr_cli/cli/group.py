@@ -12,7 +12,7 @@ from smarthdr_cli.cli.console import handled, print_json, print_table, progress,
 from smarthdr_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from smarthdr_cli.burst.bracket import BracketSet, Grouping
+    from smarthdr_cli.grouping.group import BracketSet, Grouping
 
 
 @handled
@@ -55,7 +55,7 @@ def command(
 
     Examples: smarthdr group shoot/ · smarthdr group shoot/ --json > sets.jsonl · smarthdr group shoot/ --bracket 5
     """
-    from smarthdr_cli.burst.bracket import group_files
+    from smarthdr_cli.grouping.group import group_files
 
     notes: list[str] = []
     most = opt.parse_pixels(max_pixels)
@@ -84,7 +84,7 @@ def command(
 
 def pictures(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[Path]:
     """The files named and the pictures of the folders named. Raises InputError where there are none."""
-    from smarthdr_cli.burst.bracket import find_pictures
+    from smarthdr_cli.grouping.group import find_pictures
 
     files: list[Path] = []
     for path in paths:

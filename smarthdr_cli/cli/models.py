@@ -10,8 +10,8 @@ from smarthdr_cli.cli.console import handled, print_json, print_lines, print_tab
 from smarthdr_cli.errors import ModelError
 
 if TYPE_CHECKING:
+    from smarthdr_cli.models.catalog import Item
     from smarthdr_cli.models.describe import Description
-    from smarthdr_cli.models.inventory import Item
 
 app = typer.Typer(no_args_is_help=True, help="List, show, verify and download weights.")
 _COLOURS = {"verified": "green", "unlisted": "yellow", "absent": "dim", "damaged": "bold red"}
@@ -30,7 +30,7 @@ def list_command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.inventory import inventory
+    from smarthdr_cli.models.catalog import inventory
 
     found = inventory()
     if as_json:
@@ -101,7 +101,7 @@ def verify_command(
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.inventory import verify
+    from smarthdr_cli.models.catalog import verify
 
     found = verify(weights or ())
     if as_json:
@@ -131,7 +131,7 @@ def download_command(
 
     Examples: smarthdr models download · smarthdr models download saf-base
     """
-    from smarthdr_cli.models.inventory import download
+    from smarthdr_cli.models.catalog import download
 
     done = []
     for one in download(weights or ()):

@@ -40,8 +40,8 @@ def command(
         used = output.exists() and (not output.is_dir() or any(output.iterdir()))
     if used:
         raise OutputError(f"{output} exists and is not an empty folder")
-    from smarthdr_cli.data.scenes import load_bank
-    from smarthdr_cli.data.write import benchmark_config, write_benchmark
+    from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+    from smarthdr_cli.data.synth.sources import load_bank
 
     config = benchmark_config(kind, shape, frames)
     with progress(quiet=quiet) as tell:

@@ -173,9 +173,9 @@ def command(
         raise UsageError("--panoramas makes the scenes that --data names; give one of them")
 
     from smarthdr_cli.fusion.device import resolve_device
-    from smarthdr_cli.models.find import find_weights
-    from smarthdr_cli.train import distributed, folder
-    from smarthdr_cli.train.board import require_tensorboard
+    from smarthdr_cli.models.weights import find_weights
+    from smarthdr_cli.train import distributed, run_folder
+    from smarthdr_cli.train.tensorboard import require_tensorboard
 
     if tensorboard:
         require_tensorboard()
@@ -185,16 +185,16 @@ def command(
     quiet = quiet or distributed.rank() > 0
     if init is not None:
         find_weights(init)
-    values = folder.with_backbone(folder.merged(file, given), backbone)
-    before = folder.earlier(output) if resume and output is not None else None
+    values = run_folder.with_backbone(run_folder.merged(file, given), backbone)
+    before = run_folder.earlier(output) if resume and output is not None else None
     if before is not None and output is not None:
         if on_scenes and before.request is None:
             raise UsageError(f"{output} holds a run on streamed bursts; it has no scenes to resume on")
         on_scenes = before.request is not None
-        values = folder.going_on(before, values, output)
+        values = run_folder.going_on(before, values, output)
     if vgg is not None and Path(vgg).expanduser().is_file():
         values["vgg"] = str(Path(vgg).expanduser().resolve())  # found again whence ever the run is resumed
-    values = folder.completed(values, init=init, precision=precision, device=where)
+    values = run_folder.completed(values, init=init, precision=precision, device=where)
     if not on_scenes and (epochs is not None or vgg is not None):
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")
     from smarthdr_cli.cli.training import How, run_on_scenes, run_on_stream
@@ -237,7 +237,7 @@ def _check_folder(output: Path | None, *, resume: bool, init: str | None) -> Non
 def _request(
     data: Path | None, panoramas: Path | None, labeled: str | None, unlabeled: list[Path], epochs: str | None
 ) -> "Request":
-    from smarthdr_cli.data.labels import read_ids
+    from smarthdr_cli.data.splits import read_ids
     from smarthdr_cli.train.request import Request
 
     names: int | tuple[str, ...] | None = None

@@ -11,17 +11,17 @@ from typing import Any
 import typer
 
 from smarthdr_cli.cli.console import print_json, progress, say, writing
-from smarthdr_cli.cli.live import watching
-from smarthdr_cli.data.labels import Part
+from smarthdr_cli.cli.training_display import watching
+from smarthdr_cli.data.splits import Part
 from smarthdr_cli.fusion.device import resolve_device
-from smarthdr_cli.train import distributed, folder
-from smarthdr_cli.train.board import Board
+from smarthdr_cli.train import distributed, run_folder
 from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.rehearsal import rehearse_scenes, rehearse_stream
+from smarthdr_cli.train.cost_estimate import rehearse_scenes, rehearse_stream
 from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.run import run_training
 from smarthdr_cli.train.scene_run import Plan, plan, run_scenes, steps_of_a_pass
+from smarthdr_cli.train.tensorboard import Board
 from smarthdr_cli.train.toml import as_toml
 
 SAID = 3  # notes on single scenes
@@ -39,7 +39,7 @@ class How:
     tensorboard: bool
     as_json: bool
     quiet: bool
-    before: folder.Earlier | None
+    before: run_folder.Earlier | None
 
 
 def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> None:
@@ -63,19 +63,19 @@ def run_on_scenes(how: How, values: dict[str, Any], request: Request) -> None:
     """A run on scenes, or what it would cost."""
     before = how.before
     if before is not None and before.request is not None and how.output is not None:
-        request = folder.same_data(before.request, request, how.output)
+        request = run_folder.same_data(before.request, request, how.output)
     with progress(quiet=how.quiet) as tell, distributed.first_then_others():
         planned = plan(request, values, tell)
     if before is not None and how.output is not None:
-        folder.same_split(how.output, planned.split)
+        run_folder.same_split(how.output, planned.split)
     say([*planned.notes, *_noted(planned)], quiet=how.quiet)
     say(_drawn(planned), quiet=how.quiet, mark="")
     if how.dry_run:
         _dry_run(how, planned)
         return
     with contextlib.ExitStack() as stack:
-        with writing(how.output or folder.RUNS):
-            run = how.output or stack.enter_context(folder.free_folder())
+        with writing(how.output or run_folder.RUNS):
+            run = how.output or stack.enter_context(run_folder.free_folder())
         if how.output is None:
             say([f"run: {run}"], quiet=how.quiet, mark="")
         iterations = planned.config.iterations

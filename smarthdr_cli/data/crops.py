@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.prepare import Prepared
+from smarthdr_cli.data.prepared import Prepared
 from smarthdr_cli.errors import InputError
 
 

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.store import sweep
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.data.cache import sweep
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, OutputError
 
 SIZE = (256, 384)  # height and width of the scenes training makes for itself

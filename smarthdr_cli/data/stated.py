@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from smarthdr_cli.burst import container
+from smarthdr_cli.burst import scan
 from smarthdr_cli.burst.exif import Stated
 from smarthdr_cli.burst.exif_location import parse_exif
 from smarthdr_cli.burst.exposure import resolve
@@ -40,8 +40,8 @@ def by_exif(frames: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[float, ...]
 
 def _stated(path: Path) -> Stated:
     data = path.read_bytes()
-    kind = container.sniff(data, path.name)
-    found = container.scan_png(data, path.name) if kind == "png" else container.scan_jpeg(data, path.name)
+    kind = scan.sniff(data, path.name)
+    found = scan.scan_png(data, path.name) if kind == "png" else scan.scan_jpeg(data, path.name)
     return parse_exif(found.exif) if found.exif else Stated()
 
 

@@ -11,7 +11,7 @@ from smarthdr_cli.doctor.findings import Part, size
 
 def weights(part: Part) -> None:
     """Every name that is known, its file verified."""
-    from smarthdr_cli.models.inventory import checked
+    from smarthdr_cli.models.catalog import checked
 
     part.facts = []
     for item in checked():

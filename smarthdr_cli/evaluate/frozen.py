@@ -1,6 +1,6 @@
 """The frozen set of synthetic bursts that quality is measured on: reading, identity and what it is made of.
 
-Layout: Kalantari's, as data/write.py writes it, one folder a scene. ``NNN/{1,2,3}.tif|.png|.jpg`` darkest first,
+Layout: Kalantari's, as data/synth/export.py writes it, one folder a scene. ``NNN/{1,2,3}.tif|.png|.jpg`` darkest first,
 ``exposure.txt`` (log2 times, one a line), ``HDRImg.exr|.hdr`` (radiance at the reference's moment and pose), and beside
 them what only a benchmark has: ``oracle_{1,2,3}.npy`` (linear frames of the same camera, noise and clipping, nothing
 moving) and ``moving.png``.
@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.scenes import read_radiance
+from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol
-from smarthdr_cli.fusion.physical import CLIPPED
+from smarthdr_cli.fusion.static_merge import CLIPPED
 
 F32 = NDArray[np.float32]
 FRAME_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}

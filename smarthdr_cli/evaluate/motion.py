@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.aligned_burst import Source, Window
 from smarthdr_cli.evaluate.protocol import fit_pixels, fit_scale, fits
-from smarthdr_cli.fusion.source import Source, Window
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]

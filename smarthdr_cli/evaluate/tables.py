@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from smarthdr_cli.evaluate import contest, cvvdp, plot, protocol, report, sheet
+from smarthdr_cli.evaluate import comparison, cvvdp, plot, protocol, report, sheet
 from smarthdr_cli.evaluate.bootstrap import RESAMPLES
-from smarthdr_cli.evaluate.rivals import ORACLE, RIVALS
-from smarthdr_cli.evaluate.run import Evaluation, summary
+from smarthdr_cli.evaluate.evaluate import Evaluation, summary
+from smarthdr_cli.evaluate.methods import ORACLE, RIVALS
 from smarthdr_cli.radiometry import MU
 from smarthdr_cli.version import __version__
 
@@ -38,7 +38,7 @@ def markdown(found: Evaluation) -> str:
     parts += ["## Pixels that move, pixels clipped in the reference", regions(found), regions_table(found, figures)]
     parts += ["## Uncertainty", JUDGED]
     for label, verdict in found.verdicts.items():
-        parts += [f"### {label}", contest.judge_text(verdict)]
+        parts += [f"### {label}", comparison.judge_text(verdict)]
     parts += ["## PSNR-μ of each scene", scenes_table(found)]
     return "\n\n".join(parts) + "\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from smarthdr_cli.atomic import atomic_file, check_targets
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.evaluate import sheet, tables
-from smarthdr_cli.evaluate.run import Evaluation
+from smarthdr_cli.evaluate.evaluate import Evaluation
 
 RESULTS, TABLE, SHEET, PLOT = "results.json", "table.md", "sheet.png", "sparsification.png"
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.models.compare import FAR
 from smarthdr_cli.models.merge import TAPER_END, TAPER_START, taper
+from smarthdr_cli.models.pairwise import FAR
 
 # A channel c of a pixel whose brightest is x times the clip is lifted to c + w (1 - c). On a compact camera's stack
 # w is 0.3 at x = 1.35, 0.7 to 0.8 at 6 to 7, 0.9 at 5.4: at most 1 - x ** -FALL.

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.fusion.source import Source, Window
+from smarthdr_cli.aligned_burst import Source, Window
 from smarthdr_cli.fusion.tiles import tensor
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Source, Window
 from smarthdr_cli.fusion.border import LEAST, faded, missing, unmoved
-from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import exposure_weight, merge
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.tone import mu_law
 
 DEEP = 64  # pixels inside an end that are looked at

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.fusion.border import edge
-from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.fusion.tiles import Tile, tensor
-from smarthdr_cli.models.compare import common_exposure, disagreement
 from smarthdr_cli.models.merge import clip_taper, exposure_weight, radiance
+from smarthdr_cli.models.pairwise import common_exposure, disagreement
 
 
 def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:

@@ -9,20 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.select import spanning
+from smarthdr_cli.burst.reference import spanning
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.context import fuse_three, side_within
 from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_precision
-from smarthdr_cli.fusion.learned import Learned, fuse_learned
-from smarthdr_cli.fusion.memory import Room
-from smarthdr_cli.fusion.physical import Plane
-from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.fusion.gfhdr_fusion import fuse_three, side_within
+from smarthdr_cli.fusion.memory_budget import Room
+from smarthdr_cli.fusion.network_fusion import Learned, fuse_learned
+from smarthdr_cli.fusion.static_merge import Plane
 from smarthdr_cli.models.checkpoint import Checkpoint
 from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 NETWORK_FRAMES = 9
 

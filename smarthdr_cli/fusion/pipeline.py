@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from smarthdr_cli.align import align_burst
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.response import matched, resolve_response, with_clip
 
 if TYPE_CHECKING:
     import torch
 
     from smarthdr_cli.fusion.networks import Network
-    from smarthdr_cli.fusion.physical import Plane
+    from smarthdr_cli.fusion.static_merge import Plane
 
 Progress = Callable[[str, float], None]
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Network"]  # weights, device, precision
@@ -159,9 +159,9 @@ def _prepare(
 ) -> Callable[[Source], "Plane"]:
     """Device, tile and network as asked for; returns what fuses a source with them."""
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
-    from smarthdr_cli.fusion.memory import Load, room
+    from smarthdr_cli.fusion.memory_budget import Load, room
     from smarthdr_cli.fusion.networks import NETWORK_FRAMES, load_network
-    from smarthdr_cli.fusion.physical import static_merge
+    from smarthdr_cli.fusion.static_merge import static_merge
     from smarthdr_cli.fusion.tiles import with_retreat
 
     device = resolve_device(options.device)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.compare import FAR
 from smarthdr_cli.models.merge import exposure_weight, radiance
+from smarthdr_cli.models.pairwise import FAR
 
 LEAST = 1e-9  # weight of the reference where it is clipped: it counts only where nothing else does
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.fusion.noise import as_floor, cells
-from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.saf_layers import CELL
 
 # 68 % quantile of how many codes a decoded shadow below code 16 is off, mean over channels: 0.8 to 1.2 on panoramas
 # darkened to it, at JPEG qualities of 75 to 97 and with noise of 0.5 to 1.5 codes.

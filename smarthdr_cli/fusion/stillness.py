@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.models.compare import common_exposure
-from smarthdr_cli.models.windows import box_max, box_mean
+from smarthdr_cli.models.pairwise import common_exposure
+from smarthdr_cli.models.tensor_ops import box_max, box_mean
 
 WINDOW = 7  # cells
 TEXTURED = 0.04  # standard deviation of codes in a window from which it counts as texture, well above noise on cells

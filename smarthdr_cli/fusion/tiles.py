@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.errors import MemoryLimitError, UsageError, out_of_memory
 from smarthdr_cli.fusion.parallel import workers
-from smarthdr_cli.fusion.source import Window
 
 T = TypeVar("T")
 F32 = NDArray[np.float32]

@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Source, Window
 from smarthdr_cli.fusion.belief import SURE
-from smarthdr_cli.fusion.moving import cells_of
+from smarthdr_cli.fusion.motion import cells_of
 from smarthdr_cli.fusion.noise import solved, variance_at
 from smarthdr_cli.fusion.parallel import each, workers
-from smarthdr_cli.fusion.source import Source, Window
 from smarthdr_cli.fusion.stillness import Likeness
 from smarthdr_cli.fusion.tiles import LARGEST, Tile, grid, tensor
-from smarthdr_cli.models.compare import FAR, common_exposure, tolerance
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import TAPER_END
-from smarthdr_cli.models.windows import box_max, box_mean
+from smarthdr_cli.models.pairwise import FAR, common_exposure, tolerance
+from smarthdr_cli.models.saf_layers import CELL
+from smarthdr_cli.models.tensor_ops import box_max, box_mean
 
 ALIKE = 0.99  # share of the textured windows of every pair within reach
 DRIFT = 0.2  # EV by which a frame may be brighter than stated, as rounded shutter times are

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from smarthdr_cli.aligned_burst import Source, Window
 from smarthdr_cli.fusion.border import unmoved
 from smarthdr_cli.fusion.noise import AROUND, cells, equations
-from smarthdr_cli.fusion.source import Source, Window
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.windows import box_mean
+from smarthdr_cli.models.saf_layers import CELL
+from smarthdr_cli.models.tensor_ops import box_mean
 
 ACROSS = 6  # windows looked at along either side
 SIDE = 64  # pixels of one

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.find import folders
 from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.models.weights import folders
 
 SUFFIX = ".md"
 MAX_BYTES = 1 << 20

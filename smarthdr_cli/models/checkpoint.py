@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.header import AGAIN, FORMAT, KEY, NOT_SAFETENSORS, parse_description
 from smarthdr_cli.models.manifest import read_manifest
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 SUFFIX = ".safetensors"
 MAX_BYTES = 2**31  # a larger file is not one of ours, and is not read into memory to find out

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.card import read_card
+from smarthdr_cli.models.catalog import Item, seen
 from smarthdr_cli.models.config import config_to_dict
-from smarthdr_cli.models.inventory import Item, seen
 from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smarthdr_cli.models.gfhdr_blocks import ContextBlock, Norm, edge_windows
+from smarthdr_cli.models.gfhdr_layers import ContextBlock, Norm, edge_windows
 
 FRAMES = 3
 FRAME_CHANNELS = 6  # linear RGB, then display-referred RGB

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from smarthdr_cli.models.gfhdr_blocks import ContextLayer
+from smarthdr_cli.models.gfhdr_layers import ContextLayer
 from smarthdr_cli.models.judged import JudgedGFHDR
 
 ENDS = ("attention.proj", "mlp.2", "local.body.2")  # of a layer's three branches; where they are 0 it is the identity

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
-from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.models.uncertainty_head import Judge
 
 
 class Judged(NamedTuple):

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state
-from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.models.judged import gfhdr_input
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.weights import find_weights
 
 MAX_OUTPUT = 1e4  # radiance, pixels of motion and logits of shipped and of untrained networks stay below 10
 

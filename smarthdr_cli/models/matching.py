@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from smarthdr_cli.models.windows import box_mean
+from smarthdr_cli.models.tensor_ops import box_mean
 
 
 def cost_volume(a: Tensor, b: Tensor, radius: int) -> Tensor:

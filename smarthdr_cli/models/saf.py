@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smarthdr_cli.models.compare import common_exposure, disagreement, inside, lenient, settle, warp, worthwhile
-from smarthdr_cli.models.judge import Judge
-from smarthdr_cli.models.levels import CELL, Motion, fold, pyramid, upsample
 from smarthdr_cli.models.matching import best_match, cost_volume
 from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.pairwise import common_exposure, disagreement, inside, lenient, settle, warp, worthwhile
+from smarthdr_cli.models.saf_layers import CELL, Motion, fold, pyramid, upsample
 from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.uncertainty_head import Judge
 
 # A network is built before its weights can be compared with it: these bound what a file may ask for, to 200 MB.
 MAX_WIDTH = 512  # the shipped network has 64 at most

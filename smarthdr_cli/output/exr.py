@@ -16,8 +16,8 @@ from smarthdr_cli import system
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.provenance import SOFTWARE, provenance, reference_frame
+from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.output.metadata import SOFTWARE, provenance, reference_frame
 from smarthdr_cli.output.sigma import MEANING, require_finite, sigma_radiance
 
 Depth = Literal["auto", "half", "float"]

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance
 from smarthdr_cli.output.picture import save_picture
-from smarthdr_cli.output.provenance import SOFTWARE, as_json, provenance
 from smarthdr_cli.output.sigma import MEANING, require_finite
 
 U8 = NDArray[np.uint8]

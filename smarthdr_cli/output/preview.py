@@ -12,11 +12,11 @@ from PIL import Image
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.output import tonemap
-from smarthdr_cli.output.icc import matrix_profile
+from smarthdr_cli.output.icc_profile import matrix_profile
+from smarthdr_cli.output.metadata import SOFTWARE, reference_frame
 from smarthdr_cli.output.picture import save_picture
-from smarthdr_cli.output.provenance import SOFTWARE, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 from smarthdr_cli.radiometry import linear_to_srgb
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.provenance import SOFTWARE, anchor_statement, reference_frame
+from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.output.metadata import SOFTWARE, anchor_statement, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 
 U8 = NDArray[np.uint8]

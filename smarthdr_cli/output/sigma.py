@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.result import Fused
 from smarthdr_cli.radiometry import MU, radiance_per_mu_law
 
 MEANING = (

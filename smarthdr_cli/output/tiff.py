@@ -7,9 +7,9 @@ import tifffile
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.fused import Fused
-from smarthdr_cli.output.icc import matrix_profile
-from smarthdr_cli.output.provenance import SOFTWARE, as_json, provenance, reference_frame
+from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.output.icc_profile import matrix_profile
+from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 
 

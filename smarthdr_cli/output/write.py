@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smarthdr_cli.atomic import check_targets
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.result import Fused
 
 RESULT_SUFFIXES = (".exr", ".hdr", ".tif", ".tiff")
 UNCERTAINTY_SUFFIXES = (".png", ".exr")

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from smarthdr_cli.data.synth import SynthConfig
-from smarthdr_cli.data.variety import RICH
+from smarthdr_cli.data.synth.burst import SynthConfig
+from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import UsageError
 
 FRAMES = (3,) * 12 + (2,) * 4 + (4,) * 2 + (5, 9)  # of a streamed burst, each as likely
@@ -22,7 +22,7 @@ REMOVED = {"weight_gradient": 0.0, "weight_ms_ssim": 0.0, "noise_iso": 0.0, "mas
 
 @dataclass(frozen=True)
 class MaskConfig:
-    """Bi-level masking (train/masks.py). ``patch``, ``pixel``: whether either level is used.
+    """Bi-level masking (train/uncertainty_masks.py). ``patch``, ``pixel``: whether either level is used.
 
     ``tau_patch``, ``tau_pixel``: on sigma normalised to the range of all unlabelled bursts, whose top is the quantile
     ``top``. ``adaptive``: instead, what the judge says of labelled crops, at ``quantile``. ``side``: of a patch.

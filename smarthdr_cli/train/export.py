@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.uncertainty_calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.state import TrainState

@@ -7,7 +7,7 @@ import torch
 from smarthdr_cli.data.crops import Crops, CropSampler
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.flow import Flows, dense_flows
+from smarthdr_cli.train.optical_flow import Flows, dense_flows
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.judge import Judge
-from smarthdr_cli.models.levels import CELL
+from smarthdr_cli.models.saf_layers import CELL
+from smarthdr_cli.models.uncertainty_head import Judge
 from smarthdr_cli.train.losses import surprise
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.compare import settle, warp
 from smarthdr_cli.models.merge import exposure_weight, radiance
+from smarthdr_cli.models.pairwise import settle, warp
 from smarthdr_cli.models.saf import Prediction
 from smarthdr_cli.models.tone import mu_law
 

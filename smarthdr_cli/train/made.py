@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.data.prepare import Prepared
-from smarthdr_cli.data.scenes import SMALLEST, bank_from_images
+from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.synth.sources import SMALLEST, bank_from_images
+from smarthdr_cli.train.burst_stream import BurstStream
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
-from smarthdr_cli.train.pseudo import PseudoStore
-from smarthdr_cli.train.stream import BurstStream
+from smarthdr_cli.train.pseudo_labels import PseudoStore
 
 SOURCES = 24  # scenes whose labels are held at once, so that memory does not grow with their number
 LARGEST = 1024  # pixels of the longer side; larger labels are made smaller

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli import system
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.scenes import SceneBank
-from smarthdr_cli.data.synth import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.sources import SceneBank
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.draws import generator

@@ -10,8 +10,8 @@ from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import Estimate
-from smarthdr_cli.train.vgg import VGGFeatures
-from smarthdr_cli.train.vgg import perceptual as vgg_distance
+from smarthdr_cli.train.perceptual_losses import VGGFeatures
+from smarthdr_cli.train.perceptual_losses import perceptual as vgg_distance
 
 Terms = dict[str, Tensor]
 

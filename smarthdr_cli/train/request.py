@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.data.labels import Split
+from smarthdr_cli.data.splits import Split
 from smarthdr_cli.errors import InputError
 
 RUN = "run.json"  # what a run's folder remembers of its data

@@ -7,23 +7,23 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.scenes import SceneBank, load_bank
-from smarthdr_cli.data.synth import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
-from smarthdr_cli.models.find import find_weights
 from smarthdr_cli.models.grow import grown
 from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.load import check_usable
+from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train import distributed
+from smarthdr_cli.train.burst_stream import StreamSession
 from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.export import as_fused, calibrated, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
 from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import TrainState, load_train_state, new_state
-from smarthdr_cli.train.stream import StreamSession
 
 VALIDATION_SEED, CALIBRATION_SEED = 77, 78
 LICENCE = "CC0-1.0"

@@ -9,28 +9,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from smarthdr_cli.burst.bracket import find_pictures, group_files
 from smarthdr_cli.data.crops import CropSampler
+from smarthdr_cli.data.datasets import SceneFiles, burst_files, find_bursts, find_scenes
 from smarthdr_cli.data.home import cache_home, own_benchmark
-from smarthdr_cli.data.labels import Part, Split, draw_labels
-from smarthdr_cli.data.layouts import SceneFiles, burst_files, find_bursts, find_scenes
-from smarthdr_cli.data.prepare import Prepared, prepare
+from smarthdr_cli.data.prepared import Prepared, prepare
+from smarthdr_cli.data.splits import Part, Split, draw_labels
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_device
-from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.grouping.group import find_pictures, group_files
 from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.clock import ENDLESS, Clock
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
 from smarthdr_cli.train.export import as_fused, curve, licence, write_weights
 from smarthdr_cli.train.loop import Told, train
-from smarthdr_cli.train.pseudo import predict_scene
+from smarthdr_cli.train.perceptual_losses import VGGFeatures, load_vgg
+from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.run import begin
-from smarthdr_cli.train.scenes import PSEUDO, SceneData, SceneSession, large_enough, whole
+from smarthdr_cli.train.scene_session import PSEUDO, SceneData, SceneSession, large_enough, whole
 from smarthdr_cli.train.score import decibels
 from smarthdr_cli.train.state import TrainState
-from smarthdr_cli.train.vgg import VGGFeatures, load_vgg
 
 OWN_LICENCE, PICTURES_LICENCE = "CC0-1.0", "that of the pictures it was trained on"
 Heard = Callable[[str, float], None]

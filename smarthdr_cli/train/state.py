@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import InputError, out_of_memory
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.train.config import TrainConfig
 

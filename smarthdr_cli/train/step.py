@@ -5,15 +5,15 @@ from torch import Tensor, nn
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.levels import pyramid
 from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import pyramid
 from smarthdr_cli.train import distributed, losses
-from smarthdr_cli.train.aims import Aim, aimed_loss
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
+from smarthdr_cli.train.methods.base import Aim, aimed_loss
 from smarthdr_cli.train.objective import Terms, objective
+from smarthdr_cli.train.perceptual_losses import VGGFeatures
 from smarthdr_cli.train.state import TrainState
-from smarthdr_cli.train.vgg import VGGFeatures
 
 
 def semi_supervised_loss(

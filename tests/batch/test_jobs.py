@@ -7,10 +7,10 @@ from PIL import Image
 
 from smarthdr_cli.batch.jobs import Job, make_jobs
 from smarthdr_cli.batch.settings import Settings, Writing
-from smarthdr_cli.burst.bracket import BracketSet
-from smarthdr_cli.burst.grouping.header import Header, read_header
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.grouping.group import BracketSet
+from smarthdr_cli.grouping.header import Header, read_header
 
 PLAIN = Settings(FuseOptions(), Writing())
 

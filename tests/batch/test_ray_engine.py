@@ -404,8 +404,8 @@ import sys
 from pathlib import Path
 from smarthdr_cli.batch.ray_engine import Cluster
 from smarthdr_cli.batch.settings import Settings, Writing
-from smarthdr_cli.batch.shoot import Batch, Told, run_batch
-from smarthdr_cli.burst.bracket import BracketSet
+from smarthdr_cli.batch.run import Batch, Told, run_batch
+from smarthdr_cli.grouping.group import BracketSet
 from smarthdr_cli.fusion.pipeline import FuseOptions
 
 files = sorted(Path("shoot").iterdir())

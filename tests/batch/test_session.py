@@ -6,7 +6,7 @@ import batch_shoots as made
 import numpy as np
 import pytest
 
-from smarthdr_cli.batch.exposure import CommonExposure
+from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.errors import ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from smarthdr_cli.batch.exposure import CommonExposure
+from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.settings import _FREE, Settings, Writing, model_digest, recorded, response_digest
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions

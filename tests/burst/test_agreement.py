@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smarthdr_cli.burst.container import raw_profile
-from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.read import read_file
+from smarthdr_cli.burst.scan import raw_profile
+from smarthdr_cli.grouping.header import read_header
 from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
+from tests.grouping.shoot import picture
 
 from .conftest import MATRIX
-from .grouping.shoot import picture
 
 EVS = (-2, 0, 2)
 _CODES = {1: "B", 3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}

@@ -19,10 +19,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.grouping.header import read_header
+from smarthdr_cli.grouping.thumbnails import tiny
 
 HEIGHT, WIDTH = 90, 133
 NOISE = np.random.default_rng(7).integers(-9, 10, (HEIGHT, WIDTH, 3))
@@ -327,8 +327,8 @@ def test_other_compressions_are_named(tmp_path: Path, compression: str) -> None:
 MEASURE = """
 import re, sys
 from pathlib import Path
-from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.look import tiny
+from smarthdr_cli.grouping.header import read_header
+from smarthdr_cli.grouping.thumbnails import tiny
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
 

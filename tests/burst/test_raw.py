@@ -10,13 +10,13 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.burst.raw import probe
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.grouping.header import read_header
+from smarthdr_cli.grouping.thumbnails import tiny
 
 BLACK, WHITE = 512, 16000
 NEUTRAL = (0.5, 1.0, 0.625)

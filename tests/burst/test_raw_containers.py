@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarthdr_cli.burst.exif_location import file_exif
-from smarthdr_cli.burst.grouping.header import read_header
 from smarthdr_cli.burst.makernotes import Maker
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.grouping.header import read_header
 from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
+from tests.grouping.shoot import Camera, Shoot, sigma
 
-from .grouping.shoot import Camera, Shoot, sigma
 from .test_agreement import structure
 
 NOON = 1_778_068_800  # 2026-05-06 12:00:00, counted as if the camera's clock were UTC

@@ -13,10 +13,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.grouping.header import read_header
+from smarthdr_cli.grouping.thumbnails import tiny
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (6, 9, 3), np.uint8)
 LARGE = cv2.resize(PICTURE, (144, 96), interpolation=cv2.INTER_LINEAR)

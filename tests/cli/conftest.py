@@ -17,9 +17,9 @@ from PIL.TiffImagePlugin import IFDRational
 from typer.testing import CliRunner, Result
 
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.data.scenes import HELD_OUT
-from smarthdr_cli.data.write import write_radiance
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.data.synth.export import write_radiance
+from smarthdr_cli.data.synth.sources import HELD_OUT
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 
 WIDTH, HEIGHT = 160, 120

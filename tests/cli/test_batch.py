@@ -186,7 +186,7 @@ def test_the_defaults_are_those_of_the_library() -> None:
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.physical as physical
+import smarthdr_cli.fusion.static_merge as physical
 merge, marker = physical.static_merge, Path(sys.argv.pop(1))
 
 def slow(*arguments, **options):

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smarthdr_cli.doctor import checkup, findings, installation, machine, selftest
-from smarthdr_cli.models.find import weights_dir
+from smarthdr_cli.doctor import checks, findings, installation, machine, selftest
+from smarthdr_cli.models.weights import weights_dir
 
 from .conftest import Run, parse
 
@@ -229,7 +229,7 @@ def test_cuda_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: cards[index])
-    part = checkup._run("devices", machine.devices)
+    part = checks._run("devices", machine.devices)
     assert [entry["device"] for entry in part.facts] == ["cuda:0", "cuda:1"]
     assert part.lines == [("ok", "cuda:0", "Card A, 24.0 GiB"), ("ok", "cuda:1", "Card B, 8.0 GiB")]
 
@@ -239,7 +239,7 @@ def test_a_driver_that_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("CUDA driver\ninitialization failed")
 
     monkeypatch.setattr("torch.cuda.is_available", broken)
-    part = checkup._run("devices", machine.devices)
+    part = checks._run("devices", machine.devices)
     assert part.lines == [("!", "devices", "RuntimeError: CUDA driver initialization failed")]
 
 
@@ -248,7 +248,7 @@ def test_bf16_by_the_processor(monkeypatch: pytest.MonkeyPatch, native: bool, ga
     """What ``auto`` takes is the processor's to say; a trial that would have it otherwise is a hint."""
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": native})
     monkeypatch.setattr("smarthdr_cli.fusion.device.bf16_gain", lambda: gain)
-    part = checkup._run("cpu", machine.cpu)
+    part = checks._run("cpu", machine.cpu)
     assert part.facts["bf16_native"] is native
     assert part.facts["precision"] == ("bf16" if native else "fp32")
     assert any("--precision bf16 may be faster" in line[2] for line in part.lines) is (not native and gain > 1.3)

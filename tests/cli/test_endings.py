@@ -20,7 +20,7 @@ from .conftest import Run, WriteBurst
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.physical as physical
+import smarthdr_cli.fusion.static_merge as physical
 from smarthdr_cli import atomic
 merge = physical.static_merge
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.cli.evaluate import RIVALS
-from smarthdr_cli.data.scenes import bank_from_images
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
-from smarthdr_cli.evaluate import rivals
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import bank_from_images
+from smarthdr_cli.evaluate import methods
 
 from .conftest import Run, parse
 
@@ -55,7 +55,7 @@ def test_the_table_the_json_and_the_files_agree(smarthdr: Run, weights: Path, sc
         for method in found["methods"].values():
             assert method.pop("seconds_median") > 0
     assert one == other
-    assert list(one["methods"]) == ["stand-in", *rivals.RIVALS, "oracle"]
+    assert list(one["methods"]) == ["stand-in", *methods.RIVALS, "oracle"]
     assert "oracle" not in one["scenes"]["Test/002"]["methods"]
     assert one["scenes"]["Test/002"]["moving_from"] == "the burst"
     assert one["checkpoints"]["stand-in"]["network"] == "saf"
@@ -124,13 +124,13 @@ def test_a_scene_that_cannot_be_fused_is_named(
 
 
 def test_the_rivals_of_the_help_are_the_rivals_there_are() -> None:
-    assert RIVALS.split(",") == list(rivals.RIVALS)
+    assert RIVALS.split(",") == list(methods.RIVALS)
 
 
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.evaluate.run as run
+import smarthdr_cli.evaluate.evaluate as run
 
 def slow(*arguments, **options):
     Path(sys.argv[1]).touch()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from smarthdr_cli.burst.bracket import read_sets
+from smarthdr_cli.grouping.group import read_sets
 
 from .conftest import Run
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from smarthdr_cli.data import scenes
+from smarthdr_cli.data.synth import sources
 
 from .conftest import Run
 
@@ -48,8 +48,8 @@ def test_one_seed_is_one_set(smarthdr: Run, panoramas: Path, tmp_path: Path) -> 
 def test_without_panoramas_it_makes_its_own_scenes(
     smarthdr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scenes.procedural_scene
-    monkeypatch.setattr(scenes, "procedural_scene", lambda rng: whole(rng, 64, 128))
+    whole = sources.procedural_scene
+    monkeypatch.setattr(sources, "procedural_scene", lambda rng: whole(rng, 64, 128))
     assert smarthdr("synth", tmp_path / "set", "--scenes", 1, "--test", 0, *SMALL).exit_code == 0
     assert (tmp_path / "set/Training/001/HDRImg.exr").exists()
 

@@ -11,8 +11,8 @@ import typer
 
 from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import command
-from smarthdr_cli.data import scenes
-from smarthdr_cli.models.build import MODELS
+from smarthdr_cli.data.synth import sources
+from smarthdr_cli.models.base import MODELS
 from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
 
 from .conftest import Run, parse
@@ -100,8 +100,8 @@ def test_a_run_its_weights_and_resuming(
 def test_without_panoramas_it_makes_its_own_scenes(
     smarthdr: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = scenes.procedural_scene
-    monkeypatch.setattr(scenes, "procedural_scene", lambda rng: whole(rng, 64, 128))
+    whole = sources.procedural_scene
+    monkeypatch.setattr(sources, "procedural_scene", lambda rng: whole(rng, 64, 128))
     options = ("--config", config, "--batch", 1, "--iterations", 1, "--json")
     result = smarthdr("train", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.stderr

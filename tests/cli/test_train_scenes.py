@@ -19,12 +19,13 @@ import safetensors.torch
 import torch
 
 from smarthdr_cli.cli import training
-from smarthdr_cli.data import home, scenes
-from smarthdr_cli.data.scenes import bank_from_images, procedural_scene
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.data import home
+from smarthdr_cli.data.synth import sources
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import bank_from_images, procedural_scene
 from smarthdr_cli.models.checkpoint import load_checkpoint
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.vgg import BLOCKS
+from smarthdr_cli.train.perceptual_losses import BLOCKS
 
 from .conftest import Run, WriteBurst, parse
 
@@ -185,7 +186,7 @@ def test_without_data_it_makes_its_own(
     monkeypatch.setattr(home, "TRAIN", 3)
     monkeypatch.setattr(home, "TEST", 1)
     monkeypatch.setattr(home, "SIZE", (64, 96))
-    monkeypatch.setattr(scenes, "procedural_scene", lambda rng: procedural_scene(rng, 64, 128))
+    monkeypatch.setattr(sources, "procedural_scene", lambda rng: procedural_scene(rng, 64, 128))
     options = ("train", "--labeled", 2, "--config", config, *TINY, "--iterations", 1, "--json")
     first = smarthdr(*options, "-o", tmp_path / "a")
     assert first.exit_code == 0, first.stderr

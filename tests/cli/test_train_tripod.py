@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from smarthdr_cli.data.labels import Part
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.prepare import prepare
+from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.prepared import prepare
+from smarthdr_cli.data.splits import Part
 
 from .conftest import HEIGHT, TIMES, WIDTH, Run, WriteBurst, scene
 

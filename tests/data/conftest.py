@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.write import encode_jpeg, write_image, write_radiance
+from smarthdr_cli.data.synth.export import encode_jpeg, write_image, write_radiance
+from smarthdr_cli.data.synth.sources import load_bank
 
 
 @pytest.fixture(scope="session")

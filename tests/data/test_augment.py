@@ -7,7 +7,7 @@ import torch
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.compare import warp
+from smarthdr_cli.models.pairwise import warp
 
 ALL = [Augmentation(flip, turns, (2, 0, 1)) for flip, turns in itertools.product((False, True), range(4))]
 

@@ -8,9 +8,9 @@ import torch
 from scipy.stats import chisquare
 
 from smarthdr_cli.data.crops import CropSampler
-from smarthdr_cli.data.labels import Part, draw_labels
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.prepare import prepare
+from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.prepared import prepare
+from smarthdr_cli.data.splits import Part, draw_labels
 from smarthdr_cli.errors import InputError
 
 

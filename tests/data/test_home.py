@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.data import home
+from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.home import cache_home, own_benchmark
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.write import write_radiance
+from smarthdr_cli.data.synth.export import write_radiance
+from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, OutputError
 
 SMALL = {"train": 2, "test": 1, "size": (32, 48)}

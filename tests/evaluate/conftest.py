@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.data.scenes import bank_from_images
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import bank_from_images
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 
 SIZE = (64, 96)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from smarthdr_cli.data.scenes import bank_from_images
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import bank_from_images
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import baselines, frozen, protocol
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarthdr_cli.align import Alignment
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.evaluate import motion
-from smarthdr_cli.fusion.source import Source
 from smarthdr_cli.response import named_response
 
 TIMES = (1, 4, 16)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smarthdr_cli.evaluate import judge, plot, report, run, tables
-from smarthdr_cli.evaluate.rivals import Contestant
+from smarthdr_cli.evaluate import evaluate, plot, report, tables, uncertainty_metrics
+from smarthdr_cli.evaluate.methods import Contestant
 
 KEYS = ("scale", "psnr_mu", "psnr_l", "ssim_mu", "ssim_l", "pu21",
         "psnr_mu_moving", "psnr_l_moving", "psnr_mu_clipped", "psnr_l_clipped")  # fmt: skip
@@ -26,10 +26,10 @@ def about(**changes: Any) -> dict[str, Any]:
     return one | changes
 
 
-def evaluation(scaling: Any = "published", **options: Any) -> run.Evaluation:
+def evaluation(scaling: Any = "published", **options: Any) -> evaluate.Evaluation:
     entrants = tuple(Contestant(name, Path(f"/secret/{name}"), {"file": name}) for name in ("mine", "other"))
-    plan = run.Plan(Path("/secret/set"), entrants, (), run.EvaluateOptions(**options), scaling, "cpu")
-    found = run.Evaluation(plan, "ab" * 32)
+    plan = evaluate.Plan(Path("/secret/set"), entrants, (), evaluate.EvaluateOptions(**options), scaling, "cpu")
+    found = evaluate.Evaluation(plan, "ab" * 32)
     for scene, level in (("001", 30.0), ("002", 32.0)):
         jods = (9.0, 9.5, 8.0) if options.get("cvvdp") else (None,) * 3
         found.scores[scene] = {
@@ -41,7 +41,10 @@ def evaluation(scaling: Any = "published", **options: Any) -> run.Evaluation:
     for name in ("mine", "other"):
         sigma = rng.uniform(0.01, 0.1, 500)
         error = np.abs(rng.normal(0, sigma))
-        found.verdicts[name] = judge.sparsification(error, sigma), judge.coverage(error, sigma)
+        found.verdicts[name] = (
+            uncertainty_metrics.sparsification(error, sigma),
+            uncertainty_metrics.coverage(error, sigma),
+        )
     return found
 
 

@@ -7,15 +7,15 @@ import cv2
 import pytest
 
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.evaluate import run, tables, write
-from smarthdr_cli.evaluate.rivals import Computation
+from smarthdr_cli.evaluate import evaluate, tables, write
+from smarthdr_cli.evaluate.methods import Computation
 
 NAMES = {"results.json", "table.md", "sheet.png", "sparsification.png"}
 
 
 def test_the_files(made: Path, weights: Path, tmp_path: Path) -> None:
-    options = run.EvaluateOptions(scenes=1, rivals=(), how=Computation("cpu", "fp32", "none"))
-    found = run.evaluate(run.plan([str(weights)], made, options))
+    options = evaluate.EvaluateOptions(scenes=1, rivals=(), how=Computation("cpu", "fp32", "none"))
+    found = evaluate.evaluate(evaluate.plan([str(weights)], made, options))
     out = tmp_path / "results" / "first"
     with write.results_folder(out, overwrite=False):
         paths = write.write_evaluation(found, out, overwrite=False)

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from smarthdr_cli.align import Alignment
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.fusion.learned import Learned
-from smarthdr_cli.fusion.moving import PairMotion, estimate, padded
+from smarthdr_cli.fusion.motion import PairMotion, estimate, padded
+from smarthdr_cli.fusion.network_fusion import Learned
 from smarthdr_cli.fusion.reach import Link
-from smarthdr_cli.fusion.source import Source
-from smarthdr_cli.models.levels import CELL
 from smarthdr_cli.models.saf import SAF, SAFConfig
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.radiometry import Response
 
 GAMMA = Response("gamma2.2", np.tile(np.linspace(0, 1, 1024) ** 2.2, (3, 1)).astype(np.float32), {})

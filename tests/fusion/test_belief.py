@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.belief import agreed, as_measured, at_clip, bounded, known, unheard
-from smarthdr_cli.fusion.physical import lowest_peak
+from smarthdr_cli.fusion.static_merge import lowest_peak
 from smarthdr_cli.models.measured import LOOSE, allowed
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion import learned
+from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
 from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded
-from smarthdr_cli.models.compare import FAR, common_exposure, disagreement
+from smarthdr_cli.models.pairwise import FAR, common_exposure, disagreement
 
 ORANGE = (1.0, 0.3, 0.06)
 
@@ -126,5 +126,5 @@ def test_lit_wood_stays_orange(monkeypatch):
     assert bleaches(wood(8)[0])
     assert not bleaches(wood(16)[0])
     assert hue_off(8) < 0.5
-    monkeypatch.setattr(learned, "bleaches", lambda _burst: False)
+    monkeypatch.setattr(network_fusion, "bleaches", lambda _burst: False)
     assert hue_off(8) > 1.2  # taken at its word, the white of the reference wins

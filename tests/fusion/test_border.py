@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.border import Edge, edge, lacking, missing, shares
-from smarthdr_cli.fusion.learned import fuse_learned
-from smarthdr_cli.fusion.physical import static_merge
-from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.models.merge import merge
 
 SIZE = (120, 160)

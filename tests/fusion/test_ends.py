@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import ends as subject
 from smarthdr_cli.fusion.border import lacking, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
-from smarthdr_cli.fusion.learned import fuse_learned
-from smarthdr_cli.fusion.physical import order, static_merge
-from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.static_merge import order, static_merge
 
 SIZE = (240, 320)
 MISSED = 20

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.memory import Room
+from smarthdr_cli.fusion.memory_budget import Room
 from smarthdr_cli.fusion.networks import Network, members
 from smarthdr_cli.models.checkpoint import Checkpoint
 from smarthdr_cli.models.gfhdr import GFHDRConfig

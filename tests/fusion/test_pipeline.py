@@ -13,9 +13,9 @@ from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options, fuse
-from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from smarthdr_cli.models.config import config_to_dict
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 EVS = (-2.0, 0.0, 2.0)
 
@@ -131,7 +131,7 @@ def test_negatives_of_the_conversion_are_kept(light):
 
 
 def pipeline_plane(source):
-    from smarthdr_cli.fusion.physical import static_merge
+    from smarthdr_cli.fusion.static_merge import static_merge
 
     return static_merge(source, 0)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.reach import Light, Link, links
-from smarthdr_cli.models.compare import FAR
+from smarthdr_cli.models.pairwise import FAR
 
 
 def linked(*evs):

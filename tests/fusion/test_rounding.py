@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.learned import fuse_learned
+from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.fusion.network_fusion import fuse_learned
 from smarthdr_cli.fusion.noise import parts
 from smarthdr_cli.fusion.rounding import CODES, _worth, code_floor
-from smarthdr_cli.fusion.source import Window
-from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 SIDE = 16
 WHOLE = Window(0, 0, SIDE, SIDE)

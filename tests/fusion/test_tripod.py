@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion import learned, tripod
+from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.fusion import network_fusion, tripod
 from smarthdr_cli.fusion.belief import SURE
-from smarthdr_cli.fusion.learned import fuse_learned
-from smarthdr_cli.fusion.physical import static_merge
-from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.fusion.tripod import believed
 
 SIZE = (160, 192)
@@ -42,7 +42,7 @@ def test_where_one_thing_moves_the_network_has_its_way(monkeypatch, few):
     source = made.source_of(made.changed(made.noisy(light, (0.0, 2.0)), 1, (60, 20, 12, 12), 0.4))
     model = made.lively(heads=0.0, flow=0.0)
     model.verify_head.bias.data[:-1] = -20.0
-    monkeypatch.setattr(learned, "agreed", lambda logit, *_: logit)
+    monkeypatch.setattr(network_fusion, "agreed", lambda logit, *_: logit)
     got = fuse_learned(made.learned(model), source, (0, 1), (), 96, strong=False).plane.radiance
     own, merged = source.region(0, Window(0, 0, *SIZE))[0], static_merge(source, 0).radiance
     assert np.abs(got / own - 1)[60:72, 20:32].max() < 0.01

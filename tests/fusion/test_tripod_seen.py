@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from smarthdr_cli.align import Alignment
+from smarthdr_cli.aligned_burst import Source
 from smarthdr_cli.fusion import tripod
-from smarthdr_cli.fusion.moving import padded
-from smarthdr_cli.fusion.physical import order
-from smarthdr_cli.fusion.source import Source
+from smarthdr_cli.fusion.motion import padded
+from smarthdr_cli.fusion.static_merge import order
 from smarthdr_cli.fusion.stillness import Likeness, Pair
 from smarthdr_cli.fusion.tripod import FEW, NEAR, at_rest
 from smarthdr_cli.fusion.usual import usual_noise

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.fusion.learned import fuse_learned
+from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.fusion.network_fusion import fuse_learned
 from smarthdr_cli.fusion.noise import noise_floor, parts, solved
-from smarthdr_cli.fusion.physical import order
-from smarthdr_cli.fusion.source import Window
+from smarthdr_cli.fusion.static_merge import order
 from smarthdr_cli.fusion.usual import ACROSS, SIDE, _windows, usual_noise
-from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 SIZE = (160, 192)
 WELL, READ = 3000.0, 6.0  # electrons

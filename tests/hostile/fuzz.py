@@ -38,8 +38,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from tests.burst.grouping import shoot as maker
-from tests.burst.grouping.shoot import Camera, Shoot
+from tests.grouping import shoot as maker
+from tests.grouping.shoot import Camera, Shoot
 
 NOTES = (
     ("SONY", maker.sony(2, 3)), ("SONY", maker.sony(5, 9, version="b")), ("SONY", maker.sony_old(3)),
@@ -181,11 +181,11 @@ def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
     from smarthdr_cli.burst.exif_location import file_exif
-    from smarthdr_cli.burst.grouping.header import Header, read_header
-    from smarthdr_cli.burst.grouping.look import tiny
     from smarthdr_cli.burst.read import read_file
     from smarthdr_cli.colorspace import REC709, conversion
     from smarthdr_cli.errors import InputError
+    from smarthdr_cli.grouping.header import Header, read_header
+    from smarthdr_cli.grouping.thumbnails import tiny
 
     path = home / name
 
@@ -251,9 +251,9 @@ def mutate_picture(data: bytes, max_size: int, seed: int) -> bytes:
 def write_weights(folder: Path) -> None:
     import torch
 
-    from smarthdr_cli.models.build import build_model
-    from smarthdr_cli.models.calibration import Calibration
+    from smarthdr_cli.models.base import build_model
     from smarthdr_cli.models.checkpoint import save_checkpoint
+    from smarthdr_cli.models.uncertainty_calibration import Calibration
 
     state = {"a.weight": torch.ones(3, 2), "scale": torch.tensor(1.0), "half": torch.ones(4, dtype=torch.float16)}
     curve = Calibration((0.01, 0.1), (0.02, 0.2), eight_bit=Calibration((0.01,), (0.02,)))
@@ -402,9 +402,9 @@ def records_target(home: Path) -> One:
     from smarthdr_cli.batch.resume import judge
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.transaction import recover, stage_key
-    from smarthdr_cli.burst.bracket import BracketSet, read_sets
     from smarthdr_cli.errors import InputError, OutputError, UsageError
     from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.grouping.group import BracketSet, read_sets
 
     out, frame = home / "out", home / "img0.jpg"
     stage = out / ".smarthdr-batch" / stage_key("a")
@@ -486,10 +486,10 @@ def shoots_target(home: Path) -> One:
 
     from smarthdr_cli.batch.jobs import make_jobs
     from smarthdr_cli.batch.settings import Settings, Writing
-    from smarthdr_cli.burst.bracket import BracketSet, group_files
-    from smarthdr_cli.burst.grouping.header import read_header
     from smarthdr_cli.errors import InputError, UsageError
     from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.grouping.group import BracketSet, group_files
+    from smarthdr_cli.grouping.header import read_header
 
     settings = Settings(FuseOptions(), Writing("exr", None, None, "zip", False, False))
     folder = home / "shoot"

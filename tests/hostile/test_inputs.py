@@ -17,10 +17,10 @@ import pytest
 
 from smarthdr_cli.burst.exif import Stated
 from smarthdr_cli.burst.exif_location import file_exif, parse_exif
-from smarthdr_cli.burst.grouping.header import read_header
-from smarthdr_cli.burst.grouping.look import tiny
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.grouping.header import read_header
+from smarthdr_cli.grouping.thumbnails import tiny
 
 from . import corpus
 from .conftest import OFF, STATED

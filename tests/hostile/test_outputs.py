@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from smarthdr_cli import atomic
-from smarthdr_cli.fusion import physical
+from smarthdr_cli.fusion import static_merge
 
 from .conftest import OFF, STATED
 
@@ -22,14 +22,14 @@ Frames = Callable[..., list[Path]]
 def vanishing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that is there when the work begins and gone when it is done."""
     out = tmp_path / "out"
-    merge = physical.static_merge
+    merge = static_merge.static_merge
 
     def and_then_gone(*arguments: Any, **options: Any) -> Any:
         plane = merge(*arguments, **options)
         shutil.rmtree(out)
         return plane
 
-    monkeypatch.setattr(physical, "static_merge", and_then_gone)
+    monkeypatch.setattr(static_merge, "static_merge", and_then_gone)
     out.mkdir()
     return out
 

@@ -14,7 +14,7 @@ import tifffile
 import torch
 
 from smarthdr_cli.batch.transaction import stage_key
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.state import new_state, save_state

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smarthdr_cli.errors import ModelError, OutputError
-from smarthdr_cli.models.calibration import Calibration
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from smarthdr_cli.models.config import config_to_dict
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
 from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 CONFIG = GFHDRConfig(dim=6, blocks=1, depth=1, heads=2, window=2, squeeze=2)
 CURVE = Calibration((0.01, 0.1), (0.02, 0.2), samples=7)

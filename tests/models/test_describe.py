@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models import find
-from smarthdr_cli.models.build import build_model
-from smarthdr_cli.models.calibration import Calibration
+from smarthdr_cli.models import weights
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.describe import describe
 from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 SMALL = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "verify": 8, "refine": 8}
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (shipped / "manifest.toml").write_text(Entry.of(path, "base", "MIT", default=True).to_toml())
     (shipped / "base.md").write_text("# base\n\nσ is calibrated.\n", "utf-8")
-    monkeypatch.setattr(find, "weights_dir", lambda: shipped)
+    monkeypatch.setattr(weights, "weights_dir", lambda: shipped)
     for name in ("SMARTHDR_HOME", "SMARTHDR_HUB_REPO"):
         monkeypatch.delenv(name, raising=False)
     return shipped

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pad_to_multiple
-from smarthdr_cli.models.gfhdr_blocks import ContextLayer, DropPath, LocalContext, Norm, WindowAttention, edge_windows
+from smarthdr_cli.models.gfhdr_layers import ContextLayer, DropPath, LocalContext, Norm, WindowAttention, edge_windows
 
 SMALL = GFHDRConfig(dim=12, blocks=2, depth=2, heads=3, window=4, squeeze=4)
 
@@ -136,7 +136,7 @@ def test_many_windows_go_through_in_several_calls(monkeypatch: pytest.MonkeyPatc
     x = torch.randn(2, 16, 16, 6, generator=torch.Generator().manual_seed(0))
     edges = edge_windows(2, 4, 4, 4, x.device)
     whole = module(x, edges)
-    monkeypatch.setattr("smarthdr_cli.models.gfhdr_blocks.CALL_WINDOWS", 5)
+    monkeypatch.setattr("smarthdr_cli.models.gfhdr_layers.CALL_WINDOWS", 5)
     torch.testing.assert_close(module(x, edges), whole)
 
 

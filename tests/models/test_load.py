@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.gfhdr import GFHDRConfig
 from smarthdr_cli.models.judged import JudgedGFHDR

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.find import weights_dir
 from smarthdr_cli.models.manifest import Entry, read_manifest
+from smarthdr_cli.models.weights import weights_dir
 
 GOOD = Entry("saf-base", "saf-base.safetensors", "0" * 64, 12, 'MIT "or" \\ not', default=True)
 

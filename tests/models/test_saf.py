@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.fusion import moving
-from smarthdr_cli.fusion.moving import banded
-from smarthdr_cli.models.build import build_model
-from smarthdr_cli.models.levels import CELL, REACH, Motion
+from smarthdr_cli.fusion import motion
+from smarthdr_cli.fusion.motion import banded
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF, SAFConfig
+from smarthdr_cli.models.saf_layers import CELL, REACH, Motion
 from smarthdr_cli.models.tone import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
@@ -65,7 +65,7 @@ def test_finer_levels_go_on_with_the_displacement_alone(finest):
 @torch.inference_mode()
 def test_bands_equal_one_piece(monkeypatch):
     model = lively(flow=0.2)
-    monkeypatch.setattr(moving, "BAND", 40 * 20)
+    monkeypatch.setattr(motion, "BAND", 40 * 20)
     height = 2 * 40 + 3 * REACH
     generator = torch.Generator().manual_seed(3)
     ref, moved = (torch.rand(1, 3, height, 20, generator=generator) for _ in range(2))

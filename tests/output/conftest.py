@@ -12,7 +12,7 @@ from PIL import Image
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
-from smarthdr_cli.fusion.fused import Fused
+from smarthdr_cli.fusion.result import Fused
 
 MakeFused = Callable[..., Fused]
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from smarthdr_cli.burst.frame import Capture
 from smarthdr_cli.colorspace import ACESCG, PROPHOTO, REC709, REC2020
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.output.icc import matrix_profile
+from smarthdr_cli.output.icc_profile import matrix_profile
 from smarthdr_cli.output.tiff import write_tiff
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from smarthdr_cli.data.labels import draw_labels
-from smarthdr_cli.data.layouts import find_scenes
-from smarthdr_cli.data.prepare import prepare
-from smarthdr_cli.data.scenes import load_bank
-from smarthdr_cli.data.synth import SynthConfig, make_batch
-from smarthdr_cli.data.write import benchmark_config, write_benchmark
-from smarthdr_cli.train.scenes import SceneData
+from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.prepared import prepare
+from smarthdr_cli.data.splits import draw_labels
+from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.sources import load_bank
+from smarthdr_cli.train.scene_session import SceneData
 
 # The pictures of these tests, under a name of their own: other folders have a made.py too.
 spec = importlib.util.spec_from_file_location("train_pictures", Path(__file__).with_name("made.py"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from smarthdr_cli.data.variety import RICH
+from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train.config import PUBLISHED, TrainConfig, scene_values, train_config
 

@@ -21,9 +21,9 @@ from smarthdr_cli.train import distributed, scenes as room
 from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train
-from smarthdr_cli.train.scenes import SceneSession
+from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import new_state
-from smarthdr_cli.train.stream import StreamSession
+from smarthdr_cli.train.burst_stream import StreamSession
 
 device = distributed.join(torch.device("cpu"))
 found = {"group": (distributed.rank(), distributed.count(), str(device))}

@@ -7,7 +7,7 @@ import torch
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.judged import gfhdr_input
 from smarthdr_cli.models.measured import held
 from smarthdr_cli.train.estimate import estimate

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from smarthdr_cli.data.crops import CropSampler
-from smarthdr_cli.train import fshdr, selfhdr
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.feed import given
-from smarthdr_cli.train.flow import dense_flows
 from smarthdr_cli.train.loop import train
-from smarthdr_cli.train.scenes import SceneSession
+from smarthdr_cli.train.methods import fshdr, selfhdr
+from smarthdr_cli.train.optical_flow import dense_flows
+from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import new_state
 
 CPU = torch.device("cpu")

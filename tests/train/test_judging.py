@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.judge import Judge
+from smarthdr_cli.models.uncertainty_head import Judge
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
 

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.export import write_weights
 from smarthdr_cli.train.loop import train
-from smarthdr_cli.train.scenes import SceneSession
+from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import load_train_state, new_state
 
 config = train_config(values)

@@ -11,8 +11,8 @@ from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.estimate import Estimate, estimate
 from smarthdr_cli.train.objective import objective
+from smarthdr_cli.train.perceptual_losses import BLOCKS, Source, VGGFeatures
 from smarthdr_cli.train.state import new_state
-from smarthdr_cli.train.vgg import BLOCKS, Source, VGGFeatures
 
 CPU = torch.device("cpu")
 FACTORS = {"reconstruction": 1.0, "square": 5.0, "uncertainty": 0.3, "merged": 0.7, "vgg": 0.2, "motion": 0.8,

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from smarthdr_cli.train import loop
-from smarthdr_cli.train import scenes as room
+from smarthdr_cli.train import scene_session as room
+from smarthdr_cli.train.burst_stream import StreamSession
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train
 from smarthdr_cli.train.run import held_out_batches
-from smarthdr_cli.train.scenes import SceneSession
+from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import load_train_state, new_state
-from smarthdr_cli.train.stream import StreamSession
 
 CPU = torch.device("cpu")
 METHODS = [("smarthdr", "epoch"), ("made", "epoch"), ("smarthdr", "step"), ("smae", "step"), ("fshdr", "epoch")]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.data.write import write_radiance
+from smarthdr_cli.data.synth.export import write_radiance
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
-from smarthdr_cli.models.build import build_model
+from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train import run

@@ -1,0 +1,1 @@
+"""Synthetic bursts with known truth and motion."""

@@ -1,0 +1,1 @@
+"""Training methods: which target and weight each pixel of an unlabelled burst gets."""

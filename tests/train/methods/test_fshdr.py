@@ -1,0 +1,136 @@
+"""Artificial bursts whose truth is the prediction, and consistency with the reference."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import train_pictures as made
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.camera import Sensor
+from smarthdr_cli.train.methods.fshdr import artificial_burst, rerender_consistency
+from smarthdr_cli.train.optical_flow import Flows
+
+
+def still(light, evs=(0.0, -2.0, 2.0)):
+    evs = torch.tensor([evs] * len(light))
+    frames = (light[:, None] * torch.exp2(evs).view(len(light), -1, 1, 1, 1)).clamp(0, 1)
+    return Batch(frames, evs, torch.ones_like(frames[:, :, :1]))
+
+
+def fields(batch, dx=0.0, dy=0.0):
+    b, n, _, h, w = batch.frames.shape
+    backward = torch.tensor([dx, dy]).view(1, 1, 2, 1, 1).expand(b, n - 1, 2, h, w).contiguous()
+    return Flows(-backward, backward)
+
+
+def test_a_still_burst_comes_back():
+    light = made.pair()[0]
+    batch = still(light)
+    again = artificial_burst(light, batch, flows=fields(batch))
+    assert torch.allclose(again.frames, batch.frames, atol=1e-5)
+    assert torch.equal(again.evs, batch.evs)
+    assert torch.allclose(again.target, light.clamp(max=4))
+    assert (again.valid == 1).all()
+    assert again.flow is None
+
+
+def test_other_frames_show_the_prediction_moved_back():
+    """A thing the other frame has 3 further left lies there in the artificial one too: b leads from it to here."""
+    light = made.pair()[0]
+    batch = still(light)
+    again = artificial_burst(light, batch, flows=fields(batch, dx=3.0, dy=-2.0))
+    assert torch.allclose(again.frames[:, 0], light.clamp(0, 1), atol=1e-6)
+    wanted = (light[..., :-2, 3:] * 2**-2).clamp(0, 1)
+    assert torch.allclose(again.frames[:, 1][..., 2:, :-3], wanted, atol=1e-4)
+    assert (again.valid[:, 1:, :, :2] == 0).all()  # looks outside the picture
+    assert (again.valid[:, 1:, ..., -3:] == 0).all()
+    assert (again.valid[:, 1:, :, 2:, :-3] == 1).all()
+    assert (again.valid[:, 0] == 1).all()
+
+
+def test_the_artificial_burst_moves_as_the_real_one_did(bank):
+    """Made from the truth of a burst, the artificial frames are nearer the real ones than unmoved ones would be."""
+    config = SynthConfig(height=96, width=96, frames=(3,), shake="handheld", shake_px=10, ev_error=0, curve_residue=0)
+    batch = make_batch(bank, config, torch.Generator().manual_seed(8), 4)
+    moved = artificial_burst(batch.target, batch)
+    unmoved = artificial_burst(batch.target, batch, flows=fields(batch))
+    inner = (..., slice(12, -12), slice(12, -12))
+    errors = [float((x.frames[:, 1:] - batch.frames[:, 1:]).abs()[inner].mean()) for x in (moved, unmoved)]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_noise_is_the_sensors():
+    light = torch.full((2, 3, 64, 64), 0.2)
+    batch = still(light)
+    sensor = Sensor(torch.tensor([1000.0, 10000.0]), torch.tensor([3.0, 3.0]))
+    generator = torch.Generator().manual_seed(0)
+    again = artificial_burst(light, batch, generator, sensor=sensor, flows=fields(batch))
+    for b, well in enumerate((1000.0, 10000.0)):
+        for n, ev in enumerate((0, -2, 2)):
+            level = 0.2 * 2**ev
+            found = again.frames[b, n]
+            assert float(found.mean()) == pytest.approx(level, rel=0.02)
+            wanted = math.sqrt(level / well + (3 / well) ** 2)
+            assert float(found.std()) == pytest.approx(wanted, rel=0.1)
+    assert torch.equal(again.target, light)
+    with pytest.raises(ValueError, match="generator"):
+        artificial_burst(light, batch, sensor=sensor, flows=fields(batch))
+
+
+def test_no_gradient_and_no_nan_gets_out():
+    light = made.pair()[0].requires_grad_()
+    batch = still(light.detach())
+    broken = light.clone()
+    broken[0, 1, 10, 12] = math.nan
+    broken[1, 0, 3, 4] = math.inf
+    again = artificial_burst(broken, batch, flows=fields(batch))
+    assert not again.target.requires_grad
+    assert again.frames.isfinite().all()
+    assert again.target.isfinite().all()
+    assert (again.valid[0, :, 0, 10, 12] == 0).all()
+    assert (again.valid[1, :, 0, 3, 4] == 0).all()
+    assert again.valid.mean() > 0.99
+    assert artificial_burst(light * 100, batch, flows=fields(batch)).target.max() == 4  # the shortest frame's clip
+
+
+def test_consistency_is_the_mean_square_of_codes():
+    light, other = made.pair()
+    batch = still(light)
+    a, b = (np.clip(x.double().numpy(), 1e-4, 1) ** (1 / 2.2) for x in (other, batch.frames[:, 0]))
+    assert float(rerender_consistency(other, batch)) == pytest.approx(((a - b) ** 2).mean(), rel=1e-4)
+    assert rerender_consistency(light, batch) == 0
+    half = torch.full_like(light[:, :1], 0.5)
+    assert float(rerender_consistency(other, batch, half)) == pytest.approx(((a - b) ** 2).mean() / 2, rel=1e-4)
+
+
+def test_a_clipped_reference_asks_for_at_least_that_much():
+    light = torch.full((1, 3, 16, 16), 2.0)
+    batch = still(light)
+    brighter, darker = (torch.full_like(light, v).requires_grad_() for v in (3.5, 0.5))
+    for leaf, pulled in ((brighter, False), (darker, True)):
+        value = rerender_consistency(leaf, batch)
+        value.backward()
+        assert bool(value > 0) == pulled
+        assert bool((leaf.grad < 0).all()) == pulled
+
+
+def test_what_the_reference_did_not_see_and_masked_pixels_do_not_exist():
+    light, other = made.pair()
+    keep = made.hole(light)
+    batch = still(light)
+
+    def masked(predicted, target, mask):
+        frames = torch.cat([target[:, None], batch.frames[:, 1:]], dim=1)
+        return rerender_consistency(predicted, replace(batch, frames=frames), mask)
+
+    def unseen(predicted, target, mask):
+        frames = torch.cat([target[:, None], batch.frames[:, 1:]], dim=1)
+        valid = torch.cat([mask[:, None], batch.valid[:, 1:]], dim=1)
+        return rerender_consistency(predicted, replace(batch, frames=frames, valid=valid))
+
+    for loss in (masked, unseen):
+        made.check_masked_pixels_do_not_exist(loss, other * 0.4 + 0.01, light * 0.4 + 0.01, keep)

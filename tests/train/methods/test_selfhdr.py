@@ -1,0 +1,158 @@
+"""Targets without labels: near the truth where they are kept, and masked where a ghost was put on purpose."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.train.methods.selfhdr import (
+    Target,
+    aligned,
+    color_target,
+    fill_masked,
+    merged_colour,
+    structure_target,
+    structure_weight,
+)
+from smarthdr_cli.train.optical_flow import Flows
+
+EVS = torch.tensor([[0.0, -2.0, 2.0]])
+
+
+def still(light, evs=EVS):
+    """A burst in which nothing moves and nothing is noisy, and the flow that says so."""
+    frames = (light[:, None] * torch.exp2(evs).view(1, -1, 1, 1, 1)).clamp(0, 1)
+    zero = torch.zeros(1, evs.shape[1] - 1, 2, *light.shape[-2:])
+    return Batch(frames, evs, torch.ones_like(frames[:, :, :1])), Flows(zero, zero)
+
+
+def ramp(height=32, width=64):
+    """Radiance from 0.001 to 3.5 in reference units, from left to right."""
+    return (0.001 * 3500 ** torch.linspace(0, 1, width)).expand(1, 3, height, width).contiguous()
+
+
+def test_a_still_burst_gives_the_truth_and_keeps_it():
+    light = ramp()
+    batch, flows = still(light)
+    colour = color_target(batch, flows)
+    assert torch.allclose(colour.radiance, light, rtol=1e-3)
+    assert (colour.keep == 1).all()
+    structure = structure_target(batch, colour.radiance)
+    assert torch.allclose(structure.radiance, light, rtol=1e-3)
+
+
+def test_the_colour_is_the_physical_merge_of_aligned_frames():
+    batch, flows = still(ramp())
+    frames, seen = aligned(batch, flows)
+    assert torch.allclose(frames, batch.frames, atol=1e-6)
+    assert (seen == 1).all()
+    wanted, _ = merge(batch.frames, batch.evs, seen)
+    assert torch.allclose(merged_colour(batch, flows), wanted, atol=1e-5)
+
+
+def test_the_triangle_weight():
+    codes = torch.tensor([0.02, 0.125, 0.5, 0.875, 1.0])
+    frame = (codes**2.2).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    assert structure_weight(frame)[0, 0, 0].tolist() == pytest.approx([0.04, 0.25, 1, 0.25, 0], abs=1e-5)
+
+
+def test_structure_minimises_the_papers_loss_pixel_by_pixel():
+    """Against a search over all values between the two labels, where the reference is not near its clip."""
+    generator = torch.Generator().manual_seed(0)
+    light = torch.rand(1, 3, 8, 8, generator=generator) ** 3 * 0.7
+    batch, _ = still(light)
+    colour = light * torch.exp2(0.8 * torch.randn(light.shape, generator=generator))
+    found = structure_target(batch, colour).radiance
+    scale = batch.scale_short.view(-1, 1, 1, 1)
+    t_ref, t_col, t_found = (mu_law(x * scale) for x in (light, colour, found))
+    w = structure_weight(light)
+    m = (((t_col - t_ref).abs() * w).mean(dim=1, keepdim=True) < 5 / 255).float()
+    steps = torch.linspace(0, 1, 101).view(-1, 1, 1, 1, 1)
+    grid = t_ref + (t_col - t_ref) * steps
+    loss = m * (grid - t_col).abs() + 4 * w * (grid - t_ref).abs()
+    ours = m * (t_found - t_col).abs() + 4 * w * (t_found - t_ref).abs()
+    assert (ours <= loss.amin(dim=0) + 1e-5).all()
+    assert 0 < (found == colour).float().mean() < 1
+    assert 0 < m.mean() < 1
+
+
+def test_a_ghost_is_masked():
+    light = ramp()
+    batch, flows = still(light)
+    frames = batch.frames.clone()
+    frames[:, 1:, :, 8:16, 20:50] = 0.3  # something that the reference does not show
+    colour = color_target(replace(batch, frames=frames), flows)
+    wrong = (mu_law(colour.radiance / 4) - mu_law(light / 4)).abs().mean(dim=1, keepdim=True) > 0.05
+    assert wrong.float().mean() > 0.03
+    assert (colour.keep[wrong] == 0).all()
+    assert colour.keep[~wrong].mean() > 0.95
+
+
+def test_a_clipped_reference_is_a_lower_bound():
+    light = torch.full((1, 3, 32, 32), 2.0)
+    batch, flows = still(light)
+    frames = batch.frames.clone()
+    frames[:, 1, :, 8:16, 8:16] = 0.05  # 0.2 in reference units: darker than the reference saw it
+    dark = replace(batch, frames=frames)
+    colour = color_target(dark, flows)
+    assert (colour.keep[..., 8:16, 8:16] == 0).all()
+    assert (colour.keep[..., :8, :] == 1).all()
+    assert (structure_target(dark, colour.radiance).radiance >= 1 - 1e-6).all()
+
+
+def test_a_clipped_reference_is_believed_only_where_the_flow_returns():
+    light = torch.full((1, 3, 32, 32), 2.0)
+    light[..., :8] = 0.2
+    batch, flows = still(light)
+    torn = flows.backward.clone()
+    torn[:, 0, 0, 16:] = 6.0
+    keep = color_target(batch, Flows(flows.forward, torn)).keep
+    assert (keep[..., 16:, 8:] == 0).all()
+    assert (keep[..., :16, :] == 1).all()
+    assert (keep[..., :8] == 1).all()  # well exposed: the reference itself is the check
+
+
+def test_what_the_reference_did_not_see_is_not_kept_and_targets_are_capped():
+    light = ramp() * 3
+    batch, flows = still(light)
+    valid = batch.valid.clone()
+    valid[:, 0, :, :5] = 0
+    colour = color_target(replace(batch, valid=valid), flows)
+    assert (colour.keep[..., :5, :] == 0).all()
+    assert colour.radiance.max() <= 4 + 1e-6
+
+
+def test_frames_that_saw_nothing_have_no_say():
+    batch, flows = still(ramp())
+    frames, valid = batch.frames.clone(), batch.valid.clone()
+    frames[:, 2] = 0.5
+    valid[:, 2] = 0
+    found = merged_colour(replace(batch, frames=frames, valid=valid), flows)
+    inner = ramp() < 0.6
+    assert torch.allclose(found[inner], ramp()[inner], rtol=1e-3)
+
+
+def test_on_synthetic_bursts_what_is_kept_is_nearer_the_truth(bank):
+    batch = make_batch(bank, SynthConfig(height=96, width=96, frames=(3,)), torch.Generator().manual_seed(3), 4)
+    colour = color_target(batch)
+    scale = batch.scale_short.view(-1, 1, 1, 1)
+    truth = mu_law(batch.target * scale)
+    error = (mu_law(colour.radiance * scale) - truth).abs().mean(dim=1, keepdim=True)
+    alone = (mu_law(batch.frames[:, 0] * scale) - truth).abs().mean(dim=1, keepdim=True)
+    kept = colour.keep > 0
+    assert 0.6 < kept.float().mean() < 1
+    assert error[kept].mean() < 0.5 * error[~kept].mean()
+    assert error[kept].mean() < alone[kept].mean()
+
+
+def test_what_the_masks_removed_is_filled_where_there_is_something_to_fill_it_with():
+    pseudo = torch.tensor([1.0, 2.0, torch.nan, torch.nan]).view(1, 1, 1, 4).expand(1, 3, 1, 4)
+    keep = torch.tensor([1.0, 0.5, 0.0, torch.nan]).view(1, 1, 1, 4)
+    other = Target(torch.full((1, 3, 1, 4), 9.0), torch.tensor([1.0, 1.0, 1.0, 0.0]).view(1, 1, 1, 4))
+    found = fill_masked(pseudo, keep, other)
+    assert found.radiance[0, 0, 0].tolist() == [1, 2, 9, 9]
+    assert found.keep[0, 0, 0].tolist() == [1, 0.5, 1, 0]
