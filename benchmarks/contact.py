@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.manifest import read_manifest
 from smarthdr_cli.models.weights import weights_dir
 from smarthdr_cli.output import tonemap
@@ -83,15 +83,15 @@ def middle(burst: Burst, limit: int) -> Burst:
     return replace(burst, frames=tuple(frames))
 
 
-def fused(folder: Path, limit: int) -> Fused:
+def fused(folder: Path, limit: int) -> FusionResult:
     """What ``fuse`` makes of a burst with its defaults."""
     stated = folder / "ev.txt"
     evs = [float(line) for line in stated.read_text("utf-8").split()] if stated.exists() else None
-    options, clock = FuseOptions(evs=evs), Stages(lambda _stage, _share: None)
+    options, clock = FuseOptions(evs=evs), StageTimer(lambda _stage, _share: None)
     return fuse_loaded(middle(load(pictures(folder), options, clock), limit), options, clock)
 
 
-def merged(ours: Fused, frames: Sequence[NDArray[Any]]) -> F32:
+def merged(ours: FusionResult, frames: Sequence[NDArray[Any]]) -> F32:
     """Calibrated Debevec of ``frames`` in the units of ``ours``, by one factor fitted where the reference sees well."""
     evs = ours.burst.evs
     light = baselines.debevec(frames, np.exp2(evs - evs[0]).tolist())
@@ -122,7 +122,7 @@ def places(maps: Sequence[F32], size: int) -> list[Place]:
     return [(rows, columns) for rows, columns in found]
 
 
-def interests(ours: Fused, debevec: F32) -> list[F32]:
+def interests(ours: FusionResult, debevec: F32) -> list[F32]:
     """Where to look, each reduced by CELL, in the mu-law domain: ours against the reference frame alone where that one
     reads well (ghosts, smears and casts of ours), ours against Debevec, and our own sigma where it is not simply that
     every frame is clipped.
@@ -182,7 +182,7 @@ def small(picture: U8) -> U8:
     return np.asarray(cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def figures(ours: Fused) -> list[Any]:
+def figures(ours: FusionResult) -> list[Any]:
     """Frames, span in EV, size, mean sigma, share clipped in every frame, share away from the physical merge."""
     evs, (height, width) = ours.burst.evs, ours.burst.size
     clipped = float((ours.uncertainty >= 1).mean())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
@@ -36,7 +36,7 @@ STILLS = 24  # noisy bursts from a tripod
 CPU = torch.device("cpu")
 
 
-def source(linear: NDArray[np.float32], evs: list[float], dtype: Any, curve: str) -> Source:
+def source(linear: NDArray[np.float32], evs: list[float], dtype: Any, curve: str) -> AlignedBurst:
     """(N, H, W, 3) linear frames as codes of ``dtype`` under a named curve, aligned as they are."""
     top = np.iinfo(dtype).max
     codes = np.round(np.clip(linear, 0, 1) ** (1 / 2.2 if curve == "gamma2.2" else 1) * top).astype(dtype)
@@ -45,7 +45,9 @@ def source(linear: NDArray[np.float32], evs: list[float], dtype: Any, curve: str
         for i, (c, ev) in enumerate(zip(codes, evs, strict=True))
     )
     burst = Burst(frames, evs.index(0.0))
-    return Source(burst, named_response(curve, 4096 if dtype == np.uint16 else 256), Alignment.identity(len(frames)))
+    return AlignedBurst(
+        burst, named_response(curve, 4096 if dtype == np.uint16 else 256), Alignment.identity(len(frames))
+    )
 
 
 def procedural(config: SynthConfig, seed: int) -> SyntheticBurst:
@@ -54,19 +56,19 @@ def procedural(config: SynthConfig, seed: int) -> SyntheticBurst:
     return make_bursts(bank, config, torch.Generator().manual_seed(seed), 1, oracle=True)
 
 
-def taken(linear: Tensor, evs: Tensor, dtype: Any) -> Source:
+def taken(linear: Tensor, evs: Tensor, dtype: Any) -> AlignedBurst:
     """(N, 3, h, w) linear frames as codes under gamma 2.2, in the order of their (N,) ``evs``."""
     order = torch.argsort(evs)
     frames = linear[order].permute(0, 2, 3, 1).numpy()
     return source(frames, [round(float(evs[i]), 6) for i in order], dtype, "gamma2.2")
 
 
-def moving_burst() -> Source:
+def moving_burst() -> AlignedBurst:
     made = procedural(SynthConfig(HEIGHT + 2, WIDTH + 1, frames=(3,), kind="gamma16", ev_steps=(2.0,)), 11)
     return taken(made.linear[0, ..., :HEIGHT, :WIDTH], made.evs[0], np.uint8)
 
 
-def static_burst() -> tuple[Source, NDArray[np.float32]]:
+def static_burst() -> tuple[AlignedBurst, NDArray[np.float32]]:
     """Well exposed everywhere: radiance 0.02 to 0.18 of the reference's clip, so that no frame clips."""
     rng = np.random.default_rng(5)
     grain = rng.uniform(0.02, 0.18, (HEIGHT // 4 + 1, WIDTH // 4 + 1, 3)).astype(np.float32)

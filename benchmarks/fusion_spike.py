@@ -39,11 +39,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import nnls
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.evaluate import comparison, frozen, protocol
 from smarthdr_cli.fusion.motion import find_motions, padded
 from smarthdr_cli.fusion.networks import load_network, members
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load, see
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load, register
 from smarthdr_cli.fusion.static_merge import order
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
@@ -140,20 +140,20 @@ def quantisation(path: Path) -> tuple[float, float] | None:
     return errors[0], errors[-1]
 
 
-def fit_noise(source: Source, frames: list[tuple[F32, F32]]) -> Noise:
+def fit_noise(source: AlignedBurst, frames: list[tuple[F32, F32]]) -> Noise:
     """Within the frames for 16 bits; from differences of neighbouring exposures for JPEG, which smooths flat places."""
     burst = source.burst
     step = 1 / 255 if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else 0.0
-    tables = [source.curve(i).table for i in range(len(burst))]
+    tables = [source.response_of(i).table for i in range(len(burst))]
     jpeg = [quantisation(f.path) if f.kind == "jpeg" else None for f in burst.frames]
     noise = Noise(2e-4, 4e-6, 1.0, step, tables, jpeg)
     return _fit_pairs(noise, frames, burst.evs) if step else _fit_within(noise, source)
 
 
-def _fit_within(noise: Noise, source: Source) -> Noise:
+def _fit_within(noise: Noise, source: AlignedBurst) -> Noise:
     rows = []
     for i, frame in enumerate(source.burst.frames):
-        light = linearize(np.ascontiguousarray(frame.codes), frame.white, source.curve(i))
+        light = linearize(np.ascontiguousarray(frame.codes), frame.white, source.response_of(i))
         rough = np.abs(cv2.filter2D(light, -1, HIGH_PASS))
         high, wide = (side // 16 * 16 for side in light.shape[:2])
         blocks, spread = (x[:high, :wide].reshape(high // 16, 16, wide // 16, 16, 3).swapaxes(1, 2).reshape(-1, 256, 3)
@@ -376,7 +376,7 @@ def compare(ref: F32, other: F32, valid: F32, ev: float, var_ref: F32, var_other
     return Compared(ev, frame, light, valid, trust, total.astype(np.float32), var_other / t**2)
 
 
-def coarse_flows(source: Source) -> dict[int, F32]:
+def coarse_flows(source: AlignedBurst) -> dict[int, F32]:
     """(h, w, 2) px by frame: the network's optical flow on cells; no finest levels, none where nothing moves."""
     device = torch.device("cpu")
     model = load_network(None, device, "auto").model
@@ -384,7 +384,7 @@ def coarse_flows(source: Source) -> dict[int, F32]:
     indices, evs = order(source, members(source.burst)[0])
     height, width = source.burst.size
     whole = Window(0, 0, -(-height // CELL) * CELL, -(-width // CELL) * CELL)
-    motions = find_motions(model, source, indices, evs, padded(source.cells(indices[0], CELL), device), 1)
+    motions = find_motions(model, source, indices, evs, padded(source.downsample(indices[0], CELL), device), 1)
     found = {indices[n]: replace(motion, fine=None).displacement(whole) for n, motion in motions.items()}
     return {i: np.ascontiguousarray(flow[:height, :width]) for i, flow in found.items() if flow is not None}
 
@@ -412,11 +412,11 @@ class Merged:
     physics: F32
 
 
-def merge(source: Source, *, flow: bool = False) -> Merged:
+def merge(source: AlignedBurst, *, flow: bool = False) -> Merged:
     burst = source.burst
     height, width = burst.size
     window = Window(0, 0, height, width)
-    frames = [source.region(i, window) for i in range(len(burst))]
+    frames = [source.read(i, window) for i in range(len(burst))]
     noise, at, evs = fit_noise(source, frames), burst.reference, [float(ev) for ev in burst.evs]
     ref, variance = frames[at][0], noise.variance(frames[at][0], at)
 
@@ -425,7 +425,7 @@ def merge(source: Source, *, flow: bool = False) -> Merged:
 
     others = {i: compared(i, *frames[i]) for i in range(len(burst)) if i != at}
     for i, displacement in (coarse_flows(source) if flow else {}).items():
-        others[i] = better_of(others[i], compared(i, *source.region(i, window, displacement)))
+        others[i] = better_of(others[i], compared(i, *source.read(i, window, displacement)))
     return _merged(ref, variance, list(others.values()), min(evs) - evs[at])
 
 
@@ -516,9 +516,9 @@ def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], fl
     scene = frozen.read_scene(folder)
     evs = [float(np.log2(time / scene.times[scene.reference])) for time in scene.times]
     options = FuseOptions(evs=evs, reference=scene.reference + 1, response="gamma2.2" if kind == "gamma16" else "auto")
-    clock = Stages(lambda *_: None)
+    clock = StageTimer(lambda *_: None)
     burst = load(list(scene.paths), options, clock)
-    source = see(burst, options, clock)
+    source = register(burst, options, clock)
     old, new = fuse_loaded(burst, options, clock, source=source), merge(source, flow=flow)
     pictures = {
         "network": (old.radiance, old.uncertainty),
@@ -557,8 +557,8 @@ def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
 
 
 def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | None, flow: bool) -> None:
-    options, clock = FuseOptions(evs=evs), Stages(lambda *_: None)
-    source = see(load(files, options, clock), options, clock)
+    options, clock = FuseOptions(evs=evs), StageTimer(lambda *_: None)
+    source = register(load(files, options, clock), options, clock)
     start = time.perf_counter()
     new = merge(source, flow=flow)
     blocks, share, count = convolved(new.at_odds)

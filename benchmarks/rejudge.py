@@ -34,8 +34,8 @@ from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
 from smarthdr_cli.fusion.networks import load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.uncertainty_head import Judge
@@ -74,8 +74,8 @@ class Class:
         self.shown: list[Tensor] = []
         self.judge.register_forward_pre_hook(lambda _judge, inputs: self.shown.append(inputs[0].detach().clone()))
 
-    def fuse(self, paths: Sequence[Path], **options: Any) -> Fused:
-        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), Stages(lambda _stage, _share: None)
+    def fuse(self, paths: Sequence[Path], **options: Any) -> FusionResult:
+        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), StageTimer(lambda _stage, _share: None)
         self.shown.clear()
         return fuse_loaded(load(list(paths), chosen, clock), chosen, clock, lambda *_: self.network)
 

@@ -17,7 +17,7 @@ import OpenEXR
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli import Fused, fuse
+from smarthdr_cli import FusionResult, fuse
 from smarthdr_cli.evaluate import comparison, report
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ def read(path: Path) -> U8:
         return np.asarray(picture.convert("RGB"))
 
 
-def clipped(fused: Fused) -> tuple[float, float]:
+def clipped(fused: FusionResult) -> tuple[float, float]:
     return fused.mean_uncertainty, float((fused.uncertainty >= 1).mean())
 
 

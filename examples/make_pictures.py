@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from smarthdr_cli import Fused, fuse
+from smarthdr_cli import FusionResult, fuse
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate.baselines import debevec
 from smarthdr_cli.output.preview import render_srgb
@@ -31,7 +31,7 @@ CROP = 240  # pixels of a detail, shown at twice its size
 U8 = NDArray[np.uint8]
 
 
-def plain_merge(fused: Fused) -> Fused:
+def plain_merge(fused: FusionResult) -> FusionResult:
     """MergeDebevec of the same frames, in the units of ``fused``."""
     times = np.exp2(fused.burst.evs - fused.burst.evs[0]).tolist()
     merged = debevec([frame.codes for frame in fused.burst.frames], times, curve="gamma2.2")
@@ -41,7 +41,7 @@ def plain_merge(fused: Fused) -> Fused:
     return replace(fused, radiance=np.asarray(merged * np.float32(factor), np.float32))
 
 
-def heatmap(fused: Fused) -> U8:
+def heatmap(fused: FusionResult) -> U8:
     """The uncertainty as ``--uncertainty FILE.png`` draws it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heat.png"

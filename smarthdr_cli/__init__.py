@@ -1,6 +1,6 @@
 """smarthdr: ghost-free HDR fusion of bracketed bursts, with calibrated per-pixel uncertainty.
 
-``fuse`` and ``Fused`` are resolved on first use, so that importing the package loads no torch.
+``fuse`` and ``FusionResult`` are resolved on first use, so that importing the package loads no torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,9 @@ from smarthdr_cli.version import __version__
 
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.pipeline import fuse
-    from smarthdr_cli.fusion.result import Fused
+    from smarthdr_cli.fusion.result import FusionResult
 
-__all__ = ["Fused", "__version__", "fuse"]
+__all__ = ["FusionResult", "__version__", "fuse"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
         from smarthdr_cli.fusion.pipeline import fuse
 
         return fuse
-    if name == "Fused":
-        from smarthdr_cli.fusion.result import Fused
+    if name == "FusionResult":
+        from smarthdr_cli.fusion.result import FusionResult
 
-        return Fused
+        return FusionResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

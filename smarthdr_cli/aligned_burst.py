@@ -31,7 +31,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Source:
+class AlignedBurst:
     """Frames of ``burst`` in the reference's view. ``curves``: each frame's own ``response`` where gains were found
     (``response/photometric_gains.py``), empty where one does for all.
     """
@@ -41,11 +41,11 @@ class Source:
     alignment: Alignment
     curves: tuple[Response, ...] = ()
 
-    def curve(self, index: int) -> Response:
+    def response_of(self, index: int) -> Response:
         """The curve of frame ``index``."""
         return self.curves[index] if self.curves else self.response
 
-    def region(self, index: int, window: Window, flow: F32 | None = None, *, stride: int = 1) -> tuple[F32, F32]:
+    def read(self, index: int, window: Window, flow: F32 | None = None, *, stride: int = 1) -> tuple[F32, F32]:
         """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
 
         ``flow``: (h, w, 2) displacement (x, y) in reference pixels, added before the homography. Pixels outside the
@@ -58,12 +58,12 @@ class Source:
         if flow is None and not moved:
             return self._slice(index, window, stride)
         flow = flow if flow is not None and bool(np.any(flow)) else None
-        x, y = self.where(index, window, flow, stride)
+        x, y = self.sample_coordinates(index, window, flow, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
         seen = _within(x, y, frame.size)
         if flow is not None and not bool(seen.all()):
-            still = _within(*self.where(index, window, None, stride), frame.size)
+            still = _within(*self.sample_coordinates(index, window, None, stride), frame.size)
             x = np.where(still, x.clip(-0.5, width - 0.5), x)
             y = np.where(still, y.clip(-0.5, height - 0.5), y)
             seen |= still
@@ -78,7 +78,7 @@ class Source:
             part, white = part.astype(np.uint16) * np.uint16(257), white * 257
         shift_x, shift_y = x - np.float32(x0), y - np.float32(y0)
         codes = cv2.remap(part, shift_x, shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        linear = linearize(codes, white, self.curve(index))
+        linear = linearize(codes, white, self.response_of(index))
         if frame.clipped is not None:
             mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
             hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
@@ -90,7 +90,7 @@ class Source:
         height, width = frame.size
         rows = slice(window.top, min(window.top + window.height, height), stride)
         columns = slice(window.left, min(window.left + window.width, width), stride)
-        linear = linearize(frame.codes[rows, columns], frame.white, self.curve(index))
+        linear = linearize(frame.codes[rows, columns], frame.white, self.response_of(index))
         if frame.clipped is not None:
             _saturate(linear, frame.clipped[rows, columns])
         h, w = linear.shape[:2]
@@ -102,7 +102,9 @@ class Source:
         pad = ((0, full[0] - h), (0, full[1] - w), (0, 0))
         return np.pad(linear, pad, mode="edge"), valid
 
-    def where(self, index: int, window: Window, flow: F32 | None = None, stride: int = 1) -> tuple[F32, F32]:
+    def sample_coordinates(
+        self, index: int, window: Window, flow: F32 | None = None, stride: int = 1
+    ) -> tuple[F32, F32]:
         """Source coordinates x and y, (h, w) each, of every pixel of the window."""
         x = np.arange(window.left, window.left + window.width, stride, dtype=np.float32)[None]
         y = np.arange(window.top, window.top + window.height, stride, dtype=np.float32)[:, None]
@@ -127,7 +129,7 @@ class Source:
         ny = np.float32(m[1, 0] - oy * m[2, 0]) * dx + np.float32(m[1, 1] - oy * m[2, 1]) * dy
         return (nx / depth + np.float32(ox)).astype(np.float32), (ny / depth + np.float32(oy)).astype(np.float32)
 
-    def cells(self, index: int, cell: int) -> F32:
+    def downsample(self, index: int, cell: int) -> F32:
         """(ceil(H/cell), ceil(W/cell), 3) box means of frame ``index`` in the reference view, edges repeated.
 
         The frame is shrunk first and moved afterwards: what the coarse motion stages look at.

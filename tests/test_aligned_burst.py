@@ -80,7 +80,7 @@ def pair(kind, height=60, width=84, homography=None):
 def test_a_moved_region_equals_the_slow_twin(kind, homography):
     source = pair(kind, homography=homography)
     for window in (Window(0, 0, 24, 28), Window(40, 60, 24, 28)):  # the second reaches beyond both edges
-        light, valid = source.region(1, window)
+        light, valid = source.read(1, window)
         wanted, seen = twin(source, 1, window)
         assert np.abs(light - wanted).max() < 3e-5
         assert np.array_equal(valid, seen)
@@ -91,12 +91,12 @@ def test_a_flow_comes_before_the_homography():
     source = pair(16, homography=TURN)
     window = Window(16, 24, 20, 20)
     flow = np.random.default_rng(0).normal(0, 3, (20, 20, 2)).astype(np.float32)
-    light, valid = source.region(1, window, flow)
+    light, valid = source.read(1, window, flow)
     wanted, seen = twin(source, 1, window, flow)
     assert np.abs(light - wanted).max() < 3e-5
     assert np.array_equal(valid, seen)
     still = pair(16)
-    light, _ = still.region(1, window, flow)
+    light, _ = still.read(1, window, flow)
     assert np.abs(light - twin(still, 1, window, flow)[0]).max() < 3e-5
 
 
@@ -104,8 +104,8 @@ def test_a_flow_comes_before_the_homography():
 def test_a_displacement_leads_no_further_than_the_edge_of_what_the_frame_saw(homography):
     source = pair(16, homography=homography)
     window = Window(0, 60, 60, 24)
-    _, seen = source.region(1, window)
-    out, valid = source.region(1, window, np.full((60, 24, 2), (15.0, 0.0), np.float32))
+    _, seen = source.read(1, window)
+    out, valid = source.read(1, window, np.full((60, 24, 2), (15.0, 0.0), np.float32))
     assert np.array_equal(valid, seen)
     gone = 24 if homography is None else 18
     edge = 14  # columns that the displacement leads beyond the frame
@@ -119,9 +119,9 @@ def test_a_displacement_leads_no_further_than_the_edge_of_what_the_frame_saw(hom
 def test_nothing_moved_is_read_and_not_resampled(kind):
     source = pair(kind)
     window = Window(8, 12, 16, 20)
-    plain, valid = source.region(1, window)
+    plain, valid = source.read(1, window)
     assert valid.all()
-    resampled, _ = source.region(1, window, np.zeros((16, 20, 2), np.float32))
+    resampled, _ = source.read(1, window, np.zeros((16, 20, 2), np.float32))
     assert np.abs(resampled - plain).max() < 1e-6
     frame = source.burst.frames[1]
     grid = np.linspace(0, 1, source.response.table.shape[1])
@@ -131,7 +131,7 @@ def test_nothing_moved_is_read_and_not_resampled(kind):
 
 def test_padding_repeats_the_edge_and_is_invalid():
     source = pair(16)
-    light, valid = source.region(1, Window(52, 76, 12, 16))
+    light, valid = source.read(1, Window(52, 76, 12, 16))
     assert valid[:8, :8].all()
     assert valid.sum() == 64
     assert np.array_equal(light[8:, :8], np.repeat(light[7:8, :8], 4, axis=0))
@@ -141,8 +141,8 @@ def test_padding_repeats_the_edge_and_is_invalid():
 @pytest.mark.parametrize("kind", [8, 16])
 def test_what_a_pixel_shows_does_not_depend_on_the_window(kind):
     source = pair(kind, 200, 300, TURN)
-    whole, seen = source.region(1, Window(0, 0, 200, 300))
-    part, part_seen = source.region(1, Window(72, 120, 64, 80))
+    whole, seen = source.read(1, Window(0, 0, 200, 300))
+    part, part_seen = source.read(1, Window(72, 120, 64, 80))
     assert np.abs(part - whole[72:136, 120:200]).max() < 1e-6
     assert np.array_equal(part_seen, seen[72:136, 120:200])
 
@@ -154,17 +154,17 @@ def test_a_frame_with_a_curve_of_its_own_is_seen_through_it(kind, homography):
     own = replace(plain.response, table=plain.response.table**1.5)
     source = replace(plain, curves=(plain.response, own))
     for index, alike in ((0, plain), (1, replace(plain, response=own))):
-        for ours, theirs in zip(source.region(index, WINDOW), alike.region(index, WINDOW), strict=True):
+        for ours, theirs in zip(source.read(index, WINDOW), alike.read(index, WINDOW), strict=True):
             np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_array_equal(source.cells(index, 4), alike.cells(index, 4))
-    assert np.abs(source.region(1, WINDOW)[0] - plain.region(1, WINDOW)[0]).max() > 0.05
+        np.testing.assert_array_equal(source.downsample(index, 4), alike.downsample(index, 4))
+    assert np.abs(source.read(1, WINDOW)[0] - plain.read(1, WINDOW)[0]).max() > 0.05
 
 
 def test_a_stride_takes_every_so_manieth_pixel():
     for source in (pair(16), pair(16, homography=TURN)):
         window = Window(40, 56, 32, 36)  # beyond the right and lower edges
-        light, valid = source.region(1, window)
-        thin, thin_valid = source.region(1, window, stride=4)
+        light, valid = source.read(1, window)
+        thin, thin_valid = source.read(1, window, stride=4)
         assert np.array_equal(thin_valid, valid[::4, ::4])
         assert np.abs(thin - light[::4, ::4])[thin_valid > 0].max() < 1e-6
         assert 20 < thin_valid.sum() < 72
@@ -192,7 +192,7 @@ def test_coordinates_hold_a_hundredth_of_a_pixel_at_6000():
     matrix = np.array([[1.002, -0.03, 12.345], [0.03, 0.998, -45.678], [1.5e-6, -2e-6, 1.0]])
     source = made.source_of(burst, made.GAMMA8, [np.eye(3), matrix])
     for window in (Window(0, 0, 8, 8), Window(3992, 5992, 8, 8), Window(2000, 3000, 8, 8)):
-        x, y = source.where(1, window)
+        x, y = source.sample_coordinates(1, window)
         rows, columns = np.mgrid[window.top : window.top + 8, window.left : window.left + 8]
         u, v, s = np.tensordot(matrix, np.stack([columns, rows, np.ones_like(rows)]), 1)
         assert np.abs(x - u / s).max() < 0.01
@@ -202,9 +202,9 @@ def test_coordinates_hold_a_hundredth_of_a_pixel_at_6000():
 @pytest.mark.parametrize("size", [(60, 84), (61, 83), (7, 130)])
 def test_cells_are_box_means(size):
     source = pair(16, *size)
-    cells = source.cells(1, 4)
+    cells = source.downsample(1, 4)
     height, width = size
-    full, _ = source.region(1, Window(0, 0, -(-height // 4) * 4, -(-width // 4) * 4))
+    full, _ = source.read(1, Window(0, 0, -(-height // 4) * 4, -(-width // 4) * 4))
     wanted = full.reshape(-(-height // 4), 4, -(-width // 4), 4, 3).mean(axis=(1, 3))
     assert np.abs(cells - wanted).max() < 1e-6
 
@@ -214,8 +214,10 @@ def test_moved_cells_follow_the_homography():
     codes = np.round(smooth * 65535).astype(np.uint16)
     burst = made.Burst((made.frame(codes, 0.0), made.frame(codes, 2.0)), 0)
     source = made.source_of(burst, made.LINEAR, [np.eye(3), TURN])
-    full, valid = source.region(1, Window(0, 0, 128, 160))
+    full, valid = source.read(1, Window(0, 0, 128, 160))
     wanted = full.reshape(32, 4, 40, 4, 3).mean(axis=(1, 3))
     seen = valid.reshape(32, 4, 40, 4).min(axis=(1, 3)) > 0
-    assert np.abs(source.cells(1, 4) - wanted)[seen].mean() < 0.01  # shrunk first, moved afterwards: nearly the same
-    assert np.abs(source.cells(0, 4) - wanted)[seen].mean() > 0.05
+    assert (
+        np.abs(source.downsample(1, 4) - wanted)[seen].mean() < 0.01
+    )  # shrunk first, moved afterwards: nearly the same
+    assert np.abs(source.downsample(0, 4) - wanted)[seen].mean() > 0.05

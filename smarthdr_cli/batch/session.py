@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded, load
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.result import FusionResult
 
 if TYPE_CHECKING:
     import torch
@@ -41,11 +41,11 @@ class Session:
         else:
             self._open(options.weights, device, options.precision)
 
-    def load(self, files: Paths, options: FuseOptions, clock: Stages) -> Burst:
+    def load(self, files: Paths, options: FuseOptions, clock: StageTimer) -> Burst:
         """The files of one burst, read. Raises UsageError or InputError."""
         return load(files, options, clock)
 
-    def fuse(self, burst: Burst, options: FuseOptions, clock: Stages) -> Fused:
+    def fuse(self, burst: Burst, options: FuseOptions, clock: StageTimer) -> FusionResult:
         """A burst, fused. Raises UsageError, InputError, ModelError or MemoryLimitError."""
         with self._lock:
             return fuse_loaded(burst, options, clock, self._open)
@@ -60,7 +60,7 @@ class Session:
         return self._networks[key]
 
 
-def anchored(fused: Fused, common: CommonExposure) -> Fused:
+def anchored(fused: FusionResult, common: CommonExposure) -> FusionResult:
     """``fused`` so that 1.0 is the clip of a frame exposed as ``common`` says.
 
     The radiance is scaled in place by 2 ** (common - reference exposure). Raises InputError where the reference does

@@ -18,8 +18,8 @@ from smarthdr_cli.batch.settings import Settings, recorded
 from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, open_stage, stage_key
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import Stages
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.pipeline import StageTimer
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
 from smarthdr_cli.system import peak_memory, reset_peak_memory
 
@@ -47,9 +47,9 @@ class Task:
     """A job on its way: what is known of it so far. ``waited``: seconds the fusing idled before it."""
 
     job: Job
-    clock: Stages = field(default_factory=lambda: Stages(lambda _stage, _share: None))
+    clock: StageTimer = field(default_factory=lambda: StageTimer(lambda _stage, _share: None))
     burst: Burst | None = None
-    fused: Fused | None = None
+    fused: FusionResult | None = None
     replaces: bool = False
     waited: float = 0.0
     peak: int = 0
@@ -167,7 +167,7 @@ class Worker:
         known = _record(job, SKIPPED, inputs)
         return {**known, "outputs": outputs, "settings": self.plan.recorded(job), "error": None}
 
-    def _made(self, task: Task, fused: Fused, outputs: list[dict[str, Any]], notes: list[str]) -> Record:
+    def _made(self, task: Task, fused: FusionResult, outputs: list[dict[str, Any]], notes: list[str]) -> Record:
         report, sigma = fused.report, fused.uncertainty
         every = 4 if sigma.size > 1_000_000 else 1
         return {

@@ -26,7 +26,7 @@ from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part
 from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, check_options, see
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, check_options, register
 
 F32 = NDArray[np.float32]
 FORMAT = 1  # of the cache; raised whenever what is written or how it is made changes
@@ -142,7 +142,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     middle = (len(scene.frames) - 1) // 2
     burst = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
     options = FuseOptions(align=cast(Literal["auto", "none"], align), response=response)
-    source = see(burst, options, Stages(lambda _stage, _share: None))
+    source = register(burst, options, StageTimer(lambda _stage, _share: None))
     reference = source.burst.reference
     order = [reference, *(i for i in spanning(source.burst, MOST_FRAMES) if i != reference)]
     height, width = source.burst.size
@@ -153,7 +153,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     ):
         for index in order:
             for top in range(0, height, _STRIP):
-                linear, seen = source.region(index, Window(top, 0, min(_STRIP, height - top), width))
+                linear, seen = source.read(index, Window(top, 0, min(_STRIP, height - top), width))
                 frames(encode(linear))
                 valid(seen.astype(np.uint8))
     record = {

@@ -13,7 +13,7 @@ from smarthdr_cli.evaluate import baselines
 from smarthdr_cli.evaluate.comparison import Result
 from smarthdr_cli.evaluate.scene import Case
 from smarthdr_cli.fusion.networks import Network, load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 from smarthdr_cli.models.weights import RUN_FILES, SUFFIX, find_weights
 from smarthdr_cli.response import named_response
@@ -130,6 +130,6 @@ def fused(case: Case, how: Computation, networks: Networks, **options: Any) -> R
     The burst is looked at (aligned, its response found) once a case, whoever fuses it. Raises what ``fuse`` raises.
     """
     chosen = FuseOptions(response=case.response, device=how.device, precision=how.precision, align=how.align, **options)
-    clock = Stages(lambda _stage, _share: None)
+    clock = StageTimer(lambda _stage, _share: None)
     result = fuse_loaded(case.burst, chosen, clock, networks.open, case.source)
     return Result(np.asarray(result.radiance * np.float32(result.scale_short)), result.uncertainty)

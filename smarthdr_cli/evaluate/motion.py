@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.evaluate.protocol import fit_pixels, fit_scale, fits
 
 F32 = NDArray[np.float32]
@@ -24,7 +24,7 @@ NEIGHBOURS = 3  # pixels across, within which a sample may lie after alignment
 MAJORITY = 5  # pixels across, of which more than half must differ
 
 
-def moving_pixels(source: Source, truth: F32) -> Mask:
+def moving_pixels(source: AlignedBurst, truth: F32) -> Mask:
     """(H, W) True where some frame contradicts ``truth`` (H, W, 3; shortest clip = 1 but for one scale, fitted here).
 
     Pixels outside a frame contradict nothing.
@@ -33,14 +33,14 @@ def moving_pixels(source: Source, truth: F32) -> Mask:
     everything = Window(0, 0, height, width)
     times = np.exp2(source.burst.evs - source.burst.evs.min())
     at = source.burst.reference
-    seen = source.region(at, everything)[0] / np.float32(times[at])
+    seen = source.read(at, everything)[0] / np.float32(times[at])
     pixels = fit_pixels(truth, float(times[at]), None)
     scale = fit_scale(seen, truth, pixels) if fits(seen, truth, pixels) else 1.0
     true = cv2.GaussianBlur(truth, (0, 0), BLUR) / np.float32(scale)
     found = np.zeros((height, width), np.uint8)
     for index, time in enumerate(times):
         if index != at:
-            light, valid = source.region(index, everything)
+            light, valid = source.read(index, everything)
             low, high = bounds(light, float(time))
             apart = ((low > true) | (high < true)).any(axis=2) & (valid > 0)
             found = np.maximum(found, np.asarray(cv2.medianBlur(apart.astype(np.uint8), MAJORITY), np.uint8))

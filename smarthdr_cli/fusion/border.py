@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.tiles import tensor
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
 
@@ -25,7 +25,7 @@ TINY = 1e-12  # weight below which there is none
 REPEATED = 0.05  # of the longer side, as far as an edge stands for what lies beyond it
 
 
-def missing(source: Source, index: int) -> tuple[float, float, float, float]:
+def missing(source: AlignedBurst, index: int) -> tuple[float, float, float, float]:
     """Pixels of frame ``index`` that the picture's left, top, right and bottom corners lie beyond its edges; 0 where
     they lie inside.
     """
@@ -33,12 +33,12 @@ def missing(source: Source, index: int) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _depths(source: Source, index: int, window: Window) -> tuple[float, float, float, float]:
+def _depths(source: AlignedBurst, index: int, window: Window) -> tuple[float, float, float, float]:
     """How far inside the left, top, right and bottom edge of frame ``index`` all of a window lies, in its pixels."""
     height, width = source.burst.size
     rows = (window.top, min(window.top + window.height, height) - 1)
     columns = (window.left, min(window.left + window.width, width) - 1)
-    corners = [source.where(index, Window(y, x, 1, 1)) for y in rows for x in columns]
+    corners = [source.sample_coordinates(index, Window(y, x, 1, 1)) for y in rows for x in columns]
     (tlx, tly), (trx, try_), (blx, bly), (brx, bry) = [(float(x[0, 0]), float(y[0, 0])) for x, y in corners]
     high, wide = source.burst.frames[index].size
     return min(tlx, blx), min(tly, try_), wide - 1 - max(trx, brx), high - 1 - max(bly, bry)
@@ -59,7 +59,7 @@ def faded(depth: F32, missed: float) -> F32:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | None:
+def edge(source: AlignedBurst, index: int, window: Window, stride: int = 1) -> Edge | None:
     """The edge of frame ``index`` at every ``stride``-th pixel of a window; None where it is far away or misses
     nothing. It depends on where a pixel lies, never on the tile that asks.
     """
@@ -71,7 +71,7 @@ def edge(source: Source, index: int, window: Window, stride: int = 1) -> Edge | 
     depths = _depths(source, index, window)
     if all(depth >= min(width, WIDEST) or width < LEAST for depth, width in zip(depths, missed, strict=True)):
         return None
-    x, y = source.where(index, window, None, stride)
+    x, y = source.sample_coordinates(index, window, None, stride)
     high, wide = source.burst.frames[index].size
     fade, inside = np.ones_like(x), np.full_like(x, np.inf)
     for depth, width in zip((x, y, wide - 1 - x, high - 1 - y), missed, strict=True):
@@ -189,9 +189,9 @@ class Unmoved:
     seen: Tensor
 
 
-def unmoved(source: Source, indices: Sequence[int], evs: Tensor, window: Window, stride: int = 1) -> Unmoved:
+def unmoved(source: AlignedBurst, indices: Sequence[int], evs: Tensor, window: Window, stride: int = 1) -> Unmoved:
     """Frames ``indices``, the reference first, of ``evs`` (1, N), at every ``stride``-th pixel of a window."""
-    parts = [source.region(i, window, stride=stride) for i in indices]
+    parts = [source.read(i, window, stride=stride) for i in indices]
     frames = torch.stack([tensor(linear) for linear, _ in parts], dim=1)
     valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
     edges = [edge(source, i, window, stride) for i in indices[1:]]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.border import LEAST, faded, missing, unmoved
 from smarthdr_cli.models.merge import exposure_weight, merge
 from smarthdr_cli.models.saf_layers import CELL
@@ -49,7 +49,7 @@ class End:
 
 
 @torch.inference_mode()
-def find_ends(source: Source, indices: Sequence[int], evs: Tensor, look: Look | None = None) -> list[End]:
+def find_ends(source: AlignedBurst, indices: Sequence[int], evs: Tensor, look: Look | None = None) -> list[End]:
     """The ends of frames ``indices``, the reference first, of ``evs`` (1, N), that would show, in the order in which
     ``matched_light`` undoes them: at each side the frame that misses least comes first.
 
@@ -84,7 +84,7 @@ def _upright(x: Tensor, *, across: bool) -> Tensor:
     return x.mT if across else x
 
 
-def _turns(source: Source, indices: Sequence[int], ending: Sequence[int], side: int) -> Tensor:
+def _turns(source: AlignedBurst, indices: Sequence[int], ending: Sequence[int], side: int) -> Tensor:
     """(K, P) the frames of ``ending``, of ``indices``, in the order in which they end at each place along a side, the
     one that misses most there first.
     """
@@ -93,7 +93,7 @@ def _turns(source: Source, indices: Sequence[int], ending: Sequence[int], side: 
             Window(height - 1, 0, 1, width))[side]  # fmt: skip
     missed = []
     for n in ending:
-        x, y = source.where(indices[n], line, None, step)
+        x, y = source.sample_coordinates(indices[n], line, None, step)
         high, wide = source.burst.frames[indices[n]].size
         missed.append(torch.from_numpy((-x, -y, x - (wide - 1), y - (high - 1))[side].ravel()))
     return torch.tensor(ending)[torch.stack(missed).argsort(dim=0, descending=True, stable=True)]
@@ -184,7 +184,7 @@ def _octaves(light: Tensor) -> Tensor:
 
 
 def matched_light(
-    ends: Sequence[End], source: Source, light: Tensor, sigma: Tensor, window: Window, lack: Tensor, scale: float
+    ends: Sequence[End], source: AlignedBurst, light: Tensor, sigma: Tensor, window: Window, lack: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """``light`` (1, 3, h, w) of a window with the steps of ``ends`` undone, and ``sigma`` (1, 1, h, w) no less than
     what that changed: it was matched and not measured.
@@ -209,9 +209,9 @@ def matched_light(
     return light, torch.maximum(sigma, changed)
 
 
-def _by_side(source: Source, end: End, window: Window) -> Tensor:
+def _by_side(source: AlignedBurst, end: End, window: Window) -> Tensor:
     """(h, w) the share that this side has in what a frame lacks: beyond a corner two sides have half each."""
-    x, y = source.where(end.frame, window)
+    x, y = source.sample_coordinates(end.frame, window)
     high, wide = source.burst.frames[end.frame].size
     sides = zip((x, y, wide - 1 - x, high - 1 - y), missing(source, end.frame), strict=True)
     lost = [1 - torch.from_numpy(faded(depth, missed)) if missed >= LEAST else torch.zeros(x.shape)

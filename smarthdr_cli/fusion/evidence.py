@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.border import edge
 from smarthdr_cli.fusion.tiles import Tile, tensor
 from smarthdr_cli.models.merge import clip_taper, exposure_weight, radiance
 from smarthdr_cli.models.pairwise import common_exposure, disagreement
 
 
-def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:
+def add_evidence(source: AlignedBurst, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:
     """``light`` (1, 3, h, w) of a tile with the frames ``evidence`` of the burst merged in by their physical weight,
     where they agree with it; ``evs`` (1, N) of the members it was made of.
 
@@ -21,7 +21,7 @@ def add_evidence(source: Source, evidence: tuple[int, ...], tile: Tile, light: T
     total = members.sum(dim=0)
     change = torch.zeros_like(light)
     for index in evidence:
-        linear, seen = source.region(index, tile.window)
+        linear, seen = source.read(index, tile.window)
         frame = tensor(linear)
         ev = torch.tensor([float(source.burst.evs[index])])
         predicted = (light * torch.exp2(ev)).clamp(0, 1)

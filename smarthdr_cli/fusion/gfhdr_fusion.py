@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.frame import Frame
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.network_fusion import Outcome
-from smarthdr_cli.fusion.static_merge import Plane, compare, flag_clipped, order
+from smarthdr_cli.fusion.static_merge import RadianceSigma, compare, flag_clipped, order
 from smarthdr_cli.fusion.tiles import SMALLEST, Tile, grid, tensor
 from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
 from smarthdr_cli.models.measured import held
@@ -49,7 +49,7 @@ def fuse_three(
     device: torch.device,
     dtype: torch.dtype,
     calibration: Calibration | None,
-    source: Source,
+    source: AlignedBurst,
     chosen: tuple[int, ...],
     size: int,
     on_progress: Callable[[float], None],
@@ -65,7 +65,7 @@ def fuse_three(
     done = 0
     for tile in grid(height, width, size, margin=OVERLAP):
         w = tile.window
-        frames = torch.stack([tensor(source.region(i, w)[0]) for i in indices], dim=1).to(device)
+        frames = torch.stack([tensor(source.read(i, w)[0]) for i in indices], dim=1).to(device)
         out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
         result = believed(out.radiance.float() / scale, frames[:, 1], source.burst.frames[reference])
         uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
@@ -82,7 +82,7 @@ def fuse_three(
     light /= weight
     sigma /= weight
     flagged = flag_clipped(tensor(sigma), tensor(light), scale)[0, 0].numpy()
-    return Outcome(Plane(light, flagged), compare(shrunk(light), classical(source, chosen), scale), 0.0, 1.0)
+    return Outcome(RadianceSigma(light, flagged), compare(shrunk(light), classical(source, chosen), scale), 0.0, 1.0)
 
 
 def believed(light: Tensor, seen: Tensor, frame: Frame) -> Tensor:
@@ -121,9 +121,9 @@ def shrunk(light: F32) -> F32:
     return image[0].permute(1, 2, 0).numpy()
 
 
-def classical(source: Source, chosen: tuple[int, ...]) -> F32:
+def classical(source: AlignedBurst, chosen: tuple[int, ...]) -> F32:
     """The physical merge of ``chosen`` on cells, for the guard."""
     indices, evs = order(source, chosen)
-    frames = torch.stack([tensor(source.cells(i, CELL)) for i in indices], dim=1)
+    frames = torch.stack([tensor(source.downsample(i, CELL)) for i in indices], dim=1)
     merged, _ = merge(frames, evs, torch.ones_like(frames[:, 1:, :1]))
     return merged[0].permute(1, 2, 0).numpy()

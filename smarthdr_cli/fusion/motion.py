@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, refine_motion
 from smarthdr_cli.fusion.parallel import each
@@ -129,12 +129,18 @@ def levels(finest: Tensor, count: int) -> list[Tensor]:
 
 
 def estimate(
-    model: SAF, source: Source, index: int, reference: Tensor, link: Link, light: Light | None = None, pairs: int = 1
+    model: SAF,
+    source: AlignedBurst,
+    index: int,
+    reference: Tensor,
+    link: Link,
+    light: Light | None = None,
+    pairs: int = 1,
 ) -> PairMotion:
     """Motion and first trust of frame ``index``, one of ``pairs``, against the cells of the reference (1, 3, h, w) as
     ``padded`` gives them, or, where ``link`` says so, against the ``light`` so far.
     """
-    other = padded(source.cells(index, CELL), reference.device)
+    other = padded(source.downsample(index, CELL), reference.device)
     chained = light is not None and link.anchor != 0
     ref = light.shown_to(other, link) if light is not None and chained else reference
     ev = ref.new_full((1,), link.apart)
@@ -169,7 +175,7 @@ def estimate(
 
 @torch.inference_mode()
 def find_motions(
-    model: SAF, source: Source, indices: Sequence[int], evs: Tensor, reference: Tensor, at_once: int,
+    model: SAF, source: AlignedBurst, indices: Sequence[int], evs: Tensor, reference: Tensor, at_once: int,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> dict[int, PairMotion]:  # fmt: skip
     """The motion of every other frame of ``indices``, the reference first, by its place there; ``evs`` (1, N).
@@ -197,9 +203,9 @@ def find_motions(
     return motions
 
 
-def place(light: Light, source: Source, index: int, link: Link, motion: PairMotion) -> None:
+def place(light: Light, source: AlignedBurst, index: int, link: Link, motion: PairMotion) -> None:
     """Join frame ``index`` to the light on cells, as far as it bears it out through its ``motion``."""
-    moved = warp(padded(source.cells(index, CELL), motion.flow.device), motion.flow / CELL)
+    moved = warp(padded(source.downsample(index, CELL), motion.flow.device), motion.flow / CELL)
     ev = moved.new_full((1,), link.apart)
     known, look = light.shown_to(moved, link), moved
     if not link.anchor and bleaches(source.burst):

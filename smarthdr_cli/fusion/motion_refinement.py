@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.tiles import tensor
 from smarthdr_cli.models.pairwise import common_exposure, disagreement, lenient, worthwhile
 from smarthdr_cli.models.saf import SAF
@@ -100,7 +100,7 @@ def most(side: int, pairs: int, device: torch.device) -> int:
     return max(LEAST, (AT_PIXELS if side == 1 else AT_CELLS) // pairs)
 
 
-def refine_motion(model: SAF, source: Source, index: int, coarse: Coarse, pairs: int) -> Fine | None:
+def refine_motion(model: SAF, source: AlignedBurst, index: int, coarse: Coarse, pairs: int) -> Fine | None:
     """The finest levels of frame ``index``, one of ``pairs``, against the reference; None where none are left or
     nothing is at odds.
 
@@ -123,7 +123,7 @@ def refine_motion(model: SAF, source: Source, index: int, coarse: Coarse, pairs:
 
 
 def _block(
-    model: SAF, source: Source, index: int, coarse: Coarse, sides: tuple[int, ...],
+    model: SAF, source: AlignedBurst, index: int, coarse: Coarse, sides: tuple[int, ...],
     at: tuple[int, int], block: int,
 ) -> Tensor:  # fmt: skip
     """(1, 2, block, block) px to be added to the coarse displacement in one block; 0 beyond the picture."""
@@ -140,7 +140,7 @@ def _block(
 
     def pixels(number: int, flow: Tensor | None = None) -> Tensor:
         field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
-        return tensor(source.region(number, window, field)[0]).to(device)
+        return tensor(source.read(number, window, field)[0]).to(device)
 
     ref = pixels(source.burst.reference)
     begun = coarse.state

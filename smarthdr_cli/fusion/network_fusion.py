@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, lowest_peak, shares
@@ -19,7 +19,7 @@ from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.static_merge import (
     Guard,
-    Plane,
+    RadianceSigma,
     compare,
     flag_clipped,
     order,
@@ -74,7 +74,7 @@ class Outcome:
     """The picture, its comparison with the classical merge, the share put back to the convex combination; ``still``,
     the share that is known to stand still because next to nothing in the burst moves, else 0."""
 
-    plane: Plane
+    plane: RadianceSigma
     guard: Guard
     restored: float
     trusted: float
@@ -82,7 +82,8 @@ class Outcome:
 
 
 def fuse_learned(
-    network: Learned, source: Source, members: tuple[int, ...], evidence: tuple[int, ...], size: int, *, strong: bool,
+    network: Learned, source: AlignedBurst, members: tuple[int, ...], evidence: tuple[int, ...], size: int, *,
+    strong: bool,
     at_once: int | None = None, on_progress: Callable[[float], None] = lambda _: None,
 ) -> Outcome:  # fmt: skip
     """Fuse ``members`` (2 to 9 frames, the reference among them); ``evidence`` frames join where the result bears
@@ -95,7 +96,7 @@ def fuse_learned(
     height, width = burst.size
     indices, evs = order(source, members)
     scale = float(torch.exp2(evs.min()))
-    reference = source.cells(indices[0], CELL)
+    reference = source.downsample(indices[0], CELL)
     count = workers(network.device)
     share = 0.25  # of the work is the motion stage
     cells = padded(reference, network.device)
@@ -109,14 +110,14 @@ def fuse_learned(
         motions = {n: replace(one, still=still.to(network.device)) for n, one in motions.items()}
 
     def look(window: Window) -> tuple[Tensor, Tensor]:
-        ref = tensor(source.region(indices[0], window)[0]).to(network.device)
+        ref = tensor(source.read(indices[0], window)[0]).to(network.device)
         others = _gathered(network, source, indices, evs.to(ref.device), motions, window, ref, encode(ref), strong)
         valid = torch.stack([one.valid for one in others], dim=1)
         frames = blank(torch.stack([ref, *(one.frame for one in others)], dim=1), valid)
         return frames, torch.stack([one.logit for one in others], dim=1).sigmoid() * valid
 
     ends = find_ends(source, indices, evs, look)
-    out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
+    out = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
 
     def compute(tile: Tile) -> tuple[int, float, float]:
@@ -142,7 +143,7 @@ def fuse_learned(
 
 def _tile(
     network: Learned,
-    source: Source,
+    source: AlignedBurst,
     indices: list[int],
     evs: Tensor,
     motions: Mapping[int, PairMotion],
@@ -155,7 +156,7 @@ def _tile(
     model, device = network.model, network.device
     window = tile.window
     scale = float(torch.exp2(evs.min()))
-    ref = tensor(source.region(indices[0], window)[0]).to(device)
+    ref = tensor(source.read(indices[0], window)[0]).to(device)
     codes = encode(ref)
     evs = evs.to(device)
     others = _gathered(network, source, indices, evs, motions, window, ref, codes, strong)
@@ -188,7 +189,7 @@ def _tile(
 
 
 def _gathered(
-    network: Learned, source: Source, indices: list[int], evs: Tensor, motions: Mapping[int, PairMotion],
+    network: Learned, source: AlignedBurst, indices: list[int], evs: Tensor, motions: Mapping[int, PairMotion],
     window: Window, ref: Tensor, codes: Tensor, strong: bool,
 ) -> list[Seen]:  # fmt: skip
     """The other frames of a window in the order of ``indices``, verified in that of their ``links``."""
@@ -198,7 +199,7 @@ def _gathered(
     for link in chain:
         n = link.place
         frame, valid = (tensor(part).to(network.device)
-                        for part in source.region(indices[n], window, motions[n].displacement(window)))  # fmt: skip
+                        for part in source.read(indices[n], window, motions[n].displacement(window)))  # fmt: skip
         against, known_codes = (so_far.shown_to(frame, link), None) if so_far and link.anchor else (ref, codes)
         look = frame
         if not link.anchor and bleaches(source.burst):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.reference import spanning
 from smarthdr_cli.errors import UsageError
@@ -17,7 +17,7 @@ from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_precision
 from smarthdr_cli.fusion.gfhdr_fusion import fuse_three, side_within
 from smarthdr_cli.fusion.memory_budget import Room
 from smarthdr_cli.fusion.network_fusion import Learned, fuse_learned
-from smarthdr_cli.fusion.static_merge import Plane
+from smarthdr_cli.fusion.static_merge import RadianceSigma
 from smarthdr_cli.models.checkpoint import Checkpoint
 from smarthdr_cli.models.judged import JudgedGFHDR
 from smarthdr_cli.models.load import load_model
@@ -38,8 +38,13 @@ class Network:
     record: dict[str, Any]
 
     def fuse(
-        self, source: Source, room: Room, strong: bool, on_progress: Callable[[float], None], report: dict[str, Any]
-    ) -> Plane:
+        self,
+        source: AlignedBurst,
+        room: Room,
+        strong: bool,
+        on_progress: Callable[[float], None],
+        report: dict[str, Any],
+    ) -> RadianceSigma:
         """Fuse a burst within ``room``; what the guard saw is added to ``report``."""
         if isinstance(self.model, JudgedGFHDR):
             if strong:
@@ -66,11 +71,11 @@ class Network:
     def _three(
         self,
         model: JudgedGFHDR,
-        source: Source,
+        source: AlignedBurst,
         size: int,
         on_progress: Callable[[float], None],
         report: dict[str, Any],
-    ) -> Plane:
+    ) -> RadianceSigma:
         """gfhdr takes three frames: the reference and the two that span the range best with it."""
         if len(source.burst) < 3:
             raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")

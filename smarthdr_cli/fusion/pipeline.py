@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from smarthdr_cli.align import align_burst
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.response import matched, resolve_response, with_clip
 
 if TYPE_CHECKING:
     import torch
 
     from smarthdr_cli.fusion.networks import Network
-    from smarthdr_cli.fusion.static_merge import Plane
+    from smarthdr_cli.fusion.static_merge import RadianceSigma
 
 Progress = Callable[[str, float], None]
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Network"]  # weights, device, precision
@@ -70,7 +70,7 @@ def check_options(options: FuseOptions) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(known)}")
 
 
-def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **options: Any) -> Fused:
+def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **options: Any) -> FusionResult:
     """Fuse the files of one burst into linear radiance at the reference's moment and pose.
 
     ``options`` are the fields of ``FuseOptions``. ``progress`` is told the stage and how much of it is done, 0 to 1.
@@ -78,7 +78,7 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
     """
     chosen = FuseOptions(**options)
     check_options(chosen)
-    clock = Stages(progress)
+    clock = StageTimer(progress)
     warm = Thread(target=import_module, args=("smarthdr_cli.fusion.networks",), daemon=True)  # torch, while files load
     warm.start()
     burst = load(paths, chosen, clock)
@@ -86,7 +86,7 @@ def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **op
     return fuse_loaded(burst, chosen, clock)
 
 
-def load(paths: Paths, options: FuseOptions, clock: "Stages") -> Burst:
+def load(paths: Paths, options: FuseOptions, clock: "StageTimer") -> Burst:
     """The first step of ``fuse``: the files of one burst, read. Raises UsageError or InputError."""
     with clock.stage("read"):
         return load_burst(
@@ -101,20 +101,20 @@ def load(paths: Paths, options: FuseOptions, clock: "Stages") -> Burst:
 def fuse_loaded(
     burst: Burst,
     chosen: FuseOptions,
-    clock: "Stages",
+    clock: "StageTimer",
     open_network: OpenNetwork | None = None,
-    source: Source | None = None,
-) -> Fused:
+    source: AlignedBurst | None = None,
+) -> FusionResult:
     """The second step of ``fuse``: a burst as ``load`` read it, fused.
 
     ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next;
-    ``source``, as ``see`` made it of this burst, saves looking again for one that fuses a burst several times.
+    ``source``, as ``register`` made it of this burst, saves looking again for one that fuses a burst several times.
     Raises UsageError, InputError, ModelError or MemoryLimitError.
     """
     report: dict[str, Any] = {"options": _said(chosen)}
     merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
     if source is None:
-        source = see(burst, chosen, clock)
+        source = register(burst, chosen, clock)
     alignment, response = source.alignment, source.response
     report |= {
         "response": {"name": Path(response.name).name, **response.record},
@@ -130,7 +130,7 @@ def fuse_loaded(
     return finish(merge(source), source, chosen, clock, report)
 
 
-def see(burst: Burst, options: FuseOptions, clock: "Stages") -> Source:
+def register(burst: Burst, options: FuseOptions, clock: "StageTimer") -> AlignedBurst:
     """What every fusion looks at: ``burst`` aligned, its response found, aligned again, its frames matched; what was
     said is in its notes.
 
@@ -147,16 +147,16 @@ def see(burst: Burst, options: FuseOptions, clock: "Stages") -> Source:
             alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
     response = with_clip(resolved.response, burst, alignment)
     curves, said = matched(burst, alignment, response) if options.gains == "auto" else ((), ())
-    return Source(replace(burst, notes=(*burst.notes, *said)), response, alignment, curves)
+    return AlignedBurst(replace(burst, notes=(*burst.notes, *said)), response, alignment, curves)
 
 
 def _prepare(
     burst: Burst,
     options: FuseOptions,
-    clock: "Stages",
+    clock: "StageTimer",
     report: dict[str, Any],
     open_network: OpenNetwork | None = None,
-) -> Callable[[Source], "Plane"]:
+) -> Callable[[AlignedBurst], "RadianceSigma"]:
     """Device, tile and network as asked for; returns what fuses a source with them."""
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
     from smarthdr_cli.fusion.memory_budget import Load, room
@@ -178,7 +178,7 @@ def _prepare(
         resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
         report |= {"model": "none", "device": "cpu", "precision": "fp32"}
 
-        def static(source: Source) -> "Plane":
+        def static(source: AlignedBurst) -> "RadianceSigma":
             with clock.stage("merge") as told:
                 return with_retreat(min(size, 512) or 512, lambda side: static_merge(source, side, told), told_retreat)
 
@@ -187,7 +187,7 @@ def _prepare(
         network = (open_network or load_network)(options.weights, device, options.precision)
     report |= network.record
 
-    def learned(source: Source) -> "Plane":
+    def learned(source: AlignedBurst) -> "RadianceSigma":
         strong = options.deghost == "strong"
         with clock.stage("fuse") as told:
             return with_retreat(
@@ -197,7 +197,9 @@ def _prepare(
     return learned
 
 
-def finish(plane: "Plane", source: Source, options: FuseOptions, clock: "Stages", report: dict[str, Any]) -> Fused:
+def finish(
+    plane: "RadianceSigma", source: AlignedBurst, options: FuseOptions, clock: "StageTimer", report: dict[str, Any]
+) -> FusionResult:
     """Colour and anchor last; the record of it all."""
     burst: Burst = source.burst
     short = float(burst.evs.min())
@@ -217,7 +219,7 @@ def finish(plane: "Plane", source: Source, options: FuseOptions, clock: "Stages"
                         "clipped_share": float((plane.sigma >= 1.0).mean())},
         "notes": [*burst.notes, *report.get("notes", [])], "seconds": clock.seconds,
     }  # fmt: skip
-    return Fused(light, plane.sigma, space, anchor, 2.0 ** (short - anchor), burst, report)
+    return FusionResult(light, plane.sigma, space, anchor, 2.0 ** (short - anchor), burst, report)
 
 
 def _said(options: FuseOptions) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def _said(options: FuseOptions) -> dict[str, Any]:
     return said
 
 
-class Stages:
+class StageTimer:
     """Names the stages aloud and keeps how long each took."""
 
     def __init__(self, progress: Progress) -> None:

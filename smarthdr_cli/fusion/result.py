@@ -12,7 +12,7 @@ from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 
 
 @dataclass(frozen=True)
-class Fused:
+class FusionResult:
     """A fused burst.
 
     ``radiance``: (H, W, 3) float32, linear, in ``colorspace``; 1.0 is the clip level of the exposure ``anchor_ev``

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.noise import as_floor, cells
 from smarthdr_cli.models.saf_layers import CELL
 
@@ -22,7 +22,7 @@ NODES = np.linspace(0, 1, 4096) ** 2  # of light, dense where codes are
 
 
 def code_floor(
-    source: Source, indices: Sequence[int], evs: Tensor, merged: Tensor, scale: float, each: Sequence[Tensor]
+    source: AlignedBurst, indices: Sequence[int], evs: Tensor, merged: Tensor, scale: float, each: Sequence[Tensor]
 ) -> Tensor:
     """(1, 1, H, W) 68 % quantile of the merge's error in the mu-law domain that the codes of JPEG files leave.
 
@@ -33,7 +33,7 @@ def code_floor(
     for n, part in enumerate(each):
         if source.burst.frames[indices[n]].kind == "jpeg":
             gain = 2.0 ** float(evs[0, n])
-            variance = variance + (part * _worth(middle * gain, source.curve(indices[n]).table) / gain).square()
+            variance = variance + (part * _worth(middle * gain, source.response_of(indices[n]).table) / gain).square()
     return as_floor(CODES * variance.sqrt(), middle, scale)
 
 

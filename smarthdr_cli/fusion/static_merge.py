@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.border import lacking, lowest_peak, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.parallel import each, workers
@@ -28,21 +28,21 @@ REFERENCE_NOISE = (3.0, 10_000.0)
 
 
 @dataclass(frozen=True)
-class Plane:
+class RadianceSigma:
     """A finished picture before colour: ``radiance`` (H, W, 3) in reference units, ``sigma`` (H, W) mu-law domain."""
 
     radiance: F32
     sigma: F32
 
 
-def order(source: Source, members: tuple[int, ...]) -> tuple[list[int], Tensor]:
+def order(source: AlignedBurst, members: tuple[int, ...]) -> tuple[list[int], Tensor]:
     """Frame indices with the reference first, and their EVs (1, N)."""
     reference = source.burst.reference
     indices = [reference, *(i for i in members if i != reference)]
     return indices, torch.tensor([[float(source.burst.evs[i]) for i in indices]])
 
 
-def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = lambda _: None) -> Plane:
+def static_merge(source: AlignedBurst, size: int, on_tile: Callable[[float], None] = lambda _: None) -> RadianceSigma:
     """Every frame of the burst merged by its physical weight, in tiles: h = sum_i w_i L_i / sum_i w_i.
 
     The result stands for the reference's moment, so a ghost is an error. In the mu-law domain,
@@ -55,7 +55,7 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     burst = source.burst
     height, width = burst.size
     indices, evs = order(source, tuple(range(len(burst))))
-    out = Plane(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
+    out = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     scale = float(torch.exp2(evs.min()))
     ends = find_ends(source, indices, evs)
 
@@ -79,7 +79,7 @@ def static_merge(source: Source, size: int, on_tile: Callable[[float], None] = l
     return out
 
 
-def plain_merge(source: Source, indices: list[int], evs: Tensor, core: Window) -> F32:
+def plain_merge(source: AlignedBurst, indices: list[int], evs: Tensor, core: Window) -> F32:
     """(h, w, 3) the classical merge of the same frames, at the first pixel of every cell of ``core``."""
     part = unmoved(source, indices, evs, core, CELL)
     return np.asarray(merge(part.frames, evs, part.counts, part.share)[0][0].permute(1, 2, 0).numpy(), np.float32)
@@ -131,7 +131,7 @@ def flag_clipped(sigma: Tensor, light: Tensor, scale: float, peak: Tensor | None
     return torch.where(clipped, torch.full_like(sigma, SIGMA_MAX), sigma)
 
 
-def put(out: Plane, core: Window, window: Window, light: Tensor, sigma: Tensor) -> None:
+def put(out: RadianceSigma, core: Window, window: Window, light: Tensor, sigma: Tensor) -> None:
     """Copy a tile's core into the picture."""
     rows = slice(core.top, core.top + core.height)
     columns = slice(core.left, core.left + core.width)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.belief import SURE
 from smarthdr_cli.fusion.motion import cells_of
 from smarthdr_cli.fusion.noise import solved, variance_at
@@ -42,7 +42,7 @@ WHITE = 0.9  # lifted level of a darker frame's brightest channel from which a R
 
 
 def at_rest(
-    source: Source, indices: Sequence[int], evs: Tensor, likeness: Mapping[int, Likeness],
+    source: AlignedBurst, indices: Sequence[int], evs: Tensor, likeness: Mapping[int, Likeness],
     usual: Tensor | None, size: tuple[int, int], side: int,
 ) -> Tensor | None:  # fmt: skip
     """(1, 1, *size) on cells, 0 to 1: how surely a place stands still in all frames ``indices``, the reference first,
@@ -85,7 +85,7 @@ def believed(logit: Tensor, gap: Tensor, still: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _differing(
-    source: Source,
+    source: AlignedBurst,
     indices: Sequence[int],
     evs: Tensor,
     gains: Mapping[int, Tensor],
@@ -101,7 +101,7 @@ def _differing(
     area = tile.window
     height, width = source.burst.size
     window = Window(area.top, area.left, min(area.height, height - area.top), min(area.width, width - area.left))
-    parts = [tuple(tensor(part) for part in source.region(index, window)) for index in indices]
+    parts = [tuple(tensor(part) for part in source.read(index, window)) for index in indices]
     seen = torch.stack([valid for _, valid in parts]).amin(dim=0)
     rising = evs[0].argsort().tolist()
     own = rising.index(0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.belief import known
 from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.fusion.rounding import code_floor
@@ -17,7 +17,7 @@ from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 
 
 def floor_under(
-    source: Source, indices: Sequence[int], stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
+    source: AlignedBurst, indices: Sequence[int], stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
     share: Tensor | None, usual: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """(1, 1, h, w) what noise leaves in the merge of frames ``indices`` of ``source``, or codes, whichever is more.

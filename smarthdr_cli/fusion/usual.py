@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Source, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.border import unmoved
 from smarthdr_cli.fusion.noise import AROUND, cells, equations
 from smarthdr_cli.models.merge import merge
@@ -24,7 +24,7 @@ QUIET = 0.25  # of the usual variance: a window with less holds a flat drawing, 
 
 
 @torch.inference_mode()
-def usual_noise(source: Source, indices: Sequence[int], evs: Tensor) -> Tensor | None:
+def usual_noise(source: AlignedBurst, indices: Sequence[int], evs: Tensor) -> Tensor | None:
     """(5,) means of ``noise.equations`` over a grid of windows of the frames as aligned; None where none tells any.
 
     ``indices``: of the burst, the reference first, ``evs`` (1, N). What moved or does not lie upon itself differs by

@@ -105,7 +105,7 @@ def corrected(merged: Tensor, residual: Tensor, gate: Tensor, scale: Tensor, lim
 
 
 class SAF(nn.Module):
-    """The network. Stages are public, because full-size pictures run them tile by tile (fusion/tiles)."""
+    """The network. StageTimer are public, because full-size pictures run them tile by tile (fusion/tiles)."""
 
     def __init__(self, config: SAFConfig) -> None:
         super().__init__()

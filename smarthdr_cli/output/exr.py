@@ -16,7 +16,7 @@ from smarthdr_cli import system
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SOFTWARE, provenance, reference_frame
 from smarthdr_cli.output.sigma import MEANING, require_finite, sigma_radiance
 
@@ -29,7 +29,7 @@ _DWAA_MAX = 32768.0  # DWAA's error (a few per cent, more at edges) may push a h
 
 
 def write_exr(
-    fused: Fused,
+    fused: FusionResult,
     path: Path,
     *,
     compression: str = "zip",
@@ -88,7 +88,7 @@ def write_exr(
     return notes
 
 
-def write_uncertainty_exr(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_uncertainty_exr(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty alone: channels sigma.mu (half) and sigma.radiance (float), ZIP.
 
     Raises OutputError when it is not finite or cannot be written.
@@ -166,7 +166,7 @@ def _flat_chromaticities(space: ColorSpace) -> tuple[float, ...]:
     return tuple(float(value) for xy in space.chromaticities for value in xy)
 
 
-def _picture_header(fused: Fused, compression: str) -> dict[str, Any]:
+def _picture_header(fused: FusionResult, compression: str) -> dict[str, Any]:
     """Attributes by the names and types of the OpenEXR standard (ImfStandardAttributes.h); absent where unknown."""
     frame = reference_frame(fused)
     capture, exposure = frame.capture, frame.exposure
@@ -207,7 +207,7 @@ def _data_header() -> dict[str, Any]:
     }
 
 
-def _sigma_channels(fused: Fused) -> dict[str, NDArray[Any]]:
+def _sigma_channels(fused: FusionResult) -> dict[str, NDArray[Any]]:
     """sigma.mu as half (it lies in [0, 1]), sigma.radiance as float (in the shadows it is below half's normals)."""
     _, highest = require_finite(fused.uncertainty, "uncertainty")
     if highest > HALF_MAX:

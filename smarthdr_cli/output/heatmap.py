@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance
 from smarthdr_cli.output.picture import save_picture
 from smarthdr_cli.output.sigma import MEANING, require_finite
@@ -28,7 +28,7 @@ _NARROWEST = 480  # a legend needs so many pixels; a smaller picture is centred 
 _BAND = 1 << 20
 
 
-def write_heatmap(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_heatmap(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty as a PNG at full size with a colour bar below; nothing to say aloud.
 
     Raises OutputError when it is not finite or cannot be written.

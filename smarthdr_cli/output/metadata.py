@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from smarthdr_cli.burst.frame import Frame
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.version import __version__
 
 SOFTWARE = f"smarthdr {__version__}"
@@ -21,12 +21,12 @@ _FROM_REPORT = (
 )
 
 
-def reference_frame(fused: Fused) -> Frame:
+def reference_frame(fused: FusionResult) -> Frame:
     """The frame whose moment, pose and (with ``anchor_ev`` 0) exposure the result has."""
     return fused.burst.frames[fused.burst.reference]
 
 
-def anchor_statement(fused: Fused) -> str:
+def anchor_statement(fused: FusionResult) -> str:
     """What pixel value 1.0 means in this file, in one sentence."""
     if fused.anchor_ev == 0.0:
         return "pixel = radiance at the reference exposure; 1.0 = reference clip"
@@ -35,7 +35,7 @@ def anchor_statement(fused: Fused) -> str:
     )
 
 
-def provenance(fused: Fused) -> dict[str, str]:
+def provenance(fused: FusionResult) -> dict[str, str]:
     """``smarthdr:*`` keys and their values: plain text, or JSON where there is structure.
 
     All are valid UTF-8.

@@ -12,7 +12,7 @@ from PIL import Image
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.icc_profile import matrix_profile
 from smarthdr_cli.output.metadata import SOFTWARE, reference_frame
@@ -34,7 +34,7 @@ _CARRIED = frozenset(
 )
 
 
-def write_preview_file(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_preview_file(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the tone-mapped picture; returns what is to be said aloud.
 
     ``.jpg``: 8 bits, quality 92, no chroma subsampling. ``.png``: 8 bits. ``.tif``: 16 bits, deflate. All in sRGB with
@@ -68,7 +68,7 @@ def write_preview_file(fused: Fused, path: Path, *, overwrite: bool = False) -> 
 
 
 def render_srgb(
-    fused: Fused, bits: Literal[8, 16], tone: tonemap.ToneMap | None = None
+    fused: FusionResult, bits: Literal[8, 16], tone: tonemap.ToneMap | None = None
 ) -> NDArray[np.unsignedinteger[Any]]:
     """(H, W, 3) sRGB values of the default tone mapping, uint8 or uint16.
 
@@ -89,7 +89,7 @@ def render_srgb(
     return out
 
 
-def _exif(fused: Fused) -> tuple[Image.Exif, list[str]]:
+def _exif(fused: FusionResult) -> tuple[Image.Exif, list[str]]:
     """The reference's EXIF made true of the preview; only our own tags where it has none or it cannot be parsed."""
     height, width = fused.radiance.shape[:2]
     block = reference_frame(fused).capture.exif

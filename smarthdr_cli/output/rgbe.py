@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SOFTWARE, anchor_statement, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 
@@ -25,7 +25,7 @@ _LONGEST_RUN, _LONGEST_LITERAL = 127, 128
 _BAND = 1 << 19  # pixels encoded at a time
 
 
-def write_rgbe(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_rgbe(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write ``fused`` as Radiance HDR; returns what is to be said aloud.
 
     Eight bits of mantissa under one exponent per pixel: the error is at most 1/256 of the pixel's largest channel.
@@ -142,7 +142,7 @@ def _run_lengths(planes: U8) -> bytes:
     return out.tobytes()
 
 
-def _header(fused: Fused, height: int, width: int) -> bytes:
+def _header(fused: FusionResult, height: int, width: int) -> bytes:
     frame = reference_frame(fused)
     exposure = 2.0 ** (frame.exposure.ev + fused.anchor_ev)
     primaries = " ".join(f"{value:.5g}" for xy in fused.colorspace.chromaticities for value in xy)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.radiometry import MU, radiance_per_mu_law
 
 MEANING = (
@@ -16,7 +16,7 @@ MEANING = (
 )
 
 
-def sigma_radiance(fused: Fused) -> NDArray[np.float32]:
+def sigma_radiance(fused: FusionResult) -> NDArray[np.float32]:
     """(H, W) float32: the uncertainty in units of ``fused.radiance``, sigma * dh/dT / scale_short.
 
     dh/dT is affine in h, so its mean over the channels is its value at their mean (not below 0).

@@ -7,13 +7,13 @@ import tifffile
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.icc_profile import matrix_profile
 from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance, reference_frame
 from smarthdr_cli.output.sigma import require_finite
 
 
-def write_tiff(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_tiff(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write ``fused`` as an uncompressed 32-bit float RGB TIFF (BigTIFF from 4 GB on); nothing to say aloud.
 
     Uncompressed because that is what every program reads in this depth. ImageDescription holds the ``smarthdr:*``
@@ -45,7 +45,7 @@ def write_tiff(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str
     return []
 
 
-def _datetime(fused: Fused) -> str | None:
+def _datetime(fused: FusionResult) -> str | None:
     """The capture date where it has TIFF's form (19 ASCII characters), else none."""
     text = reference_frame(fused).capture.datetime
     return text if text is not None and len(text) == 19 and text.isascii() else None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from smarthdr_cli.atomic import check_targets
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 
 RESULT_SUFFIXES = (".exr", ".hdr", ".tif", ".tiff")
 UNCERTAINTY_SUFFIXES = (".png", ".exr")
@@ -37,7 +37,7 @@ def check_outputs(
 
 
 def write_result(
-    fused: Fused,
+    fused: FusionResult,
     path: Path,
     *,
     compression: str = "zip",
@@ -75,7 +75,7 @@ def write_result(
     return write_tiff(fused, path, overwrite=overwrite)
 
 
-def write_uncertainty(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_uncertainty(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns what is to be said aloud."""
     if _suffix(path, "uncertainty", UNCERTAINTY_SUFFIXES) == ".png":
         from smarthdr_cli.output.heatmap import write_heatmap
@@ -86,7 +86,7 @@ def write_uncertainty(fused: Fused, path: Path, *, overwrite: bool = False) -> l
     return write_uncertainty_exr(fused, path, overwrite=overwrite)
 
 
-def write_preview(fused: Fused, path: Path, *, overwrite: bool = False) -> list[str]:
+def write_preview(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the tone-mapped picture as .jpg, .png or .tif; returns what is to be said aloud."""
     _suffix(path, "preview", PREVIEW_SUFFIXES)
     from smarthdr_cli.output.preview import write_preview_file

@@ -9,13 +9,13 @@ import pytest
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.errors import ModelError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse
 
 PHYSICS = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
 
 
 def stages():
-    return Stages(lambda _stage, _share: None)
+    return StageTimer(lambda _stage, _share: None)
 
 
 def fused(session, files, options):

@@ -15,7 +15,7 @@ from smarthdr_cli.data.prepared import encode, prepare
 from smarthdr_cli.data.splits import Part, draw_labels
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import InputError, OutputError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, see
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, register
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def test_moved_frames_are_as_the_fusion_sees_them(bank, mini, cache, monkeypatch
     (prepared,) = prepare([Part(scene)], cache)
     frames, valid, _ = whole(prepared)
     burst = load_burst(scene.frames, evs=scene.evs, reference=2)
-    source = see(burst, FuseOptions(response="gamma2.2"), Stages(lambda *_: None))
+    source = register(burst, FuseOptions(response="gamma2.2"), StageTimer(lambda *_: None))
     assert any(source.alignment.moved)
     for place, index in enumerate((1, 0, 2)):
-        linear, seen = source.region(index, Window(0, 0, 144, 192))
+        linear, seen = source.read(index, Window(0, 0, 144, 192))
         assert np.array_equal(valid[place, 0].numpy(), seen)
         assert np.allclose(frames[place].permute(1, 2, 0).numpy(), linear, rtol=2e-3, atol=1e-7)
         assert np.array_equal(frames[place].permute(1, 2, 0).numpy() == 1, linear == 1)
@@ -151,7 +151,7 @@ def test_another_draw_prepares_no_frame_again(mini, cache, monkeypatch):
     first = prepare([*split.labeled, *split.held_out, *split.unlabeled], cache, align="none",
                     on_scene=lambda n, s: told.append((n, s.part.scene.name)))  # fmt: skip
     assert told == [(n + 1, s.part.scene.name) for n, s in enumerate(first)]
-    monkeypatch.setattr(room, "see", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(room, "register", lambda *_: pytest.fail("prepared again"))
     split = draw_labels(scenes, 3, 0)
     again = prepare([*split.labeled, *split.held_out], cache, align="none")
     assert {s.folder for s in again} == {s.folder for s in first}

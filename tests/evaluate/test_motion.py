@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.evaluate import motion
@@ -27,14 +27,14 @@ def radiance() -> np.ndarray:
     return np.asarray(0.6 * ramp * waves, np.float32)
 
 
-def source(folder: Path, views: list[np.ndarray], noise: float = 0.002) -> Source:
+def source(folder: Path, views: list[np.ndarray], noise: float = 0.002) -> AlignedBurst:
     rng = np.random.default_rng(0)
     for number, (view, time) in enumerate(zip(views, TIMES, strict=True), start=1):
         seen = np.clip(view * time + rng.normal(0, noise, view.shape), 0, 1)
         code = np.round(seen ** (1 / 2.2) * 65535).astype(np.uint16)
         cv2.imwrite(str(folder / f"{number}.png"), code[..., ::-1])
     burst = load_burst([folder / f"{n}.png" for n in (1, 2, 3)], evs=np.log2(TIMES).tolist())
-    return Source(replace(burst, reference=1), RESPONSE, Alignment.identity(3))
+    return AlignedBurst(replace(burst, reference=1), RESPONSE, Alignment.identity(3))
 
 
 def test_nothing_moves_where_nothing_moves(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_lies_outside_a_frame_moves_nowhere(tmp_path: Path) -> None:
     assert motion.moving_pixels(whole, truth).mean() > 0.9
     away = np.tile(np.eye(3), (3, 1, 1))
     away[2, 0, 2] = 500.0
-    gone = Source(whole.burst, RESPONSE, Alignment(away, (False, False, True)))
+    gone = AlignedBurst(whole.burst, RESPONSE, Alignment(away, (False, False, True)))
     assert not motion.moving_pixels(gone, truth).any()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
@@ -75,7 +75,7 @@ def source_of(burst, response=None, homographies=None):
         alignment = Alignment(
             np.asarray(homographies, np.float64), tuple(bool((h != np.eye(3)).any()) for h in homographies)
         )
-    return Source(burst, response, alignment)
+    return AlignedBurst(burst, response, alignment)
 
 
 def noisy(light, evs=(-2.0, 0.0, 2.0), bits=16, well=1500.0, seed=0):
@@ -136,7 +136,7 @@ def learned(model, dtype=torch.float32, calibration=None, device="cpu"):
 
 def motion_of(model, source, index=0) -> PairMotion:
     """What the motion stage says of a frame against the reference."""
-    cells = padded(source.cells(source.burst.reference, CELL), torch.device("cpu"))
+    cells = padded(source.downsample(source.burst.reference, CELL), torch.device("cpu"))
     return estimate(model, source, index, cells, Link(1, float(source.burst.evs[index]), 0.0))
 
 

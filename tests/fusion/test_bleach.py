@@ -7,7 +7,7 @@ import torch
 
 from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
-from smarthdr_cli.fusion.pipeline import FuseOptions, Stages, fuse_loaded
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
 from smarthdr_cli.models.pairwise import FAR, common_exposure, disagreement
 
 ORANGE = (1.0, 0.3, 0.06)
@@ -115,7 +115,7 @@ def hue_off(bits):
     """Largest error of blue over green, in stops, of column medians where the reference is clipped and bleached."""
     burst, light = wood(bits)
     fused = fuse_loaded(
-        burst, FuseOptions(response="gamma2.2", align="none", precision="fp32"), Stages(lambda *_: None)
+        burst, FuseOptions(response="gamma2.2", align="none", precision="fp32"), StageTimer(lambda *_: None)
     )
     ratio = np.median(fused.radiance[..., 2] / fused.radiance[..., 1], axis=0)
     over = np.median(light.max(axis=2), axis=0) > 2

@@ -45,7 +45,7 @@ def run(network, source, size=0):
 def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_measured(network):
     source = made.source_of(made.burst_of(made.texture(64, 80, high=2.0), EVS, 1))
     outcome = run(network, source)
-    frames = torch.stack([tensor(source.cells(i, 1)) for i in range(3)], dim=1)
+    frames = torch.stack([tensor(source.downsample(i, 1)) for i in range(3)], dim=1)
     with torch.inference_mode():
         out = network(gfhdr_input(frames, torch.tensor([EVS])))
     raw = out.radiance * 4

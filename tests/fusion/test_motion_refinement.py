@@ -118,7 +118,7 @@ def test_a_small_picture_moves_as_forward_moves_it(finest):
     """Pipeline and forward differ by bicubic against bilinear resampling, and by what is padded, only."""
     source = shifted_source(128, 192)
     model = made.lively(heads=0.0, flow=0.05, config=replace(made.SMALL, finest=finest))
-    frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
+    frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
     with torch.inference_mode():
         out = model(frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, 1, 128, 192))
         motion = made.motion_of(model, source)

@@ -94,7 +94,7 @@ def test_equals_forward_where_nothing_is_resampled(monkeypatch):
     monkeypatch.setattr(room, "as_measured", lambda light, *_: light)
     source = made.source_of(ghosted(64, 96))
     model = made.lively(flow=0.0)
-    frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 64, 96))[0]) for i in (1, 0, 2)])
+    frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 64, 96))[0]) for i in (1, 0, 2)])
     frames = frames.permute(0, 3, 1, 2)[None]
     with torch.inference_mode():
         wanted = model(frames, torch.tensor([[0.0, -2.0, 2.0]]), torch.ones(1, 3, 1, 64, 96))
@@ -112,7 +112,7 @@ def test_moved_frames_equal_forward_loosely():
     light = cv2.resize(made.texture(32, 48, high=0.9), (192, 128), interpolation=cv2.INTER_CUBIC).clip(0.01, 1)
     source = made.source_of(made.burst_of(light, (-1.0, 0.0, 1.0), 1))
     model = made.lively(heads=0.0, flow=0.1)
-    frames = torch.stack([torch.from_numpy(source.region(i, Window(0, 0, 128, 192))[0]) for i in (1, 0, 2)])
+    frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 128, 192))[0]) for i in (1, 0, 2)])
     with torch.inference_mode():
         wanted = model(
             frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0, 1.0]]), torch.ones(1, 3, 1, 128, 192)
@@ -150,7 +150,7 @@ def test_what_only_the_reference_saw_is_the_reference():
     away = np.array([[1.0, 0, 500.0], [0, 1, 0], [0, 0, 1]])
     source = made.source_of(ghosted(64, 96), homographies=[away, np.eye(3), away])
     outcome = run(made.lively(heads=0.0, flow=0.0), source)
-    reference, _ = source.region(1, Window(0, 0, 64, 96))
+    reference, _ = source.read(1, Window(0, 0, 64, 96))
     assert np.abs(outcome.plane.radiance - reference).max() < 1e-4
     clipped = reference.max(axis=2) >= 0.995
     assert clipped.mean() > 0.02
@@ -313,7 +313,7 @@ def test_of_a_stack_beyond_training_sigma_is_no_less_than_the_scatter_of_the_mer
 def test_beside_a_clipped_channel_deep_files_keep_what_the_others_measured(bits):
     """A wild network distrusts nothing; the square moves, and where it stands the reference clips in red alone."""
     source = made.source_of(ghosted(96, 128, bits=bits))
-    reference = source.region(1, Window(0, 0, 96, 128))[0]
+    reference = source.read(1, Window(0, 0, 96, 128))[0]
     outcome = run(made.lively(heads=3.0, flow=0.3), source)
     beside = (reference[..., 0] > 0.97) & (reference[..., 2] > 0.05) & (reference[..., 2] < 0.5)
     assert beside.sum() > 50

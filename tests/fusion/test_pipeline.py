@@ -125,7 +125,7 @@ def test_negatives_of_the_conversion_are_kept(light):
     frames = tuple(made.frame(f.codes, f.exposure.ev, space=REC2020) for f in wide.frames)
     source = made.source_of(made.Burst(frames, 1))
     plane = pipeline_plane(source)
-    out = pipeline.finish(plane, source, FuseOptions(), pipeline.Stages(lambda *_: None), {})
+    out = pipeline.finish(plane, source, FuseOptions(), pipeline.StageTimer(lambda *_: None), {})
     assert out.radiance.min() < -0.1
     assert out.report["source_colorspace"] == "rec2020"
 

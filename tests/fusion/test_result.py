@@ -10,7 +10,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 
 
 def fused(sigma):
@@ -23,7 +23,7 @@ def fused(sigma):
         )
         for ev in (-2.0, 0.0)
     )  # fmt: skip
-    return Fused(light, sigma, REC709, 0.0, 0.25, Burst(frames, 1))
+    return FusionResult(light, sigma, REC709, 0.0, 0.25, Burst(frames, 1))
 
 
 def test_the_mean_is_that_of_the_map():

@@ -25,7 +25,7 @@ def jpeg(light, evs, kind="jpeg"):
 
 def floor(source, light, evs, trust=1.0):
     indices = list(range(len(evs)))
-    frames = torch.stack([torch.tensor(source.region(i, WHOLE)[0]).permute(2, 0, 1) for i in indices])[None]
+    frames = torch.stack([torch.tensor(source.read(i, WHOLE)[0]).permute(2, 0, 1) for i in indices])[None]
     merged = torch.tensor(light, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE)
     belief = torch.full((1, len(evs) - 1, 1, SIDE, SIDE), trust)
     stated = torch.tensor([evs])

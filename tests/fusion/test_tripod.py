@@ -25,7 +25,7 @@ def test_a_tripod_burst_in_noise_and_clipped_light_is_the_classical_merge(evs, s
     scale = 2.0 ** min(evs)
     light = fuse_learned(network, source, members, (), 96, strong=strong).plane.radiance * scale
     wanted = static_merge(source, 0).radiance * scale
-    reference = source.region(source.burst.reference, Window(0, 0, *SIZE))[0]
+    reference = source.read(source.burst.reference, Window(0, 0, *SIZE))[0]
     own = (reference.max(axis=2) > 0.8) & (reference.min(axis=2) < 0.8)  # held to what its other channels measured
     compared = (wanted.max(axis=2) < 0.8) & ~own
     assert compared.mean() > 0.7
@@ -44,7 +44,7 @@ def test_where_one_thing_moves_the_network_has_its_way(monkeypatch, few):
     model.verify_head.bias.data[:-1] = -20.0
     monkeypatch.setattr(network_fusion, "agreed", lambda logit, *_: logit)
     got = fuse_learned(made.learned(model), source, (0, 1), (), 96, strong=False).plane.radiance
-    own, merged = source.region(0, Window(0, 0, *SIZE))[0], static_merge(source, 0).radiance
+    own, merged = source.read(0, Window(0, 0, *SIZE))[0], static_merge(source, 0).radiance
     assert np.abs(got / own - 1)[60:72, 20:32].max() < 0.01
     wanted = merged if few else own
     assert np.abs(got / wanted - 1)[:, 144:].max() < 1e-3

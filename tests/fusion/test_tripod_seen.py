@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.aligned_burst import Source
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion import tripod
 from smarthdr_cli.fusion.motion import padded
 from smarthdr_cli.fusion.static_merge import order
@@ -132,7 +132,7 @@ def test_a_shutter_off_by_what_is_rounded_moves_nothing(drift, said):
     dark, own = made.noisy(light * 2.0**drift, (-2.0, 0.0), seed=1).frames[0], made.noisy(light, (-2.0, 0.0)).frames[1]
     source = made.source_of(made.Burst((dark, own), 1))
     at = order(source, (0, 1))
-    ref, other = (padded(source.cells(n, 4), torch.device("cpu")) for n in (1, 0))
+    ref, other = (padded(source.downsample(n, 4), torch.device("cpu")) for n in (1, 0))
     gain = Pair.of(ref, other, at[1][0, 1:]).gain
     assert gain.tolist() == pytest.approx([drift] * 3, abs=0.01)
     burst = source.burst
@@ -168,7 +168,7 @@ def test_a_panorama_may_be_wider_than_opencv_resamples_at_once():
 def test_a_camera_s_own_files_are_the_network_s(some):
     burst, own = made.noisy(made.bright(*SIZE), well=1e6), made.noisy(made.bright(*SIZE), bits=8, well=1e6)
     frames = [own.frames[n] if n in some else frame for n, frame in enumerate(burst.frames)]
-    source = Source(replace(burst, frames=tuple(frames)), made.GAMMA, Alignment.identity(3))
+    source = AlignedBurst(replace(burst, frames=tuple(frames)), made.GAMMA, Alignment.identity(3))
     at, likeness = order(source, (0, 1, 2)), {n: Likeness(1.0, NO_GAIN) for n in (1, 2)}
     assert at_rest(source, *at, likeness, usual_noise(source, *at), (SIZE[0] // 4, SIZE[1] // 4), 0) is None
     assert still(burst)

@@ -83,7 +83,7 @@ def test_a_floor_has_no_hole_where_one_frame_alone_shows_a_place():
     source = noisy(light)
     indices, evs = at(source)
     whole = Window(0, 0, *SIZE)
-    frames = torch.stack([torch.tensor(source.region(i, whole)[0]).permute(2, 0, 1) for i in indices])[None]
+    frames = torch.stack([torch.tensor(source.read(i, whole)[0]).permute(2, 0, 1) for i in indices])[None]
     trust = torch.ones(1, 2, 1, *SIZE)
     merged, _ = merge(frames, evs, trust)
     scale = 2.0 ** float(evs.min())

@@ -12,9 +12,9 @@ from PIL import Image
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
-from smarthdr_cli.fusion.result import Fused
+from smarthdr_cli.fusion.result import FusionResult
 
-MakeFused = Callable[..., Fused]
+MakeFused = Callable[..., FusionResult]
 
 
 def camera_exif() -> bytes:
@@ -46,7 +46,7 @@ def make_fused() -> MakeFused:
         capture: Capture | None = None,
         reference: int = 1,
         report: dict[str, Any] | None = None,
-    ) -> Fused:
+    ) -> FusionResult:
         if radiance is None:
             rng = np.random.default_rng(5)
             radiance = np.exp2(rng.uniform(-12, 5, (37, 53, 3))).astype(np.float32)
@@ -79,7 +79,7 @@ def make_fused() -> MakeFused:
             for number, (ev, time) in enumerate(((-15.0, 1 / 1000), (-13.0, 1 / 250), (-11.0, 1 / 60)))
         )
         record = {"response": {"name": "srgb"}, "model": "saf-base", "options": {"deghost": "auto"}}
-        return Fused(
+        return FusionResult(
             radiance=radiance,
             uncertainty=uncertainty,
             colorspace=colorspace,
@@ -93,5 +93,5 @@ def make_fused() -> MakeFused:
 
 
 @pytest.fixture
-def fused(make_fused: MakeFused) -> Fused:
+def fused(make_fused: MakeFused) -> FusionResult:
     return make_fused()

@@ -1,0 +1,1 @@
+"""Builders that tests share: pictures, bursts, shoots, training scenes."""
