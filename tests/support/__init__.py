@@ -1,1 +1,0 @@
-"""Builders that tests share: pictures, bursts, shoots, training scenes."""
