@@ -25,16 +25,18 @@ from ablation_rows import BUDGET, ROWS, make_scenes
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.home import cache_home
 from smarthdr_cli.data.prepared import Prepared, prepare
 from smarthdr_cli.data.splits import Part
 from smarthdr_cli.evaluate import frozen, metrics, report
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.train.config import PUBLISHED
+from smarthdr_cli.train.methods.smarthdr import PUBLISHED
 from smarthdr_cli.train.pseudo_labels import predict_scene
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import Plan, cache_home, plan, run_scenes
+from smarthdr_cli.train.run import run_scenes
+from smarthdr_cli.train.run_folder import DataRequest
+from smarthdr_cli.train.scene_data import PreparedRun, prepare_run
 from smarthdr_cli.train.state import read_state
 
 HERE = Path(__file__).parent
@@ -69,12 +71,12 @@ def key_of(name: str, draw: int, options: argparse.Namespace) -> tuple[str, dict
     return hashlib.sha256(text.encode()).hexdigest()[:16], values
 
 
-def planned(name: str, values: dict[str, Any], options: argparse.Namespace) -> Plan:
+def planned(name: str, values: dict[str, Any], options: argparse.Namespace) -> PreparedRun:
     """The run before it starts. What is beyond the paper is off unless the row has it on."""
-    return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
+    return prepare_run(DataRequest(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
 
 
-def train_and_score(folder: Path, ready: Plan, test: tuple[list[Prepared], list[np.ndarray]]) -> dict[str, Any]:
+def train_and_score(folder: Path, ready: PreparedRun, test: tuple[list[Prepared], list[np.ndarray]]) -> dict[str, Any]:
     """A run to its end, taken up where it was left, and what student and teacher reach on the test scenes. Ends the
     program where a signal stopped it.
     """

@@ -11,10 +11,11 @@ import numpy as np
 from ablation_rows import BUDGET, COUNTS, DEFAULT, FLOOR, LABELS, OURS, ROOF, ROWS, TEST, TRAIN
 
 from smarthdr_cli.data.datasets import find_scenes
+from smarthdr_cli.data.home import cache_home
 from smarthdr_cli.data.prepared import prepare
 from smarthdr_cli.data.splits import Part
 from smarthdr_cli.evaluate import bootstrap, plot, report
-from smarthdr_cli.train.scene_run import Plan, cache_home
+from smarthdr_cli.train.scene_data import PreparedRun
 
 Results = dict[str, dict[int, dict[str, Any]]]
 CHART, FIGURE = "ablation-labels.png", "ablation-masks.jpg"
@@ -93,7 +94,7 @@ def chart(path: Path, found: Results, alone: float) -> bool:
     return bool(curves)
 
 
-def figure(path: Path, options: argparse.Namespace, planned: Callable[..., Plan], values: dict[str, Any]) -> str:
+def figure(path: Path, options: argparse.Namespace, planned: Callable[..., PreparedRun], values: dict[str, Any]) -> str:
     """What the masks drop in the first draw of SmartHDR, as a picture and a table; empty where the run is not there."""
     run = options.work / f"{OURS}-0"
     if not (run / "teacher.safetensors").exists():
@@ -118,7 +119,7 @@ def rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def write(found: Results, options: argparse.Namespace, alone: float, planned: Callable[..., Plan]) -> None:
+def write(found: Results, options: argparse.Namespace, alone: float, planned: Callable[..., PreparedRun]) -> None:
     """The section, its JSON and its pictures. Ends the program where nothing has been measured."""
     if not found:
         raise SystemExit("nothing has been measured yet")

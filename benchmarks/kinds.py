@@ -23,9 +23,9 @@ from ablation_rows import BUDGET, HALVES, LABELS, ROWS, TRAIN, UNMASKED, make_sc
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.evaluate import bootstrap, frozen, report
-from smarthdr_cli.train.config import PUBLISHED
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import plan
+from smarthdr_cli.train.methods.smarthdr import PUBLISHED
+from smarthdr_cli.train.run_folder import DataRequest
+from smarthdr_cli.train.scene_data import prepare_run
 
 HERE = Path(__file__).parent
 CLEAN, STILL, JPEG = "clean", "still", "scenes"  # folders of the sets
@@ -145,11 +145,11 @@ def main() -> None:
             if wanted and not result.exists():
                 unlabeled = (str(roots[JPEG] / "Training"),) if kind.more else ()
                 data = chosen(roots[kind.labelled], draw) if kind.few else roots[kind.labelled]
-                request = Request(data=str(data), labeled=None, unlabeled=unlabeled)
+                request = DataRequest(data=str(data), labeled=None, unlabeled=unlabeled)
                 folder.mkdir(exist_ok=True)
                 try:
                     with FileLock(folder / "lock", blocking=False):
-                        ready = plan(request, PUBLISHED | BUDGET | kind.changes | {"seed": draw})
+                        ready = prepare_run(request, PUBLISHED | BUDGET | kind.changes | {"seed": draw})
                         report.write_json(result, train_and_score(folder, ready, test))
                 except Timeout:
                     continue

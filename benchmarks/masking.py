@@ -20,15 +20,16 @@ from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.methods import smae
 from smarthdr_cli.train.pseudo_labels import predict_scene
-from smarthdr_cli.train.scene_run import Plan
-from smarthdr_cli.train.scene_session import whole
+from smarthdr_cli.train.scene_data import PreparedRun, whole
 
 CPU = torch.device("cpu")
 TOP = 0.15  # of the maps of error and sigma, in the mu-law domain
 DARK = 0.2
 
 
-def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths: list[Prepared]) -> dict[str, float]:
+def picture(
+    path: Path, run: Path, planned: PreparedRun, scenes: list[Prepared], truths: list[Prepared]
+) -> dict[str, float]:
     """Write the figure; ``scenes`` are the run's unlabelled ones, ``truths`` the same with ground truth.
 
     Shows the three whose pseudo-labels are worst in parts. Returns shares kept by the three rules and the mean error in
@@ -43,10 +44,10 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     threshold = smae.Threshold()
     for scene in planned.data.labeled:
         seen = predict_scene(teacher, scene, CPU, config.precision, config.views)
-        threshold.update(smae.patch_loss(seen.radiance, whole(scene)))
+        threshold.labelled.update(smae.patch_loss(seen.radiance, whole(scene)))
     rerendered = [smae.patch_loss(one.radiance, whole(scene)) for one, scene in zip(found, scenes, strict=True)]
     for losses in rerendered:
-        threshold.update_unlabelled(losses)
+        threshold.unlabelled.update(losses)
     tau = uncertainty_masks.Thresholds(config.masks.tau_patch, config.masks.tau_pixel)
     rows, scores = [], []
     sums: dict[str, list[NDArray[np.float64]]] = {}

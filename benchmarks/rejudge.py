@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from recalibrate import save
 from torch import Tensor
+from uncertainty_training import UncertaintySample, predict_log_sigma, train_uncertainty_head
 
 from smarthdr_cli.data.synth.burst import SynthConfig, make_bursts
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
@@ -40,7 +41,6 @@ from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.uncertainty_head import Judge
 from smarthdr_cli.system import usable_cores
-from smarthdr_cli.train.judging import Lesson, judged, teach
 
 SIDE = 256  # pixels of a burst: one tile
 FRAMES = (3, 3, 3, 3, 3, 3, 2, 4, 5)
@@ -79,7 +79,7 @@ class Class:
         self.shown.clear()
         return fuse_loaded(load(list(paths), chosen, clock), chosen, clock, lambda *_: self.network)
 
-    def lesson(self, bank: SceneBank, number: int) -> Lesson | None:
+    def lesson(self, bank: SceneBank, number: int) -> UncertaintySample | None:
         """Burst ``number`` made, spoilt, written, fused and measured; None where it cannot be measured, being clipped
         or black all over.
         """
@@ -110,7 +110,7 @@ class Class:
         (features,) = self.shown
         error = comparison.error_map(protocol.fitted(light, scene.truth, pixels), np.clip(scene.truth, 0, 1))
         known = torch.from_numpy(scene.truth.max(axis=2) < 1)
-        return Lesson(features[0].half(), torch.from_numpy(error), known, wrong)
+        return UncertaintySample(features[0].half(), torch.from_numpy(error), known, wrong)
 
 
 class Pupil:
@@ -137,18 +137,18 @@ class Pupil:
         return buffer.getvalue()
 
 
-def lessons(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[Lesson]:
+def lessons(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[UncertaintySample]:
     """``count`` lessons, or a few less."""
     first, found = HELD_OUT_SEED if held_out else 0, []
     for number, data in enumerate(pool.map(Pupil.lesson, [held_out] * count, range(first, first + count)), start=1):
         values = torch.load(io.BytesIO(data), weights_only=True)
-        found += [] if values is None else [Lesson(**values)]
+        found += [] if values is None else [UncertaintySample(**values)]
         if number % 20 == 0:
             print(f"{number} of {count} bursts", file=sys.stderr, flush=True)
     return found
 
 
-def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
+def verdicts(judges: dict[str, Judge], held: Sequence[UncertaintySample]) -> str:
     """AUSE of every judge on held-out lessons, by kind of burst, beside the mean error; and of whole bursts, how far
     their mean sigmas stand in the order of their mean errors.
     """
@@ -170,14 +170,14 @@ def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
     return report.markdown_table(header, [*rows, ranks])
 
 
-def _of(plane: Tensor, lesson: Lesson) -> np.ndarray:
+def _of(plane: Tensor, lesson: UncertaintySample) -> np.ndarray:
     return np.asarray(plane[::3, ::3][lesson.known[::3, ::3]].numpy(), np.float64)
 
 
 @torch.inference_mode()
-def _sigma(one: Judge, lesson: Lesson) -> np.ndarray:
+def _sigma(one: Judge, lesson: UncertaintySample) -> np.ndarray:
     h, w = lesson.error.shape
-    return _of(judged(one, lesson.features[None].float())[0, 0, :h, :w].exp(), lesson)
+    return _of(predict_log_sigma(one, lesson.features[None].float())[0, 0, :h, :w].exp(), lesson)
 
 
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
@@ -209,7 +209,7 @@ def main() -> None:
     assert isinstance(model, SAF)
     taught = copy.deepcopy(model.judge).requires_grad_(True)
     known = [one for one in learned if bool(one.known.any())]
-    teach(taught, known, steps=options.steps, on_step=told)
+    train_uncertainty_head(taught, known, steps=options.steps, on_step=told)
     print(verdicts({"before": model.judge, "after": taught}, held))
     state = found.state | {f"judge.{name}": value for name, value in taught.state_dict().items()}
     record = found.record | {"judge": {"lessons": len(learned), "steps": options.steps}}

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from smarthdr_cli.train.scene_run import Plan
 
 from smarthdr_cli.data.splits import Split
 from smarthdr_cli.train import cost_estimate
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.cost_estimate import LONG, UPDATES, rehearse_scenes
-from smarthdr_cli.train.scene_run import Plan
 
 CPU = torch.device("cpu")
 

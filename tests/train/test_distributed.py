@@ -4,10 +4,10 @@ import socket
 
 import pytest
 import torch
+from smarthdr_cli.train.quantiles import LogHistogram
 
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train import distributed
-from smarthdr_cli.train.quantiles import LogHistogram
 
 RUN = """
 import os, signal

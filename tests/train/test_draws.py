@@ -3,7 +3,6 @@
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from smarthdr_cli.train.draws import generator
 
 NUMBERS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4)

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
 from smarthdr_cli.train.ema import update_ema, warm_decay
+from torch import nn
 
 
 def test_is_the_weighted_sum_of_all_weights_so_far():

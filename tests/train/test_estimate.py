@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from smarthdr_cli.train.estimate import estimate
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.judged import gfhdr_input
 from smarthdr_cli.models.measured import held
-from smarthdr_cli.train.estimate import estimate
 
 GFHDR = {"name": "gfhdr", "dim": 12, "blocks": 1, "depth": 2, "heads": 2, "squeeze": 4}
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from smarthdr_cli.train.feed import given
 
 from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.feed import given
 from smarthdr_cli.train.loop import train
 from smarthdr_cli.train.methods import fshdr, selfhdr
 from smarthdr_cli.train.optical_flow import dense_flows

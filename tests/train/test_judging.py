@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from smarthdr_cli.train.judging import Lesson, judged, teach
 
 from smarthdr_cli.models.uncertainty_head import Judge
-from smarthdr_cli.train.judging import Lesson, judged, teach
 
 
 def made(number: int, size: tuple[int, int] = (32, 32), channels: int = 6) -> Lesson:

@@ -9,14 +9,14 @@ from dataclasses import fields
 
 import pytest
 import torch
+from smarthdr_cli.train.clock import Clock
+from smarthdr_cli.train.score import score
 
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 from smarthdr_cli.train.burst_stream import BurstStream, StreamSession
-from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train as train_session
 from smarthdr_cli.train.run import held_out_batches
-from smarthdr_cli.train.score import score
 from smarthdr_cli.train.state import load_train_state, new_state, save_state
 
 CPU = torch.device("cpu")

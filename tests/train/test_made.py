@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from smarthdr_cli.train.made import made_bursts, source, truth
 from torch import nn
 
 from smarthdr_cli.data.synth.sources import bank_from_images
 from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.train import made as room
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.made import made_bursts, source, truth
 from smarthdr_cli.train.pseudo_labels import PseudoStore
 
 CPU = torch.device("cpu")

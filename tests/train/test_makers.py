@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from smarthdr_cli.train.makers import Makers, Recipe, processes_for, taken
 
 from smarthdr_cli import system
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.burst_stream import BurstStream
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.makers import Makers, Recipe, processes_for, taken
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 import train_pictures as made
+from smarthdr_cli.train.estimate import Estimate, estimate
+from smarthdr_cli.train.objective import objective
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.estimate import Estimate, estimate
-from smarthdr_cli.train.objective import objective
 from smarthdr_cli.train.perceptual_losses import BLOCKS, Source, VGGFeatures
 from smarthdr_cli.train.state import new_state
 

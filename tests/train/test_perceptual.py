@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import train_pictures as made
+from smarthdr_cli.train.perceptual import gradient
 
 from smarthdr_cli.models.tone import mu_law
-from smarthdr_cli.train.perceptual import gradient
 
 SCALE = torch.tensor([0.25, 0.5])
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from smarthdr_cli.train.draws import generator
 from torch import nn
 
 from smarthdr_cli.data.augment import Augmentation
@@ -15,7 +16,6 @@ from smarthdr_cli.models.tone import mu_law
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.train import pseudo_labels as room
 from smarthdr_cli.train import uncertainty_masks
-from smarthdr_cli.train.draws import generator
 from smarthdr_cli.train.pseudo_labels import PseudoStore, predict_scene, pseudo_of, views_of
 
 CPU = torch.device("cpu")

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from smarthdr_cli.train.quantiles import LogHistogram
 
 BIN = (1e4) ** (1 / 2048)

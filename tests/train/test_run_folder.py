@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from smarthdr_cli.train.request import Request
 
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part, Split
@@ -15,7 +16,6 @@ from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.train import run_folder as room
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.request import Request
 from smarthdr_cli.train.run_folder import (
     Earlier,
     completed,

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import train_pictures as made
+from smarthdr_cli.train.request import Request
+from smarthdr_cli.train.scene_run import bursts_below, plan, run_scenes
 
 from smarthdr_cli.data import home
 from smarthdr_cli.data.synth.export import benchmark_config, encode_jpeg, write_benchmark, write_radiance
@@ -19,8 +21,6 @@ from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.train import scene_run as room
 from smarthdr_cli.train.pseudo_labels import predict_scene
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import bursts_below, plan, run_scenes
 from smarthdr_cli.train.scene_session import whole
 from smarthdr_cli.train.state import load_train_state
 

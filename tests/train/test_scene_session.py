@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from smarthdr_cli.train.ema import warm_decay
 
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
@@ -15,7 +16,6 @@ from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train import scene_session as room
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.ema import warm_decay
 from smarthdr_cli.train.loop import train
 from smarthdr_cli.train.scene_session import SceneData, SceneSession
 from smarthdr_cli.train.state import new_state

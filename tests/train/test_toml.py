@@ -6,9 +6,9 @@ import tomllib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from smarthdr_cli.train.toml import as_toml
 
 from smarthdr_cli.train.config import TrainConfig, train_config
-from smarthdr_cli.train.toml import as_toml
 
 KEYS = st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True)
 PLAIN = st.one_of(

@@ -6,13 +6,13 @@ from itertools import permutations, product
 import pytest
 import torch
 import train_pictures as made
+from smarthdr_cli.train.draws import generator
 
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.draws import generator
 from smarthdr_cli.train.methods import base, selfhdr, smae
 from smarthdr_cli.train.methods.base import Aim
 from smarthdr_cli.train.pseudo_labels import Pseudo
