@@ -57,7 +57,7 @@ class LogHistogram:
             raise ValueError(f"a quantile lies in [0, 1], not {q}")
         total = float(self.counts.sum())
         if total <= 0:
-            raise ValueError("no values seen yet: no quantile of nothing")
+            raise ValueError("an empty histogram has no quantile")
         filled = torch.nonzero(self.counts).flatten()
         cumulative = self.counts.cumsum(0)
         index = int(torch.searchsorted(cumulative, torch.tensor(q * total, dtype=torch.float64)))

@@ -1,4 +1,4 @@
-"""A run killed without warning, at any moment, goes on as if nothing had been."""
+"""A run killed at any moment resumes without a difference."""
 
 import random
 import time
@@ -12,8 +12,8 @@ RUN = """
 import torch
 torch.set_num_threads(1)
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.export import write_weights
 from smarthdr_cli.train.loop import train
+from smarthdr_cli.train.run import write_weights
 from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import load_train_state, new_state
 
@@ -37,7 +37,7 @@ def flat(content):
 
 
 def killed_again_and_again(processes, values, data, tmp_path, times, seed):
-    """A run of many short steps, its state written after each, killed ``times`` times and then let be."""
+    """A run that writes its state after every short update, killed ``times`` times and then finished."""
     values = values | {
         "iterations": max(12, 3 * times),
         "save_minutes": 0.0,
