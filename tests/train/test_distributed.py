@@ -112,7 +112,7 @@ if world > 1:  # one fails: the other does not wait forever, and the state is sa
 
 
 @pytest.fixture(scope="module")
-def found(processes, tmp_path_factory, scenes, scene_values, values, bank):
+def results(processes, tmp_path_factory, scenes, scene_values, values, bank):
     """Results of a single process, and of each of two."""
     folder = tmp_path_factory.mktemp("processes")
     with socket.socket() as s:
@@ -129,55 +129,55 @@ def found(processes, tmp_path_factory, scenes, scene_values, values, bank):
     for process in started:
         process.join(400)
         assert process.exitcode == 0
-    one, *two = (
+    single, *both = (
         torch.load(folder / str(w) / f"found {w} {r}.pt", weights_only=True) for w, r in ((1, 0), (2, 0), (2, 1))
     )
-    return folder, one, two
+    return folder, single, both
 
 
 def joined(gradients):
     return torch.cat([g.flatten() for g in gradients.values() if g is not None])
 
 
-def equal(one, two):
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(equal(v, two[k]) for k, v in one.items())
-    return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+def equal(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(value, b[key]) for key, value in a.items())
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    def test_each_has_its_rank_and_device(self, found):
-        _, one, two = found
-        assert one["group"] == (0, 1, "cpu"), one["group"]
-        assert [part["group"][:2] for part in two] == [(0, 2), (1, 2)]
-        assert all(part["group"][2].startswith("cpu") for part in two)
+    def test_each_has_its_rank_and_device(self, results):
+        _, single, both = results
+        assert single["group"] == (0, 1, "cpu"), single["group"]
+        assert [part["group"][:2] for part in both] == [(0, 2), (1, 2)]
+        assert all(part["group"][2].startswith("cpu") for part in both)
 
     @pytest.mark.parametrize("name", ["supervised", "unmasked epoch", "unmasked step"])
-    def test_gradients_equal_those_of_a_single_process(self, found, name):
+    def test_gradients_equal_those_of_a_single_process(self, results, name):
         """Where every pixel counts, the mean over equal parts is the mean over all."""
-        _, one, two = found
-        assert equal(two[0][name], two[1][name])
-        flat = [joined(part[name]) for part in (one, two[0])]
+        _, single, both = results
+        assert equal(both[0][name], both[1][name])
+        flat = [joined(part[name]) for part in (single, both[0])]
         assert (flat[0] - flat[1]).norm() < 1e-5 * flat[0].norm()
         assert (flat[0] - flat[1]).abs().max() < 1e-5 * flat[0].abs().max()
-        assert [n for n, g in one[name].items() if g is None] == [n for n, g in two[0][name].items() if g is None]
+        assert [n for n, g in single[name].items() if g is None] == [n for n, g in both[0][name].items() if g is None]
 
     @pytest.mark.parametrize(
         "name", ["selfhdr", "adaptive epoch", "adaptive step", "smae epoch", "smae step", "stream"]
     )
-    def test_masked_gradients_are_close_to_those_of_a_single_process(self, found, name):
+    def test_masked_gradients_are_close_to_those_of_a_single_process(self, results, name):
         """Each process divides by the pixels that its own part keeps; both end with the same gradient."""
-        _, one, two = found
-        assert equal(two[0][name], two[1][name])
-        flat = [joined(part[name]) for part in (one, two[0])]
+        _, single, both = results
+        assert equal(both[0][name], both[1][name])
+        flat = [joined(part[name]) for part in (single, both[0])]
         assert torch.cosine_similarity(flat[0], flat[1], dim=0) > 0.9
 
     @pytest.mark.parametrize("name", ["adaptive", "smae"])
     @pytest.mark.parametrize("pseudo", ["epoch", "step"])
-    def test_statistics_equal_those_of_a_single_process(self, found, name, pseudo):
-        _, one, two = found
-        ranges = [part[f"{name} {pseudo} ranges"] for part in (one, *two)]
+    def test_statistics_equal_those_of_a_single_process(self, results, name, pseudo):
+        _, single, both = results
+        ranges = [part[f"{name} {pseudo} ranges"] for part in (single, *both)]
         assert equal(ranges[1], ranges[2])
         for part, levels in ranges[0].items():
             for level, counts in levels.items():
@@ -186,59 +186,59 @@ class TestTwoProcesses:
                 assert (counts.cumsum(0) - other.cumsum(0)).abs().max() <= 1e-3 * counts.sum()
         assert sum(float(c.sum()) for levels in ranges[0].values() for c in levels.values()) > 0
 
-    def test_a_refresh_equals_that_of_a_single_process(self, found):
-        folder, *_ = found
+    def test_a_refresh_equals_that_of_a_single_process(self, results):
+        folder, *_ = results
         for name in ("adaptive epoch", "smae epoch"):
-            one, two = (folder / world / name / "pseudo" / "000000000" for world in ("1", "2"))
-            assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in two.iterdir())
-            assert len(list(one.iterdir())) == 7
-            for path in one.iterdir():
-                assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+            single, both = (folder / world / name / "pseudo" / "000000000" for world in ("1", "2"))
+            assert sorted(p.name for p in single.iterdir()) == sorted(p.name for p in both.iterdir())
+            assert len(list(single.iterdir())) == 7
+            for path in single.iterdir():
+                assert path.read_bytes() == (both / path.name).read_bytes(), path.name
 
     @pytest.mark.parametrize(
         ("name", "step"),
         [("long", 6), ("long step", 4), ("saves", 3), ("cooled", 2), ("nan", 2), ("constant", 2)],
     )
-    def test_both_have_the_same_student(self, found, name, step):
-        _, _, two = found
-        assert equal(two[0][name], two[1][name])
-        assert two[0][name]["step"] == step
+    def test_both_have_the_same_student(self, results, name, step):
+        _, _, both = results
+        assert equal(both[0][name], both[1][name])
+        assert both[0][name]["step"] == step
 
-    def test_a_run_ends_close_to_that_of_a_single_process(self, found):
-        _, one, two = found
-        for name, value in two[0]["long"]["student"].items():
-            torch.testing.assert_close(value, one["long"]["student"][name], rtol=0, atol=5e-3)
+    def test_a_run_ends_close_to_that_of_a_single_process(self, results):
+        _, single, both = results
+        for name, value in both[0]["long"]["student"].items():
+            torch.testing.assert_close(value, single["long"]["student"][name], rtol=0, atol=5e-3)
 
-    def test_both_stop_together(self, found):
+    def test_both_stop_together(self, results):
         """A signal or the end of the time in one of them ends both after the same update."""
-        _, _, two = found
-        assert [part["signal"]["step"] for part in two] == [2, 2]
-        assert [part["minutes"]["step"] for part in two] == [1, 1]
-        assert equal(two[0]["signal"], two[1]["signal"])
+        _, _, both = results
+        assert [part["signal"]["step"] for part in both] == [2, 2]
+        assert [part["minutes"]["step"] for part in both] == [1, 1]
+        assert equal(both[0]["signal"], both[1]["signal"])
 
-    def test_both_follow_the_clock_of_process_0(self, found):
-        _, _, two = found
-        assert [part["lr scale"] for part in two] == [0.25, 0.25]
+    def test_both_follow_the_clock_of_process_0(self, results):
+        _, _, both = results
+        assert [part["lr scale"] for part in both] == [0.25, 0.25]
         assert distributed.from_main_process(0.5) == 0.5
 
-    def test_both_save_together(self, found):
-        _, _, two = found
-        assert two[0]["saved at"] == two[1]["saved at"] == [1, 2, 3, 3]
+    def test_both_save_together(self, results):
+        _, _, both = results
+        assert both[0]["saved at"] == both[1]["saved at"] == [1, 2, 3, 3]
 
-    def test_a_non_finite_loss_in_one_changes_neither(self, found, scene_values):
-        _, _, two = found
+    def test_a_non_finite_loss_in_one_changes_neither(self, results, scene_values):
+        _, _, both = results
         for name in ("nan", "constant"):
-            assert equal(two[0][name]["student"], two[0][name]["teacher"])
-            assert equal(two[0][name]["student"], two[1][name]["student"])
+            assert equal(both[0][name]["student"], both[0][name]["teacher"])
+            assert equal(both[0][name]["student"], both[1][name]["student"])
 
-    def test_a_missing_gradient_counts_as_0(self, found):
-        _, _, two = found
-        for part in two:
+    def test_a_missing_gradient_counts_as_0(self, results):
+        _, _, both = results
+        for part in both:
             assert part["uneven"][:2] == [None, 1.0]
             assert set(part["uneven"][2:]) == {1.5}
 
-    def test_when_one_fails_the_other_stops_with_its_state_saved(self, found):
-        folder, *_ = found
+    def test_when_one_fails_the_other_stops_with_its_state_saved(self, results):
+        folder, *_ = results
         assert (folder / "2" / "failed 1").read_text() == "ValueError"
         assert (folder / "2" / "failed 0").read_text() == "RuntimeError"
         assert torch.load(folder / "2" / "failed" / "state.pt", weights_only=True)["step"] == 2

@@ -89,8 +89,8 @@ def test_masked_pixels_reach_neither_value_nor_gradient(name):
         dirty = [
             torch.where(hidden[:, : x.shape[1]], torch.full_like(x, bad), x) for x in (predicted, target, log_sigma)
         ]
-        found, again = value(*dirty)
-        assert found == pytest.approx(clean, rel=1e-6)
+        result, again = value(*dirty)
+        assert result == pytest.approx(clean, rel=1e-6)
         for one, other in zip(gradients, again, strict=True):
             assert torch.equal(one, other)
             assert (other[hidden[:, : other.shape[1]]] == 0).all()
@@ -147,11 +147,11 @@ def test_floor_bounds_the_loss_of_an_overconfident_pixel():
 
 
 def test_end_point_error_is_the_capped_distance_to_the_true_flow(batch):
-    flow, seen = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
+    flow, visible = batch.flow.flatten(0, 1), batch.visible.flatten(0, 1)
     levels = []
     for factor in (8, 4):
-        area = torch.nn.functional.avg_pool2d(seen, factor)
-        levels.append(torch.nn.functional.avg_pool2d(flow * seen, factor) / area.clamp(min=1e-3) / factor)
+        area = torch.nn.functional.avg_pool2d(visible, factor)
+        levels.append(torch.nn.functional.avg_pool2d(flow * visible, factor) / area.clamp(min=1e-3) / factor)
     assert float(losses.end_point_error(levels, batch)) == pytest.approx(0.01, abs=1e-3)  # the root's smoothing
     off = [level + torch.tensor([3.0, 4.0]).view(1, 2, 1, 1) for level in levels]
     assert float(losses.end_point_error(off, batch)) == pytest.approx(5, abs=1e-3)
@@ -243,14 +243,14 @@ def test_no_term_reads_a_target_of_weight_0(values, batch, vgg, bad):
     real = replace(batch, flow=None, visible=None)
     weight = hole(real.target)
     hidden = (weight == 0).expand_as(real.target)
-    found = []
+    result = []
     for content in (real.target, torch.where(hidden, bad, real.target)):
         student = new_state(config, CPU).student
         given = replace(real, target=content)
         total, _ = objective(forward(student, given), given, config, weight, vgg)
         total.backward()
-        found.append((total.detach(), [p.grad for p in student.parameters()]))
-    assert torch.equal(found[0][0], found[1][0])
-    for one, two in zip(found[0][1], found[1][1], strict=True):
+        result.append((total.detach(), [p.grad for p in student.parameters()]))
+    assert torch.equal(result[0][0], result[1][0])
+    for one, two in zip(result[0][1], result[1][1], strict=True):
         assert (one is None) == (two is None)
         assert one is None or (torch.equal(one, two) and one.isfinite().all())

@@ -48,7 +48,7 @@ def plain_taps(state, picture):
     """The same with nothing but functions: torchvision's list features[0..22], one entry after the other."""
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-    x, found = (picture - mean) / deviation, []
+    x, taps = (picture - mean) / deviation, []
     for number in range(23):
         if f"features.{number}.weight" in state:
             x = F.conv2d(x, state[f"features.{number}.weight"], state[f"features.{number}.bias"], padding=1)
@@ -57,8 +57,8 @@ def plain_taps(state, picture):
         else:
             x = x.relu()
             if number - 1 in TAPS:
-                found.append(x)
-    return found
+                taps.append(x)
+    return taps
 
 
 def test_features_are_those_of_the_plain_network(state, file):
@@ -99,12 +99,14 @@ def test_a_tap_is_masked_exactly_where_a_masked_pixel_can_reach_it():
         changed[..., y, x] = 5.0
         keep = torch.ones(1, 1, 70, 75)
         keep[..., y, x] = 0
-        for before, after, seen in zip(base, vgg(changed), tap_weights(keep), strict=True):
+        for before, after, tap_weight in zip(base, vgg(changed), tap_weights(keep), strict=True):
             noticed = ((before - after).abs() > 0).any(dim=1, keepdim=True)
-            assert (seen[noticed] == 0).all()
-            assert noticed.float().sum() >= 0.5 * (seen == 0).float().sum()  # a pooling may hide one of its corners
+            assert (tap_weight[noticed] == 0).all()
+            assert (
+                noticed.float().sum() >= 0.5 * (tap_weight == 0).float().sum()
+            )  # a pooling may hide one of its corners
             if after.shape[-1] == 75:
-                assert torch.equal(noticed, seen == 0)
+                assert torch.equal(noticed, tap_weight == 0)
 
 
 def test_features_are_frozen_and_the_target_gets_no_gradient(file):

@@ -54,18 +54,18 @@ def expected(scene, failure=None):
 
 @pytest.fixture
 def store(scenes, tmp_path):
-    made = PseudoStore(tmp_path / "pseudo", scenes.unlabeled, SIDE)
-    made.refresh(PixelwiseTeacher(), 40, CPU, "fp32")
-    return made
+    store = PseudoStore(tmp_path / "pseudo", scenes.unlabeled, SIDE)
+    store.refresh(PixelwiseTeacher(), 40, CPU, "fp32")
+    return store
 
 
 @pytest.mark.parametrize(("window", "border"), [(512, 48), (48, 8), (33, 5)])
 def test_windows_cover_the_scene_exactly(scenes, window, border):
     scene = scenes.unlabeled[0]
-    found = predict_scene(PixelwiseTeacher(), scene, CPU, "fp32", window=window, border=border)
+    pseudo = predict_scene(PixelwiseTeacher(), scene, CPU, "fp32", window=window, border=border)
     light, sigma = expected(scene)
-    assert torch.equal(found.radiance, light)
-    assert torch.equal(found.sigma, sigma)
+    assert torch.equal(pseudo.radiance, light)
+    assert torch.equal(pseudo.sigma, sigma)
 
 
 @pytest.mark.parametrize("length", [1, 31, 416, 417, 512, 513, 4000])
@@ -92,10 +92,10 @@ def test_the_augmentation_of_a_prediction_is_undone(scenes):
     batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
     out = PixelwiseTeacher()(batch.frames, batch.evs, batch.valid)
     for step in range(12):  # all eight augmentations come
-        found = predict_augmented(PixelwiseTeacher(), batch, generator(0, 3, step), "fp32")
-        assert torch.equal(found.radiance, out.radiance)
-        torch.testing.assert_close(found.sigma, out.log_sigma.exp())
-        assert found.means is None
+        pseudo = predict_augmented(PixelwiseTeacher(), batch, generator(0, 3, step), "fp32")
+        assert torch.equal(pseudo.radiance, out.radiance)
+        torch.testing.assert_close(pseudo.sigma, out.log_sigma.exp())
+        assert pseudo.means is None
 
 
 class InconsistentTeacher(PixelwiseTeacher):
@@ -111,9 +111,9 @@ class InconsistentTeacher(PixelwiseTeacher):
 
 def test_views_of_a_consistent_teacher_change_nothing(scenes):
     batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
-    found, single = (predict(PixelwiseTeacher(), batch, "fp32", views) for views in (4, 1))
-    torch.testing.assert_close(found.radiance, single.radiance, rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(found.sigma, single.sigma, rtol=1e-3, atol=1e-5)
+    pseudo, single = (predict(PixelwiseTeacher(), batch, "fp32", views) for views in (4, 1))
+    torch.testing.assert_close(pseudo.radiance, single.radiance, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(pseudo.sigma, single.sigma, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("views", [2, 5])
@@ -131,18 +131,18 @@ def test_sigma_includes_the_variance_of_the_views(scenes, views):
         tones.append(mu_law(channels * scale).numpy())
         sigmas.append(how.restored(seen.log_sigma.exp()).numpy())
     variance = np.mean(np.square(sigmas), axis=0) + np.var(tones, axis=0).mean(axis=1, keepdims=True)
-    found = predict(InconsistentTeacher(), batch, "fp32", views)
-    np.testing.assert_allclose(found.sigma, np.sqrt(variance), rtol=1e-3)
-    np.testing.assert_allclose(mu_law(found.radiance * scale), np.mean(tones, axis=0), rtol=1e-3, atol=1e-5)
-    assert (found.sigma > predict(InconsistentTeacher(), batch, "fp32").sigma).float().mean() > 0.9
+    pseudo = predict(InconsistentTeacher(), batch, "fp32", views)
+    np.testing.assert_allclose(pseudo.sigma, np.sqrt(variance), rtol=1e-3)
+    np.testing.assert_allclose(mu_law(pseudo.radiance * scale), np.mean(tones, axis=0), rtol=1e-3, atol=1e-5)
+    assert (pseudo.sigma > predict(InconsistentTeacher(), batch, "fp32").sigma).float().mean() > 0.9
 
 
 def test_a_view_that_is_not_finite_leaves_no_label(scenes):
     batch = CropSampler(scenes.unlabeled, 32, 2, 0)(0).batch
-    found = predict(PixelwiseTeacher(failure=math.nan), batch, "fp32", 4)
-    assert torch.equal(found.sigma.isnan(), ~torch.isfinite(found.radiance).all(dim=1, keepdim=True))
-    assert found.sigma.isnan().any()
-    assert not found.sigma.isnan().all()
+    pseudo = predict(PixelwiseTeacher(failure=math.nan), batch, "fp32", 4)
+    assert torch.equal(pseudo.sigma.isnan(), ~torch.isfinite(pseudo.radiance).all(dim=1, keepdim=True))
+    assert pseudo.sigma.isnan().any()
+    assert not pseudo.sigma.isnan().all()
 
 
 def test_stored_labels_are_exact_to_half_a_code(scenes, store):
@@ -152,13 +152,13 @@ def test_stored_labels_are_exact_to_half_a_code(scenes, store):
         grid = CropSampler(scenes.unlabeled, 32, 1, 0)
         for top in (0, 32):
             crops = grid.at([(number, top, 64)])
-            found = store.cut(crops)
+            pseudo = store.cut(crops)
             place = (..., slice(top, top + 32), slice(64, 96))
             scale = 2.0 ** min(scene.evs)
-            tone = [torch.log1p(5000 * x.double() * scale) / math.log(5001) for x in (found.radiance, light[place])]
+            tone = [torch.log1p(5000 * x.double() * scale) / math.log(5001) for x in (pseudo.radiance, light[place])]
             assert (tone[0] - tone[1]).abs().max() < 0.51 / 65535
-            assert ((found.radiance - light[place]) * scale).abs().max() < 7e-5
-            assert (found.sigma / sigma[place] - 1).abs().max() < 2**-11 * 1.01
+            assert ((pseudo.radiance - light[place]) * scale).abs().max() < 7e-5
+            assert (pseudo.sigma / sigma[place] - 1).abs().max() < 2**-11 * 1.01
 
 
 def test_labels_are_capped_at_the_shortest_clip(scenes, tmp_path):
@@ -167,8 +167,8 @@ def test_labels_are_capped_at_the_shortest_clip(scenes, tmp_path):
     bright.forward = lambda f, e, v: SimpleNamespace(radiance=f[:, 0] * 0 + 100, log_sigma=f[:, 0, :1] * 0 - 3)
     store = PseudoStore(tmp_path, [scene], SIDE)
     store.refresh(bright, 1, CPU, "fp32")
-    found = store.cut(CropSampler([scene], 32, 1, 0)(0))
-    assert torch.allclose(found.radiance, torch.tensor(2.0 ** -min(scene.evs)))
+    pseudo = store.cut(CropSampler([scene], 32, 1, 0)(0))
+    assert torch.allclose(pseudo.radiance, torch.tensor(2.0 ** -min(scene.evs)))
 
 
 @pytest.mark.parametrize("patch", [True, False])
@@ -184,8 +184,8 @@ def test_the_mask_of_a_crop_is_the_crop_of_the_scenes_mask(scenes, store, patch,
     shares = []
     for step in range(6):
         crops = sampler(step)
-        found = store.cut(crops)
-        kept = bilevel_mask(found.sigma, sigma_range, tau, SIDE, means=found.means, **which)
+        pseudo = store.cut(crops)
+        kept = bilevel_mask(pseudo.sigma, sigma_range, tau, SIDE, means=pseudo.means, **which)
         for b, (number, top, left) in enumerate(zip(crops.scenes, crops.tops, crops.lefts, strict=True)):
             sigma = store.sigma(number)
             whole = bilevel_mask(sigma, sigma_range, tau, SIDE, **which)
@@ -199,14 +199,14 @@ def test_predictions_that_are_not_finite_leave_no_label(scenes, tmp_path, bad):
     store = PseudoStore(tmp_path, scenes.unlabeled, SIDE)
     store.refresh(PixelwiseTeacher(bad), 1, CPU, "fp32")
     crops = CropSampler(scenes.unlabeled, 32, 2, 0)(0)
-    lost = crops.batch.frames[:, :1, 0] < 0.02
-    assert 0 < lost.float().mean() < 1
+    failed = crops.batch.frames[:, :1, 0] < 0.02
+    assert 0 < failed.float().mean() < 1
     at_once = predict_augmented(PixelwiseTeacher(bad), crops.batch, generator(1), "fp32")
-    for found in (store.cut(crops), at_once):
-        assert torch.equal(found.sigma.isnan(), lost)
-        assert (found.radiance.isfinite().all(dim=1, keepdim=True) == ~lost).all()
-        kept = bilevel_mask(found.sigma, None, Thresholds(2, 2), SIDE, use_patch=False, use_pixel=False)
-        assert torch.equal(kept, (~lost).float())
+    for pseudo in (store.cut(crops), at_once):
+        assert torch.equal(pseudo.sigma.isnan(), failed)
+        assert (pseudo.radiance.isfinite().all(dim=1, keepdim=True) == ~failed).all()
+        kept = bilevel_mask(pseudo.sigma, None, Thresholds(2, 2), SIDE, use_patch=False, use_pixel=False)
+        assert torch.equal(kept, (~failed).float())
 
 
 def test_older_refreshes_stay_until_they_are_removed(scenes, store):
@@ -243,13 +243,13 @@ def test_a_band_lies_on_the_grid_of_its_scene(scenes, tmp_path):
     first, last = bands[0].rows
     assert (first, last) == (26, 64)
     crops = CropSampler(bands, 32, 1, 0).at([(1, 30, 21)])
-    found = store.cut(crops)
+    pseudo = store.cut(crops)
     sigma = store.sigma(1)
-    torch.testing.assert_close(found.sigma, expected(bands[1])[1][..., 4:36, 21:53], rtol=1e-3, atol=0)
+    torch.testing.assert_close(pseudo.sigma, expected(bands[1])[1][..., 4:36, 21:53], rtol=1e-3, atol=0)
     for y, x in ((0, 0), (1, 10), (2, 11), (17, 11), (18, 31), (31, 31)):
         rows, columns = (slice(max(at // SIDE * SIDE - low, 0), at // SIDE * SIDE + SIDE - low)
                          for at, low in ((30 + y, first), (21 + x, 0)))  # fmt: skip
-        assert float(found.means[0, 0, y, x]) == pytest.approx(float(sigma[0, 0, rows, columns].mean()), rel=1e-3)
+        assert float(pseudo.means[0, 0, y, x]) == pytest.approx(float(sigma[0, 0, rows, columns].mean()), rel=1e-3)
 
 
 class TestEpochLabels:

@@ -45,12 +45,12 @@ def test_cells_are_compared_where_all_of_the_reference_is_well_exposed(batch):
     predicted = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(1))
     gaps = []
     for b, scale in enumerate((0.25, 0.5)):
-        frame, seen = batch.frames[b, 0].numpy(), batch.valid[b, 0, 0].numpy()
+        frame, valid = batch.frames[b, 0].numpy(), batch.valid[b, 0, 0].numpy()
         for y in range(0, 32, CELL):
             for x in range(0, 40, CELL):
                 cell = np.s_[:, y : y + CELL, x : x + CELL]
                 codes = gamma_code(torch.from_numpy(frame[cell])).numpy()
-                if codes.min() > 0.1 and codes.max() < 0.9 and seen[cell[1:]].all():
+                if codes.min() > 0.1 and codes.max() < 0.9 and valid[cell[1:]].all():
                     ours, theirs = predicted[b].numpy()[cell].mean((1, 2)), frame[cell].mean((1, 2))
                     gaps.append(np.abs(tone(ours * scale) - tone(theirs * scale)))
     assert len(gaps) == 2 * 20 - 1 - 1 - 4

@@ -37,11 +37,11 @@ def leaves(content, name=""):
 
 def same_state(one, two):
     """Bit for bit, all that a state file holds but the time it took."""
-    found = [leaves(torch.load(folder / "state.pt", weights_only=True)) for folder in (one, two)]
-    for content in found:
+    states = [leaves(torch.load(folder / "state.pt", weights_only=True)) for folder in (one, two)]
+    for content in states:
         content.pop("/seconds")
-    assert found[0].keys() == found[1].keys()
-    different = [k for k, v in found[0].items() if not same(v, found[1][k])]
+    assert states[0].keys() == states[1].keys()
+    different = [k for k, v in states[0].items() if not same(v, states[1][k])]
     assert not different
 
 
@@ -56,11 +56,11 @@ def on_scenes(data, values, folder, *, stop=None, resume=False):
 
 
 def run(session, config, state, folder, stop):
-    def told(record):
+    def on_step(record):
         if record["step"] == stop:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    state = train(config, session, folder, state, lambda _: None, on_step=told)
+    state = train(config, session, folder, state, lambda _: None, on_step=on_step)
     assert state.step == (stop or config.iterations)
     return state
 
@@ -174,15 +174,15 @@ def test_repeated_signals_end_a_run_on_scenes_with_its_state_saved(scene_values,
         real(state)
 
     session.before_save = before_save
-    told = []
+    phases = []
 
     def on_step(record):
-        told.append(record["phase"])
+        phases.append(record["phase"])
         if record["step"] == 2:
             os.kill(os.getpid(), number)
 
     state = train(config, session, tmp_path, state, lambda _: None, on_step=on_step)
-    assert told == ["smarthdr"] * 2
+    assert phases == ["smarthdr"] * 2
     assert load_train_state(tmp_path / "state.pt", config, CPU).step == 2
     assert signal.getsignal(number) is handler
     with pytest.raises(StopIteration):

@@ -111,16 +111,16 @@ def test_resume_and_init_continue_from_weights(values, panoramas, tmp_path):
 
 def test_a_deeper_gfhdr_starts_from_a_shallower_one(values, panoramas, tmp_path):
     small = {"name": "gfhdr", "dim": 12, "blocks": 1, "heads": 3, "window": 4, "squeeze": 4, "drop_path": 0.0}
-    still = values | {"iterations": 1, "learning_rate": 0.0}
+    frozen = values | {"iterations": 1, "learning_rate": 0.0}
     models = {}
     for depth, init in ((1, None), (3, str(tmp_path / "1" / "model.safetensors"))):
-        train(tmp_path / str(depth), still | {"model": small | {"depth": depth}}, panoramas, init=init)
+        train(tmp_path / str(depth), frozen | {"model": small | {"depth": depth}}, panoramas, init=init)
         models[depth], _ = load_model(tmp_path / str(depth) / "model.safetensors")
     frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(models[3](frames).radiance, models[1](frames).radiance, rtol=0, atol=1e-3)
     with pytest.raises(ModelError, match="its gfhdr config makes it"):
-        train(tmp_path / "wide", still | {"model": small | {"dim": 24, "depth": 3}}, panoramas,
+        train(tmp_path / "wide", frozen | {"model": small | {"dim": 24, "depth": 3}}, panoramas,
               init=str(tmp_path / "1" / "model.safetensors"))  # fmt: skip
 
 
@@ -176,15 +176,15 @@ def test_metrics_and_calibration_are_those_of_the_held_out_scene(short, scene_ro
     run_scenes(tmp_path, planned, device="cpu")
     model, checkpoint = load_model(tmp_path / "model.safetensors")
     (scene,) = planned.data.held_out
-    found = predict_scene(model, scene, torch.device("cpu"), "fp32")
+    pseudo = predict_scene(model, scene, torch.device("cpu"), "fp32")
     batch = whole(scene)
     scale = 2.0 ** min(scene.evs)
     tone = [np.log1p(5000 * scale * x[0].double().numpy()) / math.log(5001)
-            for x in (found.radiance, batch.frames[:, 0], batch.target)]  # fmt: skip
+            for x in (pseudo.radiance, batch.frames[:, 0], batch.target)]  # fmt: skip
     ours, reference = (-10 * math.log10(((x - tone[2]) ** 2).mean()) for x in tone[:2])
     assert checkpoint.metrics["psnr_mu"] == pytest.approx(ours, abs=0.02)
     assert checkpoint.metrics["reference"] == pytest.approx(reference, abs=0.001)
-    sigma = checkpoint.calibration.apply(found.sigma.numpy())
+    sigma = checkpoint.calibration.apply(pseudo.sigma.numpy())
     below = np.abs(tone[0] - tone[2]).mean(axis=0) < sigma[0, 0]
     assert below.mean() == pytest.approx(0.68, abs=0.05)
 
@@ -233,9 +233,9 @@ def test_one_label_holds_out_a_band_of_it(short, bank, tmp_path):
     assert not any(key.startswith("validation") for key in logged[0])
     _, checkpoint = load_model(tmp_path / "run" / "model.safetensors")
     assert checkpoint.calibration.samples == 16 * 96
-    held = replace(planned.data.held_out[0], part=replace(planned.data.held_out[0].part, top=0.97))
+    band = replace(planned.data.held_out[0], part=replace(planned.data.held_out[0].part, top=0.97))
     assert evaluate_held_out(torch.nn.Identity(), (), torch.device("cpu")) == ({}, None)
-    metrics, calibration = evaluate_held_out(load_model(tmp_path / "run" / "model.safetensors")[0], (held,),
+    metrics, calibration = evaluate_held_out(load_model(tmp_path / "run" / "model.safetensors")[0], (band,),
                                                  torch.device("cpu"))  # fmt: skip
     assert metrics["psnr_mu"] > 0
     assert calibration is None  # 96 pixels

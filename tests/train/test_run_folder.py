@@ -94,9 +94,9 @@ def test_a_saved_run_is_read_back(values, tmp_path):
     state = new_state(config, CPU)
     state.step = 5
     save_state(tmp_path / "state.pt", state, config)
-    found = read_saved_run(tmp_path)
-    assert (found.request, found.step) == (None, 5)
-    assert train_config(found.values) == config
+    saved_run = read_saved_run(tmp_path)
+    assert (saved_run.request, saved_run.step) == (None, 5)
+    assert train_config(saved_run.values) == config
     request = DataRequest("scenes", None, ("a", "b"), ("mine",), (1, 2))
     request.save(tmp_path)
     assert read_saved_run(tmp_path).request == request
@@ -170,21 +170,21 @@ def test_vgg_features_given_at_a_resume_get_their_default_weight(values, tmp_pat
     assert train_config(late).weight_vgg == train_config({}).weight_vgg
     kept = resumed_options(SavedRun(saved | {"vgg": "file"}, DataRequest(), 5), {"vgg": "other"}, tmp_path)
     assert kept["weight_vgg"] == 0.0
-    said = resumed_options(SavedRun(saved, DataRequest(), 5), {"vgg": "file", "weight_vgg": 0.5}, tmp_path)
-    assert said["weight_vgg"] == 0.5
+    explicit = resumed_options(SavedRun(saved, DataRequest(), 5), {"vgg": "file", "weight_vgg": 0.5}, tmp_path)
+    assert explicit["weight_vgg"] == 0.5
 
 
 def test_a_resumed_run_keeps_its_data(tmp_path):
     saved = DataRequest("scenes", None, 5, ("mine",), (1, 2))
     assert resumed_request(saved, DataRequest(), tmp_path) == DataRequest("scenes", None, 5, ("mine",), None)
     assert resumed_request(saved, DataRequest("scenes", None, 5, ("mine",), (3, 4)), tmp_path).epochs == (3, 4)
-    for given, said in (
+    for given, message in (
         (DataRequest("other"), "--data: .* on scenes"), (DataRequest(labeled=4), "--labeled: .* on 5"),
         (DataRequest(labeled=("a",)), "--labeled"), (DataRequest(labeled=0), "--labeled"),
         (DataRequest(unlabeled=("yours",)), "--unlabeled: .* on mine"),
         (DataRequest(panoramas="hdri"), "--panoramas: .* none"),
     ):  # fmt: skip
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             resumed_request(saved, given, tmp_path)
     with pytest.raises(UsageError, match="own synthetic scenes"):
         resumed_request(DataRequest(), DataRequest("scenes"), tmp_path)

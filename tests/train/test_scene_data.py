@@ -34,11 +34,11 @@ def test_a_folder_of_images_is_grouped_into_bursts(tmp_path):
     for n in range(3):
         bracket(tmp_path / "card", seed=n, start=3 * n)
     notes = []
-    found = bursts_below(tmp_path / "card", notes.append)
-    assert [[p.name for p in scene.frames] for scene in found] == [
+    bursts = bursts_below(tmp_path / "card", notes.append)
+    assert [[p.name for p in scene.frames] for scene in bursts] == [
         [f"IMG_{n:04d}.jpg" for n in numbers] for numbers in ((3, 4, 5), (6, 7, 8))
     ]  # the first of these three brackets without times is not sure
-    assert all(scene.truth is None and scene.split == "train" for scene in found)
+    assert all(scene.truth is None and scene.split == "train" for scene in bursts)
     assert notes == [f"{tmp_path / 'card'}: 1 of 3 brackets are uncertain and left out (see smarthdr group)"]
     with pytest.raises(InputError, match="is not a folder of bursts"):
         bursts_below(tmp_path / "none")

@@ -50,10 +50,10 @@ def method_of(values):
 )
 def test_inputs_hold_what_the_method_and_phase_need(scene_values, samplers, more, early, late):
     method = method_of(scene_values | more)
-    for step, wanted in ((0, early), (7, late)):
+    for step, expected in ((0, early), (7, late)):
         inputs = step_inputs(*samplers, method, step)
         assert inputs.labeled is not None
-        assert (inputs.unlabeled is not None, inputs.flows is not None) == wanted
+        assert (inputs.unlabeled is not None, inputs.flows is not None) == expected
         assert torch.equal(inputs.labeled.batch.frames, samplers[0](step).batch.frames)
         if inputs.flows is not None:
             for ours, wanted_field in zip(inputs.flows, dense_flows(samplers[1](step).batch), strict=True):
@@ -123,9 +123,9 @@ def test_every_method_has_its_phases_and_terms(scene_values, scenes, tmp_path, m
     assert [s["phase"] for s in steps] == ["labelled"] * first + [more["method"]] * (6 - first)
     for n, record in enumerate(steps):
         assert all(math.isfinite(v) for k, v in record.items() if k != "phase")
-        wanted = labelled if n < 3 else then
-        assert wanted <= record.keys()
-        assert wanted or not any(k.startswith(("unlabeled", "kept", "made")) for k in record)
+        expected = labelled if n < 3 else then
+        assert expected <= record.keys()
+        assert expected or not any(k.startswith(("unlabeled", "kept", "made")) for k in record)
         assert {"reconstruction", "uncertainty", "merged", "gradient"} <= record.keys()
         assert all(0 <= v <= 1 for k, v in record.items() if k.startswith("kept"))
     assert state.step == 6
@@ -190,12 +190,12 @@ def test_one_batch_is_overfitted_under_smarthdr(scene_values, scenes, tmp_path, 
 @pytest.fixture(scope="module")
 def other_counts(bank, tmp_path_factory, prepared_cache):
     """Unlabelled bursts of two and of four frames."""
-    found = []
+    results = []
     for frames in (2, 4):
         root = tmp_path_factory.mktemp(f"frames{frames}")
         write_benchmark(root, bank, 1, 9 + frames, benchmark_config("gamma16", (48, 64), frames))
-        found += prepare(draw_labels(find_scenes(root), 0, 0).unlabeled, prepared_cache, align="none")
-    return tuple(found)
+        results += prepare(draw_labels(find_scenes(root), 0, 0).unlabeled, prepared_cache, align="none")
+    return tuple(results)
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def test_a_run_that_meets_an_unsuitable_burst_saves_its_state(scene_values, scen
 
 def test_drop_path_draws_depend_on_the_step_alone(scene_values, scenes, tmp_path):
     """A run neither depends on torch's global random state nor changes it."""
-    found = []
+    results = []
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
         values = scene_values | {"model": GFHDR, "iterations": 2, "method": "supervised"}
-        found.append(tensors(run(scenes, values, tmp_path / str(seed))[1].student))
+        results.append(tensors(run(scenes, values, tmp_path / str(seed))[1].student))
         assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(v, found[1][k]) for k, v in found[0].items())
+    assert all(torch.equal(v, results[1][k]) for k, v in results[0].items())
 
 
 def test_an_epoch_is_a_pass_over_the_unlabelled_crops(scene_values, scenes, tmp_path):

@@ -34,10 +34,10 @@ def test_a_compact_state_holds_nearly_the_same_weights(values, tmp_path):
     assert (tmp_path / "compact.pt").stat().st_size < 0.7 * (tmp_path / "full.pt").stat().st_size
     loaded = load_train_state(tmp_path / "compact.pt", config, CPU)
     for name, value in state.teacher.state_dict().items():
-        found = loaded.teacher.state_dict()[name]
-        assert found.dtype == value.dtype
-        torch.testing.assert_close(found, value, rtol=2**-8, atol=1e-30)
-        torch.testing.assert_close(loaded.student.state_dict()[name], found)
+        loaded_value = loaded.teacher.state_dict()[name]
+        assert loaded_value.dtype == value.dtype
+        torch.testing.assert_close(loaded_value, value, rtol=2**-8, atol=1e-30)
+        torch.testing.assert_close(loaded.student.state_dict()[name], loaded_value)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])

@@ -21,7 +21,7 @@ HELD = {"held_out/" + name for name in ("frames", "prediction", "teacher", "trut
 CROP = {"unlabeled/" + name for name in ("frames", "prediction", "pseudo_truth", "sigma")}
 
 
-def begun(scenes, values, folder, steps):
+def session_after(scenes, values, folder, steps):
     """A session after some updates."""
     config = train_config(values)
     state = new_state(config, torch.device("cpu"))
@@ -35,9 +35,9 @@ def begun(scenes, values, folder, steps):
 def read(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
-    found.Reload()
-    return found
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    return events
 
 
 @pytest.mark.parametrize(
@@ -51,76 +51,76 @@ def read(folder):
     ],
 )
 def test_panels_of_the_methods(scenes, scene_values, tmp_path, more, extra):
-    session, state = begun(scenes, scene_values | more, tmp_path, 4)
-    found = panels(session, state)
-    assert set(found) == HELD | CROP | {f"unlabeled/{name}" for name in extra}
+    session, state = session_after(scenes, scene_values | more, tmp_path, 4)
+    images = panels(session, state)
+    assert set(images) == HELD | CROP | {f"unlabeled/{name}" for name in extra}
     session.close()
-    for name, picture in found.items():
+    for name, picture in images.items():
         assert picture.ndim == 3
         assert picture.shape[0] == 3
         assert picture.dtype == torch.float32
         assert 0 <= picture.min() <= picture.max() <= 1, name
-    assert found["held_out/frames"].shape[-1] == 3 * found["held_out/truth"].shape[-1]
-    assert found["unlabeled/sigma"].shape == (3, 32, 32)
+    assert images["held_out/frames"].shape[-1] == 3 * images["held_out/truth"].shape[-1]
+    assert images["unlabeled/sigma"].shape == (3, 32, 32)
     for name in extra:
-        assert set(found[f"unlabeled/{name}"].unique().tolist()) <= {0.0, 1.0} or name == "weight"
+        assert set(images[f"unlabeled/{name}"].unique().tolist()) <= {0.0, 1.0} or name == "weight"
 
 
 def test_panels_of_selfhdr_and_of_the_labelled_phase(scenes, scene_values, tmp_path):
-    session, state = begun(scenes, scene_values | {"method": "selfhdr"}, tmp_path, 1)
-    found = panels(session, state)
+    session, state = session_after(scenes, scene_values | {"method": "selfhdr"}, tmp_path, 1)
+    images = panels(session, state)
     session.close()
-    assert set(found) == HELD | {"unlabeled/" + name for name in ("frames", "prediction", "pseudo_truth", "weight")}
-    session, state = begun(scenes, scene_values, tmp_path, 1)
+    assert set(images) == HELD | {"unlabeled/" + name for name in ("frames", "prediction", "pseudo_truth", "weight")}
+    session, state = session_after(scenes, scene_values, tmp_path, 1)
     assert set(panels(session, state)) == HELD | CROP
     session.close()
-    session, state = begun(scenes, scene_values | {"method": "supervised"}, tmp_path, 1)
+    session, state = session_after(scenes, scene_values | {"method": "supervised"}, tmp_path, 1)
     assert set(panels(session, state)) == HELD
     session.close()
 
 
 def test_mask_panels_are_crops_of_the_scenes_masks(scenes, scene_values, tmp_path):
     """Against the masks of the whole scene, computed from its stored sigma and cut."""
-    session, state = begun(scenes, scene_values, tmp_path, 4)
-    found = panels(session, state)
+    session, state = session_after(scenes, scene_values, tmp_path, 4)
+    images = panels(session, state)
     drawn = session.unlabeled(0)
     number, top, left = drawn.scenes[0], drawn.tops[0], drawn.lefts[0]
     sigma = session.store.sigma(number)
     cut = (0, 0, slice(top, top + 32), slice(left, left + 32))
     m = session.config.masks
     assert torch.equal(
-        found["unlabeled/patch_mask"][0], patch_mask(sigma, session.method.sigma_range, m.tau_patch, m.side)[cut]
+        images["unlabeled/patch_mask"][0], patch_mask(sigma, session.method.sigma_range, m.tau_patch, m.side)[cut]
     )
     assert torch.equal(
-        found["unlabeled/pixel_mask"][0], pixel_mask(sigma, session.method.sigma_range, m.tau_pixel)[cut]
+        images["unlabeled/pixel_mask"][0], pixel_mask(sigma, session.method.sigma_range, m.tau_pixel)[cut]
     )
-    assert torch.equal(found["unlabeled/sigma"], to_heatmap(sigma[:, :, *cut[2:]]))
+    assert torch.equal(images["unlabeled/sigma"], to_heatmap(sigma[:, :, *cut[2:]]))
     session.close()
 
 
 def test_rendering_panels_changes_nothing(scenes, scene_values, tmp_path):
     """A run with panels equals a run without, bit for bit."""
     ended = []
-    for name, look in (("with", True), ("without", False)):
-        session, state = begun(scenes, scene_values | {"pseudo": "step"}, tmp_path / name, 0)
+    for name, with_panels in (("with", True), ("without", False)):
+        session, state = session_after(scenes, scene_values | {"pseudo": "step"}, tmp_path / name, 0)
 
-        def told(_record, session=session, state=state, look=look):
+        def on_log(_record, session=session, state=state, with_panels=with_panels):
             before = torch.get_rng_state()
             kept = copy.deepcopy({k: part.state_dict() for k, part in session.method.statistics().items()})
-            if look:
+            if with_panels:
                 panels(session, state)
             assert state.student.training
             assert torch.equal(torch.get_rng_state(), before)
             after = {k: part.state_dict() for k, part in session.method.statistics().items()}
             assert all(torch.equal(kept[k][n], after[k][n]) for k in kept for n in kept[k])
 
-        train(session.config, session, tmp_path / name, state, told)
+        train(session.config, session, tmp_path / name, state, on_log)
         ended.append(state.student.state_dict())
     assert all(torch.equal(value, ended[1][name]) for name, value in ended[0].items())
 
 
 def test_events_read_back(scenes, scene_values, tmp_path):
-    session, state = begun(scenes, scene_values, tmp_path, 4)
+    session, state = session_after(scenes, scene_values, tmp_path, 4)
     board = TensorBoard(tmp_path)
     assert not (tmp_path / "board").exists()
     for number in (4, 8):
@@ -130,12 +130,12 @@ def test_events_read_back(scenes, scene_values, tmp_path):
     expected = panels(session, state)
     session.close()
     board.close()
-    found = read(tmp_path / "board")
-    assert set(found.Tags()["scalars"]) == {"loss/total", "kept/kept", "validation/psnr_mu"}
-    assert [(event.step, event.value) for event in found.Scalars("loss/total")] == [(4, 2.0), (8, 4.0)]
-    assert set(found.Tags()["images"]) == set(expected)
+    board_events = read(tmp_path / "board")
+    assert set(board_events.Tags()["scalars"]) == {"loss/total", "kept/kept", "validation/psnr_mu"}
+    assert [(event.step, event.value) for event in board_events.Scalars("loss/total")] == [(4, 2.0), (8, 4.0)]
+    assert set(board_events.Tags()["images"]) == set(expected)
     for name, picture in expected.items():
-        events = found.Images(name)
+        events = board_events.Images(name)
         fixed = name in ("held_out/frames", "held_out/truth", "unlabeled/frames")
         assert [event.step for event in events] == ([4] if fixed else [4, 8])
         seen = np.asarray(Image.open(io.BytesIO(events[-1].encoded_image_string)))

@@ -227,8 +227,8 @@ def test_patches_of_a_crop_lie_on_the_grid_of_its_scene(top, left):
             block = scene[
                 0, 0, max(py * 64, top) : min(py * 64 + 64, top + 96), max(px * 64, left) : min(px * 64 + 64, left + 96)
             ]
-            seen = rows[0, y] @ means[0, 0] @ columns[0, x]
-            assert float(seen) == pytest.approx(float(block.mean()), rel=1e-5)
+            mean = rows[0, y] @ means[0, 0] @ columns[0, x]
+            assert float(mean) == pytest.approx(float(block.mean()), rel=1e-5)
 
 
 def test_every_crop_of_a_batch_has_its_own_origin():

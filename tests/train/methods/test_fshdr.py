@@ -46,8 +46,8 @@ def test_other_frames_show_the_prediction_moved_by_the_flow():
     batch = still(light)
     again = artificial_burst(light, batch, flows=fields(batch, dx=3.0, dy=-2.0))
     assert torch.allclose(again.frames[:, 0], light.clamp(0, 1), atol=1e-6)
-    wanted = (light[..., :-2, 3:] * 2**-2).clamp(0, 1)
-    assert torch.allclose(again.frames[:, 1][..., 2:, :-3], wanted, atol=1e-4)
+    expected = (light[..., :-2, 3:] * 2**-2).clamp(0, 1)
+    assert torch.allclose(again.frames[:, 1][..., 2:, :-3], expected, atol=1e-4)
     assert (again.valid[:, 1:, :, :2] == 0).all()  # looks outside the picture
     assert (again.valid[:, 1:, ..., -3:] == 0).all()
     assert (again.valid[:, 1:, :, 2:, :-3] == 1).all()
@@ -74,10 +74,10 @@ def test_noise_follows_the_sensor():
     for b, well in enumerate((1000.0, 10000.0)):
         for n, ev in enumerate((0, -2, 2)):
             level = 0.2 * 2**ev
-            found = again.frames[b, n]
-            assert float(found.mean()) == pytest.approx(level, rel=0.02)
-            wanted = math.sqrt(level / well + (3 / well) ** 2)
-            assert float(found.std()) == pytest.approx(wanted, rel=0.1)
+            frame = again.frames[b, n]
+            assert float(frame.mean()) == pytest.approx(level, rel=0.02)
+            expected = math.sqrt(level / well + (3 / well) ** 2)
+            assert float(frame.std()) == pytest.approx(expected, rel=0.1)
     assert torch.equal(again.target, light)
     with pytest.raises(ValueError, match="generator"):
         artificial_burst(light, batch, sensor=sensor, flows=fields(batch))

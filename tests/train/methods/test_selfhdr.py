@@ -50,11 +50,11 @@ def test_targets_of_a_still_burst_are_the_truth():
 
 def test_the_colour_target_is_the_merge_of_aligned_frames():
     batch, flows = still(ramp())
-    frames, seen = aligned(batch, flows)
+    frames, valid_mask = aligned(batch, flows)
     assert torch.allclose(frames, batch.frames, atol=1e-6)
-    assert (seen == 1).all()
-    wanted, _ = merge(batch.frames, batch.evs, seen)
-    assert torch.allclose(merged_colour(batch, flows), wanted, atol=1e-5)
+    assert (valid_mask == 1).all()
+    expected, _ = merge(batch.frames, batch.evs, valid_mask)
+    assert torch.allclose(merged_colour(batch, flows), expected, atol=1e-5)
 
 
 def test_the_structure_weight_is_a_triangle():
@@ -69,9 +69,9 @@ def test_structure_minimises_the_papers_loss_pixel_by_pixel():
     light = torch.rand(1, 3, 8, 8, generator=generator) ** 3 * 0.7
     batch, _ = still(light)
     colour = light * torch.exp2(0.8 * torch.randn(light.shape, generator=generator))
-    found = structure_target(batch, colour).radiance
+    result = structure_target(batch, colour).radiance
     scale = batch.scale_short.view(-1, 1, 1, 1)
-    t_ref, t_col, t_found = (mu_law(x * scale) for x in (light, colour, found))
+    t_ref, t_col, t_found = (mu_law(x * scale) for x in (light, colour, result))
     w = structure_weight(light)
     m = (((t_col - t_ref).abs() * w).mean(dim=1, keepdim=True) < 5 / 255).float()
     steps = torch.linspace(0, 1, 101).view(-1, 1, 1, 1, 1)
@@ -79,7 +79,7 @@ def test_structure_minimises_the_papers_loss_pixel_by_pixel():
     loss = m * (grid - t_col).abs() + 4 * w * (grid - t_ref).abs()
     ours = m * (t_found - t_col).abs() + 4 * w * (t_found - t_ref).abs()
     assert (ours <= loss.amin(dim=0) + 1e-5).all()
-    assert 0 < (found == colour).float().mean() < 1
+    assert 0 < (result == colour).float().mean() < 1
     assert 0 < m.mean() < 1
 
 
@@ -134,9 +134,9 @@ def test_invalid_frames_are_not_merged():
     frames, valid = batch.frames.clone(), batch.valid.clone()
     frames[:, 2] = 0.5
     valid[:, 2] = 0
-    found = merged_colour(replace(batch, frames=frames, valid=valid), flows)
+    result = merged_colour(replace(batch, frames=frames, valid=valid), flows)
     inner = ramp() < 0.6
-    assert torch.allclose(found[inner], ramp()[inner], rtol=1e-3)
+    assert torch.allclose(result[inner], ramp()[inner], rtol=1e-3)
 
 
 def test_kept_pixels_of_synthetic_bursts_are_close_to_the_truth(bank):

@@ -22,15 +22,15 @@ def burst(height=40, width=48, frames=3):
     """Two bursts whose frames show one radiance."""
     light = pair(height, width)[0]
     evs = torch.tensor([[0.0, -2.0, 2.0], [0.0, -3.0, 1.5]])[:, :frames]
-    frames_lit = (light[:, None] * torch.exp2(evs).view(2, frames, 1, 1, 1)).clamp(0, 1)
-    return Batch(frames_lit, evs, torch.ones_like(frames_lit[:, :, :1])), light
+    exposed = (light[:, None] * torch.exp2(evs).view(2, frames, 1, 1, 1)).clamp(0, 1)
+    return Batch(exposed, evs, torch.ones_like(exposed[:, :, :1])), light
 
 
 def test_patch_loss_is_the_mean_over_well_exposed_pixels():
     batch, light = burst()
     predicted = light * 1.1
-    found = patch_loss(predicted, batch, 16)
-    assert found.shape == (2, 3, 3)
+    result = patch_loss(predicted, batch, 16)
+    assert result.shape == (2, 3, 3)
     reference = batch.frames[:, 0].numpy()
     codes = np.clip(reference, 1e-4, 1) ** (1 / 2.2)
     ours = np.clip(predicted.numpy(), 1e-4, 1) ** (1 / 2.2)
@@ -40,8 +40,8 @@ def test_patch_loss_is_the_mean_over_well_exposed_pixels():
         for y in range(3):
             for x in range(3):
                 block = np.s_[b, y * 16 : y * 16 + 16, x * 16 : x * 16 + 16]
-                wanted = gap[block][good[block]].mean() if good[block].any() else 0
-                assert float(found[b, y, x]) == pytest.approx(wanted, abs=1e-6)
+                expected = gap[block][good[block]].mean() if good[block].any() else 0
+                assert float(result[b, y, x]) == pytest.approx(expected, abs=1e-6)
     whole = patch_loss(predicted, batch)
     assert whole.shape == (2, 1, 1)
     assert (whole > 0).all()
@@ -82,8 +82,8 @@ def test_weights_follow_equation_18():
     threshold.unlabelled.update(unlabelled)
     tau, m = float(labelled.quantile(0.85)), float(unlabelled.max())
     assert threshold.levels == (pytest.approx(tau, rel=0.01), pytest.approx(m, rel=0.01))
-    wanted = torch.where(unlabelled <= tau, torch.ones(()), (m - unlabelled) / (m - tau))
-    assert torch.allclose(threshold.weights(unlabelled), wanted, atol=0.01)
+    expected = torch.where(unlabelled <= tau, torch.ones(()), (m - unlabelled) / (m - tau))
+    assert torch.allclose(threshold.weights(unlabelled), expected, atol=0.01)
     low = torch.tensor([0.0, 1e-5, tau * 0.98])
     assert (threshold.weights(low) == 1).all()
     assert threshold.weights(torch.tensor([0.9])) == 0
@@ -111,24 +111,24 @@ def test_weights_fill_their_patches():
 
 def test_masked_frames_show_the_short_frame_at_every_exposure():
     batch, _ = burst()
-    found = masked_frames(batch, torch.Generator().manual_seed(0), share=0.0)
+    result = masked_frames(batch, torch.Generator().manual_seed(0), share=0.0)
     short = batch.frames[:, 1]
     for n in range(3):
         gain = torch.exp2(batch.evs[:, n] - batch.evs[:, 1]).view(-1, 1, 1, 1)
-        assert torch.allclose(found.batch.frames[:, n], (short * gain).clamp(0, 1), atol=1e-6)
-    assert torch.allclose(found.short, short * torch.exp2(-batch.evs[:, 1]).view(-1, 1, 1, 1))
-    assert found.batch.target is None
+        assert torch.allclose(result.batch.frames[:, n], (short * gain).clamp(0, 1), atol=1e-6)
+    assert torch.allclose(result.short, short * torch.exp2(-batch.evs[:, 1]).view(-1, 1, 1, 1))
+    assert result.batch.target is None
 
 
 def test_three_quarters_of_the_patches_of_every_frame_are_hidden():
     batch = Batch(torch.ones(2, 3, 3, 64, 48), torch.tensor([[0.0, -2, 2]] * 2), torch.ones(2, 3, 1, 64, 48))
     frames = masked_frames(batch, torch.Generator().manual_seed(3)).batch.frames
     patches = frames.view(2, 3, 3, 8, 8, 6, 8)
-    frames_lit = patches[:, :, :, :, 0, :, 0]
-    assert (patches == frames_lit[:, :, :, :, None, :, None]).all()  # whole patches
-    assert ((frames_lit > 0).float().mean(dim=(2, 3, 4)) == 0.25).all()
-    assert not torch.equal(frames_lit[:, 0], frames_lit[:, 1])
-    assert not torch.equal(frames_lit[0], frames_lit[1])
+    visible = patches[:, :, :, :, 0, :, 0]
+    assert (patches == visible[:, :, :, :, None, :, None]).all()  # whole patches
+    assert ((visible > 0).float().mean(dim=(2, 3, 4)) == 0.25).all()
+    assert not torch.equal(visible[:, 0], visible[:, 1])
+    assert not torch.equal(visible[0], visible[1])
     again = masked_frames(batch, torch.Generator().manual_seed(3)).batch.frames
     assert torch.equal(frames, again)
 
@@ -140,23 +140,23 @@ def test_masked_frames_of_sizes_that_are_no_multiples_of_a_patch():
 
 def test_the_masked_loss_is_equation_8():
     batch, light = burst()
-    found = masked_frames(batch, torch.Generator().manual_seed(0))
-    short = found.short.double().numpy()
-    wanted = 0.0
+    result = masked_frames(batch, torch.Generator().manual_seed(0))
+    short = result.short.double().numpy()
+    expected = 0.0
     for n in range(3):
         gain = 2.0 ** batch.evs[:, n].view(-1, 1, 1, 1).double().numpy()
         a, b = (np.maximum(x * gain, 1e-4) ** (1 / 2.2) for x in (light.double().numpy() * 1.3, short))
-        wanted += np.abs(a - b).mean()
-    assert float(masked_loss(light * 1.3, found)) == pytest.approx(wanted, rel=1e-4)
-    assert masked_loss(found.short, found) == 0
+        expected += np.abs(a - b).mean()
+    assert float(masked_loss(light * 1.3, result)) == pytest.approx(expected, rel=1e-4)
+    assert masked_loss(result.short, result) == 0
 
 
 def test_the_masked_loss_ignores_masked_pixels():
     batch, light = burst(48, 56)
-    found = masked_frames(batch, torch.Generator().manual_seed(0))
+    result = masked_frames(batch, torch.Generator().manual_seed(0))
 
     def loss(predicted, target, keep):
-        return masked_loss(predicted, replace(found, short=target), keep)
+        return masked_loss(predicted, replace(result, short=target), keep)
 
     check_masked_pixels_do_not_exist(loss, light * 1.2 + 0.1, light, hole(light))
 
