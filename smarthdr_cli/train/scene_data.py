@@ -19,7 +19,7 @@ from smarthdr_cli.data.splits import Part, Split, draw_labels
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.group import find_pictures, group_files
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
-from smarthdr_cli.train.methods import method_class
+from smarthdr_cli.train.methods import METHODS, method_class
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, load_vgg
 from smarthdr_cli.train.run_folder import DataRequest
 
@@ -102,7 +102,8 @@ def prepare_run(
     bursts = [Part(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
     split = replace(split, unlabeled=(*split.unlabeled, *bursts))
     if not split.labeled and method_class(config.method).needs_labels:
-        raise UsageError(f"--method {config.method} needs labelled scenes; selfhdr does without")
+        label_free = " or ".join(name for name in METHODS if not method_class(name).needs_labels)
+        raise UsageError(f"--method {config.method} needs labelled scenes; {label_free} does without")
     if not split.unlabeled and method_class(config.method).uses_unlabeled:
         if "method" in values:
             raise UsageError(f"--method {config.method} needs unlabelled bursts; every scene is labelled")

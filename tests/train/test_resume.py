@@ -12,7 +12,7 @@ from smarthdr_cli.train import loop
 from smarthdr_cli.train.burst_stream import StreamSession
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.loop import train
-from smarthdr_cli.train.methods import METHODS
+from smarthdr_cli.train.methods import METHODS, method_class
 from smarthdr_cli.train.pseudo_labels import PseudoStore
 from smarthdr_cli.train.run import held_out_batches
 from smarthdr_cli.train.scene_session import SceneSession
@@ -94,8 +94,7 @@ def test_a_resumed_run_on_scenes_equals_an_uninterrupted_one(scene_values, scene
     content = torch.load(parts / "state.pt", weights_only=True)
     assert content["step"] == 12
     assert len(leaves(content["optimizer"])) > 20
-    statistics = {"smarthdr": {"limits", "trusted"}, "smae": {"threshold"}}.get(method, set())
-    assert content["extra"].keys() == statistics
+    assert content["extra"].keys() == method_class(method)(train_config(values)).statistics().keys()
     assert all(float(counts.sum()) > 0 for counts in leaves(content["extra"]).values())
 
 
