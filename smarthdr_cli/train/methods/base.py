@@ -83,6 +83,9 @@ class Method(Protocol):
     ``needs_labels``: a run without labelled scenes is refused. ``uses_unlabeled``: unlabelled scenes are opened.
     ``uses_teacher``: targets need the teacher's predictions. ``predicts_once``: those of the first unlabelled update
     serve the whole run. ``defaults``: options of a run on scenes that sets none.
+
+    ``uses_flow``: targets need optical flow, which is computed ahead of the update. ``has_first_stage``: crops teach
+    something before ``first_unlabeled``. ``observes_labels``: ``observe_labeled`` wants predictions for labelled crops.
     """
 
     needs_labels: ClassVar[bool] = True
@@ -91,6 +94,9 @@ class Method(Protocol):
     predicts_once: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {}
     config: TrainConfig
+    uses_flow: bool = False
+    has_first_stage: bool = False
+    observes_labels: bool = False
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -99,21 +105,6 @@ class Method(Protocol):
     def first_unlabeled(self) -> int:
         """The update from which ``targets`` are learned; labels alone, or the first stage, come before it."""
         return round(self.config.labelled_first * self.config.iterations)
-
-    @property
-    def has_first_stage(self) -> bool:
-        """Whether unlabelled crops teach something before ``first_unlabeled``."""
-        return False
-
-    @property
-    def uses_flow(self) -> bool:
-        """Whether ``targets`` need optical flow, which is computed ahead of the update."""
-        return False
-
-    @property
-    def observes_labels(self) -> bool:
-        """Whether ``observe_labeled`` wants the teacher's predictions for labelled crops."""
-        return False
 
     def first_stage_targets(self, crops: Crops, draw: torch.Generator) -> Target | None:
         """What crops teach before ``first_unlabeled``, where there is a first stage."""

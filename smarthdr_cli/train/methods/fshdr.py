@@ -34,16 +34,8 @@ class FSHDR(Method):
     """Both stages; pseudo-labels are predicted once."""
 
     predicts_once = True
-
-    @property
-    def has_first_stage(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def uses_flow(self) -> bool:
-        """To move the prediction."""
-        return True
+    uses_flow = True
+    has_first_stage = True
 
     def first_stage_targets(self, crops: Crops, draw: torch.Generator) -> Target:
         """The reference, for the re-rendered prediction."""

@@ -46,16 +46,12 @@ class SelfHDR(Method):
 
     needs_labels = False
     uses_teacher = False
+    uses_flow = True
 
     @property
     def first_unlabeled(self) -> int:
         """From the start."""
         return 0
-
-    @property
-    def uses_flow(self) -> bool:
-        """To align the frames."""
-        return True
 
     def targets(self, crops: Crops, pseudo: Pseudo | None, flows: Flows | None) -> Target:
         """The colour target where it may be learned, and the structure target everywhere."""

@@ -39,19 +39,12 @@ MASKED_SHARE, MASKED_PATCH = 0.75, 8  # of the first stage: share of patches hid
 class SMAE(Method):
     """Weights of patches by APSS; with ``smae_stage1`` masked frames are completed first."""
 
+    observes_labels = True
+
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.threshold = Threshold(decay=RUNNING_DECAY if config.pseudo == "step" else 1.0)
-
-    @property
-    def has_first_stage(self) -> bool:
-        """As the config says."""
-        return self.config.smae_stage1
-
-    @property
-    def observes_labels(self) -> bool:
-        """For tau."""
-        return True
+        self.has_first_stage = config.smae_stage1
 
     def first_stage_targets(self, crops: Crops, draw: torch.Generator) -> Target:
         """Frames made from the shortest, most of their patches missing."""

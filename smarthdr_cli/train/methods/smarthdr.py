@@ -38,16 +38,8 @@ class SmartHDR(Method):
         self.sigma_range, self.labeled_range = (
             SigmaRange(high_quantile=config.masks.top, patch=config.masks.side, decay=decay) for _ in range(2)
         )
-
-    @property
-    def uses_flow(self) -> bool:
-        """For SelfHDR's targets."""
-        return self.config.fill != "none"
-
-    @property
-    def observes_labels(self) -> bool:
-        """For adaptive thresholds."""
-        return self.config.masks.adaptive
+        self.uses_flow = config.fill != "none"
+        self.observes_labels = config.masks.adaptive
 
     def targets(self, crops: Crops, pseudo: Pseudo | None, flows: Flows | None) -> Target:
         """Pseudo-labels without what either mask drops, filled as ``fill`` says."""
