@@ -49,6 +49,7 @@ def test_an_unknown_option_without_a_near_one_is_an_error():
         {"ema": 1.5},
         {"labelled_first": float("nan")},
         {"masks": {"top": 2.0}},
+        {"masks": {"tau_patch": 1.5}},
         {"masks": {"side": 0}},
         {"method": "smrthdr"},
         {"crop": 100},

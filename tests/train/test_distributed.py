@@ -276,3 +276,19 @@ def test_the_processes_of_this_machine_are_counted(monkeypatch):
     assert distributed.local_world_size() == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert distributed.local_world_size() == 4
+
+
+def test_counts_of_a_group_decay_like_those_of_a_single_process(monkeypatch):
+    """A group of one, whose sum over processes is its own counts."""
+    values = [torch.rand(50, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    single, grouped = LogHistogram(decay=0.5), LogHistogram(decay=0.5)
+    for part in values:
+        single.update(part)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _tensor: None)
+    for part in values:
+        distributed.all_reduce_counts([grouped], lambda part=part: grouped.update(part))
+    assert torch.equal(grouped.counts, single.counts)
+    distributed.recount([grouped], lambda: grouped.update(values[0]))
+    assert float(grouped.counts.sum()) == 50

@@ -20,9 +20,10 @@ def test_codes_are_gamma_2_2_clipped_as_the_frame():
     )
 
 
-def test_well_exposed_means_every_channel():
-    frame = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9], [0.5, 0.001, 0.5], [0.007, 0.78, 0.1]]).T[None, :, None]
-    assert well_exposed(frame)[0, 0, 0].tolist() == [1, 0, 0, 1]
+def test_well_exposed_means_every_channel_between_codes_0_1_and_0_9():
+    colours = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.9], [0.5, 0.001, 0.5], [0.007, 0.78, 0.1], [0.5, 0.8, 0.5]])
+    frame = colours.T[None, :, None]
+    assert well_exposed(frame)[0, 0, 0].tolist() == [1, 0, 0, 1, 0]
 
 
 def tone(light):
