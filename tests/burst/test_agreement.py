@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from smarthdr_cli.burst.read import read_file
-from smarthdr_cli.burst.scan import raw_profile
+from smarthdr_cli.burst.scan import exif_of_text_chunk
 from smarthdr_cli.grouping.header import read_header
 from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
 from tests.grouping.shoot import picture
@@ -261,7 +261,7 @@ def test_profiles_that_unpack_to_gigabytes_cost_little(tmp_path: Path) -> None:
     tracemalloc.start()
     begun = process_time()
     assert read_header(path).time is None
-    assert read_file(path).stated.time is None
+    assert read_file(path).exif.time is None
     assert process_time() - begun < 1
     assert tracemalloc.get_traced_memory()[1] < 48 << 20
     tracemalloc.stop()
@@ -270,7 +270,7 @@ def test_profiles_that_unpack_to_gigabytes_cost_little(tmp_path: Path) -> None:
 @given(st.sampled_from([b"tEXt", b"zTXt"]), st.binary(max_size=200), st.booleans())
 def test_any_text_is_a_profile_or_none(kind: bytes, body: bytes, packed: bool) -> None:
     text = PROFILE + b"\0" + (b"\0" + zlib.compress(b"\nexif\n9\n" + body.hex().encode()) if packed else body)
-    found = raw_profile(kind, text)
+    found = exif_of_text_chunk(kind, text)
     assert found is not None
     assert len(found) <= len(text) + 200
 

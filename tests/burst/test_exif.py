@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from smarthdr_cli.burst.exif import upright
-from smarthdr_cli.burst.exif_location import parse_exif
+from smarthdr_cli.burst.exif import reset_orientation
+from smarthdr_cli.burst.exif_containers import exif_of_block
 
 Exif = Callable[..., bytes]
 
 
 def test_exposure_value_from_the_definition(exif: Exif) -> None:
-    stated = parse_exif(exif(ExposureTime=(1, 250), FNumber=(28, 5), ISOSpeedRatings=400))
+    stated = exif_of_block(exif(ExposureTime=(1, 250), FNumber=(28, 5), ISOSpeedRatings=400))
     assert (stated.time, stated.aperture, stated.iso) == (1 / 250, 5.6, 400)
     assert stated.exposure().ev == pytest.approx(math.log2(1 / 250 * 4 / 5.6**2))
     assert stated.exposure().source == "exif"
@@ -21,7 +21,7 @@ def test_exposure_value_from_the_definition(exif: Exif) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_both_byte_orders(exif: Exif, order: str) -> None:
-    assert parse_exif(exif(order, ExposureTime=(1, 8), Orientation=6)).time == 1 / 8
+    assert exif_of_block(exif(order, ExposureTime=(1, 8), Orientation=6)).time == 1 / 8
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def test_both_byte_orders(exif: Exif, order: str) -> None:
     ids=str,
 )
 def test_fallbacks(exif: Exif, tags: dict[str, Any], expected: tuple[float | None, ...]) -> None:
-    stated = parse_exif(exif(**tags))
+    stated = exif_of_block(exif(**tags))
     assert (stated.time, stated.aperture, stated.iso) == expected
 
 
 def test_without_a_time_there_is_no_exposure(exif: Exif) -> None:
-    assert parse_exif(exif(FNumber=(8, 1), ISOSpeedRatings=100)).exposure().source == "none"
+    assert exif_of_block(exif(FNumber=(8, 1), ISOSpeedRatings=100)).exposure().source == "none"
 
 
 def test_capture_record(exif: Exif) -> None:
-    capture = parse_exif(
+    capture = exif_of_block(
         exif(
             Make="Canon",
             Model="EOS R5",
@@ -75,7 +75,7 @@ def test_capture_record(exif: Exif) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_upright_resets_the_orientation_and_nothing_else(exif: Exif, order: str) -> None:
     block = exif(order, Orientation=8, Make="Maker", ExposureTime=(1, 50), FNumber=(4, 1))
-    result = upright(block)
+    result = reset_orientation(block)
     assert result is not None
     read = Image.Exif()  # Pillow is the second reader
     read.load(result)
@@ -90,14 +90,14 @@ def test_upright_unlinks_the_thumbnail(exif: Exif) -> None:
     block = bytearray(exif(Orientation=1))
     count = struct.unpack_from("<H", block, 8)[0]
     struct.pack_into("<I", block, 10 + 12 * count, 8)
-    result = upright(bytes(block))
+    result = reset_orientation(bytes(block))
     assert result is not None
     assert struct.unpack_from("<I", result, 6 + 10 + 12 * count) == (0,)
 
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"nonsense" * 9, bytes(64)])
 def test_damage_is_reported_not_raised(block: bytes) -> None:
-    stated = parse_exif(block)
+    stated = exif_of_block(block)
     assert stated.damaged
     assert stated.time is None
-    assert upright(block) is None
+    assert reset_orientation(block) is None

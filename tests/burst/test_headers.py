@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from smarthdr_cli.burst.exif_location import locate, parse_exif
-from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.exif_containers import exif_of_block, read_tags
+from smarthdr_cli.burst.makernotes import MakerBracketing
 from smarthdr_cli.burst.read import read_frame
-from smarthdr_cli.burst.tiff_ifd import Source, first_directory
+from smarthdr_cli.burst.tiff_ifd import BoundedReader, read_first_ifd
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
 from tests.grouping.shoot import (
@@ -69,7 +69,7 @@ def test_the_same_as_exifread_says(jpeg: Jpeg, exif: Exif, order: str, tags: dic
     said = {tag.tag: tag.values for tag in exifread.process_file(io.BytesIO(block), details=False).values()}
     path = jpeg("a.jpg", GREY, block)
     with path.open("rb") as file:
-        found = locate(Source(file), path.name)
+        found = read_tags(BoundedReader(file), path.name)
         for tag in (EXIF_TAGS[name][1] for name in tags):
             if isinstance(said[tag], str):
                 assert found.text(tag) == said[tag]
@@ -77,7 +77,7 @@ def test_the_same_as_exifread_says(jpeg: Jpeg, exif: Exif, order: str, tags: dic
             (value,) = said[tag]
             undefined = isinstance(value, exifread.utils.Ratio) and value.den == 0
             assert found.number(tag) == (None if undefined else pytest.approx(float(value)))
-    stated, header = parse_exif(block), read_header(path)
+    stated, header = exif_of_block(block), read_header(path)
     assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
     assert header.size == ((48, 64) if stated.orientation == 6 else (64, 48))
 
@@ -93,41 +93,41 @@ def test_the_moment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "note", "expected"),
     [
-        ("SONY", sony(2, 3), Maker("Sony", 2, 3, True)),
-        ("SONY", sony(5, 9, version="b"), Maker("Sony", 5, 9, True)),
-        ("SONY", sony(1, 5, version="a"), Maker("Sony", 1, 5, True)),
-        ("SONY", sony(1, 1, mode=0), Maker("Sony", None, None, False)),
-        ("SONY", sony(7, 10, mode=1), Maker("Sony", 7, 10, None)),
-        ("SONY", sony_old(3), Maker("Sony", 3, None, True)),
-        ("SONY", sony_old(0, mode=0), Maker("Sony", None, None, False)),
-        ("Canon", canon(2, -1 / 3), Maker("Canon", 2, None, True, pytest.approx(-1 / 3))),
-        ("Canon", canon(3, 2), Maker("Canon", 3, None, True, 2.0)),
-        ("Canon", canon(0, 0, mode=0), Maker("Canon", None, None, False)),
-        ("Canon", canon_shot(3, 1), Maker("Canon", 3, None, True, 1.0)),
-        ("Canon", canon_shot(0, 0), Maker("Canon", None, None, False)),
-        ("NIKON", nikon(-1), Maker("Nikon", None, None, True, -1.0)),
-        ("NIKON", nikon(0, mode=1), Maker("Nikon", None, None, False)),
-        ("FUJIFILM", fujifilm(2), Maker("Fujifilm", 2, None, True)),
-        ("FUJIFILM", fujifilm(0, mode=0), Maker("Fujifilm", None, None, False)),
-        ("Panasonic", panasonic(4), Maker("Panasonic", 4, 5, True)),
-        ("OLYMPUS CORPORATION", olympus(2), Maker("Olympus", 2, None, True)),
-        ("OM Digital Solutions", olympus(3, b"OM SYSTEM\0\0\0II\x04\0"), Maker("Olympus", 3, None, True)),
-        ("PENTAX Corporation", pentax(2, 3), Maker("Pentax", 2, 3, True)),
-        ("PENTAX", pentax(5, 5, 10, b"PENTAX \0MM"), Maker("Pentax", 5, 5, True)),
-        ("PENTAX", pentax(1, 0), Maker("Pentax", None, None, True)),
-        ("PENTAX", pentax(2, 3, 0), Maker("Pentax", None, None, False)),
-        ("Minolta Co., Ltd.", minolta(4), Maker("Minolta", None, None, True)),
-        ("KONICA MINOLTA", minolta(4, 0x0001), Maker("Minolta", None, None, True)),
-        ("Konica Minolta Camera, Inc.", minolta(1), Maker("Minolta", None, None, False)),
-        ("SIGMA", sigma("2 of 3"), Maker("Sigma", 2, 3, True)),
-        ("FOVEON", sigma("3 of 3", b"FOVEON\0\0\1\0"), Maker("Sigma", 3, 3, True)),
-        ("SIGMA", sigma(" "), Maker("Sigma", None, None, False)),
-        ("SIGMA", sigma("4 of 3"), Maker("Sigma")),
-        ("SIGMA", sigma(None), Maker("Sigma")),
-        ("Nobody", canon(1, 0), Maker()),
+        ("SONY", sony(2, 3), MakerBracketing("Sony", 2, 3, True)),
+        ("SONY", sony(5, 9, version="b"), MakerBracketing("Sony", 5, 9, True)),
+        ("SONY", sony(1, 5, version="a"), MakerBracketing("Sony", 1, 5, True)),
+        ("SONY", sony(1, 1, mode=0), MakerBracketing("Sony", None, None, False)),
+        ("SONY", sony(7, 10, mode=1), MakerBracketing("Sony", 7, 10, None)),
+        ("SONY", sony_old(3), MakerBracketing("Sony", 3, None, True)),
+        ("SONY", sony_old(0, mode=0), MakerBracketing("Sony", None, None, False)),
+        ("Canon", canon(2, -1 / 3), MakerBracketing("Canon", 2, None, True, pytest.approx(-1 / 3))),
+        ("Canon", canon(3, 2), MakerBracketing("Canon", 3, None, True, 2.0)),
+        ("Canon", canon(0, 0, mode=0), MakerBracketing("Canon", None, None, False)),
+        ("Canon", canon_shot(3, 1), MakerBracketing("Canon", 3, None, True, 1.0)),
+        ("Canon", canon_shot(0, 0), MakerBracketing("Canon", None, None, False)),
+        ("NIKON", nikon(-1), MakerBracketing("Nikon", None, None, True, -1.0)),
+        ("NIKON", nikon(0, mode=1), MakerBracketing("Nikon", None, None, False)),
+        ("FUJIFILM", fujifilm(2), MakerBracketing("Fujifilm", 2, None, True)),
+        ("FUJIFILM", fujifilm(0, mode=0), MakerBracketing("Fujifilm", None, None, False)),
+        ("Panasonic", panasonic(4), MakerBracketing("Panasonic", 4, 5, True)),
+        ("OLYMPUS CORPORATION", olympus(2), MakerBracketing("Olympus", 2, None, True)),
+        ("OM Digital Solutions", olympus(3, b"OM SYSTEM\0\0\0II\x04\0"), MakerBracketing("Olympus", 3, None, True)),
+        ("PENTAX Corporation", pentax(2, 3), MakerBracketing("Pentax", 2, 3, True)),
+        ("PENTAX", pentax(5, 5, 10, b"PENTAX \0MM"), MakerBracketing("Pentax", 5, 5, True)),
+        ("PENTAX", pentax(1, 0), MakerBracketing("Pentax", None, None, True)),
+        ("PENTAX", pentax(2, 3, 0), MakerBracketing("Pentax", None, None, False)),
+        ("Minolta Co., Ltd.", minolta(4), MakerBracketing("Minolta", None, None, True)),
+        ("KONICA MINOLTA", minolta(4, 0x0001), MakerBracketing("Minolta", None, None, True)),
+        ("Konica Minolta Camera, Inc.", minolta(1), MakerBracketing("Minolta", None, None, False)),
+        ("SIGMA", sigma("2 of 3"), MakerBracketing("Sigma", 2, 3, True)),
+        ("FOVEON", sigma("3 of 3", b"FOVEON\0\0\1\0"), MakerBracketing("Sigma", 3, 3, True)),
+        ("SIGMA", sigma(" "), MakerBracketing("Sigma", None, None, False)),
+        ("SIGMA", sigma("4 of 3"), MakerBracketing("Sigma")),
+        ("SIGMA", sigma(None), MakerBracketing("Sigma")),
+        ("Nobody", canon(1, 0), MakerBracketing()),
     ],
 )
-def test_maker_notes(tmp_path: Path, make: str, note: Note, expected: Maker) -> None:
+def test_maker_notes(tmp_path: Path, make: str, note: Note, expected: MakerBracketing) -> None:
     assert read_header(Shoot(tmp_path, Camera(make=make)).take(note=note)).maker == expected
 
 
@@ -135,14 +135,14 @@ def test_maker_notes(tmp_path: Path, make: str, note: Note, expected: Maker) -> 
 @pytest.mark.parametrize(
     ("note", "expected"),
     [
-        (canon(2, -1), Maker("Canon", 2, None, True, -1.0)),
-        (canon(0, 0, mode=0), Maker("Canon", None, None, False)),
-        (canon_shot(3, 1), Maker("Canon", 3, None, True, 1.0)),
-        (canon_shot(0, 0), Maker("Canon", None, None, False)),
+        (canon(2, -1), MakerBracketing("Canon", 2, None, True, -1.0)),
+        (canon(0, 0, mode=0), MakerBracketing("Canon", None, None, False)),
+        (canon_shot(3, 1), MakerBracketing("Canon", 3, None, True, 1.0)),
+        (canon_shot(0, 0), MakerBracketing("Canon", None, None, False)),
     ],
     ids=["bracket", "none", "shot of a bracket", "shot of none"],
 )
-def test_a_displaced_note_is_found(tmp_path: Path, by: int, note: Note, expected: Maker) -> None:
+def test_a_displaced_note_is_found(tmp_path: Path, by: int, note: Note, expected: MakerBracketing) -> None:
     """Editors move Canon's note and leave its offsets: where they point now, anything may stand."""
     shoot = Shoot(tmp_path, Camera(make="Canon"))
     assert read_header(shoot.take(note=displaced(note, by))).maker == expected
@@ -155,7 +155,7 @@ def test_a_record_of_another_length_says_nothing(tmp_path: Path, length: int) ->
     def note(at: int, order: str) -> bytes:
         return directory(order, at, [(0x0004, 8, [length, *[3] * 19])], start=0)
 
-    assert read_header(Shoot(tmp_path, Camera(make="Canon")).take(note=note)).maker == Maker("Canon")
+    assert read_header(Shoot(tmp_path, Camera(make="Canon")).take(note=note)).maker == MakerBracketing("Canon")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_canon_cr3(tmp_path: Path, exif: Exif) -> None:
     path.write_bytes(_box(b"ftyp", b"crx \0\0\0\x01crx isom") + _box(b"moov", _box(b"uuid", uuid, *boxes)))
     found = read_header(path)
     assert (found.kind, found.model, found.time) == ("raw", "R5", 0.02)
-    assert found.maker == Maker("Canon", 2, None, True, -2.0)
+    assert found.maker == MakerBracketing("Canon", 2, None, True, -2.0)
 
 
 def test_png_and_tiff(tmp_path: Path, exif: Exif) -> None:
@@ -310,7 +310,7 @@ def test_counts_without_end_take_neither_memory_nor_time(jpeg: Jpeg, order: str)
 
 
 def test_a_file_gives_no_more_than_its_budget() -> None:
-    source = Source(io.BytesIO(bytes(9 << 20)), budget=1 << 20)
+    source = BoundedReader(io.BytesIO(bytes(9 << 20)), max_bytes=1 << 20)
     assert sum(len(source.read(at, 1 << 19)) for at in range(1 << 17, 8 << 20, 1 << 19)) < 1 << 20
 
 
@@ -350,7 +350,7 @@ def test_damage_is_an_input_error_or_nothing(
 
 def test_text_is_printable_and_short(exif: Exif) -> None:
     block = exif(Make="A\x07B\x1b[31m", Model="m" * 900)
-    image = first_directory(Source(io.BytesIO(block)), 0)
+    image = read_first_ifd(BoundedReader(io.BytesIO(block)), 0)
     assert image is not None
     assert image.text(0x010F) == "AB[31m"
     assert len(image.text(0x0110) or "") == 500

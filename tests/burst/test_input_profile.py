@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.input_profile import from_icc, from_png
+from smarthdr_cli.burst.input_profile import colorspace_of_icc, colorspace_of_png
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.colorspace import ADOBE_RGB, D50, DISPLAY_P3, PROPHOTO, SRGB
 
@@ -42,17 +42,17 @@ def matrix_profile(colorants: Any, description: bytes = b"a name") -> bytes:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_profile_is_known_by_its_colorants_whatever_its_name(name: str) -> None:
-    assert from_icc(matrix_profile(PUBLISHED[name])) == (SPACES[name], None)
+    assert colorspace_of_icc(matrix_profile(PUBLISHED[name])) == (SPACES[name], None)
 
 
 def test_littlecms_own_srgb_profile_is_srgb() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert from_icc(profile) == (SRGB, None)
+    assert colorspace_of_icc(profile) == (SRGB, None)
 
 
 def test_an_unlisted_matrix_profile_keeps_its_own_primaries_and_says_so() -> None:
     colorants = np.array(PUBLISHED["adobe-rgb"]) * 0.5 + np.array(PUBLISHED["prophoto"]) * 0.5
-    space, note = from_icc(matrix_profile(colorants, b"My Monitor"))
+    space, note = colorspace_of_icc(matrix_profile(colorants, b"My Monitor"))
     assert note is not None
     assert "My Monitor" in note
     # Red's xy from its colorant, and the white every ICC profile has.
@@ -63,7 +63,7 @@ def test_an_unlisted_matrix_profile_keeps_its_own_primaries_and_says_so() -> Non
 
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(200), b"\xff" * 500])
 def test_a_damaged_profile_is_srgb_and_said_aloud(damage: bytes) -> None:
-    space, note = from_icc(damage)
+    space, note = colorspace_of_icc(damage)
     assert space == SRGB
     assert note is not None
     assert "sRGB primaries assumed" in note
@@ -80,16 +80,16 @@ def test_a_damaged_profile_is_srgb_and_said_aloud(damage: bytes) -> None:
 def test_a_colorant_without_a_chromaticity_is_damage(red: Any, green: Any) -> None:
     """Its X + Y + Z is zero or less."""
     blue = np.array((0.9642, 1.0, 0.8249)) - red - green
-    space, note = from_icc(matrix_profile(np.array((red, green, blue)).T))
+    space, note = colorspace_of_icc(matrix_profile(np.array((red, green, blue)).T))
     assert space == SRGB
     assert note is not None
     assert "sRGB primaries assumed" in note
 
 
 def test_png_chromaticities() -> None:
-    assert from_png((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)) == (ADOBE_RGB, None)
-    assert from_png("rec709") == (SRGB, None)
-    space, note = from_png((0.3127, 0.3290, 0.6, 0.35, 0.25, 0.65, 0.15, 0.07))
+    assert colorspace_of_png((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)) == (ADOBE_RGB, None)
+    assert colorspace_of_png("rec709") == (SRGB, None)
+    space, note = colorspace_of_png((0.3127, 0.3290, 0.6, 0.35, 0.25, 0.65, 0.15, 0.07))
     assert space == SRGB
     assert note is not None
 

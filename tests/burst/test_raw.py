@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.raw import probe
+from smarthdr_cli.burst.raw import read_raw_settings
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
@@ -111,9 +111,9 @@ def test_a_camera_that_clips_below_its_stated_white(dng: Dng) -> None:
     scene = np.tile(np.linspace(0, 2, 128), (128, 1))
     low = np.minimum(mosaic(scene), 14500)
     short = mosaic(scene / 8)
-    sensor = probe(dng("long.dng", low).read_bytes(), "long.dng")
+    sensor = read_raw_settings(dng("long.dng", low).read_bytes(), "long.dng")
     assert sensor.clip_level == 14500
-    assert probe(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
+    assert read_raw_settings(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
     burst = load_burst([Path(dng("short.dng", short, time=(1, 800))), dng("long.dng", low)], reference=2)
     dark, bright = burst.frames
     assert (bright.codes[4:-4, -10:] == 65535).all()  # neutral white, no cast
@@ -148,8 +148,8 @@ def test_without_rawpy_the_error_names_the_extra(
 def test_notes_and_sensor_of_a_reading(dng: Dng, ramp: NDArray[np.float64]) -> None:
     reading: Any = read_file(dng("a.dng", mosaic(ramp)))
     assert reading.notes == ()
-    np.testing.assert_allclose(reading.sensor.white_balance, (2.0, 1.0, 1.6, 1.0), rtol=1e-5)
-    assert reading.sensor.clip_level == WHITE
+    np.testing.assert_allclose(reading.raw_settings.white_balance, (2.0, 1.0, 1.6, 1.0), rtol=1e-5)
+    assert reading.raw_settings.clip_level == WHITE
 
 
 def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]) -> None:

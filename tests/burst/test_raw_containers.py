@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.burst.exif_location import file_exif
-from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.exif_containers import exif_of_file
+from smarthdr_cli.burst.makernotes import MakerBracketing
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
 from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
@@ -115,12 +115,12 @@ def test_crw(tmp_path: Path, exact: bool) -> None:
     assert (found.time, found.aperture, found.iso) == (1 / 64, pytest.approx(2**2.5), 100)
     assert (found.bias, found.focal, found.manual) == (1.0, 24.0, True)
     assert (found.make, found.model, found.serial, found.start) == ("Canon", "Canon EOS TEST", "1234", NOON)
-    assert found.maker == Maker("Canon", bracket=False)
+    assert found.maker == MakerBracketing("Canon", bracket=False)
 
 
 def test_crw_brackets_and_turns(tmp_path: Path) -> None:
     found = read_header(written(tmp_path / "a.CRW", crw(shot=2, value=-32, rotation=270)))
-    assert found.maker == Maker("Canon", 2, None, True, -1.0)
+    assert found.maker == MakerBracketing("Canon", 2, None, True, -1.0)
     assert (found.orientation, found.size) == (8, (2048, 3072))
 
 
@@ -138,7 +138,7 @@ def test_x3f_without_a_jpeg(tmp_path: Path, version: int) -> None:
     assert (found.time, found.aperture, found.iso) == (0.01, 8.0, 100)
     assert (found.bias, found.focal, found.manual, found.start) == (-0.5, 30.0, True, NOON)
     assert (found.make, found.model, found.serial) == ("SIGMA", "SIGMA SD10", "01234")
-    assert found.maker == Maker("Sigma", 2, 3, True)
+    assert found.maker == MakerBracketing("Sigma", 2, 3, True)
 
 
 def test_the_exif_of_the_jpeg_inside_an_x3f_comes_first(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_exif_of_the_jpeg_inside_an_x3f_comes_first(tmp_path: Path) -> None:
     jpeg = Shoot(tmp_path, Camera(make="SIGMA")).wait(0.25).take(1, note=sigma("1 of 3")).read_bytes()
     found = read_header(written(tmp_path / "a.x3f", x3f(SIGMA, jpeg)))
     assert (found.size, found.time, found.resolution) == ((2268, 1512), 0.02, 0.001)
-    assert found.maker == Maker("Sigma", 1, 3, True)
+    assert found.maker == MakerBracketing("Sigma", 1, 3, True)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_exif_of_the_jpeg_inside_an_x3f_comes_first(tmp_path: Path) -> None:
 )
 def test_frames_and_headers_are_read_alike(tmp_path: Path, suffix: str, data: Callable[[], bytes]) -> None:
     found = read_header(written(tmp_path / f"a{suffix}", data()))
-    stated = file_exif(data(), f"a{suffix}")
+    stated = exif_of_file(data(), f"a{suffix}")
     assert stated.time is not None
     assert (stated.time, stated.aperture, stated.iso) == (found.time, found.aperture, found.iso)
 
@@ -216,11 +216,11 @@ def test_damage_is_an_input_error_or_nothing(which: bytes, edits: Sequence[tuple
     for at, value in edits:
         data[at % len(data)] = value
     with contextlib.suppress(InputError):
-        stated = file_exif(bytes(data[:cut]), "a.crw")
+        stated = exif_of_file(bytes(data[:cut]), "a.crw")
         assert abs(stated.exposure().ev) < 200
         assert stated.orientation in range(1, 9)
 
 
 @given(st.sampled_from([b"II\x1a\0\0\0HEAPCCDR", b"\0MRM", b"FOVb"]), st.binary(max_size=400))
 def test_any_bytes_behind_the_signature(head: bytes, rest: bytes) -> None:
-    assert abs(file_exif(head + rest, "a.raw").exposure().ev) < 200
+    assert abs(exif_of_file(head + rest, "a.raw").exposure().ev) < 200

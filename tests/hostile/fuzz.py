@@ -180,7 +180,7 @@ def write_raw(folder: Path) -> None:
 def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
-    from smarthdr_cli.burst.exif_location import file_exif
+    from smarthdr_cli.burst.exif_containers import exif_of_file
     from smarthdr_cli.burst.read import read_file
     from smarthdr_cli.colorspace import REC709, conversion
     from smarthdr_cli.errors import InputError
@@ -214,11 +214,11 @@ def files_target(home: Path, name: str) -> One:
         except InputError as error:
             check_line(error, name)
             return
-        frame, stated = reading.frame, reading.stated
+        frame, stated = reading.frame, reading.exif
         assert math.isfinite(frame.exposure.ev)
         assert np.isfinite(conversion(frame.colorspace, REC709)).all()
         assert header is not None
-        if header.kind != "raw" or file_exif(data, name).time is not None:
+        if header.kind != "raw" or exif_of_file(data, name).time is not None:
             # LibRaw, asked twice of a damaged file, may give two answers: it reads memory that it never wrote.
             assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
         assert header.orientation == stated.orientation
