@@ -130,11 +130,7 @@ class Ifd:
 
 
 def printable_text(data: bytes) -> str | None:
-    """UTF-8 text up to the first NUL, without control characters, at most MAX_TEXT_LENGTH long; None when empty.
-
-    >>> printable_text(b" Canon\\x07 EOS \\0 5D")
-    'Canon EOS'
-    """
+    """UTF-8 text up to the first NUL, without control characters, at most MAX_TEXT_LENGTH long; None when empty."""
     text = data[:MAX_TEXT_LENGTH].partition(b"\0")[0].decode("utf-8", "replace")
     return "".join(character for character in text if character.isprintable()).strip() or None
 
