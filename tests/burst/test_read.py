@@ -54,6 +54,16 @@ def test_orientation_of_a_tiff(orientation: int, compression: str | None, tmp_pa
     np.testing.assert_array_equal(read_frame(path).codes, expected)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "white", "encoding"),
+    [(np.uint8, 255, "display"), (np.uint16, 65535, "display"), (np.float16, 1, "linear"), (np.float32, 1, "linear")],
+)
+def test_white_and_encoding_of_a_tiff(dtype: Any, white: float, encoding: str, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 3), dtype), photometric="rgb")
+    frame = read_frame(tmp_path / "a.tif")
+    assert (frame.white, frame.encoding, frame.kind) == (white, encoding, "tiff")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 def test_png_modes_become_rgb(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
@@ -85,6 +95,22 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     assert "is a folder" in error_of(tmp_path / "folder.jpg")
     error_of(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (b"just text, no picture\n" * 40, "not a picture"),
+        (b"II*\0", "TIFF"),
+        (b"II*\0\x08\0\0\0\0\0", "0x0 pixels"),
+        (b"FUJIFILMCCD-RAW" + bytes(500), "RAW"),
+    ],
+    ids=["empty", "text", "TIFF header", "TIFF of no tags", "RAF header"],
+)
+def test_files_without_a_picture(data: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(data)
+    assert reason in error_of(tmp_path / "photo.jpg")
 
 
 @pytest.mark.parametrize("progressive", [False, True])
