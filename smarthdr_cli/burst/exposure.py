@@ -27,23 +27,23 @@ def parse_evs(text: str) -> tuple[float, ...]:
     >>> parse_evs("-2, 0, +1/2")
     (-2.0, 0.0, 0.5)
     """
-    return tuple(_parse_number(part, "--ev") for part in text.split(","))
+    return tuple(_parse_number(number, "--ev") for number in text.split(","))
 
 
 def parse_times(text: str) -> tuple[float, ...]:
     """Seconds of a text such as ``"1/100,1/25,0.5s"``. Raises UsageError where it is no list of positive times."""
-    times = tuple(_parse_number(part.strip().removesuffix("s"), "--exposure-times") for part in text.split(","))
+    times = tuple(_parse_number(time.strip().removesuffix("s"), "--exposure-times") for time in text.split(","))
     for time in times:
         if time <= 0:
             raise UsageError(f"--exposure-times: {time:g} is not a positive time")
     return times
 
 
-def _parse_number(part: str, option: str) -> float:
+def _parse_number(text: str, option: str) -> float:
     try:
-        return float(Fraction(part.strip().lstrip("+").replace(" ", "")))
+        return float(Fraction(text.strip().lstrip("+").replace(" ", "")))
     except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise UsageError(f"{option}: {part.strip()!r} is not a number") from error
+        raise UsageError(f"{option}: {text.strip()!r} is not a number") from error
 
 
 def check_overrides(count: int, evs: Sequence[float] | None, times: Sequence[float] | None) -> None:

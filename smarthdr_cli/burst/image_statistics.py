@@ -130,9 +130,9 @@ def relative_sharpness(frames: list[ReducedFrame]) -> list[float]:
         for j, (other_fine, other_coarse, other_valid) in enumerate(bands):
             common = valid & other_valid
             if i != j and np.count_nonzero(common) >= _MIN_COMMON_CELLS:
-                value = float(fine[common].mean()) / max(float(coarse[common].mean()), _EPSILON)
-                other = float(other_fine[common].mean()) / max(float(other_coarse[common].mean()), _EPSILON)
-                ratios.append((value + _SHARPNESS_OFFSET) / (other + _SHARPNESS_OFFSET))
+                ratio = float(fine[common].mean()) / max(float(coarse[common].mean()), _EPSILON)
+                other_ratio = float(other_fine[common].mean()) / max(float(other_coarse[common].mean()), _EPSILON)
+                ratios.append((ratio + _SHARPNESS_OFFSET) / (other_ratio + _SHARPNESS_OFFSET))
         sharpness.append(float(np.median(ratios)) if ratios else 1.0)
     return sharpness
 

@@ -100,7 +100,7 @@ def inspect(
                 sharpness=sharpness[index],
                 reference=index == loaded.reference,
                 sha256=frame.sha256,
-                camera=" ".join(part for part in (capture.make, capture.model) if part) or None,
+                camera=" ".join(name for name in (capture.make, capture.model) if name) or None,
                 lens=capture.lens,
                 datetime=capture.datetime,
             )

@@ -132,8 +132,9 @@ def _canon(ifd: Ifd) -> MakerBracketing:
 
 def canon_ev(code: int) -> float:
     """Canon's EV code in EV: steps of 1/32, but 12 and 20 of each 32 are one and two thirds."""
-    sign, whole, part = (-1 if code < 0 else 1), abs(code) // 32, abs(code) % 32
-    return sign * (whole + {12: 1 / 3, 20: 2 / 3}.get(part, part / 32))
+    sign = -1 if code < 0 else 1
+    ev, steps = divmod(abs(code), 32)
+    return sign * (ev + {12: 1 / 3, 20: 2 / 3}.get(steps, steps / 32))
 
 
 def _nikon(ifd: Ifd) -> MakerBracketing:

@@ -248,8 +248,8 @@ def test_a_palette_of_another_size_is_damage(tmp_path: Path, count: int) -> None
     path = tmp_path / "a.tif"
     Image.fromarray(PICTURE).convert("P").save(path)
     data = bytearray(path.read_bytes())
-    at = data.index(struct.pack("<HHI", 0x0140, 3, 768)) + 4
-    struct.pack_into("<I", data, at, count)
+    offset = data.index(struct.pack("<HHI", 0x0140, 3, 768)) + 4
+    struct.pack_into("<I", data, offset, count)
     path.write_bytes(data)
     error_of(path, "damaged")
 

@@ -156,9 +156,9 @@ def test_notes_and_settings(dng: Dng, ramp: NDArray[np.float64]) -> None:
 
 def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]) -> None:
     path = dng("a.dng", np.full((64, 96), 900))
-    whole = path.read_bytes()
-    for length in range(1024, len(whole), 1024):
-        path.write_bytes(whole[:length])
+    data = path.read_bytes()
+    for length in range(1024, len(data), 1024):
+        path.write_bytes(data[:length])
         with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
             read_file(path)
         tiny(read_header(path))
@@ -238,11 +238,11 @@ def test_warnings_belong_to_one_file_among_threads(
 def test_no_file_stays_open(dng: Dng) -> None:
     path = dng("a.dng", np.full((64, 96), 900))
     path.write_bytes(path.read_bytes()[:5000])
-    begun = len(list(Path("/proc/self/fd").iterdir()))
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         with pytest.raises(InputError):
             read_file(path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == begun
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
 
 
 @pytest.mark.parametrize("missing", ["dup", "dup2"])

@@ -149,9 +149,9 @@ def test_a_jpeg_with_a_grey_corner_is_complete(jpeg: Callable[..., Path]) -> Non
 
 def test_bytes_after_the_end_of_a_jpeg_are_allowed(jpeg: Callable[..., Path]) -> None:
     path = jpeg("a.jpg", LARGE)
-    whole = read_frame(path).codes
+    codes = read_frame(path).codes
     path.write_bytes(path.read_bytes() + b"motion video of a phone \xff\xd8\xff\xe1" * 10)
-    np.testing.assert_array_equal(read_frame(path).codes, whole)
+    np.testing.assert_array_equal(read_frame(path).codes, codes)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.99])

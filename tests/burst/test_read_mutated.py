@@ -39,17 +39,17 @@ def mutations(draw: st.DrawFn) -> list[tuple[str, float, bytes]]:
 def mutate(data: bytes, edits: list[tuple[str, float, bytes]], head: int) -> bytes:
     out = bytearray(data)
     for kind, share, content in edits:
-        at = int(share * min(head, len(out)))
+        position = int(share * min(head, len(out)))
         if kind == "set":
-            out[at : at + len(content)] = content
+            out[position : position + len(content)] = content
         elif kind == "insert":
-            out[at:at] = content
+            out[position:position] = content
         elif kind == "delete":
-            del out[at : at + len(content)]
+            del out[position : position + len(content)]
         elif kind == "cut":
             del out[int(share * len(out)) :]
         else:
-            out[at : at + 4] = b"\xff\xff\xff\x7f"
+            out[position : position + 4] = b"\xff\xff\xff\x7f"
     return bytes(out)
 
 
@@ -115,13 +115,14 @@ def png_of() -> bytes:
 
 def fix_checksums(png: bytes) -> bytes:
     """The PNG with correct checksums, so that mutations reach what the checksums protect."""
-    out, at = bytearray(png), 8
-    while at + 12 <= len(out):
-        length = int.from_bytes(out[at : at + 4], "big")
-        if at + 12 + length > len(out):
+    out, position = bytearray(png), 8
+    while position + 12 <= len(out):
+        length = int.from_bytes(out[position : position + 4], "big")
+        end = position + 8 + length
+        if end + 4 > len(out):
             break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
+        struct.pack_into(">I", out, end, zlib.crc32(out[position + 4 : end]))
+        position = end + 4
     return bytes(out)
 
 
@@ -167,12 +168,12 @@ def test_thousands_of_mutated_other_files(edits: Any, kind: str, dng: Any, tmp_p
 @given(edits=mutations())
 @settings(max_examples=60, deadline=3000, suppress_health_check=CHECKS)
 def test_a_burst_with_a_mutated_frame(edits: Any, tmp_path: Path) -> None:
-    whole = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    for path, (time, level) in zip(whole, ((10, 40), (40, 90)), strict=True):
+    intact = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path, (time, level) in zip(intact, ((10, 40), (40, 90)), strict=True):
         Image.fromarray(PIXELS // 3 + level).save(path, exif=b"Exif\0\0" + exif_block(ExposureTime=(1, time)))
     (tmp_path / "m.jpg").write_bytes(mutate(jpeg_of(), edits, 700))
     try:
-        burst = load_burst([*whole, tmp_path / "m.jpg"])
+        burst = load_burst([*intact, tmp_path / "m.jpg"])
     except SmartHDRError as error:
         message = str(error)
     else:

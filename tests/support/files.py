@@ -77,8 +77,8 @@ def tiff_structure(order: str, ifd0: Sequence[Entry], exif: Sequence[Entry], tai
 
     header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
     directories = ifd(first) + (ifd(sorted(exif)) if exif else b"")
-    whole = header + directories + values
-    return whole.replace(struct.pack(order + "I", TAIL_OFFSET), struct.pack(order + "I", len(whole))) + tail
+    body = header + directories + values
+    return body.replace(struct.pack(order + "I", TAIL_OFFSET), struct.pack(order + "I", len(body))) + tail
 
 
 def exif_block(order: str = "<", **tags: Any) -> bytes:

@@ -81,9 +81,9 @@ def x3f(properties: dict[str, str], jpeg: bytes = b"", *, rotation: int = 0, ver
     header += struct.pack("<3I", 2268, 1512, rotation).rjust(12 if version < 0x40000 else 24, b"\0") + bytes(200)
     text, pairs = "", b""
     for pair in properties.items():
-        for part in pair:
+        for value in pair:
             pairs += struct.pack("<I", len(text))
-            text += part + "\0"
+            text += value + "\0"
     section = b"SECp" + struct.pack("<5I", 0x20000, len(properties), 0, 0, len(text)) + pairs + text.encode("utf-16-le")
     image = b"SECi" + struct.pack("<6I", 0x20000, 2, 18, 96, 64, 0) + jpeg
     body, directory = header, b""
