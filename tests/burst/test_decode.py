@@ -106,6 +106,18 @@ def test_warnings_of_libjpeg_are_errors(jpeg: Callable[..., Path], capfd: pytest
     assert capfd.readouterr().err == ""
 
 
+def test_a_jpeg_that_ends_early_after_a_harmless_warning_is_an_error(jpeg: Callable[..., Path]) -> None:
+    """libjpeg reports its first warning only, here on the parameters of the scan, and fills the rest with grey."""
+    path = jpeg("a.jpg", PICTURE)
+    data = bytearray(path.read_bytes())
+    scan = data.index(b"\xff\xda")
+    data[scan + 12] = 62  # the last coefficient, 63 in every sequential JPEG
+    path.write_bytes(data)
+    assert "Invalid SOS parameters" in read_file(path).notes[0]
+    path.write_bytes(data[: (scan + len(data)) // 2] + b"\xff\xd9")
+    error_of(path, "cut short: the JPEG's data end before the picture does")
+
+
 def test_only_the_damaged_jpegs_among_threads_are_errors(tmp_path: Path, jpeg: Callable[..., Path]) -> None:
     good = jpeg("good.jpg", PICTURE)
     expected, data = read_frame(good).codes, good.read_bytes()

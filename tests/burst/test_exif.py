@@ -19,7 +19,7 @@ from smarthdr_cli.burst.exif import (
     with_exif_block,
 )
 from smarthdr_cli.burst.exif_containers import exif_of_block
-from tests.support.files import exif_block
+from tests.support.files import exif_block, tiff_structure
 
 pytestmark = pytest.mark.unit
 
@@ -82,6 +82,12 @@ def test_capture_metadata() -> None:
     assert capture.datetime == "2025:06:07 08:09:10"
     assert capture.utc_offset == -(3 * 3600 + 30 * 60)
     assert capture.focal_length == 35
+
+
+@pytest.mark.parametrize("value_type", [1, 2, 7], ids=["BYTE", "ASCII", "UNDEFINED"])
+def test_text_of_every_value_type(value_type: int) -> None:
+    block = tiff_structure("<", [(0x010F, value_type, "Leica é\0".encode())], [])
+    assert exif_of_block(block).capture.make == "Leica é"
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

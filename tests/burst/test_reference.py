@@ -81,5 +81,6 @@ def test_near_ties_go_to_mid_range_then_to_the_darker() -> None:
     same = [reduce_frame(frame(ev, random_codes(60, 200))) for ev in range(4)]
     assert choose_reference(same, [0, 1, 2, 3]) == 1
     assert choose_reference(same, [3, 2, 1, 0]) == 2
+    assert choose_reference(same, [0, 1, 3, 6]) == 2
     unusable = [reduce_frame(frame(ev, random_codes(0, 10))) for ev in range(3)]
     assert choose_reference(unusable, [0, 1, 2]) == 1
