@@ -50,6 +50,26 @@ def test_values_equal_those_of_exifread(order: str, tags: dict[str, Any]) -> Non
         assert ifd.number(tag) == (None if is_undefined else pytest.approx(float(value)))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [
+        (1, 200),
+        (3, 60_000),
+        (4, 4_000_000_000),
+        (6, -3),
+        (8, -300),
+        (9, -70_000),
+        (11, 0.5),
+        (12, 1e-300),
+        (13, 70_000),
+    ],
+)
+def test_every_numeric_value_type(order: str, value_type: int, value: float) -> None:
+    ifd0 = ifd0_of(tiff_structure(order, [(0x9999, value_type, (value, value))], []))
+    assert ifd0.numbers(0x9999) == (value, value)
+
+
 def test_the_first_of_entries_with_one_tag_counts() -> None:
     data = bytearray(tiff_structure("<", [(IMAGE_LENGTH, 4, 48), (0x9999, 4, 7)], []))
     struct.pack_into("<H", data, data.index(struct.pack("<HHII", 0x9999, 4, 1, 7)), IMAGE_LENGTH)

@@ -39,7 +39,7 @@ EXIF_TAGS = {
 }
 _LONG_TAGS = {"StandardOutputSensitivity", "RecommendedExposureIndex", "ISOSpeed"}
 _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 2, 3, 4, 5, 10
-_STRUCT_CODES = {1: "B", 3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
+_STRUCT_CODES = {1: "B", 3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
 _EXIF_IFD = 0x8769
 TAIL_OFFSET = 0xDEADBEEF  # a value that ``tiff_structure`` replaces by the offset of its tail
 
