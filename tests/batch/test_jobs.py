@@ -21,7 +21,7 @@ def bracket(*names, folder="/shoot", **more):
 
 
 def header(path, **more):
-    return Header(Path(path), make="Maker", model="X", start=1778069228.0, **more)
+    return Header(Path(path), make="Maker", model="X", timestamp=1778069228.0, **more)
 
 
 def test_sub_folders_are_kept(tmp_path):

@@ -23,7 +23,7 @@ from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.burst.tiff_ifd import Source, first_directory
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from tests.grouping.shoot import (
+from tests.support.camera_files import (
     Camera,
     Note,
     Shoot,
@@ -85,9 +85,9 @@ def test_the_same_as_exifread_says(jpeg: Jpeg, exif: Exif, order: str, tags: dic
 def test_the_moment(tmp_path: Path) -> None:
     shoot = Shoot(tmp_path).wait(1.25)
     found = read_header(shoot.take(zone="+02:00"))
-    assert found.start == pytest.approx(1_778_068_800 + 1.25)  # 2026-05-06 12:00:00 UTC
-    assert (found.resolution, found.offset) == (0.001, 7200.0)
-    assert read_header(Shoot(tmp_path, Camera(subsec=False)).take(name="b")).resolution == 1.0
+    assert found.timestamp == pytest.approx(1_778_068_800 + 1.25)  # 2026-05-06 12:00:00 UTC
+    assert (found.clock_step, found.utc_offset) == (0.001, 7200.0)
+    assert read_header(Shoot(tmp_path, Camera(subsec=False)).take(name="b")).clock_step == 1.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 BLACK, WHITE = 512, 16000
 NEUTRAL = (0.5, 1.0, 0.625)
@@ -159,7 +159,7 @@ def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
             read_file(path)
-        tiny(read_header(path))
+        read_thumbnail(read_header(path))
     assert capfd.readouterr().err == ""
 
 

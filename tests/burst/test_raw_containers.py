@@ -15,7 +15,7 @@ from smarthdr_cli.burst.makernotes import Maker
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
 from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
-from tests.grouping.shoot import Camera, Shoot, sigma
+from tests.support.camera_files import Camera, Shoot, sigma
 
 from .test_agreement import structure
 
@@ -113,8 +113,8 @@ def test_crw(tmp_path: Path, exact: bool) -> None:
     found = read_header(written(tmp_path / "a.CRW", crw(exact=exact)))
     assert (found.kind, found.size, found.orientation) == ("raw", (3072, 2048), 1)
     assert (found.time, found.aperture, found.iso) == (1 / 64, pytest.approx(2**2.5), 100)
-    assert (found.bias, found.focal, found.manual) == (1.0, 24.0, True)
-    assert (found.make, found.model, found.serial, found.start) == ("Canon", "Canon EOS TEST", "1234", NOON)
+    assert (found.bias, found.focal_length, found.manual_exposure) == (1.0, 24.0, True)
+    assert (found.make, found.model, found.serial, found.timestamp) == ("Canon", "Canon EOS TEST", "1234", NOON)
     assert found.maker == Maker("Canon", bracket=False)
 
 
@@ -136,7 +136,7 @@ def test_x3f_without_a_jpeg(tmp_path: Path, version: int) -> None:
     found = read_header(written(tmp_path / "a.x3f", x3f(SIGMA, rotation=90, version=version)))
     assert (found.kind, found.size, found.orientation) == ("raw", (1512, 2268), 6)
     assert (found.time, found.aperture, found.iso) == (0.01, 8.0, 100)
-    assert (found.bias, found.focal, found.manual, found.start) == (-0.5, 30.0, True, NOON)
+    assert (found.bias, found.focal_length, found.manual_exposure, found.timestamp) == (-0.5, 30.0, True, NOON)
     assert (found.make, found.model, found.serial) == ("SIGMA", "SIGMA SD10", "01234")
     assert found.maker == Maker("Sigma", 2, 3, True)
 
@@ -145,7 +145,7 @@ def test_the_exif_of_the_jpeg_inside_an_x3f_comes_first(tmp_path: Path) -> None:
     """Its times have fractions, and its maker note says the same of brackets."""
     jpeg = Shoot(tmp_path, Camera(make="SIGMA")).wait(0.25).take(1, note=sigma("1 of 3")).read_bytes()
     found = read_header(written(tmp_path / "a.x3f", x3f(SIGMA, jpeg)))
-    assert (found.size, found.time, found.resolution) == ((2268, 1512), 0.02, 0.001)
+    assert (found.size, found.time, found.clock_step) == ((2268, 1512), 0.02, 0.001)
     assert found.maker == Maker("Sigma", 1, 3, True)
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (6, 9, 3), np.uint8)
 LARGE = cv2.resize(PICTURE, (144, 96), interpolation=cv2.INTER_LINEAR)
@@ -171,7 +171,7 @@ def test_jpeg_closed_early_is_not_accepted_with_grey(share: float, jpeg: Callabl
     scan = data.index(b"\xff\xda") + 14
     path.write_bytes(data[: scan + int((len(data) - scan) * share)] + b"\xff\xd9")
     assert "cut short" in one_line(path)
-    assert tiny(read_header(path)) is None
+    assert read_thumbnail(read_header(path)) is None
 
 
 def test_a_picture_that_is_grey_in_its_corner_is_whole(jpeg: Callable[..., Path]) -> None:

@@ -183,11 +183,11 @@ class Shoot:
         zone: str | None = None,
         note: Note | None = None,
         stamped: str = "start",
-        plain: bool = False,
+        without_exif: bool = False,
         shift: int = 0,
-        shown: float | None = None,
+        pixel_ev: float | None = None,
     ) -> Path:
-        """One exposure. ``plain``: without any EXIF. ``shown``: the EV the pixels have where it is not ``ev``."""
+        """One exposure, written at once. ``stamped``: "start", "end" or "never"; ``pixel_ev``: None is ``ev``."""
         exposure = self.camera.base * 2.0**ev if time is None else time
         begun = self.clock
         self.clock += timedelta(seconds=exposure)
@@ -216,8 +216,8 @@ class Shoot:
         if orientation is not None:
             exif[0x0112] = orientation
         path = self.folder / f"{stem}{suffix}"
-        block = b"" if plain else _block(exif, note)
-        image = picture(self.view, ev if shown is None else shown, shift)
+        block = b"" if without_exif else _block(exif, note)
+        image = picture(self.view, ev if pixel_ev is None else pixel_ev, shift)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(block[6:] if suffix in (".ARW", ".NEF") else _jpeg(image, block))
         self.files[stem] = path

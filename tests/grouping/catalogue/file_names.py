@@ -2,45 +2,47 @@
 
 from pathlib import Path
 
-from .cases import AEB, MANUAL, Truth, brackets, case
-from .shoot import Camera, Shoot, orders, sony
+from tests.grouping.catalogue.shoots import AEB, MANUAL, Catalogue, Expected, brackets
+from tests.support.camera_files import Camera, Shoot, orders, sony
+
+SHOOTS = Catalogue()
 
 
-@case
-def counter_rolls_over_without_times(folder: Path) -> Truth:
+@SHOOTS.add
+def counter_rolls_over_without_times(folder: Path) -> Expected:
     shoot = Shoot(folder, Camera(prefix="DSC", digits=5), view=1)
     names = ["DSC09998", "DSC09999", "DSC00001", "DSC00002", "DSC00003", "DSC00004"]
     say = {"stamped": "never", **AEB}
     first = [shoot.take(ev, name=name, bias=ev, **say) for name, ev in zip(names[:3], (0, -2, 2), strict=True)]
     shoot.view = 2
     second = [shoot.take(ev, name=name, bias=ev, **say) for name, ev in zip(names[3:], (0, -2, 2), strict=True)]
-    return Truth([first, second])
+    return Expected([first, second])
 
 
-@case
-def counter_rolls_over_within_a_second(folder: Path) -> Truth:
+@SHOOTS.add
+def counter_rolls_over_within_a_second(folder: Path) -> Expected:
     shoot = Shoot(folder, Camera(prefix="DSC", digits=5, subsec=False), view=1)
     names = ["DSC09998", "DSC09999", "DSC00001"]
-    return Truth([[shoot.take(ev, name=n, bias=ev, **AEB) for n, ev in zip(names, (0, -2, 2), strict=True)]])
+    return Expected([[shoot.take(ev, name=n, bias=ev, **AEB) for n, ev in zip(names, (0, -2, 2), strict=True)]])
 
 
-@case
-def a_frame_was_deleted(folder: Path) -> Truth:
+@SHOOTS.add
+def a_frame_was_deleted(folder: Path) -> Expected:
     shoot = Shoot(folder, Camera(make="SONY"))
-    sets = brackets(shoot, [0, -2, 2], 3, say=lambda i, ev: {"bias": ev, "note": sony(i + 1, 3), **AEB})
+    sets = brackets(shoot, [0, -2, 2], 3, tags=lambda i, ev: {"bias": ev, "note": sony(i + 1, 3), **AEB})
     sets[1].pop(1).unlink()
-    return Truth(sets, unsure=True)
+    return Expected(sets, uncertain=True)
 
 
-@case
-def deleted_without_numbers(folder: Path) -> Truth:
+@SHOOTS.add
+def deleted_without_numbers(folder: Path) -> Expected:
     sets = brackets(Shoot(folder), orders(5, 1)["-0+"], 3)
     sets[1].pop(2).unlink()
-    return Truth(sets, unsure=True)
+    return Expected(sets, uncertain=True)
 
 
-@case
-def every_other_number(folder: Path) -> Truth:
+@SHOOTS.add
+def every_other_number(folder: Path) -> Expected:
     shoot, sets = Shoot(folder), []
     for _ in range(3):
         shoot.view += 1
@@ -50,9 +52,9 @@ def every_other_number(folder: Path) -> Truth:
             shoot.number += 1
         sets.append(frames)
         shoot.wait(4)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def exposures_but_no_times(folder: Path) -> Truth:
-    return Truth(brackets(Shoot(folder), [-2, 0, 2], 4, say=lambda _i, _e: {"stamped": "never", **MANUAL}))
+@SHOOTS.add
+def exposures_but_no_times(folder: Path) -> Expected:
+    return Expected(brackets(Shoot(folder), [-2, 0, 2], 4, tags=lambda _i, _e: {"stamped": "never", **MANUAL}))

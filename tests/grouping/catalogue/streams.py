@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from .cases import AEB, MANUAL, Truth, brackets, case
-from .shoot import Camera, Shoot, picture
+from tests.grouping.catalogue.shoots import AEB, MANUAL, Catalogue, Expected, brackets
+from tests.support.camera_files import Camera, Shoot, picture
+
+SHOOTS = Catalogue()
 
 
-@case
-def two_cameras_at_once(folder: Path) -> Truth:
+@SHOOTS.add
+def two_cameras_at_once(folder: Path) -> Expected:
     one, two = Shoot(folder, Camera(serial="1", prefix="A_")), Shoot(folder, Camera(serial="2", prefix="B_"), view=50)
     sets: list[list[Path]] = []
     for _ in range(3):
@@ -18,11 +20,11 @@ def two_cameras_at_once(folder: Path) -> Truth:
                 pair[index].append(shoot.wait(0.1).take(ev, bias=ev, **AEB))
         one.wait(5), two.wait(5)
         sets += pair
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def two_cameras_without_serials(folder: Path) -> Truth:
+@SHOOTS.add
+def two_cameras_without_serials(folder: Path) -> Expected:
     one = Shoot(folder, Camera(serial=None, prefix="A_"))
     two = Shoot(folder, Camera(serial=None, prefix="B_"), view=50)
     two.wait(0.07)
@@ -35,33 +37,33 @@ def two_cameras_without_serials(folder: Path) -> Truth:
                 pair[index].append(shoot.wait(0.2).take(ev, bias=ev, **AEB))
         one.wait(5), two.wait(5)
         sets += pair
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def two_models_in_one_folder(folder: Path) -> Truth:
+@SHOOTS.add
+def two_models_in_one_folder(folder: Path) -> Expected:
     phone = Shoot(folder, Camera(model="Phone", serial=None, lens=None, prefix="PXL_"), view=70)
     sets = brackets(Shoot(folder), [0, -2, 2], 2)
     for _ in range(4):
         phone.wait(1.3).take(0, bias=0.0, mode=0)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def sub_folders(folder: Path) -> Truth:
+@SHOOTS.add
+def sub_folders(folder: Path) -> Expected:
     one = Shoot(folder / "living room")
     two = Shoot(folder / "kitchen", view=20, clock=one.clock)
-    return Truth(brackets(one, [0, -2, 2], 2) + brackets(two, [0, -2, 2], 2))
+    return Expected(brackets(one, [0, -2, 2], 2) + brackets(two, [0, -2, 2], 2))
 
 
-@case
-def set_cut_by_folders_stays_cut(folder: Path) -> Truth:
-    return Truth([_halves(folder)], unsure=True)
+@SHOOTS.add
+def set_cut_by_folders_stays_cut(folder: Path) -> Expected:
+    return Expected([_halves(folder)], uncertain=True)
 
 
-@case
-def set_across_folders_when_asked(folder: Path) -> Truth:
-    return Truth([_halves(folder)], {"across_folders": True})
+@SHOOTS.add
+def set_across_folders_when_asked(folder: Path) -> Expected:
+    return Expected([_halves(folder)], {"across_folders": True})
 
 
 def _halves(folder: Path) -> list[Path]:
@@ -71,8 +73,8 @@ def _halves(folder: Path) -> list[Path]:
     return [first, *(two.wait(0.1).take(ev, bias=ev, **AEB) for ev in (-2, 2))]
 
 
-@case
-def raw_beside_jpeg(folder: Path) -> Truth:
+@SHOOTS.add
+def raw_beside_jpeg(folder: Path) -> Expected:
     shoot, sets = Shoot(folder), []
     for _ in range(3):
         shoot.view += 1
@@ -84,49 +86,49 @@ def raw_beside_jpeg(folder: Path) -> Truth:
             shoot.wait(0.0).take(ev, bias=ev, **AEB)
         sets.append(frames)
         shoot.wait(3)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def upright_and_turned(folder: Path) -> Truth:
+@SHOOTS.add
+def upright_and_turned(folder: Path) -> Expected:
     shoot, sets = Shoot(folder), []
     for orientation in (1, 6, 1, 8):
         shoot.view += 1
         sets.append([shoot.wait(0.1).take(ev, bias=ev, orientation=orientation, **AEB) for ev in (0, -2, 2)])
         shoot.wait(2)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def ambient_bracket_and_a_flash_frame(folder: Path) -> Truth:
+@SHOOTS.add
+def ambient_bracket_and_a_flash_frame(folder: Path) -> Expected:
     shoot, sets = Shoot(folder), []
     for _ in range(4):
         shoot.view += 1
         sets.append([shoot.wait(1).take(ev, flash=16, **MANUAL) for ev in (-2, 0, 2)])
         shoot.wait(1.5).take(-1, flash=1, **MANUAL)
         shoot.wait(10)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def zoomed_between_sets(folder: Path) -> Truth:
+@SHOOTS.add
+def zoomed_between_sets(folder: Path) -> Expected:
     shoot, sets = Shoot(folder), []
     for focal in (24, 35, 50, 24):
         shoot.view += 1
         sets.append([shoot.wait(0.2).take(ev, focal=focal, **MANUAL) for ev in (-2, 0, 2)])
         shoot.wait(0.5)
-    return Truth(sets)
+    return Expected(sets)
 
 
-@case
-def two_sizes(folder: Path) -> Truth:
+@SHOOTS.add
+def two_sizes(folder: Path) -> Expected:
     """A camera's small JPEGs among large ones: never in one set."""
     shoot = Shoot(folder, view=1)
     sets = brackets(shoot, [0, -2, 2], 2)
     for path in sets[1][1:]:
         small = picture(2, 0).resize((48, 32))
         small.save(path, exif=_exif_of(path))
-    return Truth(sets, unsure=True)
+    return Expected(sets, uncertain=True)
 
 
 def _exif_of(path: Path) -> bytes:
