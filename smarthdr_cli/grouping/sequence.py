@@ -92,12 +92,7 @@ class FileName:
 
 
 def parse_file_name(stem: str) -> FileName:
-    """Split a stem at its last number.
-
-    >>> parse_file_name("IMG_1234-edit")
-    FileName(prefix='img_…-edit', number=1234)
-    >>> parse_file_name("PXL_20260506120001").number  # a date and time
-    """
+    """Split a stem at its last number; a number of more than six digits is a date or time and no counter."""
     match = _LAST_NUMBER.fullmatch(stem)
     if match is None or len(match[2]) > _MAX_COUNTER_DIGITS:
         return FileName(stem.casefold(), None)
@@ -114,11 +109,7 @@ def rolls_over(numbers: Sequence[int]) -> bool:
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key under which 2 comes before 10: digits by value, other characters with case ignored.
-
-    >>> sorted(["b10", "B2", "a"], key=natural_key)
-    ['a', 'B2', 'b10']
-    """
+    """Sort key under which 2 comes before 10: digits by value, other characters with case ignored."""
     parts = _DIGITS.split(text.casefold())
     return tuple((0, int(p), "") if i % 2 and p.isascii() else (1, 0, p) for i, p in enumerate(parts) if p)
 

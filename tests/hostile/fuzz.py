@@ -503,7 +503,8 @@ def shoots_target(home: Path) -> One:
             shoot.view = draw.ConsumeIntInRange(0, 2)
             shoot.wait(draw.ConsumeIntInRange(0, 40) / 4)
             path = shoot.take(
-                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None, without_exif=draw.ConsumeBool(),
+                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None,
+                without_exif=draw.ConsumeBool(),
                 mode=draw.PickValueInList([None, 0, 1, 2]), bias=draw.PickValueInList([None, 0, -1, 2]),
                 zone=draw.PickValueInList([None, "+02:00"]), orientation=draw.PickValueInList([None, 1, 6]),
                 suffix=draw.PickValueInList([".JPG", ".JPG", ".JPG", ".ARW"]) if files else ".JPG",
