@@ -32,7 +32,7 @@ from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.manifest import read_manifest
 from smarthdr_cli.models.weights import weights_dir
 from smarthdr_cli.output import tonemap
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb
 
 F32 = NDArray[np.float32]
@@ -146,7 +146,7 @@ def make(folder: Path, limit: int) -> Sheet:
     frames = baselines.align_mtb([baselines.to_8_bits(f.codes) for f in ours.burst.frames], ours.burst.reference)
     debevec = merged(ours, frames)
     shown = places(interests(ours, debevec), WIDTH)
-    tone = tonemap.plan(ours.radiance, ours.colorspace, ours.anchor_ev)
+    tone = tonemap.fit_tone_map(ours.radiance, ours.colorspace, ours.anchor_ev)
     columns = {
         f"reference, {ours.burst.frames[ours.burst.reference].path.name}": baselines.to_8_bits(
             ours.burst.frames[ours.burst.reference].codes
@@ -156,7 +156,7 @@ def make(folder: Path, limit: int) -> Sheet:
     }
     del debevec
     columns["AlignMTB + Mertens"] = np.round(baselines.mertens(frames) * 255).astype(np.uint8)
-    columns[f"sigma, log, {LOWEST:g} to {HIGHEST:g}"] = colour_table()[colour_index(ours.uncertainty)]
+    columns[f"sigma, log, {MIN_SIGMA:g} to {MAX_SIGMA:g}"] = colour_table()[colour_index(ours.uncertainty)]
     rows = [sheet.row([(name, small(marked(picture, shown))) for name, picture in columns.items()])]
     for number, (what, where) in enumerate(zip(("ours : reference", "ours : Debevec", "sigma"), shown, strict=True)):
         title = f"{number + 1}: {what}, {where[1].start},{where[0].start}"

@@ -150,10 +150,6 @@ def relative_evs(evs: Sequence[float]) -> list[float]:
 
 
 def signed(ev: float) -> str:
-    """An EV with its sign and at most one decimal.
-
-    >>> signed(0.667), signed(-2.0), signed(0.01)
-    ('+0.7', '-2', '0')
-    """
+    """An EV with its sign and at most one decimal: -2, 0, +0.7."""
     text = f"{ev:+.1f}".rstrip("0").rstrip(".")
     return "0" if text in ("+", "-", "+0", "-0") else text

@@ -1,4 +1,4 @@
-"""A small fused burst, made by hand, and one with whatever radiance a test wants."""
+"""A small result burst, made by hand, and one with whatever radiance a test wants."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.fusion.result import FusionResult
 
-MakeFused = Callable[..., FusionResult]
+MakeResult = Callable[..., FusionResult]
 
 
 def camera_exif() -> bytes:
@@ -36,7 +36,7 @@ def camera_exif() -> bytes:
 
 
 @pytest.fixture
-def make_fused() -> MakeFused:
+def make_result() -> MakeResult:
     def make(
         radiance: NDArray[np.float32] | None = None,
         uncertainty: NDArray[np.float32] | None = None,
@@ -93,5 +93,5 @@ def make_fused() -> MakeFused:
 
 
 @pytest.fixture
-def fused(make_fused: MakeFused) -> FusionResult:
-    return make_fused()
+def result(make_result: MakeResult) -> FusionResult:
+    return make_result()
