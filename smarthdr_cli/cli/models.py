@@ -187,6 +187,6 @@ def _count(number: int | None) -> str:
 
 
 def _bytes(count: int | None) -> str:
-    from smarthdr_cli.doctor.findings import size
+    from smarthdr_cli.doctor.checks import format_bytes
 
-    return "-" if count is None else size(count)
+    return "-" if count is None else format_bytes(count)
