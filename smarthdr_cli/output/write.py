@@ -47,19 +47,19 @@ FORMATS = (
     Format("preview", (".png",), "preview:write_png"),
     Format("preview", (".tif", ".tiff"), "preview:write_tiff"),
 )
+# The same as types, for options of the command line: the first suffix of each format, without its dot.
+ResultFormat = Literal["exr", "hdr", "tif"]
+UncertaintyFormat = Literal["png", "exr"]
+PreviewFormat = Literal["jpg", "png", "tif"]
+
 _FLAGS = {"float32": "--float", "compression": "--compression", "embed_uncertainty": "--embed-uncertainty"}
-_DEFAULTS = {"float32": None, "compression": "zip", "embed_uncertainty": False}
-
-
-def suffixes(role: Role) -> tuple[str, ...]:
-    """The suffixes that batch writes for ``role``, one per format."""
-    return tuple(form.suffixes[0] for form in FORMATS if form.role == role)
+_DEFAULT_COMPRESSION = "zip"
 
 
 def listed(role: Role) -> str:
-    """The suffixes of ``role`` for help texts: ".exr, .hdr or .tif"."""
-    *first, last = suffixes(role)
-    return f"{', '.join(first)} or {last}"
+    """The first suffix of each format of ``role``, for help texts: ".exr, .hdr or .tif"."""
+    *others, last = (form.suffixes[0] for form in FORMATS if form.role == role)
+    return f"{', '.join(others)} or {last}"
 
 
 def find_format(role: Role, path: Path) -> Format:
@@ -72,16 +72,16 @@ def find_format(role: Role, path: Path) -> Format:
     raise UsageError(f"the {role} is written as {accepted}; {path.name} is none of these")
 
 
-def check_options(path: Path, **options: Any) -> None:
-    """Check options of ``write_result`` against the format of ``path``.
+def check_write_options(path: Path, **options: Any) -> None:
+    """Check options of ``write_result`` against the suffix of ``path``.
 
-    Raises UsageError where one differs from its default and the format does not have it.
+    Raises UsageError where an option is set (differs from its default) and the format lacks it.
     """
-    form = find_format("result", path)
-    wrong = [name for name, value in options.items() if value != _DEFAULTS[name] and name not in form.options]
-    if wrong:
-        having = [other.suffixes[0] for other in FORMATS if other.role == "result" and wrong[0] in other.options]
-        raise UsageError(f"{_FLAGS[wrong[0]]} is an option of {', '.join(having)}, not of {path.name}")
+    for name, value in options.items():
+        accepting = [form for form in FORMATS if form.role == "result" and name in form.options]
+        if value and value != _DEFAULT_COMPRESSION and not any(path.suffix.lower() in f.suffixes for f in accepting):
+            listed_suffixes = ", ".join(form.suffixes[0] for form in accepting)
+            raise UsageError(f"{_FLAGS[name]} is an option of {listed_suffixes}, not of {path.suffix or path.name}")
 
 
 def check_outputs(
@@ -120,8 +120,8 @@ def write_result(
     Raises UsageError for an unknown suffix or an option the format lacks, OutputError where it cannot be written.
     """
     options = {"compression": compression, "float32": float32, "embed_uncertainty": embed_uncertainty}
-    check_options(path, **options)
     form = find_format("result", path)
+    check_write_options(path, **options)
     used = {name: value for name, value in options.items() if name in form.options}
     return _write(form, result, path, overwrite=overwrite, **used)
 

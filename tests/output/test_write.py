@@ -6,15 +6,18 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.output import write as formats
 from smarthdr_cli.output.write import (
     FORMATS,
-    check_options,
+    PreviewFormat,
+    ResultFormat,
+    UncertaintyFormat,
     check_outputs,
+    check_write_options,
     find_format,
     is_intact,
     listed,
@@ -65,21 +68,22 @@ def test_suffixes_are_unique_in_their_role():
     assert len(set(suffixes)) == len(suffixes)
 
 
-def test_suffixes_for_help_and_for_batch():
-    assert [listed(role) for role in ("result", "uncertainty", "preview")] == [
-        ".exr, .hdr or .tif",
-        ".png or .exr",
-        ".jpg, .png or .tif",
-    ]
-    assert formats.suffixes("preview") == (".jpg", ".png", ".tif")
+@pytest.mark.parametrize(
+    ("role", "words"), [("result", ResultFormat), ("uncertainty", UncertaintyFormat), ("preview", PreviewFormat)]
+)
+def test_the_choices_of_the_command_line_are_those_of_the_table(role, words):
+    suffixes = [f".{word}" for word in get_args(words)]
+    assert suffixes == [form.suffixes[0] for form in FORMATS if form.role == role]
+    assert listed(role) == f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
 
 
 def test_options_that_a_format_lacks():
-    check_options(Path("a.exr"), float32=True, compression="piz", embed_uncertainty=True)
-    check_options(Path("a.hdr"), float32=None, compression="zip", embed_uncertainty=False)
-    for name in ("a.hdr", "a.TIFF"):
-        with pytest.raises(UsageError, match=r"^--compression is an option of \.exr, not of a\."):
-            check_options(Path(name), float32=None, compression="piz")
+    check_write_options(Path("a.exr"), float32=True, compression="piz", embed_uncertainty=True)
+    check_write_options(Path("a.EXR"), float32=True)
+    check_write_options(Path("a.hdr"), float32=None, compression="zip", embed_uncertainty=False)
+    for name in ("a.hdr", "a.TIFF", "out"):
+        with pytest.raises(UsageError, match=r"^--compression is an option of \.exr, not of "):
+            check_write_options(Path(name), float32=None, compression="piz")
 
 
 @pytest.mark.parametrize("name", ["out", "out.jpg", "out.exr.bak", "out.EXRS"])
@@ -125,7 +129,7 @@ def test_upper_case_suffixes(tmp_path, result):
 
 
 def test_embedding_needs_exr(tmp_path, result):
-    with pytest.raises(UsageError, match=r"--embed-uncertainty is an option of \.exr, not of a\.hdr"):
+    with pytest.raises(UsageError, match=r"--embed-uncertainty is an option of \.exr, not of \.hdr"):
         write_result(result, tmp_path / "a.hdr", embed_uncertainty=True)
 
 
