@@ -172,16 +172,16 @@ def _changed_settings(first: Header, second: Header) -> int:
 
 def _maker_log_odds(first: Header, second: Header, weights: Weights) -> float:
     """Log-odds from maker notes and EXIF's automatic bracket."""
-    one, two = first.maker, second.maker
+    first_maker, second_maker = first.maker, second.maker
     score = 0.0
-    if one.shot is not None and two.shot is not None:
-        if two.shot <= one.shot or one.length != two.length:
+    if first_maker.shot is not None and second_maker.shot is not None:
+        if second_maker.shot <= first_maker.shot or first_maker.length != second_maker.length:
             return IMPOSSIBLE
-        if two.shot > one.shot + 1:
-            score += weights.later_of_length if one.length else weights.later_number
+        if second_maker.shot > first_maker.shot + 1:
+            score += weights.later_of_length if first_maker.length else weights.later_number
         else:
-            score += weights.next_of_length if one.length else weights.next_number
-    elif (one.shot is None) != (two.shot is None) and (one.length or two.length):
+            score += weights.next_of_length if first_maker.length else weights.next_number
+    elif (first_maker.shot is None) != (second_maker.shot is None) and (first_maker.length or second_maker.length):
         return IMPOSSIBLE
     flagged_count = is_flagged(first) + is_flagged(second)
     return score + (0.0, weights.one_flagged, weights.both_flagged)[flagged_count]

@@ -44,8 +44,8 @@ def time_gaps(headers: Sequence[Header]) -> list[float | None]:
     intervals = [
         None
         if before is None or after is None
-        else _Interval(after - before, one.time or 0.0, two.time or 0.0, max(one.clock_step, two.clock_step))
-        for (before, after), (one, two) in zip(itertools.pairwise(times), itertools.pairwise(headers), strict=True)
+        else _Interval(after - before, h.time or 0.0, next_h.time or 0.0, max(h.clock_step, next_h.clock_step))
+        for (before, after), (h, next_h) in zip(itertools.pairwise(times), itertools.pairwise(headers), strict=True)
     ]
     are_ends = _timestamps_are_ends([interval for interval in intervals if interval is not None])
     return [None if i is None else max(0.0, i.gap_of_ends if are_ends else i.gap_of_starts) for i in intervals]
@@ -133,7 +133,7 @@ def sort_keys(stems: Sequence[str]) -> list[tuple[object, ...]]:
 
 def counter_steps(stems: Sequence[str]) -> list[int | None]:
     """How far the counter moves from each stem to the next, across a roll-over; None for names of different form."""
-    return [_step(one, two) for one, two in itertools.pairwise(map(parse_file_name, stems))]
+    return [_step(first, second) for first, second in itertools.pairwise(map(parse_file_name, stems))]
 
 
 def _step(first: FileName, second: FileName) -> int | None:

@@ -64,11 +64,11 @@ def listed(role: Role) -> str:
 
 def find_format(role: Role, path: Path) -> Format:
     """The format of ``path`` by its suffix, case ignored. Raises UsageError for a suffix that ``role`` lacks."""
-    known = [form for form in FORMATS if form.role == role]
-    for form in known:
+    of_role = [form for form in FORMATS if form.role == role]
+    for form in of_role:
         if path.suffix.lower() in form.suffixes:
             return form
-    accepted = ", ".join(suffix for form in known for suffix in form.suffixes)
+    accepted = ", ".join(suffix for form in of_role for suffix in form.suffixes)
     raise UsageError(f"the {role} is written as {accepted}; {path.name} is none of these")
 
 

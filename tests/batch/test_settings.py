@@ -77,7 +77,7 @@ def test_paths_of_a_set(tmp_path):
 def test_options_that_exclude_each_other():
     for result in ("hdr", "tif"):
         for option in ({"float32": True}, {"embed_uncertainty": True}, {"compression": "piz"}):
-            with pytest.raises(UsageError, match="is an option of .exr"):
+            with pytest.raises(UsageError, match=r"is an option of \.exr"):
                 Writing(result, **option)
     with pytest.raises(UsageError, match="--anchor"):
         Settings(FuseOptions(anchor="short"), Writing(), CommonExposure(0.0)).check()
