@@ -1,4 +1,4 @@
-"""Shoots that tests write: small pictures of a view at an exposure, EXIF by Pillow, maker notes byte by byte."""
+"""Camera files for tests: small images of a view at an exposure, EXIF by Pillow, maker notes byte by byte."""
 
 import io
 import struct
@@ -16,14 +16,13 @@ from PIL.TiffImagePlugin import IFDRational
 
 WIDTH, HEIGHT = 96, 64
 NOON = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
-Note = Callable[
-    [int, str], bytes
-]  # the maker note's bytes, given where in the TIFF block they begin, and its byte order
+# The bytes of a maker note, given their offset in the TIFF block and its byte order.
+Note = Callable[[int, str], bytes]
 
 
 @cache
 def view(seed: int) -> NDArray[np.float64]:
-    """(H, W, 3) linear light of a scene of its own for each seed, wider and higher than a frame by 16 pixels."""
+    """(H, W, 3) linear light of a random scene, 16 pixels wider and higher than a frame."""
     rng = np.random.default_rng(seed)
     total = np.zeros((HEIGHT + 16, WIDTH + 16))
     for cells, weight in ((4, 1.3), (10, 0.8), (28, 0.4)):
@@ -33,7 +32,7 @@ def view(seed: int) -> NDArray[np.float64]:
 
 
 def picture(seed: int, ev: float, shift: int = 0, *, turned: bool = False) -> Image.Image:
-    """An 8-bit sRGB frame of a view: ``ev`` stops from normal, the camera ``shift`` pixels aside."""
+    """An 8-bit sRGB frame of a view at ``ev``, with the camera moved by ``shift`` pixels."""
     linear = np.clip(view(seed)[8 : 8 + HEIGHT, 8 + shift : 8 + shift + WIDTH] * 2.0**ev, 0, 1)
     codes = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     image = Image.fromarray(np.round(255 * codes).astype(np.uint8))
@@ -41,7 +40,7 @@ def picture(seed: int, ev: float, shift: int = 0, *, turned: bool = False) -> Im
 
 
 def directory(order: str, base: int, entries: Sequence[tuple[int, int, Any]], *, start: int) -> bytes:
-    """A TIFF directory that lies at ``start`` of its note, with offsets from ``base`` of the note's own beginning.
+    """A TIFF directory at ``start`` of its maker note; ``base`` is added to the offsets in the note.
 
     Entries are (tag, type, values): type 3 SHORT, 4 LONG, 8 SSHORT, 10 SRATIONAL (pairs), 2 and 7 bytes.
     """
@@ -133,13 +132,13 @@ def sigma(bracket: str | None, head: bytes = b"SIGMA\0\0\0\1\0") -> Note:
 
 
 def displaced(note: Note, by: int) -> Note:
-    """A note that an editor moved: its offsets are still those of the place where it was ``by`` bytes before."""
+    """A note that an editor moved by ``by`` bytes without changing the offsets in it."""
     return lambda at, order: note(max(at - by, 0), order)
 
 
 @dataclass
 class Camera:
-    """What every frame of a camera says."""
+    """The tags that all frames of a camera share."""
 
     make: str = "Maker"
     model: str = "Model X"
@@ -153,7 +152,7 @@ class Camera:
 
 @dataclass
 class Shoot:
-    """A shoot as it is taken: ``clock`` goes on with every exposure, files are written at once."""
+    """A shoot in progress: ``clock`` advances with every exposure; files are written at once."""
 
     folder: Path
     camera: Camera = field(default_factory=Camera)
@@ -225,7 +224,7 @@ class Shoot:
 
 
 def _block(exif: Image.Exif, note: Note | None) -> bytes:
-    """ "Exif" prefix and TIFF block; the note is written once for its length, and again where it came to lie."""
+    """ "Exif" prefix and TIFF block; the note is written twice, the second time with its final offset."""
     if note is None:
         return _prefixed(exif.tobytes())
     order = {b"II": "<", b"MM": ">"}[_prefixed(exif.tobytes())[6:8]]
@@ -248,7 +247,7 @@ def _jpeg(image: Image.Image, block: bytes) -> bytes:
 
 
 def orders(count: int, step: float) -> dict[str, list[float]]:
-    """A bracket's EVs in the orders cameras know."""
+    """The EVs of a bracket in the orders of cameras: "-0+" ascending, "0-+" the middle first, and so on."""
     half = count // 2
     rising = [step * (i - half) for i in range(count)]
     outwards = [0.0] + [sign * step * i for i in range(1, half + 1) for sign in (-1, 1)]

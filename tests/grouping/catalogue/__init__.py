@@ -1,4 +1,4 @@
-"""Shoots by what tells their sets apart, each with the sets that grouping has to find."""
+"""Shoots by what separates their sets, each with the sets that grouping has to find."""
 
 from tests.grouping.catalogue import (
     capture_times,

@@ -1,4 +1,4 @@
-"""Shoots told apart by when each exposure began and ended."""
+"""Sets separated by capture times: clocks without fractions, long exposures, time zones, bursts of brackets."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def bursts_of_bursts_of_one_view(folder: Path) -> Expected:
 
 @SHOOTS.add
 def clock_offset_changes(folder: Path) -> Expected:
-    """Summer time ends: the camera's clock goes back an hour between two brackets, and says so."""
+    """Summer time ends: between two brackets the camera's clock goes back an hour, and EXIF states the offset."""
     shoot = Shoot(folder, clock=datetime(2026, 10, 25, 2, 59, 50, tzinfo=UTC))
     first = brackets(shoot, [0, -2, 2], 2, tags=lambda _i, ev: {"bias": ev, "zone": "+02:00", **AEB})
     shoot.wait(-3600)

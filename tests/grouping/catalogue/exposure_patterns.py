@@ -1,4 +1,4 @@
-"""Shoots told apart by the pattern of their exposures: steps, orders, counts, ISO and aperture."""
+"""Sets separated by their exposures: steps, orders, counts, ISO and aperture."""
 
 from pathlib import Path
 
@@ -97,6 +97,6 @@ def brackets_of_mixed_length(folder: Path) -> Expected:
 
 @SHOOTS.add
 def user_states_the_length(folder: Path) -> Expected:
-    """Nine exposures in a row that the user knows to be three brackets, one after another through the stops."""
+    """Nine exposures of one sweep that are three brackets of three, which only the user knows."""
     shoot, rows = Shoot(folder, view=1), ((-4, -3, -2), (-1, 0, 1), (2, 3, 4))
     return Expected([[shoot.wait(0.5).take(ev, **MANUAL) for ev in evs] for evs in rows], {"bracket": 3})

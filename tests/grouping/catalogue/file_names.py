@@ -1,4 +1,4 @@
-"""Shoots told apart by the numbers in their names: counters that roll over, files deleted."""
+"""Sets separated by file numbers: counters that roll over, deleted files, no capture times."""
 
 from pathlib import Path
 

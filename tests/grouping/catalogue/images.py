@@ -1,4 +1,4 @@
-"""Shoots told apart by what the pictures show."""
+"""Sets separated by their images alone: no EXIF."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Shoots told apart by the maker's tags."""
+"""Sets separated by maker notes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ SHOOTS = Catalogue()
 
 
 def _maker(make: str, evs: Sequence[float], note: Callable[[int, float], Any]) -> Build:
-    """Brackets taken with hardly a pause between them, told apart by the maker's tags alone."""
+    """Brackets without a pause between them: only the maker note separates them."""
 
     def build(folder: Path) -> Expected:
         shoot = Shoot(folder, Camera(make=make, subsec=False))

@@ -1,4 +1,4 @@
-"""Shoots in which single frames, panoramas and repeated views lie between the brackets."""
+"""Single frames, panoramas and repeated views between the brackets."""
 
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def same_view_bracketed_again_later(folder: Path) -> Expected:
 
 @SHOOTS.add
 def there_and_back(folder: Path) -> Expected:
-    """The wheel is turned one way for one view and back for the next."""
+    """The dial is turned one way for one view and back for the next."""
     shoot, sets = Shoot(folder), []
     for evs in ((-2, 0, 2), (2, 0, -2), (-2, 0, 2), (2, 0, -2)):
         shoot.view += 1

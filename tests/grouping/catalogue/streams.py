@@ -1,4 +1,4 @@
-"""Shoots of several cameras, folders, sizes and kinds of file at once."""
+"""Several cameras, folders, sizes and file formats in one shoot."""
 
 from pathlib import Path
 
@@ -122,7 +122,7 @@ def zoomed_between_sets(folder: Path) -> Expected:
 
 @SHOOTS.add
 def two_sizes(folder: Path) -> Expected:
-    """A camera's small JPEGs among large ones: never in one set."""
+    """Small and large JPEGs of one camera are never in one set."""
     shoot = Shoot(folder, view=1)
     sets = brackets(shoot, [0, -2, 2], 2)
     for path in sets[1][1:]:
