@@ -31,14 +31,14 @@ def test_a_gap_is_from_the_end_of_an_exposure_to_the_start_of_the_next() -> None
 
 
 def test_exposures_that_would_overlap_are_stamped_at_their_end() -> None:
-    """2 s, 8 s and 30 s one after another."""
-    assert time_gaps([header(2, 2), header(10.5, 8), header(41, 30)]) == pytest.approx([0.5, 0.5])
+    """30 s, then 2 s; the second is stamped 2.5 s after the first."""
+    assert time_gaps([header(30, 30), header(32.5, 2)]) == pytest.approx([0.5])
+    assert time_gaps([header(0, 2), header(2.5, 30)]) == pytest.approx([0.5])  # and here at their start
 
 
 def test_gaps_that_grow_with_the_next_exposure_are_stamped_at_their_end() -> None:
-    """1 s, 2.5 s and 8 s, with gaps of 0.2 s; nothing overlaps under either reading."""
-    frames = [header(1, 1), header(3.7, 2.5), header(11.9, 8)]
-    assert time_gaps(frames) == pytest.approx([0.2, 0.2])
+    """2 s, 8 s and 30 s; nothing overlaps under either reading."""
+    assert time_gaps([header(2, 2), header(10.5, 8), header(41, 30)]) == pytest.approx([0.5, 0.5])
 
 
 def test_utc_offsets_count_only_where_every_frame_has_one() -> None:
