@@ -50,12 +50,22 @@ def one_line(error: pytest.ExceptionInfo[OutputError]) -> str:
     return text
 
 
+MAGIC = {
+    ".exr": b"v/1\x01",
+    ".hdr": b"#?RADIANCE",
+    ".tif": b"II*\0",
+    ".png": b"\x89PNG",
+    ".jpg": b"\xff\xd8",
+}  # first suffix of a format to the first bytes of its files
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
 def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
     write = {"result": write_result, "uncertainty": write_uncertainty, "preview": write_preview}[form.role]
     for suffix in form.suffixes:
         path = tmp_path / f"out{suffix}"
         write(result, path)
+        assert path.read_bytes().startswith(MAGIC[form.suffixes[0]])
         assert find_format(form.role, path) is form
         provenance = read_provenance(path) if form.role == "result" else None
         if provenance is not None:
