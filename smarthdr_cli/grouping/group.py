@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from smarthdr_cli.burst.exif_location import RAW_ENDINGS
+from smarthdr_cli.burst.exif_containers import RAW_SUFFIXES
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.header import Header, read_header
 from smarthdr_cli.grouping.result import BracketSet, Grouping, Single, Skipped, Twin, read_sets
@@ -31,7 +31,7 @@ _FILES_PER_BATCH = 64  # a future for each of a million files would cost more th
 _OWN_SOFTWARE = "smarthdr "
 # HEIF, AVIF and WebP are not read; they are listed so that the user is told.
 _PLAIN_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".webp")
-_SUFFIXES = RAW_ENDINGS.union(_PLAIN_SUFFIXES)
+_SUFFIXES = RAW_SUFFIXES.union(_PLAIN_SUFFIXES)
 
 
 def find_pictures(folder: Path, recursive: bool = True, on_error: Callable[[str], None] | None = None) -> list[Path]:

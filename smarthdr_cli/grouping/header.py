@@ -10,10 +10,11 @@ from datetime import MAXYEAR, UTC, datetime
 from pathlib import Path
 
 from smarthdr_cli.burst import raw
-from smarthdr_cli.burst.exif import Tags, exposure_value, interpret, utc_offset
-from smarthdr_cli.burst.exif_location import Kind, Located, locate
-from smarthdr_cli.burst.makernotes import NOTHING, Maker, read_maker
-from smarthdr_cli.burst.tiff_ifd import Source
+from smarthdr_cli.burst.exif import Tags, exposure_value, interpret_tags, parse_utc_offset
+from smarthdr_cli.burst.exif_containers import FileTags, read_tags
+from smarthdr_cli.burst.makernotes import UNKNOWN_BRACKETING, MakerBracketing, read_bracketing
+from smarthdr_cli.burst.scan import FileKind
+from smarthdr_cli.burst.tiff_ifd import BoundedReader
 from smarthdr_cli.errors import InputError
 
 _EXPOSURE_PROGRAM, _EXPOSURE_BIAS, _FLASH, _EXPOSURE_MODE = 0x8822, 0x9204, 0x9209, 0xA402
@@ -33,7 +34,7 @@ class Header:
     """
 
     path: Path
-    kind: Kind = "jpeg"
+    kind: FileKind = "jpeg"
     file_size: int = 0
     size: tuple[int, int] | None = None
     orientation: int = 1
@@ -53,7 +54,7 @@ class Header:
     auto_bracket: bool = False
     flash: bool | None = None
     focal_length: float | None = None
-    maker: Maker = NOTHING
+    maker: MakerBracketing = UNKNOWN_BRACKETING
 
     @property
     def ev(self) -> float | None:
@@ -69,17 +70,17 @@ def read_header(path: Path) -> Header:
             problem = "does not exist" if not path.exists() else "is a folder" if path.is_dir() else "is not a file"
             raise InputError(f"{name} {problem}")
         with path.open("rb") as file:
-            source = Source(file)
-            return _header(path, source.size, locate(source, name))
+            source = BoundedReader(file)
+            return _header(path, source.size, read_tags(source, name))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{name} cannot be read: {reason}") from error
 
 
-def _header(path: Path, file_size: int, located: Located) -> Header:
-    stated = interpret(located)
+def _header(path: Path, file_size: int, located: FileTags) -> Header:
+    stated = interpret_tags(located)
     if located.kind == "raw" and stated.time is None:
-        time, aperture, iso = raw.stated_exposure(path)
+        time, aperture, iso = raw.libraw_exposure(path)
         stated = replace(stated, time=time, aperture=aperture, iso=iso)
     size = located.size
     if size is not None and stated.orientation >= 5:
@@ -88,9 +89,9 @@ def _header(path: Path, file_size: int, located: Located) -> Header:
     mode, program = located.number(_EXPOSURE_MODE), located.number(_EXPOSURE_PROGRAM)
     bias, flash = located.number(_EXPOSURE_BIAS), located.number(_FLASH)
     make, model = stated.capture.make or "", stated.capture.model or ""
-    maker = NOTHING
+    maker = UNKNOWN_BRACKETING
     with contextlib.suppress(IndexError, KeyError, ValueError, OverflowError):  # maker notes have no standard
-        maker = read_maker(located.directories, make, located.note)
+        maker = read_bracketing(located.directories, make, located.maker_note)
     return Header(
         path=path,
         kind=located.kind,
@@ -132,5 +133,5 @@ def _timestamp(tags: Tags) -> tuple[float | None, float | None, float]:
         digits = re.match(r"\d+", tags.text(fraction_tag) or "")
         fraction = float(f"0.{digits.group()}") if digits else 0.0
         step = 10.0 ** -min(len(digits.group()), 6) if digits else 1.0
-        return date.timestamp() + fraction, utc_offset(tags.text(offset_tag)), step
+        return date.timestamp() + fraction, parse_utc_offset(tags.text(offset_tag)), step
     return None, None, 1.0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.radiometry import MU, radiance_per_mu_law

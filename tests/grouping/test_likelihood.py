@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.burst.makernotes import Maker
+from smarthdr_cli.burst.makernotes import MakerBracketing
 from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.grouping.likelihood import (
     IMPOSSIBLE,
@@ -32,7 +32,7 @@ def join(first: Header = FRAME, second: Header = FRAME, **options: Any) -> float
 
 
 def numbered(shot: int, length: int | None = None) -> Header:
-    return replace(FRAME, maker=Maker("Sony", shot, length))
+    return replace(FRAME, maker=MakerBracketing("Sony", shot, length))
 
 
 @given(st.floats(0, 700), st.floats(0, 700))
@@ -114,7 +114,7 @@ def test_exposures_that_follow_the_bias_speak_for_a_set() -> None:
 
 def test_the_makers_value_counts_before_the_bias() -> None:
     evs = [0.0, -1.0, 1.0]
-    headers = [replace(FRAME, bias=0.0, maker=Maker("Nikon", value=ev)) for ev in evs]
+    headers = [replace(FRAME, bias=0.0, maker=MakerBracketing("Nikon", value=ev)) for ev in evs]
     assert intended_evs(headers) == evs
     assert intended_evs(exposures(evs, bias=0.3)) is None
 

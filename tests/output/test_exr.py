@@ -9,7 +9,7 @@ import OpenEXR
 import pytest
 
 from smarthdr_cli import system
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output.exr import interop_id, is_intact, read_provenance, write_exr, write_uncertainty_exr
@@ -90,7 +90,7 @@ def test_attributes_by_name_type_and_value(tmp_path, result):
 
 
 def test_unknown_attributes_are_absent(tmp_path, make_result):
-    write_exr(make_result(capture=Capture(), report={}), tmp_path / "a.exr")
+    write_exr(make_result(capture=CaptureMetadata(), report={}), tmp_path / "a.exr")
     attributes = raw_attributes(tmp_path / "a.exr")
     assert not {"owner", "comments", "capDate", "utcOffset", "lensModel", "smarthdr:model"} & set(attributes)
 

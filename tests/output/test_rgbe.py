@@ -155,9 +155,9 @@ def test_values_that_the_format_cannot_hold_are_refused(tmp_path, make_result, b
 
 
 def test_a_line_break_in_the_date_cannot_end_the_header(tmp_path, make_result):
-    from smarthdr_cli.burst.frame import Capture
+    from smarthdr_cli.burst.burst import CaptureMetadata
 
-    write_rgbe(make_result(capture=Capture(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
+    write_rgbe(make_result(capture=CaptureMetadata(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
     assert cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED).shape == (37, 53, 3)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import ACESCG
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.icc_profile import matrix_profile
@@ -39,7 +39,7 @@ def test_tags(tmp_path, make_result):
 
 @pytest.mark.parametrize("date", [None, "yesterday", "2024:05:06 07:08:0é"])
 def test_a_date_that_tiff_cannot_hold_is_left_out(tmp_path, make_result, date):
-    write_tiff(make_result(capture=Capture(datetime=date)), tmp_path / "a.tif")
+    write_tiff(make_result(capture=CaptureMetadata(datetime=date)), tmp_path / "a.tif")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert "DateTime" not in file.pages[0].tags
 
