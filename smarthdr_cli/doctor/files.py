@@ -47,7 +47,7 @@ def hub(part: Part) -> None:
 
 def cache(part: Part) -> None:
     """Its folder and size."""
-    from smarthdr_cli.data.home import cache_home
+    from smarthdr_cli.data.cache import cache_home
 
     folder = cache_home()
     held = sum(_sizes(folder))
