@@ -167,6 +167,12 @@ def test_errors_name_scene_and_file(folders, damage, message):
     assert error_after(folders, "bad", damage) == f"scene Training/bad: {message}"
 
 
+def test_frames_may_be_numbered_with_gaps(folders):
+    folder = folders.tel("001")
+    (folder / "input_2.tif").rename(folder / "input_4.tif")
+    assert names(find_scenes(folders.root)[0]) == ["input_1.tif", "input_3.tif", "input_4.tif"]
+
+
 def test_a_missing_frame_with_a_camera_name(folders):
     (folders.kalantari("001") / "262A2616.tif").unlink()
     with pytest.raises(InputError, match=r"^scene 001: 2 frames for the 3 exposures of exposure.txt$"):

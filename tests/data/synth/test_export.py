@@ -144,15 +144,17 @@ def test_other_options_are_another_cached_benchmark(tmp_path):
 
 
 @pytest.mark.usefixtures("home")
-def test_train_and_test_scenes_have_different_sources():
+def test_train_and_test_scenes_have_different_sources_and_seeds():
     requests = []
 
     def read_bank(folder, **options):
         requests.append(options)
         return one_scene_bank(folder, **options)
 
-    cached_benchmark(None, 3, **SMALL | {"read_bank": read_bank})
+    folder = cached_benchmark(None, 3, **SMALL | {"read_bank": read_bank})
     assert [options["held_out"] for options in requests] == [False, True]
+    exposures = [(folder / split / "001" / "exposure.txt").read_text() for split in ("Training", "Test")]
+    assert exposures[0] != exposures[1]
 
 
 @pytest.mark.usefixtures("home")
