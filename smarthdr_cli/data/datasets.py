@@ -25,9 +25,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from smarthdr_cli.burst import scan
-from smarthdr_cli.burst.exif import Stated
-from smarthdr_cli.burst.exif_location import parse_exif
-from smarthdr_cli.burst.exposure import resolve
+from smarthdr_cli.burst.exif import ExifMetadata
+from smarthdr_cli.burst.exif_containers import exif_of_block
+from smarthdr_cli.burst.exposure import resolve_exposures
 from smarthdr_cli.errors import InputError
 
 EXPOSURE_FILES = ("exposure.txt", "input_exp.txt")
@@ -130,17 +130,17 @@ def sort_by_exif(frames: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[float,
         stated.append(_read_exif(path))
         if stated[-1].time is None:
             raise InputError(f"no exposure.txt, and {path.name} states no exposure time")
-    exposures, _ = resolve(frames, stated)
+    exposures, _ = resolve_exposures(frames, stated)
     assert exposures is not None  # every frame has a time
     pairs = sorted(zip([exposure.ev for exposure in exposures], frames, strict=True))
     return tuple(path for _, path in pairs), _relative_to_first([ev for ev, _ in pairs], "the frames' EXIF")
 
 
-def _read_exif(path: Path) -> Stated:
+def _read_exif(path: Path) -> ExifMetadata:
     data = path.read_bytes()
     kind = scan.sniff(data, path.name)
     header = scan.scan_png(data, path.name) if kind == "png" else scan.scan_jpeg(data, path.name)
-    return parse_exif(header.exif) if header.exif else Stated()
+    return exif_of_block(header.exif) if header.exif else ExifMetadata()
 
 
 def _relative_to_first(values: Sequence[float], source: str) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import Window, register
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.data.cache import RECORD, build_arrays, cache_key, file_state, map_array, npy_writer
 from smarthdr_cli.data.datasets import EXPOSURE_FILES, SceneFiles
 from smarthdr_cli.data.splits import SceneBand
@@ -149,7 +149,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     burst = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
     aligned = register(burst, align=cast(Literal["auto", "none"], align), response=response)
     burst = aligned.burst
-    order = [burst.reference, *(i for i in spanning(burst, MAX_FRAMES) if i != burst.reference)]
+    order = [burst.reference, *(i for i in spanning_frames(burst, MAX_FRAMES) if i != burst.reference)]
     height, width = burst.size
     shape = (len(order), height, width)
     with (
