@@ -21,7 +21,8 @@ from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.burst import SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import metrics, protocol, report
 from smarthdr_cli.fusion.memory_budget import Room
@@ -81,8 +82,8 @@ def noisy_still(network: Any, seed: int) -> list[float]:
     16-bit burst from a tripod, nothing moving, of ISO 100 to 6400, with light that clips.
     """
     made = procedural(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
-    assert made.still is not None
-    still, scale = taken(made.still[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
+    assert made.static is not None
+    still, scale = taken(made.static[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
     truth = protocol.limited(made.target[0].permute(1, 2, 0).numpy() * scale)
     planes = static_merge(still, 0), network.fuse(still, Room(0, 1), False, lambda _: None, {})
     return [metrics.psnr_mu(protocol.limited(plane.radiance * scale), truth) for plane in planes]

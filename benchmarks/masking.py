@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.evaluate import sheet
 from smarthdr_cli.models.load import load_model
 from smarthdr_cli.models.saf import SAF
@@ -28,7 +28,9 @@ TOP = 0.15  # of the maps of error and sigma, in the mu-law domain
 DARK = 0.2
 
 
-def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths: list[Prepared]) -> dict[str, float]:
+def picture(
+    path: Path, run: Path, planned: Plan, scenes: list[PreparedScene], truths: list[PreparedScene]
+) -> dict[str, float]:
     """Write the figure; ``scenes`` are the run's unlabelled ones, ``truths`` the same with ground truth.
 
     Shows the three whose pseudo-labels are worst in parts. Returns shares kept by the three rules and the mean error in

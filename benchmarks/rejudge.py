@@ -27,10 +27,10 @@ import torch
 from recalibrate import save
 from torch import Tensor
 
-from smarthdr_cli.data.synth.burst import SynthConfig, make_bursts
+from smarthdr_cli.data.synth.burst import make_bursts
+from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
-from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
 from smarthdr_cli.fusion.networks import load_network
@@ -53,7 +53,8 @@ def drawn(rng: np.random.Generator) -> tuple[str, str, SynthConfig]:
     """What is wrong with a burst ("good": nothing), its kind of files, and how it is made."""
     spoilt = str(rng.choice(SPOILT)) if rng.random() < SHARE else "good"
     kind = str(rng.choice(["gamma16", "camera8"]))
-    config = replace(benchmark_config(kind, (SIDE, SIDE), int(rng.choice(FRAMES))), variety=RICH, reference="mixed",
+    config = replace(benchmark_config(kind, (SIDE, SIDE), int(rng.choice(FRAMES))),
+                     variety=TRAINING_VARIETY, reference="mixed",
                      ev_steps=(1.0, 1.5, 2.0, 2.5, 3.0, 4.0), shake_px=8.0)  # fmt: skip
     if spoilt == "dark":
         config = replace(config, bias=-float(rng.uniform(2, 6)))

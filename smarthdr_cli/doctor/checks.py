@@ -234,7 +234,7 @@ def check_hub(section: Section) -> None:
 
 def check_cache(section: Section) -> None:
     """The cache folder, its size, and whether it can be written."""
-    from smarthdr_cli.data.home import cache_home
+    from smarthdr_cli.data.cache import cache_home
 
     folder = cache_home()
     size, is_writable = sum(_file_sizes(folder)), _is_writable(folder)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
-from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.models.tone import inverse_mu_law, mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.estimate import estimate
@@ -63,8 +63,8 @@ def views_of(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> 
     tones, variances = [], []
     for how in Augmentation.spread(views):
         out = estimate(model, augment(batch, how), precision)
-        tones.append(how.uncoloured(mu_law(out.radiance.float() * scale)))
-        variances.append(how.restored((2 * out.log_sigma.float()).exp()))
+        tones.append(how.undo_colour(mu_law(out.radiance.float() * scale)))
+        variances.append(how.undo_geometry((2 * out.log_sigma.float()).exp()))
     tone, seen = torch.stack(tones), torch.stack(variances)
     spread = tone.var(0, correction=0).mean(dim=1, keepdim=True)
     return _judged(inverse_mu_law(tone.mean(0)) / scale, (seen.mean(0) + spread).log() / 2)
@@ -72,13 +72,13 @@ def views_of(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> 
 
 def pseudo_of(teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str, views: int = 1) -> Pseudo:
     """The teacher's result for a batch seen under a weak augmentation, brought back to where the batch is."""
-    how = Augmentation.weak(draw)
+    how = Augmentation.draw_weak(draw)
     found = views_of(teacher, augment(batch, how), precision, views)
-    return Pseudo(how.restored(found.radiance), how.restored(found.sigma))
+    return Pseudo(how.undo_geometry(found.radiance), how.undo_geometry(found.sigma))
 
 
 def predict_scene(
-    model: nn.Module, scene: Prepared, device: torch.device, precision: str, views: int = 1
+    model: nn.Module, scene: PreparedScene, device: torch.device, precision: str, views: int = 1
 ) -> Pseudo:  # fmt: skip
     """The result for the whole band of a scene, (1, 3, H, W) and (1, 1, H, W) on the CPU, window by window."""
     first, last = scene.rows
@@ -117,7 +117,7 @@ class PseudoStore:
     a run killed in between goes on with what it had.
     """
 
-    def __init__(self, folder: Path, scenes: Sequence[Prepared], side: int) -> None:
+    def __init__(self, folder: Path, scenes: Sequence[PreparedScene], side: int) -> None:
         self.folder, self.scenes, self.side = folder, scenes, side
         self.made: Path | None = None
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device

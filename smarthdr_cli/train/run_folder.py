@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.splits import Split
-from smarthdr_cli.data.synth.burst import SynthConfig
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.device import resolve_precision
 from smarthdr_cli.models.base import MODELS, build_model

@@ -29,11 +29,11 @@ def semi_supervised_loss(
     total = torch.zeros((), device=next(student.parameters()).device)
     terms: Terms = {}
     if labelled is not None:
-        batch = augment(labelled, Augmentation.weak(draw))
+        batch = augment(labelled, Augmentation.draw_weak(draw))
         loss, terms = objective(estimate(student, batch, config.precision), batch, config, vgg=vgg)
         total = total + loss
     if aim is not None:
-        aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
+        aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.draw_weak(draw))
         loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares

@@ -102,7 +102,7 @@ def panels(session: SceneSession, state: TrainState) -> dict[str, Tensor]:
         found |= _named("held_out", _scene(batch, state.student, state.teacher))
     if session.unlabeled is not None:
         drawn = session.unlabeled(0)  # the same at every validation
-        crops = session.unlabeled.at([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
+        crops = session.unlabeled.cut([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
         found |= _named("unlabeled", _crop(session, state, crops.to(session.device)))
     state.student.train(training)
     return found

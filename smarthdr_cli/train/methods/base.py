@@ -46,7 +46,7 @@ class Aim:
         return replace(
             self,
             batch=augment(self.batch, how),
-            weight=None if self.weight is None else how.image(self.weight),
+            weight=None if self.weight is None else how.geometry(self.weight),
             structure=None if self.structure is None else how.colour(self.structure),
             short=None if self.short is None else how.colour(self.short),
         )

@@ -1,4 +1,4 @@
-"""What moves: a bouncing ball, a walking robot, a swaying plant. Metres, seconds from the reference exposure."""
+"""Moving objects: a bouncing ball, a walking robot, a swaying plant. Metres; seconds from the reference exposure."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-from scene import meshes
+from scene import geometry
+from scene.geometry import Vec, box, cylinder, sphere
 from scene.materials import SEED, materials
-from scene.solids import Vec, ball, box, rod
 
 
-def moving(time: float) -> dict[str, Any]:
-    """The bouncing ball, the walking robot and the swaying plant at ``time`` seconds from the reference."""
+def moving_objects(time: float) -> dict[str, Any]:
+    """The moving objects at ``time``."""
     m = materials()
     out: dict[str, Any] = {}
 
     def add(name: str, shape: Any) -> None:
         out[f"{name}_{len(out)}"] = shape
 
-    # The ball crosses the rug from right to left, in free fall between bounces.
+    # The ball crosses the rug from right to left in free fall between bounces.
     phase = (time + 0.25) % 0.56
     centre = np.array([-0.70 - 0.75 * time, 1.66 + 0.1 * time, 0.137 + 9.81 / 2 * phase * (0.56 - phase)])
     spin = np.array(mi.ScalarTransform4f().rotate([0.3, 1, 0.2], 200 * time).matrix)[:3, :3]
@@ -30,8 +30,8 @@ def moving(time: float) -> dict[str, Any]:
         sphere = np.stack([np.cos(lat) * np.cos(long), np.cos(lat) * np.sin(long), np.sin(lat)], -1)
         return tuple(np.moveaxis(centre + 0.125 * sphere @ (spin @ lean).T, -1, 0))
 
-    add("ball", meshes.sheet(globe, 48, 96, m["ball"]))
-    # The robot strides along the table towards the lamp; k scales a figure 0.43 m tall.
+    add("ball", geometry.parametric_surface(globe, 48, 96, m["ball"]))
+    # The robot walks along the table towards the lamp; k scales a figure 0.43 m tall.
     k = 1.35
     foot = np.array([-0.34 + 0.22 * time, 2.22, 0.755])
     swing = 24 * np.sin(2 * np.pi * 0.9 * time + 0.5)
@@ -55,16 +55,19 @@ def moving(time: float) -> dict[str, Any]:
     part(at(0, 0, 0.262, bob), (0.04, 0.04, 0.02), "steel")
     part(at(0, 0, 0.312, bob), (0.10, 0.085, 0.085), "cream")
     for dx in (-0.024, 0.024):
-        add("robot", ball(at(dx, -0.043, 0.322, bob), 0.014 * k, m["black"]))
+        add("robot", sphere(at(dx, -0.043, 0.322, bob), 0.014 * k, m["black"]))
     part(at(0, -0.043, 0.288, bob), (0.045, 0.004, 0.01), "red")
-    add("robot", rod(at(0, 0, 0.35, bob), at(0.01, 0, 0.41, bob), 0.003 * k, m["steel"]))
-    add("robot", ball(at(0.01, 0, 0.415, bob), 0.012 * k, m["red"]))
-    # The plant's leaves sway in the draught, each with its own phase.
+    add("robot", cylinder(at(0, 0, 0.35, bob), at(0.01, 0, 0.41, bob), 0.003 * k, m["steel"]))
+    add("robot", sphere(at(0.01, 0, 0.415, bob), 0.012 * k, m["red"]))
+    # The plant's leaves sway, each with its own phase.
     rng = np.random.default_rng(SEED + 3)
     for _ in range(22):
         heading, length, width = rng.uniform(0, 2 * np.pi), rng.uniform(0.42, 0.72), rng.uniform(0.10, 0.18)
         rise, droop = rng.uniform(0.55, 1.15), rng.uniform(0.15, 0.42)
         sway = np.sin(2 * np.pi * 0.7 * time + rng.uniform(0, 2 * np.pi))
         root = (-1.55 + 0.06 * np.cos(heading), 3.05 + 0.06 * np.sin(heading), 0.29)
-        add("plant", meshes.blade(root, heading + 0.10 * sway, length, width, rise + 0.03 * sway, droop, m["leaf"]))
+        add(
+            "plant",
+            geometry.leaf_blade(root, heading + 0.10 * sway, length, width, rise + 0.03 * sway, droop, m["leaf"]),
+        )
     return out
