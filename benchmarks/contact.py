@@ -29,8 +29,7 @@ from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
 from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb

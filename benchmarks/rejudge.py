@@ -36,9 +36,9 @@ from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertai
 from smarthdr_cli.fusion.networks import load_network
 from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
@@ -148,7 +148,7 @@ def lessons(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[Lesso
     return found
 
 
-def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
+def verdicts(judges: dict[str, UncertaintyHead], held: Sequence[Lesson]) -> str:
     """AUSE of every judge on held-out lessons, by kind of burst, beside the mean error; and of whole bursts, how far
     their mean sigmas stand in the order of their mean errors.
     """
@@ -175,7 +175,7 @@ def _of(plane: Tensor, lesson: Lesson) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _sigma(one: Judge, lesson: Lesson) -> np.ndarray:
+def _sigma(one: UncertaintyHead, lesson: Lesson) -> np.ndarray:
     h, w = lesson.error.shape
     return _of(judged(one, lesson.features[None].float())[0, 0, :h, :w].exp(), lesson)
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "burst"

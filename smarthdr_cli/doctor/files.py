@@ -11,10 +11,10 @@ from smarthdr_cli.doctor.findings import Part, size
 
 def weights(part: Part) -> None:
     """Every name that is known, its file verified."""
-    from smarthdr_cli.models.catalog import checked
+    from smarthdr_cli.models.catalog import list_verified
 
     part.facts = []
-    for item in checked():
+    for item in list_verified():
         part.facts.append({
             "name": item.name, "path": None if item.path is None else str(item.path), "licence": item.licence,
             "default": item.default, "state": item.state, "sha256": item.sha256, "problem": item.problem,
@@ -33,13 +33,13 @@ def weights(part: Part) -> None:
 
 def hub(part: Part) -> None:
     """The repository that weights would be fetched from."""
-    from smarthdr_cli.models.hub import SETTING, repo
+    from smarthdr_cli.models.hub import REPOSITORY_VARIABLE, hub_repository
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     part.facts = facts = {"repository": None, "revision": None, "offline": offline, "home": os.environ.get("HF_HOME")}
-    source = repo()
+    source = hub_repository()
     if source is None:
-        part.say("-", "hub", f"no repository ({SETTING} is not set): nothing is ever downloaded")
+        part.say("-", "hub", f"no repository ({REPOSITORY_VARIABLE} is not set): nothing is ever downloaded")
         return
     facts["repository"], facts["revision"] = source
     part.say("ok", "hub", f"{source.id} at {source.revision}" + (", offline (HF_HUB_OFFLINE)" if offline else ""))

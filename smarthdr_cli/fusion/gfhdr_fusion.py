@@ -14,9 +14,8 @@ from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.network_fusion import Outcome
 from smarthdr_cli.fusion.static_merge import RadianceSigma, compare, flag_clipped, order
 from smarthdr_cli.fusion.tiles import SMALLEST, Tile, grid, tensor
-from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import held
-from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.gfhdr import GFHDR, pack_frames
+from smarthdr_cli.models.merge import clamp_to_reference_strict, merge
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
@@ -45,7 +44,7 @@ def side_within(size: int, spare: float, pixels: int) -> int:
 
 @torch.inference_mode()
 def fuse_three(
-    model: JudgedGFHDR,
+    model: GFHDR,
     device: torch.device,
     dtype: torch.dtype,
     calibration: Calibration | None,
@@ -66,7 +65,7 @@ def fuse_three(
     for tile in grid(height, width, size, margin=OVERLAP):
         w = tile.window
         frames = torch.stack([tensor(source.read(i, w)[0]) for i in indices], dim=1).to(device)
-        out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
+        out = model(pack_frames(frames, evs.to(device)).to(dtype))
         result = believed(out.radiance.float() / scale, frames[:, 1], source.burst.frames[reference])
         uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
         fade = ramp(tile, height, width)
@@ -91,7 +90,7 @@ def believed(light: Tensor, seen: Tensor, frame: Frame) -> Tensor:
     Where a RAW clipped in any channel it reads 1 in all of them (aligned_burst.py): there the brightest one alone is
     known to be no darker.
     """
-    result = held(light, seen)
+    result = clamp_to_reference_strict(light, seen)
     if frame.clipped is None:
         return result
     lifted = light * (1 / light.amax(dim=1, keepdim=True)).clamp(min=1)

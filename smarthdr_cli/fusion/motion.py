@@ -20,19 +20,18 @@ from smarthdr_cli.fusion.parallel import each
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.stillness import Likeness, settle_still
 from smarthdr_cli.models.pairwise import (
-    FAR,
+    MAX_TRAINED_EV,
+    apply_tolerance,
     common_exposure,
-    disagreement,
-    lenient,
-    settle,
+    dead_zone,
+    flow_helps,
+    limit_ev,
+    normalised_difference,
     warp,
-    within_reach,
-    worthwhile,
 )
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, REACH, Motion, upsample
-from smarthdr_cli.models.tensor_ops import box_mean
-from smarthdr_cli.models.tone import encode
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
+from smarthdr_cli.models.tensor_ops import box_mean, encode
 
 F32 = NDArray[np.float32]
 BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
@@ -40,7 +39,7 @@ BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundr
 # pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
 MOST = 625_000
 BRIGHT = 0.9  # code of the brightest channel from which a cell of the reference shows nothing that could be matched
-UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``settle`` takes for none
+UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``dead_zone`` takes for none
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class PairMotion:
         flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         flow = flow[..., oy : oy + window.height, ox : ox + window.width]
-        settled = settle(flow if finer is None else flow + finer)
+        settled = dead_zone(flow if finer is None else flow + finer)
         if (still := self.stands(window)) is not None:
             settled = settled * (1 - still)
         if not bool(settled.any()):
@@ -145,7 +144,7 @@ def estimate(
     ref = light.shown_to(other, link) if light is not None and chained else reference
     ev = ref.new_full((1,), link.apart)
     if link.apart > 0:
-        other, ev = within_reach(ref, other, ev)
+        other, ev = limit_ev(ref, other, ev)
     count = halvings(*(-(-side // CELL) for side in source.burst.size))
     state: Motion | None = None
     for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):
@@ -159,8 +158,8 @@ def estimate(
     if missing > 1:
         state = upsample(state, missing)
     seen = shown(ref, ev) if not source.alignment.moved[index] else torch.ones_like(ref[:, :1])
-    flow = state.flow * worthwhile(ref, other, state.flow, ev) * seen
-    far = abs(link.apart) > FAR or chained
+    flow = state.flow * flow_helps(ref, other, state.flow, ev) * seen
+    far = abs(link.apart) > MAX_TRAINED_EV or chained
     if far:
         flow = torch.zeros_like(flow)  # too little is seen in both to say where anything went
     keep, offset, slack, likeness = settle_still(ref, other, warp(other, flow), ev)
@@ -211,7 +210,7 @@ def place(light: Light, source: AlignedBurst, index: int, link: Link, motion: Pa
     if not link.anchor and bleaches(source.burst):
         known, look = unbleached(known, look, ev)
     a, b, dark = common_exposure(known, look, ev)
-    gap = disagreement(a, lenient(a, b, motion.offset, motion.slack), dark, ev)
+    gap = normalised_difference(a, apply_tolerance(a, b, motion.offset, motion.slack), dark, ev)
     light.join(moved, link.ev, torch.exp(-gap.square()))
 
 
@@ -232,13 +231,13 @@ def shown(ref: Tensor, ev: Tensor) -> Tensor:
 def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
     """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
     height, width = ref.shape[-2:]
-    band = max(BAND // width, 2 * REACH)
-    if height <= band + 2 * REACH:
+    band = max(BAND // width, 2 * LEVEL_RADIUS)
+    if height <= band + 2 * LEVEL_RADIUS:
         return model.motion_level(ref, moved, ev, state)
     parts: list[Motion] = []
     for top in range(0, height, band):
         bottom = min(top + band, height)
-        y0, y1 = max(0, top - REACH), min(height, bottom + REACH)
+        y0, y1 = max(0, top - LEVEL_RADIUS), min(height, bottom + LEVEL_RADIUS)
         cut = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
         done = model.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, cut)
         rows = slice(top - y0, bottom - y0)

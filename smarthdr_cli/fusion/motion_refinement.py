@@ -16,9 +16,9 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.tiles import tensor
-from smarthdr_cli.models.pairwise import common_exposure, disagreement, lenient, worthwhile
+from smarthdr_cli.models.pairwise import apply_tolerance, common_exposure, flow_helps, normalised_difference
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, REACH, Motion
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
 
 CELLS = 256  # cells of the finest level along the side of a block
 # Blocks a burst at most, each about a fifth of a second of a core: at single pixels, and at cells of more. Every pair
@@ -81,8 +81,8 @@ def chain(side: int, finest: int) -> tuple[int, ...]:
 def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
     """Row and column of the blocks of ``block`` pixels at odds with the reference, the worst ``count`` first."""
     a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
-    b = lenient(a, b, coarse.offset, coarse.slack)
-    odds = (disagreement(a, b, dark, coarse.ev) - 1).clamp(0, 1)
+    b = apply_tolerance(a, b, coarse.offset, coarse.slack)
+    odds = (normalised_difference(a, b, dark, coarse.ev) - 1).clamp(0, 1)
     odds = odds[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
     cells = block // CELL
     h, w = odds.shape[-2:]
@@ -129,7 +129,7 @@ def _block(
     """(1, 2, block, block) px to be added to the coarse displacement in one block; 0 beyond the picture."""
     height, width = source.burst.size
     unit = max(CELL, sides[0])
-    margin = -(-REACH * sum(sides) // unit) * unit
+    margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
     y, x = at[0] * block, at[1] * block
     top, left = max(y - margin, 0), max(x - margin, 0)
     bottom, right = min(y + block + margin, height), min(x + block + margin, width)
@@ -153,7 +153,7 @@ def _block(
         done = model.motion_level(F.avg_pool2d(ref, side), moved, coarse.ev, Motion(flow / side, logit, hidden))
         state = Motion(done.flow * side, done.logit, done.hidden)
     small, other = F.avg_pool2d(ref, sides[-1]), F.avg_pool2d(pixels(index), sides[-1])
-    held = _enlarged(state.flow * worthwhile(small, other, state.flow / sides[-1], coarse.ev), sides[-1])
+    held = _enlarged(state.flow * flow_helps(small, other, state.flow / sides[-1], coarse.ev), sides[-1])
     held = held * F.interpolate(coarse.keep[..., rows, columns], scale_factor=CELL, mode="nearest")
     delta = held - _enlarged(coarse.flow[..., rows, columns], CELL)
     delta = delta[..., y - top : bottom - top, x - left : right - left][..., :block, :block]

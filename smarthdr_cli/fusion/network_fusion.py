@@ -30,10 +30,10 @@ from smarthdr_cli.fusion.tiles import Tile, grid, tensor
 from smarthdr_cli.fusion.tripod import at_rest, believed
 from smarthdr_cli.fusion.uncertainty import floor_under, judged, overruled
 from smarthdr_cli.fusion.usual import usual_noise
-from smarthdr_cli.models.pairwise import FAR, common_exposure, disagreement, within_reach
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, limit_ev, normalised_difference
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import encode
+from smarthdr_cli.models.tensor_ops import encode
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.system import trim_heap
 
@@ -167,7 +167,7 @@ def _tile(
     logits = torch.stack([one.logit for one in others], dim=1)
     stack, gaps = blank(shown, seen_by), [one.gap for one in others]
     weight = shares(edges, stack, evs)
-    if float(evs.amin()) < -FAR:
+    if float(evs.amin()) < -MAX_TRAINED_EV:
         gaps = unheard(gaps, stack, evs)
     features = [one.features for one in others]
     out = model.refine(stack, evs, seen_by, logits, features, torch.stack(gaps, 1), codes, known(evs), weight)
@@ -225,11 +225,11 @@ def _verified(
     """Trust logit, features and disagreement of a moved frame against the reference or the light so far, whose
     ``codes`` may be at hand. What it did not see, and stands for it at its edge, cannot be distrusted.
     """
-    look, ev = within_reach(against, frame, frame.new_full((1,), link.apart))
+    look, ev = limit_ev(against, frame, frame.new_full((1,), link.apart))
     logit, features, gap = model.verify(against, look, valid, ev, motion.cut(window), codes, motion.leniency(window))
-    if link.apart < -FAR:  # lifted noise is no disagreement: what counts is the frame as it is
+    if link.apart < -MAX_TRAINED_EV:  # lifted noise is no disagreement: what counts is the frame as it is
         look, ev = frame, frame.new_full((1,), link.apart)
-        gap = disagreement(*common_exposure(against, look, ev, codes), ev)
+        gap = normalised_difference(*common_exposure(against, look, ev, codes), ev)
     logit = agreed(logit - STRONG if strong else logit, gap, against, look, ev)
     if (still := motion.stands(window)) is not None:
         logit, gap = believed(logit, gap, still)

@@ -18,9 +18,8 @@ from smarthdr_cli.fusion.gfhdr_fusion import fuse_three, side_within
 from smarthdr_cli.fusion.memory_budget import Room
 from smarthdr_cli.fusion.network_fusion import Learned, fuse_learned
 from smarthdr_cli.fusion.static_merge import RadianceSigma
-from smarthdr_cli.models.checkpoint import Checkpoint
-from smarthdr_cli.models.judged import JudgedGFHDR
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import Checkpoint, load_model
+from smarthdr_cli.models.gfhdr import GFHDR
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
@@ -46,7 +45,7 @@ class Network:
         report: dict[str, Any],
     ) -> RadianceSigma:
         """Fuse a burst within ``room``; what the guard saw is added to ``report``."""
-        if isinstance(self.model, JudgedGFHDR):
+        if isinstance(self.model, GFHDR):
             if strong:
                 report.setdefault("notes", []).append("gfhdr has no trust to lower: --deghost strong changes nothing")
             side = side_within(room.tile, room.spare, math.prod(source.burst.size))
@@ -70,7 +69,7 @@ class Network:
 
     def _three(
         self,
-        model: JudgedGFHDR,
+        model: GFHDR,
         source: AlignedBurst,
         size: int,
         on_progress: Callable[[float], None],

@@ -13,10 +13,9 @@ from smarthdr_cli.fusion.border import lacking, lowest_peak, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
 from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.tiles import Tile, grid
-from smarthdr_cli.models.measured import allowed, unclipped
-from smarthdr_cli.models.merge import exposure_weight, merge, radiance
+from smarthdr_cli.models.merge import exposure_weight, measured_share, merge, noise_bound, radiance
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.radiometry import MU
 
@@ -112,11 +111,11 @@ def ghost(merged: Tensor, reference: Tensor, scale: float) -> Tensor:
     short clip. A clipped channel bounds only the brightest channel of h, and from below: RAW frames clip in all
     channels at once, and cameras take the colour out of highlights.
     """
-    measured = unclipped(reference)
+    measured = measured_share(reference)
     bounded = torch.lerp(merged.amax(dim=1, keepdim=True), merged, measured)
     shown, low, high = (mu_law(light * scale) for light in (reference, bounded, merged))
     distance = torch.maximum(shown - low, measured * (high - shown)).clamp(min=0).mean(dim=1, keepdim=True)
-    noise = (allowed(reference, REFERENCE_NOISE) * mu_law_derivative(reference, scale)).mean(dim=1, keepdim=True)
+    noise = (noise_bound(reference, REFERENCE_NOISE) * mu_law_derivative(reference, scale)).mean(dim=1, keepdim=True)
     excess: Tensor = (distance.square() - noise.square()).clamp(min=0).sqrt()
     return excess
 

@@ -11,7 +11,7 @@ from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.fusion.rounding import code_floor
 from smarthdr_cli.fusion.static_merge import spread
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 

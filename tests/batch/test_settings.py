@@ -87,7 +87,7 @@ def test_options_that_exclude_each_other():
 
 
 def test_the_digest_of_the_weights_is_the_one_a_fusion_records():
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_model
 
     assert model_digest(FuseOptions()) == load_model()[1].sha256
     assert model_digest(FuseOptions(deghost="off", weights="nowhere")) == "none"

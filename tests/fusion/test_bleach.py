@@ -8,7 +8,7 @@ import torch
 from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
 from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
-from smarthdr_cli.models.pairwise import FAR, common_exposure, disagreement
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, normalised_difference
 
 ORANGE = (1.0, 0.3, 0.06)
 
@@ -68,7 +68,7 @@ def test_white_in_one_frame_and_orange_in_the_other_agree(over, step):
     white, orange = pixel(*bleached(light)), pixel(*light / 16)
 
     def gap(ref, other):
-        return float(disagreement(*common_exposure(ref, other, ev(step)), ev(step)))
+        return float(normalised_difference(*common_exposure(ref, other, ev(step)), ev(step)))
 
     pair = (white, orange) if step < 0 else (orange, white)
     assert gap(*unbleached(*pair, ev(step))) < 0.5
@@ -96,7 +96,7 @@ def test_nothing_is_touched_that_need_not_be():
     dim = torch.full((1, 3, 4, 4), 0.5)
     assert unbleached(dim, dim / 4, ev(-2))[0] is dim
     white, orange = pixel(1, 1, 1), pixel(*np.array(ORANGE) / 4)
-    assert unbleached(white, orange, ev(-FAR - 0.1))[0] is white
+    assert unbleached(white, orange, ev(-MAX_TRAINED_EV - 0.1))[0] is white
 
 
 def wood(bits):

@@ -6,7 +6,7 @@ import torch
 
 from smarthdr_cli.fusion.evidence import add_evidence
 from smarthdr_cli.fusion.tiles import grid
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 
 
 def test_evidence_has_no_say_where_it_should_be_clipped():

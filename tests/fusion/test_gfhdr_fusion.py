@@ -19,9 +19,8 @@ from smarthdr_cli.fusion.gfhdr_fusion import (
     side_within,
 )
 from smarthdr_cli.fusion.tiles import SMALLEST, grid, tensor
-from smarthdr_cli.models.gfhdr import GFHDRConfig
-from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import held
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pack_frames
+from smarthdr_cli.models.merge import clamp_to_reference_strict
 
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=2, heads=3, window=4, squeeze=4)
 EVS = (-2.0, 0.0, 2.0)
@@ -31,7 +30,7 @@ EVS = (-2.0, 0.0, 2.0)
 def network():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return JudgedGFHDR(SMALL).eval()
+        return GFHDR(SMALL).eval()
 
 
 def run(network, source, size=0):
@@ -47,9 +46,9 @@ def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_me
     outcome = run(network, source)
     frames = torch.stack([tensor(source.downsample(i, 1)) for i in range(3)], dim=1)
     with torch.inference_mode():
-        out = network(gfhdr_input(frames, torch.tensor([EVS])))
+        out = network(pack_frames(frames, torch.tensor([EVS])))
     raw = out.radiance * 4
-    wanted = held(raw, frames[:, 1])
+    wanted = clamp_to_reference_strict(raw, frames[:, 1])
     assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
     np.testing.assert_allclose(tensor(outcome.plane.radiance), wanted, atol=1e-4)
     assert outcome.plane.sigma.shape == (64, 80)
@@ -96,7 +95,7 @@ def test_of_a_clipped_raw_pixel_only_the_brightest_channel_is_known():
     seen[..., 0] = 0.5
     codes = np.zeros((1, 3, 3), np.uint16)
     raw = believed(light, seen, made.frame(codes, 0.0, clipped=np.array([[False, True, True]])))
-    torch.testing.assert_close(raw[..., 0], held(light, seen)[..., 0])
+    torch.testing.assert_close(raw[..., 0], clamp_to_reference_strict(light, seen)[..., 0])
     torch.testing.assert_close(raw[0, :, 0, 1], torch.tensor([0.25, 0.5, 1.0]))  # its hue is kept
     assert torch.equal(raw[..., 2], light[..., 2])
     developed = believed(light, seen, made.frame(codes, 0.0))

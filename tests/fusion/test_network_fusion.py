@@ -13,7 +13,7 @@ from smarthdr_cli.fusion import network_fusion as room
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.network_fusion import fuse_learned
 from smarthdr_cli.fusion.stillness import Likeness
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 TURN = np.array([[0.9998, -0.0175, 5.0], [0.0175, 0.9998, -3.0], [1e-6, -2e-6, 1.0]])

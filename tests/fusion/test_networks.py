@@ -10,8 +10,7 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.memory_budget import Room
 from smarthdr_cli.fusion.networks import Network, members
 from smarthdr_cli.models.checkpoint import Checkpoint
-from smarthdr_cli.models.gfhdr import GFHDRConfig
-from smarthdr_cli.models.judged import JudgedGFHDR
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
 
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=1, heads=3, window=4, squeeze=4)
 
@@ -20,7 +19,7 @@ def fused(evs, strong=False):
     """What the small gfhdr leaves in the report of a burst."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = JudgedGFHDR(SMALL).eval()
+        model = GFHDR(SMALL).eval()
     found = Checkpoint(Path("g.safetensors"), {"name": "gfhdr"}, model.state_dict(), {}, None, "CC0-1.0", {}, "0" * 64)
     source = made.source_of(made.burst_of(made.texture(40, 48, high=2.0), evs, len(evs) // 2))
     report = {}

@@ -6,7 +6,7 @@ import torch
 
 from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 
 EVS = torch.tensor([[0.0, -2.0, 2.0]])
 SCALE = 0.25

@@ -13,8 +13,8 @@ from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options, fuse
+from smarthdr_cli.models.base import config_to_dict
 from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from smarthdr_cli.models.config import config_to_dict
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 EVS = (-2.0, 0.0, 2.0)

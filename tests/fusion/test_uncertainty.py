@@ -5,7 +5,7 @@ import torch
 
 from smarthdr_cli.fusion.uncertainty import judged, overruled
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 HALVED = Calibration((1e-3, 1e-1), (5e-4, 5e-2), 0.68, 1000)

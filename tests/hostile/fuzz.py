@@ -304,9 +304,7 @@ def mutate_weights(data: bytes, max_size: int, seed: int) -> bytes:
 
 def weights_target(home: Path) -> One:
     from smarthdr_cli.errors import ModelError
-    from smarthdr_cli.models.checkpoint import load_checkpoint
-    from smarthdr_cli.models.header import read_header
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_checkpoint, load_model, read_header
 
     path = home / "x.safetensors"
 

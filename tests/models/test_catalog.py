@@ -14,9 +14,9 @@ import torch
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import hub, weights
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.catalog import download, inventory, seen, verify
+from smarthdr_cli.models.catalog import download, find_entry, list_weights, verify
 from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.weights import ManifestEntry
 
 from .served import client, serving
 
@@ -42,7 +42,7 @@ def fill(small: Path) -> Fill:
         folder.mkdir(parents=True)
         for name in names:
             shutil.copy(small, folder / f"{name}.safetensors")
-        entries = [Entry.of(folder / f"{name}.safetensors", name, "MIT", name == names[0]) for name in names]
+        entries = [ManifestEntry.of(folder / f"{name}.safetensors", name, "MIT", name == names[0]) for name in names]
         (folder / "manifest.toml").write_text("\n".join(entry.to_toml() for entry in entries))
         return folder
 
@@ -73,7 +73,7 @@ def flip(path: Path, at: int = -9) -> None:
 
 
 def test_what_is_listed_and_there(shipped: Path, small: Path) -> None:
-    found = {item.name: item for item in inventory()}
+    found = {item.name: item for item in list_weights()}
     assert list(found) == ["base", "other", "far"]
     base = found["base"]
     assert (base.state, base.place, base.default, base.problem) == ("verified", "shipped", True, None)
@@ -88,7 +88,7 @@ def test_what_is_listed_and_there(shipped: Path, small: Path) -> None:
 
 
 def test_json_has_plain_values(shipped: Path) -> None:
-    values = json.loads(json.dumps([item.to_dict() for item in inventory()], default=str))
+    values = json.loads(json.dumps([item.to_dict() for item in list_weights()], default=str))
     assert values[0]["bytes"] == (shipped / "base.safetensors").stat().st_size
     assert "size" not in values[0]
 
@@ -97,7 +97,7 @@ def test_files_at_home(shipped: Path, home: Path, fill: Fill, small: Path) -> No
     fill(home, "base", "more")
     shutil.copy(small, home / "mine.safetensors")
     (home / "junk.safetensors").write_bytes(b"junk")
-    found = {item.name: item for item in inventory()}
+    found = {item.name: item for item in list_weights()}
     assert [found[name].place for name in ("base", "more", "other", "mine")] == ["home", "home", "shipped", "home"]
     assert (found["mine"].state, found["mine"].licence, found["mine"].default) == ("unlisted", "CC-BY-4.0", False)
     assert found["junk"].state == "damaged"
@@ -115,7 +115,7 @@ def test_damage_is_told_and_the_rest_goes_on(shipped: Path, damage: str) -> None
         (shipped / "loop").symlink_to(path)
     else:
         flip(path, 40 if damage == "head" else -9)
-    found = {item.name: item for item in inventory()}
+    found = {item.name: item for item in list_weights()}
     assert found["base"].state == "verified"
     if damage == "gone dark":
         assert found["other"].state == "absent"
@@ -140,7 +140,7 @@ def test_verify_fills_the_network(shipped: Path, home: Path) -> None:
     broken = {name: value.clone() for name, value in build_model(SMALL).state_dict().items()}
     next(iter(broken.values())).fill_(torch.nan)
     save_checkpoint(home / "nan.safetensors", broken, SMALL)
-    assert {item.name: item.state for item in inventory() if item.place == "home"} == dict.fromkeys(
+    assert {item.name: item.state for item in list_weights() if item.place == "home"} == dict.fromkeys(
         ("lame", "odd", "nan"), "unlisted"
     )
     found = {item.name: item for item in verify()}
@@ -166,9 +166,9 @@ def test_verify_of_paths(shipped: Path, small: Path, tmp_path: Path) -> None:
 
 
 def test_seen_takes_what_find_takes(shipped: Path) -> None:
-    assert seen().name == seen("base").name == seen(shipped / "base.safetensors").name == "base"
+    assert find_entry().name == find_entry("base").name == find_entry(shipped / "base.safetensors").name == "base"
     with pytest.raises(ModelError, match="no such weights file"):
-        seen("absent.safetensors")
+        find_entry("absent.safetensors")
 
 
 @pytest.fixture
@@ -195,19 +195,19 @@ def served(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_download_all(shipped: Path, served: Path) -> None:
-    assert next(item for item in inventory() if item.name == "far").state == "absent"
+    assert next(item for item in list_weights() if item.name == "far").state == "absent"
     done = {one.name: (one.path, one.fetched) for one in download()}
     assert done == {
         "base": (shipped / "base.safetensors", False),
         "other": (shipped / "other.safetensors", False),
         "far": (served / "far.safetensors", True),
     }
-    far = next(item for item in inventory() if item.name == "far")
+    far = next(item for item in list_weights() if item.name == "far")
     assert (far.state, far.place, far.path) == ("verified", "hub cache", served / "far.safetensors")
     assert [one.fetched for one in download(["far"])] == [False]
     assert [item.name for item in verify()] == ["base", "other", "far"]
     flip(served / "far.safetensors")
-    assert next(item for item in inventory() if item.name == "far").state == "damaged"
+    assert next(item for item in list_weights() if item.name == "far").state == "damaged"
 
 
 @pytest.mark.usefixtures("shipped")
@@ -221,7 +221,7 @@ def test_a_download_without_a_repository() -> None:
 def test_downloads_that_cannot_be(shipped: Path) -> None:
     with pytest.raises(ModelError, match="no weights are called 'bass'"):
         list(download(["far", "bass"]))  # said before anything is fetched
-    assert next(item for item in inventory() if item.name == "far").state == "absent"
+    assert next(item for item in list_weights() if item.name == "far").state == "absent"
     flip(shipped / "base.safetensors")
     with pytest.raises(ModelError, match=r"base\.safetensors is damaged and comes before anything downloaded; remove"):
         list(download(["base"]))
@@ -232,7 +232,7 @@ def test_from_a_hub_that_is_there(shipped: Path, small: Path, tmp_path: Path) ->
     home = tmp_path / "far" / "weights"
     home.mkdir(parents=True)
     (home / "manifest.toml").write_text(
-        Entry.of(small, "base", "MIT").to_toml().replace(small.name, "base.safetensors")
+        ManifestEntry.of(small, "base", "MIT").to_toml().replace(small.name, "base.safetensors")
     )
 
     def command(*words: str, endpoint: str, offline: bool = False) -> subprocess.CompletedProcess[str]:

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smarthdr_cli.errors import ModelError, OutputError
+from smarthdr_cli.models.base import config_to_dict
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from smarthdr_cli.models.config import config_to_dict
-from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
-from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.gfhdr import GFHDRBackbone, GFHDRConfig
 from smarthdr_cli.models.uncertainty_calibration import Calibration
+from smarthdr_cli.models.weights import ManifestEntry
 
 CONFIG = GFHDRConfig(dim=6, blocks=1, depth=1, heads=2, window=2, squeeze=2)
 CURVE = Calibration((0.01, 0.1), (0.02, 0.2), samples=7)
@@ -28,7 +28,7 @@ RECORD = {"epochs": 3, "data": ["synthetic", "ß"], "seed": 1}
 
 def _save(path: Path, **changes: Any) -> str:
     parts: dict[str, Any] = {
-        "model_state": GFHDR(CONFIG).state_dict(),
+        "model_state": GFHDRBackbone(CONFIG).state_dict(),
         "config": config_to_dict(CONFIG),
         "record": RECORD,
         "calibration": CURVE,
@@ -47,7 +47,7 @@ def _refused(path: Path, message: str) -> None:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    model = GFHDR(CONFIG)
+    model = GFHDRBackbone(CONFIG)
     path = tmp_path / "model.safetensors"
     digest = _save(path, model_state=model.state_dict())
     checkpoint = load_checkpoint(path)
@@ -57,14 +57,14 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert checkpoint.calibration == CURVE
     assert checkpoint.licence == "MIT"
     assert checkpoint.metrics == {"psnr_mu": 41.5}
-    other = GFHDR(CONFIG)
+    other = GFHDRBackbone(CONFIG)
     load_state(other, checkpoint)
     for name, tensor in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor)
 
 
 def test_the_same_checkpoint_is_the_same_file_and_replaces_an_older_one(tmp_path: Path) -> None:
-    state = GFHDR(CONFIG).state_dict()
+    state = GFHDRBackbone(CONFIG).state_dict()
     first = _save(tmp_path / "a.safetensors", model_state=state)
     assert _save(tmp_path / "b.safetensors", model_state=state) == first
     assert _save(tmp_path / "a.safetensors", calibration=None) != first
@@ -74,7 +74,7 @@ def test_the_same_checkpoint_is_the_same_file_and_replaces_an_older_one(tmp_path
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_weights_come_back_as_float32(tmp_path: Path, dtype: torch.dtype) -> None:
-    state = {name: tensor.to(dtype) for name, tensor in GFHDR(CONFIG).state_dict().items()}
+    state = {name: tensor.to(dtype) for name, tensor in GFHDRBackbone(CONFIG).state_dict().items()}
     path = tmp_path / "half.safetensors"
     _save(path, model_state=state)
     loaded = load_checkpoint(path).state
@@ -250,9 +250,9 @@ def _checkpoint(state: dict[str, torch.Tensor]) -> Checkpoint:
 
 
 def test_weights_of_another_shape_or_name_are_refused() -> None:
-    model = GFHDR(CONFIG)
+    model = GFHDRBackbone(CONFIG)
     state = model.state_dict()
-    wide = GFHDR(GFHDRConfig(dim=8, blocks=1, depth=1, heads=2, window=2, squeeze=2)).state_dict()
+    wide = GFHDRBackbone(GFHDRConfig(dim=8, blocks=1, depth=1, heads=2, window=2, squeeze=2)).state_dict()
     with pytest.raises(ModelError, match=r"w.safetensors: .* is \(8, .*; its gfhdr config makes it \(6, "):
         load_state(model, _checkpoint(wide))
     with pytest.raises(ModelError, match=r"lacks fuse\.bias$"):
@@ -264,7 +264,7 @@ def test_weights_of_another_shape_or_name_are_refused() -> None:
 def test_a_listed_file_must_have_the_listed_sha256(tmp_path: Path) -> None:
     path = tmp_path / "saf-base.safetensors"
     _save(path)
-    (tmp_path / "manifest.toml").write_text(Entry.of(path, "saf-base", "MIT").to_toml())
+    (tmp_path / "manifest.toml").write_text(ManifestEntry.of(path, "saf-base", "MIT").to_toml())
     load_checkpoint(path)
     _save(path, licence="changed")
     _refused(path, "not the saf-base that manifest.toml lists")

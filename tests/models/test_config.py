@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.config import config_to_dict, parse_config
+from smarthdr_cli.models.base import config_to_dict, parse_config
 from smarthdr_cli.models.gfhdr import GFHDRConfig
 
 

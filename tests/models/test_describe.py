@@ -9,10 +9,10 @@ import torch
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import weights
 from smarthdr_cli.models.base import build_model
+from smarthdr_cli.models.catalog import describe
 from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.describe import describe
-from smarthdr_cli.models.manifest import Entry
 from smarthdr_cli.models.uncertainty_calibration import Calibration
+from smarthdr_cli.models.weights import ManifestEntry
 
 SMALL = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "verify": 8, "refine": 8}
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_checkpoint(
         path, build_model(SMALL).state_dict(), SMALL, {"steps": 7, "config": {"batch": 4}}, curve, "MIT", {"psnr": 30.0}
     )
-    (shipped / "manifest.toml").write_text(Entry.of(path, "base", "MIT", default=True).to_toml())
+    (shipped / "manifest.toml").write_text(ManifestEntry.of(path, "base", "MIT", default=True).to_toml())
     (shipped / "base.md").write_text("# base\n\nσ is calibrated.\n", "utf-8")
     monkeypatch.setattr(weights, "weights_dir", lambda: shipped)
     for name in ("SMARTHDR_HOME", "SMARTHDR_HUB_REPO"):

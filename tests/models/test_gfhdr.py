@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pad_to_multiple
+from smarthdr_cli.models.gfhdr import GFHDRBackbone, GFHDRConfig, pad_to_multiple
 from smarthdr_cli.models.gfhdr_layers import ContextLayer, DropPath, LocalContext, Norm, WindowAttention, edge_windows
 
 SMALL = GFHDRConfig(dim=12, blocks=2, depth=2, heads=3, window=4, squeeze=4)
@@ -34,7 +34,7 @@ def _count(c: GFHDRConfig) -> int:
 
 
 def test_the_default_has_the_published_number_of_parameters() -> None:
-    model = GFHDR(GFHDRConfig())
+    model = GFHDRBackbone(GFHDRConfig())
     count = sum(p.numel() for p in model.parameters())
     assert count == 1_222_113
     assert count == _count(GFHDRConfig())
@@ -42,12 +42,12 @@ def test_the_default_has_the_published_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, dim=24, mlp_ratio=3, heads=4, window=8)])
 def test_other_sizes_follow_the_same_formula(config: GFHDRConfig) -> None:
-    assert sum(p.numel() for p in GFHDR(config).parameters()) == _count(config)
+    assert sum(p.numel() for p in GFHDRBackbone(config).parameters()) == _count(config)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 8), (13, 22), (3, 5), (1, 1)])
 def test_any_size_comes_back_at_its_own_size_within_bounds(size: tuple[int, int]) -> None:
-    model = GFHDR(SMALL).eval()
+    model = GFHDRBackbone(SMALL).eval()
     with torch.inference_mode():
         out = model(_frames(2, 3, 6, *size))
     assert out.radiance.shape == (2, 3, *size)
@@ -59,7 +59,7 @@ def test_any_size_comes_back_at_its_own_size_within_bounds(size: tuple[int, int]
 @pytest.mark.parametrize("shape", [(1, 2, 6, 8, 8), (1, 3, 3, 8, 8), (3, 6, 8, 8)])
 def test_another_number_of_frames_or_channels_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="takes"):
-        GFHDR(SMALL)(torch.zeros(shape))
+        GFHDRBackbone(SMALL)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_layer_adds_window_attention_mlp_and_the_local_branch() -> None:
 
 
 def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
-    rates = [m.rate for m in GFHDR(GFHDRConfig()).modules() if isinstance(m, DropPath)]
+    rates = [m.rate for m in GFHDRBackbone(GFHDRConfig()).modules() if isinstance(m, DropPath)]
     assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -185,7 +185,7 @@ def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
 
 
 def test_the_last_skip_carries_the_reference_and_order_of_frames_matters() -> None:
-    model = GFHDR(SMALL).eval()
+    model = GFHDRBackbone(SMALL).eval()
     frames = _frames(1, 3, 6, 8, 8)
     with torch.inference_mode():
         model.conv_after_body.weight.zero_()
@@ -202,7 +202,7 @@ def test_the_last_skip_carries_the_reference_and_order_of_frames_matters() -> No
 def test_every_parameter_learns() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = GFHDR(dataclasses.replace(SMALL, squeeze=1)).eval()  # no path dropped, no attention all dead
+        model = GFHDRBackbone(dataclasses.replace(SMALL, squeeze=1)).eval()  # no path dropped, no attention all dead
     out = model(_frames(2, 3, 6, 8, 8))
     (out.radiance.square().mean() + out.features.square().mean()).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
@@ -210,7 +210,7 @@ def test_every_parameter_learns() -> None:
 
 
 def test_bfloat16_stays_near_float32() -> None:
-    model = GFHDR(SMALL).eval()
+    model = GFHDRBackbone(SMALL).eval()
     frames = _frames(1, 3, 6, 16, 16)
     with torch.inference_mode():
         exact = model(frames).radiance
@@ -226,7 +226,7 @@ def test_gradients_under_bfloat16_are_those_of_float32() -> None:
     """Channels last, as training has it: dilated convolutions and norms went wrong there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = GFHDR(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
+        model = GFHDRBackbone(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frames = _frames(2, 3, 6, 32, 32)
     found = {}

@@ -4,18 +4,17 @@ import dataclasses
 
 import pytest
 import torch
-
-from smarthdr_cli.models.gfhdr import GFHDRConfig
 from smarthdr_cli.models.grow import grown
-from smarthdr_cli.models.judged import JudgedGFHDR
+
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
 
 SHALLOW = GFHDRConfig(dim=12, blocks=2, depth=1, heads=3, window=4, squeeze=4, drop_path=0.0)
 
 
-def _network(config: GFHDRConfig, seed: int) -> JudgedGFHDR:
+def _network(config: GFHDRConfig, seed: int) -> GFHDR:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return JudgedGFHDR(config)
+        return GFHDR(config)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

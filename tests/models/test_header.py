@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
-from smarthdr_cli.models.header import read_header
+from smarthdr_cli.models.checkpoint import load_checkpoint, read_header, save_checkpoint
 
 STATE = {"a.weight": torch.ones(3, 2, 5, 5), "a.bias": torch.zeros(3), "scale": torch.tensor(1.0)}
 

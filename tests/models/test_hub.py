@@ -11,13 +11,13 @@ import pytest
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import hub
-from smarthdr_cli.models.hub import Repo, fetch, repo
-from smarthdr_cli.models.manifest import Entry
+from smarthdr_cli.models.hub import HubRepository, hub_repository
+from smarthdr_cli.models.weights import ManifestEntry, fetch
 
 from .served import COMMIT, Server, client, serving
 
 DATA = b"the weights" * 1000
-ENTRY = Entry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
+ENTRY = ManifestEntry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COMMIT, offline: bool = False) -> str:
+def _fetch(
+    cache: Path, endpoint: str, entry: ManifestEntry = ENTRY, revision: str = COMMIT, offline: bool = False
+) -> str:
     """What a fresh interpreter gets: the path, or the one line and the exit code of the error."""
     code = """if True:
         import json, sys
@@ -66,7 +68,7 @@ def test_what_arrives_must_be_what_is_listed(server: Server, tmp_path: Path) -> 
 
 
 def test_a_file_the_repository_does_not_have(server: Server, tmp_path: Path) -> None:
-    absent = Entry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
+    absent = ManifestEntry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
     line = _fetch(tmp_path, server.endpoint, absent)
     assert line.startswith(f"4 absent.safetensors cannot be had from owner/name@{COMMIT} (HTTP 404)")
 
@@ -125,7 +127,7 @@ def test_a_download_that_breaks_is_one_line(monkeypatch: pytest.MonkeyPatch, err
 @pytest.mark.parametrize("revision", [COMMIT, "v1.0", "1.2.3", "v2", "v1.0.0-rc1"])
 def test_pinned_revisions(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
     monkeypatch.setenv("SMARTHDR_HUB_REPO", f" owner/name@{revision}\n")
-    assert repo() == Repo("owner/name", revision)
+    assert hub_repository() == HubRepository("owner/name", revision)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,6 @@ def test_a_name_the_hub_forbids_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_repository_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(hub.SETTING, raising=False)
-    assert repo() is None
+    assert hub_repository() is None
     with pytest.raises(ModelError, match="set SMARTHDR_HUB_REPO=owner/name@revision"):
         fetch(ENTRY)

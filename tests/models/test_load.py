@@ -9,10 +9,8 @@ import torch
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.gfhdr import GFHDRConfig
-from smarthdr_cli.models.judged import JudgedGFHDR
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model, save_checkpoint
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
 
 CONFIG = dataclasses.asdict(GFHDRConfig(dim=6, blocks=1, depth=2, heads=2, window=2, squeeze=2))
 
@@ -26,7 +24,7 @@ def test_a_saved_network_gives_the_same_picture(tmp_path: Path) -> None:
     model = build_model(CONFIG).eval()
     save_checkpoint(tmp_path / "best.safetensors", model.state_dict(), CONFIG, metrics={"psnr_mu": 40.0})
     loaded, checkpoint = load_model(tmp_path)
-    assert isinstance(loaded, JudgedGFHDR)
+    assert isinstance(loaded, GFHDR)
     assert not loaded.training
     assert checkpoint.metrics == {"psnr_mu": 40.0}
     frames = torch.rand(1, 3, 6, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.manifest import Entry, read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import ManifestEntry, read_manifest, weights_dir
 
-GOOD = Entry("saf-base", "saf-base.safetensors", "0" * 64, 12, 'MIT "or" \\ not', default=True)
+GOOD = ManifestEntry("saf-base", "saf-base.safetensors", "0" * 64, 12, 'MIT "or" \\ not', default=True)
 
 
 def test_round_trip_and_several_entries(tmp_path: Path) -> None:
-    other = Entry("other", "other.safetensors", "a" * 64, 0, "CC0")
+    other = ManifestEntry("other", "other.safetensors", "a" * 64, 0, "CC0")
     (tmp_path / "manifest.toml").write_text("# weights\n" + GOOD.to_toml() + "\n" + other.to_toml(), "utf-8")
     assert read_manifest(tmp_path) == (GOOD, other)
 
@@ -26,7 +25,7 @@ def test_a_folder_without_one_lists_nothing(tmp_path: Path) -> None:
 def test_a_file_is_checked_byte_for_byte(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"weights")
-    entry = Entry.of(path, "w", "MIT")
+    entry = ManifestEntry.of(path, "w", "MIT")
     entry.check(path)
     for contents in (b"weightz", b"weight", b""):
         path.write_bytes(contents)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.models.matching import best_match, cost_volume, squared_gaps
+from smarthdr_cli.models.saf_layers import cost_volume, soft_argmin, squared_differences
 
 
 def unfolded(a: Tensor, b: Tensor, radius: int) -> Tensor:
@@ -21,7 +21,7 @@ def test_gaps_and_their_slopes_are_those_of_all_displacements_at_once():
     generator = torch.Generator().manual_seed(7)
     a, b, weight = (torch.rand(2, n, 13, 10, generator=generator, dtype=torch.float64) for n in (5, 5, 25))
     slopes = []
-    for gaps in (squared_gaps, unfolded):
+    for gaps in (squared_differences, unfolded):
         inputs = a.clone().requires_grad_(), b.clone().requires_grad_()
         found = gaps(*inputs, 2)
         torch.testing.assert_close(found, unfolded(a, b, 2))
@@ -53,6 +53,6 @@ def test_the_best_match_is_the_true_shift():
     generator = torch.Generator().manual_seed(3)
     a = torch.rand(1, 6, 24, 24, generator=generator)
     b = torch.roll(a, (1, -2), (2, 3))  # what stood at (x, y) stands at (x - 2, y + 1)
-    match = best_match(cost_volume(a, b, 2), 2, torch.tensor(50.0))[..., 5:-5, 5:-5]
+    match = soft_argmin(cost_volume(a, b, 2), 2, torch.tensor(50.0))[..., 5:-5, 5:-5]
     assert torch.allclose(match[:, 0], torch.full_like(match[:, 0], -2.0), atol=1e-3)
     assert torch.allclose(match[:, 1], torch.full_like(match[:, 1], 1.0), atol=1e-3)

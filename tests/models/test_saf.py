@@ -9,8 +9,8 @@ from smarthdr_cli.fusion import motion
 from smarthdr_cli.fusion.motion import banded
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF, SAFConfig
-from smarthdr_cli.models.saf_layers import CELL, REACH, Motion
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.tensor_ops import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
 
@@ -66,7 +66,7 @@ def test_finer_levels_go_on_with_the_displacement_alone(finest):
 def test_bands_equal_one_piece(monkeypatch):
     model = lively(flow=0.2)
     monkeypatch.setattr(motion, "BAND", 40 * 20)
-    height = 2 * 40 + 3 * REACH
+    height = 2 * 40 + 3 * LEVEL_RADIUS
     generator = torch.Generator().manual_seed(3)
     ref, moved = (torch.rand(1, 3, height, 20, generator=generator) for _ in range(2))
     state = Motion(*(torch.randn(1, c, height, 20, generator=generator) for c in (2, 1, SMALL.hidden)))

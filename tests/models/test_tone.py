@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
 from smarthdr_cli.radiometry import MU
 
 

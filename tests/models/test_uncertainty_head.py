@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN, Judge
+from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN, UncertaintyHead
 
 
 def _features(*shape: int) -> torch.Tensor:
@@ -14,7 +14,7 @@ def _features(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("channels", "hidden"), [(60, None), (8, None), (8, 16), (1, None)])
 def test_any_width_gives_one_channel_near_the_middle_at_the_start(channels: int, hidden: int | None) -> None:
-    log_sigma = Judge(channels, hidden)(_features(2, channels, 9, 11))
+    log_sigma = UncertaintyHead(channels, hidden)(_features(2, channels, 9, 11))
     assert log_sigma.shape == (2, 1, 9, 11)
     middle = math.log(math.sqrt(SIGMA_MIN * SIGMA_MAX))
     assert (log_sigma - middle).abs().max() < 1.0
@@ -22,7 +22,7 @@ def test_any_width_gives_one_channel_near_the_middle_at_the_start(channels: int,
 
 @torch.no_grad()
 def test_the_output_is_the_sigmoid_between_the_floors_on_a_log_scale() -> None:
-    judge = Judge(4)
+    judge = UncertaintyHead(4)
     x = _features(1, 4, 6, 5)
     first, _, second = judge.branch
     y = torch.nn.functional.conv2d(x, first.weight, first.bias, padding=1)
@@ -35,18 +35,18 @@ def test_the_output_is_the_sigmoid_between_the_floors_on_a_log_scale() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("bias", "sigma"), [(-1e4, SIGMA_MIN), (1e4, SIGMA_MAX)])
 def test_extreme_logits_stop_at_the_floors(bias: float, sigma: float) -> None:
-    judge = Judge(4)
+    judge = UncertaintyHead(4)
     judge.last.bias.fill_(bias)
     torch.testing.assert_close(judge(_features(1, 4, 5, 5)).exp(), torch.full((1, 1, 5, 5), sigma))
 
 
 def test_output_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert Judge(8)(_features(1, 8, 8, 8)).dtype == torch.float32
+        assert UncertaintyHead(8)(_features(1, 8, 8, 8)).dtype == torch.float32
 
 
 def test_every_parameter_learns_and_a_pixel_reaches_three_pixels_far() -> None:
-    judge = Judge(3, 5)
+    judge = UncertaintyHead(3, 5)
     x = _features(1, 3, 15, 15).requires_grad_()
     judge(x)[0, 0, 7, 7].backward()
     assert all(p.grad is not None and p.grad.any() for p in judge.parameters())
@@ -57,6 +57,6 @@ def test_every_parameter_learns_and_a_pixel_reaches_three_pixels_far() -> None:
 
 
 def test_several_outputs_are_one_map_each() -> None:
-    log_sigma = Judge(8, outputs=4)(_features(1, 8, 6, 7))
+    log_sigma = UncertaintyHead(8, outputs=4)(_features(1, 8, 6, 7))
     assert log_sigma.shape == (1, 4, 6, 7)
     assert not torch.allclose(log_sigma[:, 0], log_sigma[:, 1])

@@ -11,8 +11,7 @@ import pytest
 import smarthdr_cli
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import hub, weights
-from smarthdr_cli.models.manifest import Entry, read_manifest
-from smarthdr_cli.models.weights import available, find_weights, weights_dir
+from smarthdr_cli.models.weights import ManifestEntry, find_weights, known_weights, read_manifest, weights_dir
 
 PACKAGE = Path(smarthdr_cli.__file__).resolve().parent
 
@@ -41,7 +40,7 @@ def _fill(folder: Path, files: dict[str, bytes], default: str = "base") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / f"{name}.safetensors").write_bytes(data)
-    entries = [Entry.of(folder / f"{name}.safetensors", name, "MIT", default=name == default) for name in files]
+    entries = [ManifestEntry.of(folder / f"{name}.safetensors", name, "MIT", default=name == default) for name in files]
     (folder / "manifest.toml").write_text("\n".join(entry.to_toml() for entry in entries))
 
 
@@ -116,7 +115,7 @@ def test_damaged_shipped_weights_are_never_used(shipped: Path) -> None:
 
 def test_what_is_available(shipped: Path, home: Path) -> None:
     (home / "trained.safetensors").write_bytes(b"x")
-    found = {item.name: item for item in available()}
+    found = {item.name: item for item in known_weights()}
     assert list(found) == ["base", "other", "hubbed", "trained"]
     listed = {entry.name: entry for entry in read_manifest(shipped)}
     assert found["base"] == weights.Available("base", shipped / "base.safetensors", listed["base"], True)
@@ -138,7 +137,7 @@ def test_nothing_installed_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(smarthdr_cli, "__file__", str(tmp_path / "smarthdr_cli" / "__init__.py"))
     _refused(None, "no weights were installed with smarthdr")
     _refused("base", "no weights are called 'base'; known are none")
-    assert available() == []
+    assert known_weights() == []
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "manifest.toml").write_text("")
     _refused(None, "no default weights are installed")

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.saf import Prediction
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import Prediction
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import losses
 
 

@@ -8,8 +8,7 @@ from smarthdr_cli.data.synth.export import write_radiance
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model, save_checkpoint
 from smarthdr_cli.train import run
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.run import begin, held_out_batches, run_training

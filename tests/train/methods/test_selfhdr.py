@@ -8,7 +8,7 @@ import torch
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.methods.selfhdr import (
     Target,
     aligned,
