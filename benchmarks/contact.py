@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output import tonemap

@@ -41,11 +41,12 @@ from scipy.optimize import nnls
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.evaluate import comparison, frozen, protocol
-from smarthdr_cli.fusion.motion import find_motions, padded
-from smarthdr_cli.fusion.networks import load_network, members
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load, register
-from smarthdr_cli.fusion.static_merge import order
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.motion import find_motions, pad_for_pyramid
+from smarthdr_cli.fusion.network_fusion import split_frames
+from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load, register
+from smarthdr_cli.fusion.static_merge import reference_first
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.radiometry import linearize
 
@@ -380,11 +381,10 @@ def coarse_flows(source: AlignedBurst) -> dict[int, F32]:
     """(h, w, 2) px by frame: the network's optical flow on cells; no finest levels, none where nothing moves."""
     device = torch.device("cpu")
     model = load_network(None, device, "auto").model
-    assert isinstance(model, SAF)
-    indices, evs = order(source, members(source.burst)[0])
+    indices, evs = reference_first(source, split_frames(source.burst)[0])
     height, width = source.burst.size
     whole = Window(0, 0, -(-height // CELL) * CELL, -(-width // CELL) * CELL)
-    motions = find_motions(model, source, indices, evs, padded(source.downsample(indices[0], CELL), device), 1)
+    motions = find_motions(model, source, indices, evs, pad_for_pyramid(source.downsample(indices[0], CELL), device), 1)
     found = {indices[n]: replace(motion, fine=None).displacement(whole) for n, motion in motions.items()}
     return {i: np.ascontiguousarray(flow[:height, :width]) for i, flow in found.items() if flow is not None}
 

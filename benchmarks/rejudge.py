@@ -33,8 +33,9 @@ from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
-from smarthdr_cli.fusion.networks import load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf import SAF

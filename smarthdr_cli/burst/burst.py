@@ -1,6 +1,6 @@
 """A burst: frames of one scene at different exposures, sorted by exposure whatever order they came in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,11 @@ MIN_SPREAD_EV = 1 / 3  # below this the frames are one exposure
 class Burst:
     """Frames from darkest to brightest and the index of the reference among them.
 
-    ``notes`` are the things said aloud on the way (missing aperture, unknown profile, measured ratios).
     Raises InputError for fewer than two frames, different sizes, or exposures that do not differ.
     """
 
     frames: tuple[Frame, ...]
     reference: int
-    notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:

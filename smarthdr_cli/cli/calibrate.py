@@ -8,6 +8,7 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.fusion.options import parse_pixels
 
 
 @handled
@@ -47,12 +48,12 @@ def command(
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
-    pixels = opt.parse_pixels(max_pixels)
+    pixels = parse_pixels(max_pixels)
     with writing(output):
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
-        burst = load_burst(files, evs=evs, times=times, max_pixels=pixels)
+        burst, notes = load_burst(files, evs=evs, times=times, max_pixels=pixels)
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         tell("align", 0.0)
@@ -60,6 +61,6 @@ def command(
         tell("response", 0.0)
         response = calibrate(burst, alignment)
     save_response(response, output, overwrite=overwrite)
-    say(burst.notes, quiet=quiet)
+    say(notes, quiet=quiet)
     if as_json:
-        print_json({"output": str(output), "response": response.record, "notes": list(burst.notes)})
+        print_json({"output": str(output), "response": response.record, "notes": list(notes)})

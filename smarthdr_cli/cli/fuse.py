@@ -9,6 +9,7 @@ from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.fusion.options import parse_memory, parse_pixels
 
 Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
@@ -79,7 +80,7 @@ def command(
     if fail_above is not None:
         check_limit(fail_above)
     chosen = opt.parse_reference(reference)
-    memory, pixels = opt.parse_memory(max_memory), opt.parse_pixels(max_pixels)
+    memory, pixels = parse_memory(max_memory), parse_pixels(max_pixels)
     with writing(output):
         check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
@@ -101,9 +102,9 @@ def command(
         tell("write", 0.7)
         if preview is not None:
             notes += write_preview(fused, preview, overwrite=overwrite)
-    report: dict[str, Any] = dict(fused.report)
+    report = fused.report.to_dict()
     report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
-    report["notes"] = [*report.get("notes", []), *notes]
+    report["notes"] = [*report["notes"], *notes]
     if verbose:
         say(summary(report), quiet=False, mark="")
     say(report["notes"], quiet=quiet)

@@ -26,7 +26,8 @@ from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part
 from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, check_options, register
+from smarthdr_cli.fusion.options import FuseOptions, check_options
+from smarthdr_cli.fusion.pipeline import StageTimer, register
 
 F32 = NDArray[np.float32]
 FORMAT = 1  # of the cache; raised whenever what is written or how it is made changes
@@ -140,9 +141,9 @@ def _prepare(part: Part, cache: Path, align: str, response: str) -> Prepared:
 def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) -> None:
     """Align, linearise, and write frames, validity and the record."""
     middle = (len(scene.frames) - 1) // 2
-    burst = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
+    burst, notes = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
     options = FuseOptions(align=cast(Literal["auto", "none"], align), response=response)
-    source = register(burst, options, StageTimer(lambda _stage, _share: None))
+    source, registration_notes = register(burst, options, StageTimer())
     reference = source.burst.reference
     order = [reference, *(i for i in spanning(source.burst, MOST_FRAMES) if i != reference)]
     height, width = source.burst.size
@@ -163,7 +164,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
         "size": [height, width],
         "moved": [source.alignment.moved[i] for i in order],
         "response": Path(source.response.name).name,
-        "notes": list(source.burst.notes),
+        "notes": [*notes, *registration_notes],
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1))
 

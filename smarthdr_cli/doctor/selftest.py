@@ -75,7 +75,7 @@ def self_test(**options: Any) -> SelfTest:
     closeness = psnr_mu(fused.radiance * fused.scale_short, moments[1] * fused.scale_short)
     if not closeness >= LIMIT:
         raise SelfTestError(f"the self-test's result is off: {closeness:.1f} dB (PSNR-mu), {LIMIT:g} at least")
-    return SelfTest(closeness, seconds, fused.report)
+    return SelfTest(closeness, seconds, fused.report.to_dict())
 
 
 def _png(light: NDArray[np.float32]) -> bytes:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
-from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, refine_motion
-from smarthdr_cli.fusion.parallel import each
+from smarthdr_cli.fusion.motion_refinement import CoarseMotion, FlowRefinement, refine_motion
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.stillness import Likeness, settle_still
+from smarthdr_cli.fusion.tiles import parallel_map
 from smarthdr_cli.models.pairwise import (
     MAX_TRAINED_EV,
     apply_tolerance,
@@ -34,12 +34,14 @@ from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
 from smarthdr_cli.models.tensor_ops import box_mean, encode
 
 F32 = NDArray[np.float32]
-BAND = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
+BAND_CELLS = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
 # Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
 # pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
-MOST = 625_000
-BRIGHT = 0.9  # code of the brightest channel from which a cell of the reference shows nothing that could be matched
-UNSETTLED = 0.17  # pixels along each axis: no vector of such is longer than what ``dead_zone`` takes for none
+MAX_LEVEL_CELLS = 625_000
+CLIPPED_CODE = (
+    0.9  # code of the brightest channel from which a cell of the reference shows nothing that could be matched
+)
+MAX_STATIC_FLOW = 0.17  # pixels along each axis: no vector of such is longer than what ``dead_zone`` takes for none
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class PairMotion:
     offset: Tensor
     slack: Tensor
     likeness: Likeness
-    fine: Fine | None = None
+    fine: FlowRefinement | None = None
     still: Tensor | None = None
 
     def stands(self, window: Window) -> Tensor | None:
@@ -84,7 +86,7 @@ class PairMotion:
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
         cells = self.flow[..., y0:y1, x0:x1]
         finer = None if self.fine is None else self.fine.within(window)
-        if finer is None and float(cells.abs().amax()) < UNSETTLED:
+        if finer is None and float(cells.abs().amax()) < MAX_STATIC_FLOW:
             return None
         flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
@@ -103,7 +105,7 @@ def cells_of(window: Window) -> tuple[slice, slice]:
     return slice(window.top // CELL, rows), slice(window.left // CELL, columns)
 
 
-def halvings(height: int, width: int) -> int:
+def pyramid_depth(height: int, width: int) -> int:
     """How often (height, width) cells can be halved until the short side is 8 to 15."""
     count = 0
     while min(height, width) >> count >= 16:
@@ -111,15 +113,15 @@ def halvings(height: int, width: int) -> int:
     return count
 
 
-def padded(cells: F32, device: torch.device) -> Tensor:
+def pad_for_pyramid(cells: F32, device: torch.device) -> Tensor:
     """(h, w, 3) cells as (1, 3, H, W), edges repeated up to a size that halves evenly."""
     image = torch.from_numpy(np.ascontiguousarray(cells.transpose(2, 0, 1)))[None].to(device)
     h, w = image.shape[-2:]
-    unit = 1 << halvings(h, w)
+    unit = 1 << pyramid_depth(h, w)
     return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate")
 
 
-def levels(finest: Tensor, count: int) -> list[Tensor]:
+def pyramid_levels(finest: Tensor, count: int) -> list[Tensor]:
     """Coarse to fine, the last being ``finest``."""
     found = [finest]
     for _ in range(count):
@@ -127,7 +129,7 @@ def levels(finest: Tensor, count: int) -> list[Tensor]:
     return found[::-1]
 
 
-def estimate(
+def estimate_motion(
     model: SAF,
     source: AlignedBurst,
     index: int,
@@ -137,27 +139,27 @@ def estimate(
     pairs: int = 1,
 ) -> PairMotion:
     """Motion and first trust of frame ``index``, one of ``pairs``, against the cells of the reference (1, 3, h, w) as
-    ``padded`` gives them, or, where ``link`` says so, against the ``light`` so far.
+    ``pad_for_pyramid`` gives them, or, where ``link`` says so, against the ``light`` so far.
     """
-    other = padded(source.downsample(index, CELL), reference.device)
+    other = pad_for_pyramid(source.downsample(index, CELL), reference.device)
     chained = light is not None and link.anchor != 0
     ref = light.shown_to(other, link) if light is not None and chained else reference
     ev = ref.new_full((1,), link.apart)
     if link.apart > 0:
         other, ev = limit_ev(ref, other, ev)
-    count = halvings(*(-(-side // CELL) for side in source.burst.size))
+    count = pyramid_depth(*(-(-side // CELL) for side in source.burst.size))
     state: Motion | None = None
-    for level_ref, level_other in zip(levels(ref, count), levels(other, count), strict=True):
+    for level_ref, level_other in zip(pyramid_levels(ref, count), pyramid_levels(other, count), strict=True):
         h, w = level_ref.shape[-2:]
-        if state is not None and h * w > MOST:
+        if state is not None and h * w > MAX_LEVEL_CELLS:
             break
         state = upsample(state, 2) if state is not None else model.start(1, h, w, level_ref)
-        state = banded(model, level_ref, warp(level_other, state.flow), ev, state)
+        state = motion_level_in_bands(model, level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
     missing = ref.shape[-1] // state.flow.shape[-1]
     if missing > 1:
         state = upsample(state, missing)
-    seen = shown(ref, ev) if not source.alignment.moved[index] else torch.ones_like(ref[:, :1])
+    seen = matchable(ref, ev) if not source.alignment.moved[index] else torch.ones_like(ref[:, :1])
     flow = state.flow * flow_helps(ref, other, state.flow, ev) * seen
     far = abs(link.apart) > MAX_TRAINED_EV or chained
     if far:
@@ -167,7 +169,7 @@ def estimate(
     held = flow * keep
     fine = None
     if not far:
-        coarse = Coarse(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
+        coarse = CoarseMotion(ref, warp(other, held), state, held * CELL, keep, offset, slack, ev, CELL * missing)
         fine = refine_motion(model, source, index, coarse, pairs)
     return PairMotion(held * CELL, state.logit, state.hidden, offset, slack, likeness, fine)
 
@@ -186,25 +188,25 @@ def find_motions(
     motions: dict[int, PairMotion] = {}
 
     def motion(link: Link) -> PairMotion:
-        return estimate(model, source, indices[link.place], reference, link, light, len(chain))
+        return estimate_motion(model, source, indices[link.place], reference, link, light, len(chain))
 
     light: Light | None = None
-    for link, found in zip(near, each(motion, near, at_once), strict=True):
+    for link, found in zip(near, parallel_map(motion, near, at_once), strict=True):
         motions[link.place] = found
         on_progress(len(motions) / len(chain))
     waiting = near  # to be placed before the next
     for link in far:
         light = Light(reference) if light is None else light
         for one in waiting:
-            place(light, source, indices[one.place], one, motions[one.place])
+            add_to_light(light, source, indices[one.place], one, motions[one.place])
         motions[link.place], waiting = motion(link), [link]
         on_progress(len(motions) / len(chain))
     return motions
 
 
-def place(light: Light, source: AlignedBurst, index: int, link: Link, motion: PairMotion) -> None:
+def add_to_light(light: Light, source: AlignedBurst, index: int, link: Link, motion: PairMotion) -> None:
     """Join frame ``index`` to the light on cells, as far as it bears it out through its ``motion``."""
-    moved = warp(padded(source.downsample(index, CELL), motion.flow.device), motion.flow / CELL)
+    moved = warp(pad_for_pyramid(source.downsample(index, CELL), motion.flow.device), motion.flow / CELL)
     ev = moved.new_full((1,), link.apart)
     known, look = light.shown_to(moved, link), moved
     if not link.anchor and bleaches(source.burst):
@@ -214,7 +216,7 @@ def place(light: Light, source: AlignedBurst, index: int, link: Link, motion: Pa
     light.join(moved, link.ev, torch.exp(-gap.square()))
 
 
-def shown(ref: Tensor, ev: Tensor) -> Tensor:
+def matchable(ref: Tensor, ev: Tensor) -> Tensor:
     """(1, 1, h, w), 0 to 1: where the reference's cells (1, 3, h, w) show something that a darker frame can be matched
     with; 1 everywhere for a brighter one, ``ev`` (1,) above 0.
 
@@ -224,14 +226,14 @@ def shown(ref: Tensor, ev: Tensor) -> Tensor:
     """
     if float(ev) > 0:
         return torch.ones_like(ref[:, :1])
-    dim = (encode(ref).amax(dim=1, keepdim=True) < BRIGHT).to(ref.dtype)
+    dim = (encode(ref).amax(dim=1, keepdim=True) < CLIPPED_CODE).to(ref.dtype)
     return (2 * box_mean(dim, 5)).clamp(max=1)
 
 
-def banded(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
+def motion_level_in_bands(model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
     """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
     height, width = ref.shape[-2:]
-    band = max(BAND // width, 2 * LEVEL_RADIUS)
+    band = max(BAND_CELLS // width, 2 * LEVEL_RADIUS)
     if height <= band + 2 * LEVEL_RADIUS:
         return model.motion_level(ref, moved, ev, state)
     parts: list[Motion] = []

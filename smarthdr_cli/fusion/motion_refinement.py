@@ -15,21 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.tiles import tensor
+from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.pairwise import apply_tolerance, common_exposure, flow_helps, normalised_difference
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
 
-CELLS = 256  # cells of the finest level along the side of a block
+BLOCK_CELLS = 256  # cells of the finest level along the side of a block
 # Blocks a burst at most, each about a fifth of a second of a core: at single pixels, and at cells of more. Every pair
 # has its share of them, but no fewer than LEAST.
-AT_PIXELS, AT_CELLS, ON_CUDA, LEAST = 32, 6, 512, 3
-FADE = 32  # cells of the finest level over which a block's displacement fades
-AT_ODDS = 0.002  # mean excess of the disagreement over what noise explains, 0 to 1, from which a block is looked at
+MAX_PIXEL_BLOCKS, MAX_CELL_BLOCKS, MAX_CUDA_BLOCKS, MIN_PAIR_BLOCKS = 32, 6, 512, 3
+FADE_CELLS = 32  # cells of the finest level over which a block's displacement fades
+MIN_EXCESS = 0.002  # mean excess of the disagreement over what noise explains, 0 to 1, from which a block is looked at
 
 
 @dataclass(frozen=True)
-class Fine:
+class FlowRefinement:
     """What is to be added to the coarse displacement: ``blocks`` of ``side`` pixels, (1, 2, side, side) float16 px by
     row and column."""
 
@@ -53,7 +53,7 @@ class Fine:
 
 
 @dataclass(frozen=True)
-class Coarse:
+class CoarseMotion:
     """One pair after the levels of the whole picture, on cells of CELL pixels: ``ref`` (1, 3, h, w) linear; ``moved``,
     the other frame through the displacement; ``state`` as the network left it; ``flow`` (1, 2, h, w) px, what of it is
     held; ``keep``, ``offset``, ``slack`` as ``stillness.settle_still`` gives them; ``ev`` (1,). ``side``: of the cells
@@ -71,14 +71,14 @@ class Coarse:
     side: int
 
 
-def chain(side: int, finest: int) -> tuple[int, ...]:
+def finer_sides(side: int, finest: int) -> tuple[int, ...]:
     """Sides of the cells of the levels below one of ``side``: two of them, one where the picture is so large that the
     levels of cells of CELL were left out.
     """
     return tuple(side // part for part in ((2, 4) if side <= CELL else (2,)) if side // part >= finest)
 
 
-def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
+def select_blocks(coarse: CoarseMotion, block: int, size: tuple[int, int], count: int) -> list[tuple[int, int]]:
     """Row and column of the blocks of ``block`` pixels at odds with the reference, the worst ``count`` first."""
     a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
     b = apply_tolerance(a, b, coarse.offset, coarse.slack)
@@ -90,27 +90,29 @@ def chosen(coarse: Coarse, block: int, size: tuple[int, int], count: int) -> lis
     mean = F.avg_pool2d(whole, cells)[0, 0]
     order = mean.flatten().argsort(descending=True, stable=True)[:count]
     rows, columns = order // mean.shape[1], order % mean.shape[1]
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > AT_ODDS]
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > MIN_EXCESS]
 
 
-def most(side: int, pairs: int, device: torch.device) -> int:
+def max_blocks(side: int, pairs: int, device: torch.device) -> int:
     """How many blocks a pair may have, the finest cells having ``side`` pixels."""
     if device.type != "cpu":
-        return max(LEAST, ON_CUDA // pairs)
-    return max(LEAST, (AT_PIXELS if side == 1 else AT_CELLS) // pairs)
+        return max(MIN_PAIR_BLOCKS, MAX_CUDA_BLOCKS // pairs)
+    return max(MIN_PAIR_BLOCKS, (MAX_PIXEL_BLOCKS if side == 1 else MAX_CELL_BLOCKS) // pairs)
 
 
-def refine_motion(model: SAF, source: AlignedBurst, index: int, coarse: Coarse, pairs: int) -> Fine | None:
+def refine_motion(
+    model: SAF, source: AlignedBurst, index: int, coarse: CoarseMotion, pairs: int
+) -> FlowRefinement | None:
     """The finest levels of frame ``index``, one of ``pairs``, against the reference; None where none are left or
     nothing is at odds.
 
     The same blocks, and the same displacement in them, whatever tiles are fused later.
     """
-    sides = chain(coarse.side, model.config.finest)
+    sides = finer_sides(coarse.side, model.config.finest)
     if not sides:
         return None
-    block = CELLS * sides[-1]
-    found = chosen(coarse, block, source.burst.size, most(sides[-1], pairs, coarse.ref.device))
+    block = BLOCK_CELLS * sides[-1]
+    found = select_blocks(coarse, block, source.burst.size, max_blocks(sides[-1], pairs, coarse.ref.device))
     if not found:
         return None
     height, width = source.burst.size
@@ -118,12 +120,12 @@ def refine_motion(model: SAF, source: AlignedBurst, index: int, coarse: Coarse, 
     blocks = {}
     for at in found:
         delta = _block(model, source, index, coarse, sides, at, block)
-        blocks[at] = (delta * _fade(at, found, grid, block, FADE * sides[-1]).to(delta)).half()
-    return Fine(block, blocks)
+        blocks[at] = (delta * _fade(at, found, grid, block, FADE_CELLS * sides[-1]).to(delta)).half()
+    return FlowRefinement(block, blocks)
 
 
 def _block(
-    model: SAF, source: AlignedBurst, index: int, coarse: Coarse, sides: tuple[int, ...],
+    model: SAF, source: AlignedBurst, index: int, coarse: CoarseMotion, sides: tuple[int, ...],
     at: tuple[int, int], block: int,
 ) -> Tensor:  # fmt: skip
     """(1, 2, block, block) px to be added to the coarse displacement in one block; 0 beyond the picture."""
@@ -140,7 +142,7 @@ def _block(
 
     def pixels(number: int, flow: Tensor | None = None) -> Tensor:
         field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
-        return tensor(source.read(number, window, field)[0]).to(device)
+        return to_tensor(source.read(number, window, field)[0]).to(device)
 
     ref = pixels(source.burst.reference)
     begun = coarse.state

@@ -18,9 +18,8 @@ from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.belief import SURE
 from smarthdr_cli.fusion.motion import cells_of
 from smarthdr_cli.fusion.noise import solved, variance_at
-from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.stillness import Likeness
-from smarthdr_cli.fusion.tiles import LARGEST, Tile, grid, tensor
+from smarthdr_cli.fusion.tiles import MAX_TILE_CPU, Tile, parallel_map, tile_grid, to_tensor, worker_count
 from smarthdr_cli.models.merge import TAPER_END
 from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, explained_difference
 from smarthdr_cli.models.saf_layers import CELL
@@ -59,7 +58,7 @@ def at_rest(
         return None
     gains, noise = {0: torch.zeros(3), **{n: one.gain for n, one in likeness.items()}}, solved(usual)
     height, width = source.burst.size
-    tiles = list(grid(height, width, min(side or LARGEST, LARGEST), margin=2 * CELL))
+    tiles = list(tile_grid(height, width, min(side or MAX_TILE_CPU, MAX_TILE_CPU), margin=2 * CELL))
     tiles = [tile for first in range(8) for tile in tiles[first::8]]  # what moves is found early
 
     def look(tile: Tile) -> tuple[Tensor, Tensor]:
@@ -67,7 +66,9 @@ def at_rest(
 
     left = FEW * -(-height // CELL) * -(-width // CELL)
     unsure = torch.zeros(1, 1, *size)
-    for tile, (differs, unseen) in zip(tiles, each(look, tiles, workers(torch.device("cpu"))), strict=True):
+    for tile, (differs, unseen) in zip(
+        tiles, parallel_map(look, tiles, worker_count(torch.device("cpu"))), strict=True
+    ):
         left -= float(differs.sum())
         if left < 0:
             return None
@@ -101,7 +102,7 @@ def _differing(
     area = tile.window
     height, width = source.burst.size
     window = Window(area.top, area.left, min(area.height, height - area.top), min(area.width, width - area.left))
-    parts = [tuple(tensor(part) for part in source.read(index, window)) for index in indices]
+    parts = [tuple(to_tensor(part) for part in source.read(index, window)) for index in indices]
     seen = torch.stack([valid for _, valid in parts]).amin(dim=0)
     rising = evs[0].argsort().tolist()
     own = rising.index(0)

@@ -16,7 +16,7 @@ from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 
 
-def floor_under(
+def sigma_floor(
     source: AlignedBurst, indices: Sequence[int], stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
     share: Tensor | None, usual: Tensor | None,
 ) -> Tensor:  # fmt: skip
@@ -30,7 +30,7 @@ def floor_under(
     return torch.maximum(noise, code_floor(source, indices, evs, merged, scale, each))
 
 
-def judged(
+def calibrated_sigma(
     log_sigma: Tensor, calibration: Calibration | None, stack: Tensor, evs: Tensor, trust: Tensor, merged: Tensor,
     floor: Tensor,
 ) -> Tensor:  # fmt: skip
@@ -53,7 +53,7 @@ def judged(
     return torch.maximum(sigma, floor)
 
 
-def overruled(stack: Tensor, meant: Tensor, evs: Tensor, trust: Tensor, weight: Tensor | None) -> Tensor:
+def sigma_of_rejected_frames(stack: Tensor, meant: Tensor, evs: Tensor, trust: Tensor, weight: Tensor | None) -> Tensor:
     """(1, 1, h, w) what frames beyond reach would have changed, had they been trusted: a floor under sigma, which knows
     nothing of it.
 

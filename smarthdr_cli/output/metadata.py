@@ -64,12 +64,13 @@ def provenance(fused: FusionResult) -> dict[str, str]:
         "smarthdr:inputs": as_json(inputs),
         "smarthdr:evs": " ".join(f"{ev:g}" for ev in fused.burst.evs.round(4)),
     }
+    report = fused.report.to_dict()
     for key in _FROM_REPORT:
-        value = fused.report.get(key)
+        value = report.get(key)
         if value is not None:
             strings[f"smarthdr:{key}"] = value if isinstance(value, str) else as_json(value)
-    if fused.burst.notes:
-        strings["smarthdr:notes"] = as_json(list(fused.burst.notes))
+    if fused.report.notes:
+        strings["smarthdr:notes"] = as_json(list(fused.report.notes))
     return {key: _encodable(value) for key, value in strings.items()}
 
 

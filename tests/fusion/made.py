@@ -11,8 +11,8 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.frame import Capture, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.fusion.motion import PairMotion, estimate, padded
-from smarthdr_cli.fusion.network_fusion import Learned
+from smarthdr_cli.fusion.motion import PairMotion, estimate_motion, pad_for_pyramid
+from smarthdr_cli.fusion.network_fusion import SAFFuser
 from smarthdr_cli.fusion.reach import Link
 from smarthdr_cli.models.saf import SAF, SAFConfig
 from smarthdr_cli.models.saf_layers import CELL
@@ -126,7 +126,7 @@ def lively(seed=0, config=SMALL, heads=0.3, flow=0.05, **overrides):
 
 
 def learned(model, dtype=torch.float32, calibration=None, device="cpu"):
-    return Learned(
+    return SAFFuser(
         model.to(device=device, dtype=dtype, memory_format=torch.channels_last),
         torch.device(device),
         dtype,
@@ -136,8 +136,8 @@ def learned(model, dtype=torch.float32, calibration=None, device="cpu"):
 
 def motion_of(model, source, index=0) -> PairMotion:
     """What the motion stage says of a frame against the reference."""
-    cells = padded(source.downsample(source.burst.reference, CELL), torch.device("cpu"))
-    return estimate(model, source, index, cells, Link(1, float(source.burst.evs[index]), 0.0))
+    cells = pad_for_pyramid(source.downsample(source.burst.reference, CELL), torch.device("cpu"))
+    return estimate_motion(model, source, index, cells, Link(1, float(source.burst.evs[index]), 0.0))
 
 
 def mu(h):

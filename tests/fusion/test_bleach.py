@@ -7,7 +7,8 @@ import torch
 
 from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
+from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
 from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, normalised_difference
 
 ORANGE = (1.0, 0.3, 0.06)

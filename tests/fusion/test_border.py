@@ -7,7 +7,7 @@ import torch
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.border import Edge, edge, lacking, missing, shares
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.models.merge import merge
 
@@ -16,7 +16,7 @@ WHOLE = Window(0, 0, *SIZE)
 
 
 def fused(source, model):
-    return fuse_learned(made.learned(model), source, (0, 1), (), 0, strong=False).plane
+    return fuse_members(made.learned(model), source, (0, 1), (), 0, strong=False).plane
 
 
 def shifted(x, y, light=None, evs=(-2.0, 0.0)):

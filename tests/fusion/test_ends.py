@@ -9,8 +9,8 @@ from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import ends as subject
 from smarthdr_cli.fusion.border import lacking, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
-from smarthdr_cli.fusion.network_fusion import fuse_learned
-from smarthdr_cli.fusion.static_merge import order, static_merge
+from smarthdr_cli.fusion.network_fusion import fuse_members
+from smarthdr_cli.fusion.static_merge import reference_first, static_merge
 
 SIZE = (240, 320)
 MISSED = 20
@@ -45,11 +45,11 @@ def fused(source, learned):
     if not learned:
         return static_merge(source, 96)
     members = tuple(range(len(source.burst)))
-    return fuse_learned(made.learned(trusting()), source, members, (), 96, strong=False).plane
+    return fuse_members(made.learned(trusting()), source, members, (), 96, strong=False).plane
 
 
 def found(source):
-    return find_ends(source, *order(source, tuple(range(len(source.burst)))))
+    return find_ends(source, *reference_first(source, tuple(range(len(source.burst)))))
 
 
 @pytest.mark.parametrize("learned", [True, False])
@@ -158,7 +158,7 @@ def test_a_frame_that_is_not_trusted_is_not_asked():
         frames[:, 1] = 0.06 * 2**2.5
         return frames, torch.full((1, 1, 1, window.height, window.width), trust)
 
-    at = order(source, (0, 1))
+    at = reference_first(source, (0, 1))
     trust = 0.0
     assert find_ends(source, *at, look) == []
     trust = 1.0
@@ -166,7 +166,7 @@ def test_a_frame_that_is_not_trusted_is_not_asked():
     assert max(window.width for window in seen) <= subject.AT_ONCE
     agreeing = burst(wall(), [wall()])
     seen.clear()
-    assert find_ends(agreeing, *order(agreeing, (0, 1)), look) == []
+    assert find_ends(agreeing, *reference_first(agreeing, (0, 1)), look) == []
     assert not seen  # no strip is fused for frames that agree
 
 
@@ -199,7 +199,7 @@ def test_no_line_is_drawn_in_what_every_frame_clips(learned):
 
 def test_a_window_is_matched_as_the_whole_and_sigma_says_by_how_much():
     source = burst(wall(), [wall() * 2**0.5], (MISSED, 12))
-    at = order(source, (0, 1))
+    at = reference_first(source, (0, 1))
     light = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.02
     sigma = torch.full((1, 1, *SIZE), 1e-3)
     each = found(source)

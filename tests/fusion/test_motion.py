@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.motion import shown
+from smarthdr_cli.fusion.motion import matchable
 
 SIZE = (160, 200)
 WHOLE = Window(0, 0, *SIZE)
@@ -38,8 +38,8 @@ def test_a_reference_shows_nothing_only_where_a_whole_window_is_bright():
     ref = torch.full((1, 3, 20, 30), 0.5)
     ref[:, 0, :, 15:] = 0.9  # one channel is enough
     ref[..., 5, 5] = 1.0
-    seen = shown(ref, -torch.ones(1))
+    seen = matchable(ref, -torch.ones(1))
     assert seen[0, 0, :, :14].min() == 1
     assert seen[0, 0, :, 17:].max() == 0
     assert bool((seen[0, 0, 10].diff() <= 0).all())
-    assert shown(ref, torch.ones(1)).min() == 1  # a brighter frame is clipped there itself, and has no weight
+    assert matchable(ref, torch.ones(1)).min() == 1  # a brighter frame is clipped there itself, and has no weight

@@ -11,8 +11,8 @@ import torch
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import motion, motion_refinement
 from smarthdr_cli.fusion.motion import PairMotion
-from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, chain, chosen
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.motion_refinement import CoarseMotion, FlowRefinement, finer_sides, select_blocks
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.stillness import Likeness, Settled
 from smarthdr_cli.models.saf_layers import CELL, Motion
 
@@ -41,7 +41,7 @@ def coarse_of(ref, moved, side=CELL):
     flat = torch.zeros(1, 1, h, w)
     state = Motion(torch.zeros(1, 2, h, w), flat, torch.zeros(1, 4, h, w))
     ones = torch.ones(1, 1, h, w)
-    return Coarse(ref, moved, state, torch.zeros(1, 2, h, w), ones, torch.zeros_like(ref), ones,
+    return CoarseMotion(ref, moved, state, torch.zeros(1, 2, h, w), ones, torch.zeros_like(ref), ones,
                   torch.tensor([-1.0]), side)  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def coarse_of(ref, moved, side=CELL):
     [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4,)), (8, 4, (4,)), (16, 1, (8,))],
 )
 def test_which_levels_are_left(side, finest, wanted):
-    assert chain(side, finest) == wanted
+    assert finer_sides(side, finest) == wanted
 
 
 def test_a_bursts_blocks_are_shared_by_its_pairs():
@@ -66,11 +66,11 @@ def test_the_worst_blocks_come_first_and_quiet_ones_not_at_all():
         moved[..., row * 32 : row * 32 + 32, column * 32 : column * 32 + width] *= 1.5
     coarse = coarse_of(ref, moved)
     size = (64 * CELL, 96 * CELL)
-    assert chosen(coarse, 32 * CELL, size, 8) == [(1, 1), (0, 2), (1, 0)]
-    assert chosen(coarse, 32 * CELL, size, 2) == [(1, 1), (0, 2)]
-    assert chosen(coarse, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8) == [(0, 2)]  # the padding has no say
+    assert select_blocks(coarse, 32 * CELL, size, 8) == [(1, 1), (0, 2), (1, 0)]
+    assert select_blocks(coarse, 32 * CELL, size, 2) == [(1, 1), (0, 2)]
+    assert select_blocks(coarse, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8) == [(0, 2)]  # the padding has no say
     lenient = replace(coarse, slack=torch.full((1, 1, 64, 96), 100.0))
-    assert chosen(lenient, 32 * CELL, size, 8) == []
+    assert select_blocks(lenient, 32 * CELL, size, 8) == []
 
 
 def test_blocks_fade_towards_those_that_were_not_looked_at():
@@ -86,7 +86,9 @@ def test_blocks_fade_towards_those_that_were_not_looked_at():
 
 def test_a_windows_part_is_that_of_the_whole():
     generator = torch.Generator().manual_seed(0)
-    found = Fine(32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))})
+    found = FlowRefinement(
+        32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))}
+    )
     whole = found.within(Window(0, 0, 96, 96))
     assert torch.equal(whole[..., 32:64, 64:], found.blocks[1, 2].float())
     assert not whole[..., :32, 32:].any()
@@ -151,7 +153,7 @@ def test_tiles_equal_the_whole(monkeypatch):
     monkeypatch.setattr(motion_refinement, "CELLS", 64)
     source = shifted_source(200, 260, only=(40, 60, 90, 100))
     network = made.learned(made.lively(flow=0.1, config=FINEST))
-    whole, tiled = (fuse_learned(network, source, (0, 1), (), size, strong=False).plane.radiance for size in (0, 128))
+    whole, tiled = (fuse_members(network, source, (0, 1), (), size, strong=False).plane.radiance for size in (0, 128))
     assert np.abs(made.mu(whole / 2) - made.mu(tiled / 2)).max() <= 1e-3
 
 
@@ -160,7 +162,7 @@ def test_odd_and_tiny_sizes(size):
     light = made.texture(*size, high=1.6)
     frames = [made.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))]
     source = made.source_of(made.Burst(tuple(frames), 1))
-    plane = fuse_learned(
+    plane = fuse_members(
         made.learned(made.lively(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
     ).plane
     assert plane.radiance.shape == (*size, 3)
@@ -181,7 +183,7 @@ def test_a_pair_that_moves_in_fine_blocks_only():
     """A coarse displacement of nothing must not hide what finer levels found."""
     flat = torch.zeros(1, 2, 16, 16)
     ones = torch.ones(1, 1, 16, 16)
-    found = Fine(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
+    found = FlowRefinement(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
     motion = PairMotion(
         flat, ones, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16), ones, Likeness(None, torch.zeros(3)), found
     )

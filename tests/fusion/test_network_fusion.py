@@ -11,7 +11,7 @@ import torch
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import network_fusion as room
 from smarthdr_cli.fusion.motion import PairMotion
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.stillness import Likeness
 from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
@@ -33,7 +33,7 @@ def ghosted(height, width, evs=(-2.0, 0.0, 2.0), bits=16, reference=1):
 def run(model, source, size=0, *, members=None, evidence=(), strong=False, calibration=None):
     members = tuple(range(len(source.burst))) if members is None else members
     network = made.learned(model, model.residual_head.weight.dtype, calibration)
-    return fuse_learned(network, source, members, evidence, size, strong=strong)
+    return fuse_members(network, source, members, evidence, size, strong=strong)
 
 
 def short_mu(outcome, source):
@@ -200,7 +200,7 @@ def test_the_guard_sees_what_the_network_changed():
 def test_progress_rises_to_1():
     told = []
     source = made.source_of(ghosted(200, 200))
-    fuse_learned(made.learned(made.lively()), source, (0, 1, 2), (), 128, strong=False, on_progress=told.append)
+    fuse_members(made.learned(made.lively()), source, (0, 1, 2), (), 128, strong=False, on_progress=told.append)
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1)
     assert len(told) == 2 + 4
@@ -291,7 +291,7 @@ def test_of_a_stack_beyond_training_the_judge_says_no_more_than_it_was_calibrate
         model = made.lively(heads=0.0, flow=0.0)
         model.judge.last.bias.data[:] = 20.0  # sigma = 1 everywhere, which the curve takes to a half
         curve = Calibration((0.01, 0.06), (0.01, 0.03))
-        sigma = fuse_learned(
+        sigma = fuse_members(
             made.learned(model, calibration=curve), source, tuple(range(len(evs))), (), 0, strong=False
         ).plane.sigma
         assert np.median(sigma) == pytest.approx(wanted, rel=0.02)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.memory_budget import Room
-from smarthdr_cli.fusion.networks import Network, members
+from smarthdr_cli.fusion.fuser import Fuser
+from smarthdr_cli.fusion.memory_budget import MemoryBudget
+from smarthdr_cli.fusion.network_fusion import split_frames
 from smarthdr_cli.models.checkpoint import Checkpoint
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
 
@@ -23,8 +24,8 @@ def fused(evs, strong=False):
     found = Checkpoint(Path("g.safetensors"), {"name": "gfhdr"}, model.state_dict(), {}, None, "CC0-1.0", {}, "0" * 64)
     source = made.source_of(made.burst_of(made.texture(40, 48, high=2.0), evs, len(evs) // 2))
     report = {}
-    network = Network(found, model, torch.device("cpu"), torch.float32, {})
-    plane = network.fuse(source, Room(0, 1), strong, lambda _: None, report)
+    network = Fuser(found, model, torch.device("cpu"), torch.float32, {})
+    plane = network.fuse(source, MemoryBudget(0, 1), strong, lambda _: None, report)
     assert plane.radiance.shape == (40, 48, 3)
     return report
 
@@ -46,7 +47,7 @@ def test_gfhdr_says_that_it_cannot_trust_less():
 
 def test_the_nine_frames_that_span_the_range_go_through_the_network():
     burst = made.burst_of(made.texture(8, 8), tuple(float(ev) for ev in range(-6, 6)), 6)
-    chosen, rest = members(burst)
+    chosen, rest = split_frames(burst)
     assert len(chosen) == 9
     assert 6 in chosen
     assert {0, 11} <= set(chosen)

@@ -12,7 +12,8 @@ import torch
 from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
-from smarthdr_cli.fusion.pipeline import FuseOptions, check_options, fuse
+from smarthdr_cli.fusion.options import FuseOptions, check_options
+from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.base import config_to_dict
 from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from smarthdr_cli.models.uncertainty_calibration import Calibration

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.noise import parts
 from smarthdr_cli.fusion.rounding import CODES, _worth, code_floor
 from smarthdr_cli.models.uncertainty_calibration import Calibration
@@ -74,7 +74,7 @@ def test_sigma_is_no_less():
     source = jpeg(light, (0.0, 0.5))
     sure = Calibration(raw=(1e-4, 1.0), calibrated=(1e-4, 1.1e-4))
     network = made.learned(made.lively(heads=0.0, flow=0.0), calibration=sure)
-    sigma = fuse_learned(network, source, (0, 1), (), 0, strong=False).plane.sigma
-    plain = fuse_learned(network, jpeg(light, (0.0, 0.5), "png"), (0, 1), (), 0, strong=False).plane.sigma
+    sigma = fuse_members(network, source, (0, 1), (), 0, strong=False).plane.sigma
+    plain = fuse_members(network, jpeg(light, (0.0, 0.5), "png"), (0, 1), (), 0, strong=False).plane.sigma
     assert plain.max() < 2e-3
     assert sigma.min() > 2 * plain.max()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.border import blank, lowest_peak
-from smarthdr_cli.fusion.static_merge import compare, flag_clipped, spread, static_merge
+from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped, spread, static_merge
 
 
 def test_a_static_burst_comes_out_as_it_was():
@@ -139,10 +139,14 @@ def test_flags_follow_the_result_or_the_frames():
 def test_the_guard_measures_in_the_mu_law_domain():
     a = np.full((10, 10, 3), 0.2, np.float32)
     b = a.copy()
-    assert compare(a, b, 0.25).to_dict() == {"changed_share": 0.0, "mean_change": 0.0, "largest_change": 0.0}
+    assert difference_from_classical(a, b, 0.25).to_dict() == {
+        "changed_share": 0.0,
+        "mean_change": 0.0,
+        "largest_change": 0.0,
+    }
     b[:2, :5] = 0.4
     b[5, 5] = 0.201  # too little to count
-    guard = compare(a, b, 0.25)
+    guard = difference_from_classical(a, b, 0.25)
     gap = made.mu(0.1) - made.mu(0.05)
     assert guard.changed == pytest.approx(0.1)
     assert guard.mean == pytest.approx(gap, rel=1e-4)

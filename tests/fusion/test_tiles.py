@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.fusion import tiles
-from smarthdr_cli.fusion.tiles import LARGEST, MARGIN, SMALLEST, grid, tile_size, with_retreat
+from smarthdr_cli.fusion.tiles import MARGIN, MAX_TILE_CPU, MIN_TILE, tile_grid, tile_size, with_retreat
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @given(st.integers(1, 900), st.integers(1, 900), st.integers(32, 260).map(lambda n: n * 4), st.sampled_from([0, 48]))
 def test_cores_cover_the_picture_once_and_windows_hold_them(height, width, size, margin):
     count = np.zeros((height, width), int)
-    for tile in grid(height, width, size, margin):
+    for tile in tile_grid(height, width, size, margin):
         core, window = tile.core, tile.window
         count[core.top : core.top + core.height, core.left : core.left + core.width] += 1
         assert core.height <= size
@@ -35,13 +35,13 @@ def test_cores_cover_the_picture_once_and_windows_hold_them(height, width, size,
 
 
 def test_size_0_is_one_tile():
-    (tile,) = grid(101, 77, 0)
+    (tile,) = tile_grid(101, 77, 0)
     assert (tile.core.height, tile.core.width) == (101, 77)
     assert (tile.window.height, tile.window.width) == (104, 80)
 
 
 def test_tiles_of_one_row_are_of_like_size():
-    widths = [tile.core.width for tile in grid(100, 1025, 512)]
+    widths = [tile.core.width for tile in tile_grid(100, 1025, 512)]
     assert widths == [344, 344, 337]
 
 
@@ -61,14 +61,14 @@ def test_sizes_asked_for():
     assert tile_size("0", 3, CPU, None, 0) == 0
     assert tile_size("128", 3, CPU, None, 0) == 128
     assert tile_size("258", 3, CPU, None, 0) == 256
-    assert tile_size("auto", 3, CPU, None, 0) == LARGEST
+    assert tile_size("auto", 3, CPU, None, 0) == MAX_TILE_CPU
 
 
 def test_a_budget_makes_tiles_smaller_and_ends_in_an_error(monkeypatch):
     monkeypatch.setattr(tiles, "workers", lambda _: 2)
     sizes = [tile_size("auto", 3, CPU, 1e9 + budget, 1e9) for budget in (2.5e8, 1.8e8, 1.2e8, 8e7)]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(SMALLEST <= size < LARGEST and size % 4 == 0 for size in sizes)
+    assert all(MIN_TILE <= size < MAX_TILE_CPU and size % 4 == 0 for size in sizes)
     assert len(set(sizes)) == 4
     assert tile_size("auto", 9, CPU, 1.2e9, 1e9) < tile_size("auto", 2, CPU, 1.2e9, 1e9)
     with pytest.raises(MemoryLimitError, match="--max-memory"):

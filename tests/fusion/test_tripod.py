@@ -8,7 +8,7 @@ import torch
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import network_fusion, tripod
 from smarthdr_cli.fusion.belief import SURE
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.fusion.tripod import believed
 
@@ -23,7 +23,7 @@ def test_a_tripod_burst_in_noise_and_clipped_light_is_the_classical_merge(evs, s
     network = made.learned(made.lively(heads=1.0, flow=0.02))
     members = tuple(range(len(evs)))
     scale = 2.0 ** min(evs)
-    light = fuse_learned(network, source, members, (), 96, strong=strong).plane.radiance * scale
+    light = fuse_members(network, source, members, (), 96, strong=strong).plane.radiance * scale
     wanted = static_merge(source, 0).radiance * scale
     reference = source.read(source.burst.reference, Window(0, 0, *SIZE))[0]
     own = (reference.max(axis=2) > 0.8) & (reference.min(axis=2) < 0.8)  # held to what its other channels measured
@@ -43,7 +43,7 @@ def test_where_one_thing_moves_the_network_has_its_way(monkeypatch, few):
     model = made.lively(heads=0.0, flow=0.0)
     model.verify_head.bias.data[:-1] = -20.0
     monkeypatch.setattr(network_fusion, "agreed", lambda logit, *_: logit)
-    got = fuse_learned(made.learned(model), source, (0, 1), (), 96, strong=False).plane.radiance
+    got = fuse_members(made.learned(model), source, (0, 1), (), 96, strong=False).plane.radiance
     own, merged = source.read(0, Window(0, 0, *SIZE))[0], static_merge(source, 0).radiance
     assert np.abs(got / own - 1)[60:72, 20:32].max() < 0.01
     wanted = merged if few else own
@@ -76,5 +76,5 @@ def test_a_hot_pixel_is_left_to_the_network():
 def test_the_report_says_so(moves):
     burst = made.noisy(made.bright(*SIZE))
     source = made.source_of(made.changed(burst, 0, (100, 20, 40, 40), 0.4) if moves else burst)
-    outcome = fuse_learned(made.learned(made.lively(flow=0.0)), source, (0, 1, 2), (), 0, strong=False)
+    outcome = fuse_members(made.learned(made.lively(flow=0.0)), source, (0, 1, 2), (), 0, strong=False)
     assert outcome.still == (0 if moves else 1)

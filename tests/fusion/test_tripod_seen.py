@@ -11,8 +11,8 @@ import torch
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion import tripod
-from smarthdr_cli.fusion.motion import padded
-from smarthdr_cli.fusion.static_merge import order
+from smarthdr_cli.fusion.motion import pad_for_pyramid
+from smarthdr_cli.fusion.static_merge import reference_first
 from smarthdr_cli.fusion.stillness import Likeness, Pair
 from smarthdr_cli.fusion.tripod import FEW, NEAR, at_rest
 from smarthdr_cli.fusion.usual import usual_noise
@@ -25,7 +25,7 @@ NO_GAIN = torch.zeros(3)
 def stands(burst, alike=ALIKE, homographies=None, side=0, gain=NO_GAIN):
     """``at_rest`` of a burst whose frames' texture is as much ``alike`` as that says."""
     source = made.source_of(burst, homographies=homographies)
-    at = order(source, tuple(range(len(burst))))
+    at = reference_first(source, tuple(range(len(burst))))
     size = (-(-burst.size[0] // 4) + 1, -(-burst.size[1] // 4) + 2)  # as padded
     likeness = {n: Likeness(share, gain) for n, share in alike.items()}
     return at_rest(source, *at, likeness, usual_noise(source, *at), size, side)
@@ -131,8 +131,8 @@ def test_a_shutter_off_by_what_is_rounded_moves_nothing(drift, said):
     light = made.texture(*SIZE, seed=4, low=0.1, high=0.7)
     dark, own = made.noisy(light * 2.0**drift, (-2.0, 0.0), seed=1).frames[0], made.noisy(light, (-2.0, 0.0)).frames[1]
     source = made.source_of(made.Burst((dark, own), 1))
-    at = order(source, (0, 1))
-    ref, other = (padded(source.downsample(n, 4), torch.device("cpu")) for n in (1, 0))
+    at = reference_first(source, (0, 1))
+    ref, other = (pad_for_pyramid(source.downsample(n, 4), torch.device("cpu")) for n in (1, 0))
     gain = Pair.of(ref, other, at[1][0, 1:]).gain
     assert gain.tolist() == pytest.approx([drift] * 3, abs=0.01)
     burst = source.burst
@@ -169,7 +169,7 @@ def test_a_camera_s_own_files_are_the_network_s(some):
     burst, own = made.noisy(made.bright(*SIZE), well=1e6), made.noisy(made.bright(*SIZE), bits=8, well=1e6)
     frames = [own.frames[n] if n in some else frame for n, frame in enumerate(burst.frames)]
     source = AlignedBurst(replace(burst, frames=tuple(frames)), made.GAMMA, Alignment.identity(3))
-    at, likeness = order(source, (0, 1, 2)), {n: Likeness(1.0, NO_GAIN) for n in (1, 2)}
+    at, likeness = reference_first(source, (0, 1, 2)), {n: Likeness(1.0, NO_GAIN) for n in (1, 2)}
     assert at_rest(source, *at, likeness, usual_noise(source, *at), (SIZE[0] // 4, SIZE[1] // 4), 0) is None
     assert still(burst)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smarthdr_cli.fusion.uncertainty import judged, overruled
+from smarthdr_cli.fusion.uncertainty import calibrated_sigma, sigma_of_rejected_frames
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
@@ -22,7 +22,7 @@ def stack_of(noise, evs=EVS):
 
 def judged_of(stack, calibration, log_sigma=-4.0, evs=EVS, floor=0.0):
     said, floor = torch.full((1, 1, 32, 32), log_sigma), torch.as_tensor(floor).expand(1, 1, 32, 32)
-    return judged(said, calibration, stack, evs, TRUST, merge(stack, evs, TRUST)[0], floor)
+    return calibrated_sigma(said, calibration, stack, evs, TRUST, merge(stack, evs, TRUST)[0], floor)
 
 
 def test_a_clean_burst_has_the_calibrated_sigma():
@@ -51,7 +51,7 @@ def test_overruled_is_what_they_would_have_changed():
     stack = stack_of(0.0)
     meant = stack.clone()
     meant[:, 2, ..., 16:] = 0.6  # not 0.2: would have been 0.3 in the reference's units
-    sigma = overruled(stack, meant, EVS, TRUST, None)
+    sigma = sigma_of_rejected_frames(stack, meant, EVS, TRUST, None)
     other = merge(meant, EVS, TRUST)[0][..., -1, -1]
     expected = (mu_law(other * 0.5) - mu_law(torch.tensor(0.1) * 0.5)).abs().mean()
     assert float(sigma[..., :16].max()) < 1e-6

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.noise import noise_floor, parts, solved
-from smarthdr_cli.fusion.static_merge import order
+from smarthdr_cli.fusion.static_merge import reference_first
 from smarthdr_cli.fusion.usual import ACROSS, SIDE, _windows, usual_noise
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.uncertainty_calibration import Calibration
@@ -30,7 +30,7 @@ def noisy(light, evs=EVS, well=WELL, read=READ, seed=0):
 
 
 def at(source):
-    return order(source, tuple(range(len(source.burst))))
+    return reference_first(source, tuple(range(len(source.burst))))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.02, 0.2), (0.02, 0.9), (0.1, 0.11)])
@@ -104,5 +104,5 @@ def test_sigma_has_it_too():
     light[:, 96:, 2] = 1.3
     sure = Calibration(raw=(1e-4, 1.0), calibrated=(1e-4, 1.1e-4))
     network = made.learned(made.lively(heads=0.0, flow=0.0), calibration=sure)
-    sigma = fuse_learned(network, noisy(light), (0, 1, 2), (), 0, strong=False).plane.sigma
+    sigma = fuse_members(network, noisy(light), (0, 1, 2), (), 0, strong=False).plane.sigma
     assert sigma[:, 120:].min() > 5e-4

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.fusion import motion
-from smarthdr_cli.fusion.motion import banded
+from smarthdr_cli.fusion.motion import motion_level_in_bands
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF, SAFConfig
 from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
@@ -71,7 +71,7 @@ def test_bands_equal_one_piece(monkeypatch):
     ref, moved = (torch.rand(1, 3, height, 20, generator=generator) for _ in range(2))
     state = Motion(*(torch.randn(1, c, height, 20, generator=generator) for c in (2, 1, SMALL.hidden)))
     ev = torch.tensor([2.0])
-    whole, parts = model.motion_level(ref, moved, ev, state), banded(model, ref, moved, ev, state)
+    whole, parts = model.motion_level(ref, moved, ev, state), motion_level_in_bands(model, ref, moved, ev, state)
     assert whole.flow.std() > 0.1
     for name in ("flow", "logit", "hidden"):
         assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-4), name
