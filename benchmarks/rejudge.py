@@ -33,12 +33,11 @@ from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.fuser import load_network
-from smarthdr_cli.fusion.options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.checkpoint import load_model
-from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
@@ -70,15 +69,14 @@ class Class:
 
     def __init__(self, weights: Path) -> None:
         self.network = load_network(weights, torch.device("cpu"), "fp32")
-        assert isinstance(self.network.model, SAF)
         self.judge = self.network.model.judge
         self.shown: list[Tensor] = []
         self.judge.register_forward_pre_hook(lambda _judge, inputs: self.shown.append(inputs[0].detach().clone()))
 
     def fuse(self, paths: Sequence[Path], **options: Any) -> FusionResult:
-        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), StageTimer(lambda _stage, _share: None)
+        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), StageTimer()
         self.shown.clear()
-        return fuse_loaded(load(list(paths), chosen, clock), chosen, clock, lambda *_: self.network)
+        return fuse_loaded(load(list(paths), chosen, clock).burst, chosen, clock, open_network=lambda *_: self.network)
 
     def lesson(self, bank: SceneBank, number: int) -> Lesson | None:
         """Burst ``number`` made, spoilt, written, fused and measured; None where it cannot be measured, being clipped
@@ -207,7 +205,6 @@ def main() -> None:
             lessons(pool, out, count) for out, count in ((True, options.held_out), (False, options.lessons))
         )
     model, found = load_model(options.weights)
-    assert isinstance(model, SAF)
     taught = copy.deepcopy(model.judge).requires_grad_(True)
     known = [one for one in learned if bool(one.known.any())]
     teach(taught, known, steps=options.steps, on_step=told)

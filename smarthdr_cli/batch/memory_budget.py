@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.header import Header
 
 # Bytes a pixel of a finished set costs while it is written: radiance and uncertainty, the halves, a preview's planes.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 

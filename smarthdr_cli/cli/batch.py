@@ -10,7 +10,6 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, stderr
 from smarthdr_cli.errors import PartialFailureError, UsageError
-from smarthdr_cli.fusion.options import parse_memory, parse_pixels
 
 if TYPE_CHECKING:
     from smarthdr_cli.batch.results import Record
@@ -200,14 +199,14 @@ def command(
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(evs or times or ()), evs, times)
     part = parse_shard(shard, os.environ)
-    chosen, memory = opt.parse_reference(reference), parse_memory(max_memory)
-    pixels = parse_pixels(max_pixels)
+    chosen, memory = opt.parse_reference(reference), opt.parse_memory(max_memory)
+    pixels = opt.parse_pixels(max_pixels)
 
     from smarthdr_cli.batch.find import group_shoot
     from smarthdr_cli.batch.ray_engine import Cluster
     from smarthdr_cli.batch.run import Batch, Told, run_batch
     from smarthdr_cli.batch.settings import Settings, Writing
-    from smarthdr_cli.fusion.options import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import read_sets
 
     settings = Settings(

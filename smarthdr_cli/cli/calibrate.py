@@ -8,7 +8,6 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.errors import InputError, UsageError
-from smarthdr_cli.fusion.options import parse_pixels
 
 
 @handled
@@ -48,7 +47,7 @@ def command(
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
-    pixels = parse_pixels(max_pixels)
+    pixels = opt.parse_pixels(max_pixels)
     with writing(output):
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:

@@ -9,7 +9,6 @@ from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
-from smarthdr_cli.fusion.options import parse_memory, parse_pixels
 
 Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
@@ -80,7 +79,7 @@ def command(
     if fail_above is not None:
         check_limit(fail_above)
     chosen = opt.parse_reference(reference)
-    memory, pixels = parse_memory(max_memory), parse_pixels(max_pixels)
+    memory, pixels = opt.parse_memory(max_memory), opt.parse_pixels(max_pixels)
     with writing(output):
         check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse

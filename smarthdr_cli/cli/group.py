@@ -10,7 +10,6 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, print_table, progress, say, shown
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.options import parse_pixels
 
 if TYPE_CHECKING:
     from smarthdr_cli.grouping.group import BracketSet, Grouping
@@ -59,7 +58,7 @@ def command(
     from smarthdr_cli.grouping.group import group_files
 
     notes: list[str] = []
-    most = parse_pixels(max_pixels)
+    most = opt.parse_pixels(max_pixels)
     files = pictures(paths, recursive, notes)
     with progress(quiet=quiet) as tell:
         found = group_files(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, print_table, say, shown
-from smarthdr_cli.fusion.options import parse_pixels
 
 if TYPE_CHECKING:
     from smarthdr_cli.burst.inspect import FrameRecord
@@ -28,7 +27,7 @@ def command(
         evs=None if ev is None else parse_evs(ev),
         times=None if exposure_times is None else parse_times(exposure_times),
         reference=opt.parse_reference(reference),
-        max_pixels=parse_pixels(max_pixels),
+        max_pixels=opt.parse_pixels(max_pixels),
     )
     if as_json:
         print_json(seen.to_dict())

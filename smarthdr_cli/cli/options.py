@@ -198,6 +198,38 @@ def parse_reference(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
+def parse_memory(text: str | None) -> float | None:
+    """Bytes from 800M, 3G, 2.5GiB or a plain number. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
+    stem = text.strip().upper().removesuffix("B").removesuffix("I")
+    unit = stem[-1:] if stem[-1:].isalpha() else ""
+    try:
+        value = float(stem.removesuffix(unit)) * units[unit]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"--max-memory {text}: use a size such as 800M or 3G") from error
+    if not 0 < value < float("inf"):
+        raise UsageError(f"--max-memory {text}: use a size above 0, such as 800M or 3G")
+    return value
+
+
+def parse_pixels(text: str | None) -> int | None:
+    """A number of pixels from 60M, 24MP, 0.3G or a plain number, in thousands of thousands. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
+    stem = text.strip().upper().removesuffix("P")
+    unit = stem[-1:] if stem[-1:].isalpha() else ""
+    try:
+        value = float(stem.removesuffix(unit)) * units[unit]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"--max-pixels {text}: use a number such as 60M") from error
+    if not 1 <= value <= 2.0**40:
+        raise UsageError(f"--max-pixels {text}: use a number of pixels above 0, such as 60M")
+    return int(value)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) from WIDTHxHEIGHT, both at least 64. Raises UsageError."""
     width, _, height = text.lower().partition("x")

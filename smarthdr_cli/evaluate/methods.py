@@ -12,8 +12,8 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate import baselines
 from smarthdr_cli.evaluate.comparison import Result
 from smarthdr_cli.evaluate.scene import Case
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.fuser import Fuser, load_network
-from smarthdr_cli.fusion.options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 from smarthdr_cli.models.weights import RUN_FILES, SUFFIX, find_weights

@@ -100,7 +100,8 @@ class BurstState:
     """What all tiles of a burst share.
 
     ``indices``: frames, the reference first; ``evs`` (1, N) theirs, on the device. ``motions``: by position in
-    ``indices``. ``noise``: of the whole burst, see ``usual_noise``. ``ends``: see ``find_ends``.
+    ``indices``. ``noise``: of the whole burst, see ``usual_noise``. ``corrected``: see ``fuse_members``. ``ends``: see
+    ``find_ends``.
     """
 
     fuser: SAFFuser
@@ -110,6 +111,7 @@ class BurstState:
     motions: Mapping[int, PairMotion]
     noise: Tensor | None
     strong: bool
+    corrected: bool
     ends: Sequence[End] = ()
 
     @property
@@ -136,10 +138,12 @@ def split_frames(burst: Burst) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def fuse_members(
     fuser: SAFFuser, burst: AlignedBurst, members: tuple[int, ...], evidence: tuple[int, ...], tile_side: int, *,
     strong: bool, parallel_motions: int | None = None, on_progress: Callable[[float], None] = lambda _share: None,
+    corrected: bool = True,
 ) -> TiledFusion:  # fmt: skip
     """Fuse ``members`` (2 to 9 frames, the reference among them); ``evidence`` is added where the result agrees.
 
-    ``tile_side``: 0 for one tile. ``parallel_motions``: motion estimates at a time, None for one per core.
+    ``tile_side``: 0 for one tile. ``parallel_motions``: motion estimates at a time, None for one per core. ``corrected``:
+    False leaves out what overrules the network's trust and residual, for comparisons.
     """
     height, width = burst.burst.size
     indices, evs = reference_first(burst, members)
@@ -158,7 +162,7 @@ def fuse_members(
         static = at_rest(burst, indices, evs, likeness, noise, (cells.shape[-2], cells.shape[-1]), tile_side)
     if static is not None:
         motions = {position: replace(m, still=static.to(fuser.device)) for position, m in motions.items()}
-    state = BurstState(fuser, burst, indices, evs.to(fuser.device), motions, noise, strong)
+    state = BurstState(fuser, burst, indices, evs.to(fuser.device), motions, noise, strong, corrected)
     state = replace(state, ends=find_ends(burst, indices, evs, partial(_frames_and_trust, state)))
     image = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
     classical = np.empty_like(reference)
@@ -217,10 +221,12 @@ def _fuse_tile(state: BurstState, tile: Tile) -> tuple[Tensor, Tensor, _TileStat
         stack, evs, extended, logits, features, torch.stack(differences, 1), codes, known(evs), factors
     )
     trust, merged = detail.trust, detail.merged
-    light, restored = bounded(light, merged, stack, (trust * (1 / FULL_TRUST)).clamp(max=1), evs)
-    light = at_clip(light, lowest_peak(stack), stack, extended, evs)
-    if burst.burst.frames[indices[0]].codes.dtype != np.uint8:
-        light = as_measured(light, ref)
+    restored = 0.0
+    if state.corrected:
+        light, restored = bounded(light, merged, stack, (trust * (1 / FULL_TRUST)).clamp(max=1), evs)
+        light = at_clip(light, lowest_peak(stack), stack, extended, evs)
+        if burst.burst.frames[indices[0]].codes.dtype != np.uint8:
+            light = as_measured(light, ref)
     floor = sigma_floor(burst, indices, stack, evs, trust, merged, factors, state.noise)
     sigma = calibrated_sigma(log_sigma, _calibration(state), stack, evs, trust, merged, floor)
     if any(other.unfilled is not other.frame for other in others):
@@ -301,7 +307,10 @@ def _verify(
     if link.apart < -MAX_TRAINED_EV:  # amplified noise is no difference: the frame counts as it is
         compared, ev = frame, frame.new_full((1,), link.apart)
         difference = normalised_difference(*common_exposure(target, compared, ev, target_codes), ev)
-    logit = agreed(logit - STRONG_LOGIT if state.strong else logit, difference, target, compared, ev)
+    if state.strong:
+        logit = logit - STRONG_LOGIT
+    if state.corrected:
+        logit = agreed(logit, difference, target, compared, ev)
     if (static := motion.stands(window)) is not None:
         logit, difference = believed(logit, difference, static)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, difference

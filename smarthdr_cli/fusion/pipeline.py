@@ -1,36 +1,33 @@
 """The order of a fusion: read, align, find the response, align again, fuse, convert.
 
-``fuse`` does all of it. ``load``, ``register`` and ``fuse_loaded`` are its steps, for callers that keep a network
-between bursts or fuse one burst several times. Torch is loaded late.
+``fuse`` does all of it. ``load`` and ``fuse_loaded`` are its steps, for callers that keep a network between bursts or fuse
+one burst several times. Torch is loaded late.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from smarthdr_cli.align import align_burst
-from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.aligned_burst import AlignedBurst, RegisteredBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import out_of_memory
-from smarthdr_cli.fusion.options import (
+from smarthdr_cli.fusion.fuse_options import (
     FuseOptions,
     check_options,
-    non_default_options,
     parse_memory,
     parse_pixels,
 )
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
-from smarthdr_cli.response import matched, resolve_response, with_clip
 
 if TYPE_CHECKING:
     import torch
@@ -41,13 +38,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
 STATIC_TILE = 512  # pixels, the largest tile of the static merge
-
-
-class RegisteredBurst(NamedTuple):
-    """An aligned burst with its response, and the notes of how it came about."""
-
-    burst: AlignedBurst
-    notes: tuple[str, ...]
 
 
 def fuse(
@@ -145,7 +135,14 @@ def fuse_loaded(
     # Before the slow steps, so that wrong options and weights are reported early.
     fuser, budget = _open_fuser(burst, options, timer, open_network)
     if registered is None:
-        registered = register(burst, options, timer)
+        registered = register(
+            burst,
+            align=options.align,
+            response=options.response,
+            exposure_check=options.exposure_check,
+            gains=options.gains,
+            stage=timer.stage,
+        )
     with timer.stage("merge" if options.deghost == "off" else "fuse") as on_progress:
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile
@@ -153,21 +150,6 @@ def fuse_loaded(
         fusion, registered.burst, fuser.record, options, timer,
         notes=(*notes, *registered.notes), tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
-
-
-def register(burst: Burst, options: FuseOptions, timer: "StageTimer") -> RegisteredBurst:
-    """Align, find the response, align again under it, match gains. Raises UsageError or InputError."""
-    with timer.stage("align"):
-        alignment = align_burst(burst, None, mode=options.align)
-    with timer.stage("response"):
-        resolved = resolve_response(burst, alignment, options.response, options.exposure_check)
-    burst, alignment = resolved.burst, resolved.alignment
-    if any(alignment.moved) and resolved.response.name != "srgb":
-        with timer.stage("align again"):
-            alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
-    response = with_clip(resolved.response, burst, alignment)
-    curves, gain_notes = matched(burst, alignment, response) if options.gains == "auto" else ((), ())
-    return RegisteredBurst(AlignedBurst(burst, response, alignment, curves), (*resolved.notes, *gain_notes))
 
 
 def to_result(
@@ -213,6 +195,17 @@ def to_result(
         seconds=dict(timer.seconds),
     )
     return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report)
+
+
+def non_default_options(options: FuseOptions) -> dict[str, Any]:
+    """The options that differ from their defaults, for the report; of paths only the file name.
+
+    The report is written into files that are given away.
+    """
+    default = FuseOptions()
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    changed = {name: value for name, value in values.items() if value != getattr(default, name)}
+    return {name: Path(str(v)).name if name in ("weights", "response") else v for name, v in changed.items()}
 
 
 class StageTimer:

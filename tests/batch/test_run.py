@@ -15,7 +15,7 @@ from smarthdr_cli.batch.run import Batch, Told, run_batch
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.batch.shard import Shard
 from smarthdr_cli.errors import InputError, ModelError, OutputError, UsageError
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
 
 PHYSICS = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")

@@ -9,7 +9,7 @@ import pytest
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.errors import ModelError, UsageError
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse
 
 PHYSICS = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")

@@ -8,7 +8,7 @@ import pytest
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.settings import _FREE, Settings, Writing, model_digest, recorded, response_digest
 from smarthdr_cli.errors import InputError, ModelError, UsageError
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 
 OTHER = {
     "weights": "x", "device": "cpu", "precision": "fp32", "tile": "256", "max_memory": 1e9, "max_pixels": 10**6,

@@ -2,9 +2,8 @@
 
 import pytest
 
-from smarthdr_cli.cli.options import parse_reference, parse_size
+from smarthdr_cli.cli.options import parse_memory, parse_reference, parse_size
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.options import parse_memory
 
 
 @pytest.mark.parametrize(

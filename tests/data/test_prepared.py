@@ -15,7 +15,7 @@ from smarthdr_cli.data.prepared import encode, prepare
 from smarthdr_cli.data.splits import Part, draw_labels
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import InputError, OutputError, UsageError
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, register
 
 

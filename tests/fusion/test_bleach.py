@@ -1,15 +1,15 @@
 """Bleached highlights: what is taken off before frames are compared, by a plain twin and through the whole of fuse."""
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
-from smarthdr_cli.fusion.options import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
 from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, normalised_difference
+from tests.support import bursts
 
 ORANGE = (1.0, 0.3, 0.06)
 
@@ -104,12 +104,12 @@ def wood(bits):
     """A wall of orange wood from dark to twelve times the reference's clip, as a camera develops it."""
     height, width = 128, 160
     level = np.geomspace(0.05, 12, width, dtype=np.float32)[None, :, None]
-    light = made.texture(height, width, low=0.8, high=1.0).mean(axis=2, keepdims=True) * level * np.float32(ORANGE)
+    light = bursts.texture(height, width, low=0.8, high=1.0).mean(axis=2, keepdims=True) * level * np.float32(ORANGE)
     frames, white = [], (1 << bits) - 1
     for step in (-4.0, -2.0, 0.0):
         codes = bleached(light * 2.0**step) ** (1 / 2.2) * white
-        frames.append(made.frame(np.round(codes).astype(np.uint8 if bits == 8 else np.uint16), step))
-    return made.Burst(tuple(frames), 2), light
+        frames.append(bursts.frame(np.round(codes).astype(np.uint8 if bits == 8 else np.uint16), step))
+    return bursts.Burst(tuple(frames), 2), light
 
 
 def hue_off(bits):

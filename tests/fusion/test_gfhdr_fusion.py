@@ -2,7 +2,6 @@
 
 import math
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
@@ -10,17 +9,20 @@ import torch
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.gfhdr_fusion import (
     BYTES_PER_PIXEL,
-    LARGEST,
+    FIXED_BYTES,
+    MAX_TILE,
     OVERLAP,
-    SCRATCH,
+    GFHDRFuser,
     blend_weight,
     clamp_to_reference_frame,
     fuse_three,
     tile_within,
 )
+from smarthdr_cli.fusion.result import FuserRecord
 from smarthdr_cli.fusion.tiles import MIN_TILE, tile_grid, to_tensor
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pack_frames
 from smarthdr_cli.models.merge import clamp_to_reference_strict
+from tests.support import bursts
 
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=2, heads=3, window=4, squeeze=4)
 EVS = (-2.0, 0.0, 2.0)
@@ -34,32 +36,34 @@ def network():
 
 
 def run(network, source, size=0):
-    told = []
-    outcome = fuse_three(network, torch.device("cpu"), torch.float32, None, source, (0, 1, 2), size, told.append)
-    assert told[-1] == pytest.approx(1.0)
-    assert told == sorted(told)
-    return outcome
+    shares = []
+    record = FuserRecord({"name": "test", "network": "gfhdr", "sha256": "0" * 64}, "cpu", "fp32")
+    fuser = GFHDRFuser(network, torch.device("cpu"), torch.float32, None, record)
+    image = fuse_three(fuser, source, (0, 1, 2), size, shares.append)
+    assert shares[-1] == pytest.approx(1.0)
+    assert shares == sorted(shares)
+    return image
 
 
 def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_measured(network):
-    source = made.source_of(made.burst_of(made.texture(64, 80, high=2.0), EVS, 1))
-    outcome = run(network, source)
+    source = bursts.aligned(bursts.burst_of(bursts.texture(64, 80, high=2.0), EVS, 1))
+    image = run(network, source)
     frames = torch.stack([to_tensor(source.downsample(i, 1)) for i in range(3)], dim=1)
     with torch.inference_mode():
-        out = network(pack_frames(frames, torch.tensor([EVS])))
+        out = network.predict(pack_frames(frames, torch.tensor([EVS])))
     raw = out.radiance * 4
     wanted = clamp_to_reference_strict(raw, frames[:, 1])
     assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
-    np.testing.assert_allclose(to_tensor(outcome.plane.radiance), wanted, atol=1e-4)
-    assert outcome.plane.sigma.shape == (64, 80)
+    np.testing.assert_allclose(to_tensor(image.radiance), wanted, atol=1e-4)
+    assert image.sigma.shape == (64, 80)
 
 
 def test_tiles_fade_into_each_other_and_cover_everything(network):
-    source = made.source_of(made.burst_of(made.texture(150, 203, high=2.0), EVS, 1))
+    source = bursts.aligned(bursts.burst_of(bursts.texture(150, 203, high=2.0), EVS, 1))
     whole, tiled = run(network, source), run(network, source, 96)
-    assert np.abs(whole.plane.radiance - tiled.plane.radiance).mean() < 1e-2  # attention pools over what it sees
-    assert np.isfinite(tiled.plane.radiance).all()
-    assert ((tiled.plane.sigma > 0) & (tiled.plane.sigma <= 1)).all()
+    assert np.abs(whole.radiance - tiled.radiance).mean() < 1e-2  # attention pools over what it sees
+    assert np.isfinite(tiled.radiance).all()
+    assert ((tiled.sigma > 0) & (tiled.sigma <= 1)).all()
 
 
 def test_ramps_fall_where_tiles_overlap_only():
@@ -74,12 +78,12 @@ def test_ramps_fall_where_tiles_overlap_only():
 
 def test_a_tile_with_its_margins_fits_into_what_is_spare():
     assert tile_within(0, math.inf, 10**8) == 0
-    assert tile_within(4096, math.inf, 10**8) == LARGEST
+    assert tile_within(4096, math.inf, 10**8) == MAX_TILE
     assert tile_within(256, math.inf, 10**8) == 256
     for spare in (8e8, 1e9, 1.4e9):
         side = tile_within(4096, spare, 10**8)
-        assert MIN_TILE <= side < LARGEST
-        assert SCRATCH + (side + 2 * OVERLAP) ** 2 * BYTES_PER_PIXEL <= spare
+        assert MIN_TILE <= side < MAX_TILE
+        assert FIXED_BYTES + (side + 2 * OVERLAP) ** 2 * BYTES_PER_PIXEL <= spare
     for spare in (6.5e8, 0.0, -1e9):
         with pytest.raises(MemoryLimitError, match="max-memory"):
             tile_within(4096, spare, 10**8)
@@ -94,9 +98,9 @@ def test_of_a_clipped_raw_pixel_only_the_brightest_channel_is_known():
     seen = torch.ones_like(light)
     seen[..., 0] = 0.5
     codes = np.zeros((1, 3, 3), np.uint16)
-    raw = clamp_to_reference_frame(light, seen, made.frame(codes, 0.0, clipped=np.array([[False, True, True]])))
+    raw = clamp_to_reference_frame(light, seen, bursts.frame(codes, 0.0, clipped=np.array([[False, True, True]])))
     torch.testing.assert_close(raw[..., 0], clamp_to_reference_strict(light, seen)[..., 0])
     torch.testing.assert_close(raw[0, :, 0, 1], torch.tensor([0.25, 0.5, 1.0]))  # its hue is kept
     assert torch.equal(raw[..., 2], light[..., 2])
-    developed = clamp_to_reference_frame(light, seen, made.frame(codes, 0.0))
+    developed = clamp_to_reference_frame(light, seen, bursts.frame(codes, 0.0))
     assert (developed[0, :, 0, 1] > 0.98).all()

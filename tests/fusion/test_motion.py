@@ -1,11 +1,11 @@
 """Which displacements of the network are believed."""
 
-import fusion_bursts as made
 import numpy as np
 import torch
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.motion import matchable
+from tests.support import bursts
 
 SIZE = (160, 200)
 WHOLE = Window(0, 0, *SIZE)
@@ -13,13 +13,13 @@ WHOLE = Window(0, 0, *SIZE)
 
 def displacement(ev, homography=None):
     """Of a frame ``ev`` from a reference whose right half is clipped, by a network that invents motion everywhere."""
-    light = made.texture(*SIZE, low=0.05, high=0.6)
-    light[:, 100:] = 1.5 + made.texture(160, 100, seed=1)
-    moved, still = (made.burst_of(x, (ev, 0.0), 1).frames for x in (np.roll(light, 24, axis=1), light))
-    burst = made.Burst((moved[0], still[1]), 1)
-    source = made.source_of(burst, homographies=[np.array(np.eye(3) if homography is None else homography), np.eye(3)])
+    light = bursts.texture(*SIZE, low=0.05, high=0.6)
+    light[:, 100:] = 1.5 + bursts.texture(160, 100, seed=1)
+    moved, still = (bursts.burst_of(x, (ev, 0.0), 1).frames for x in (np.roll(light, 24, axis=1), light))
+    burst = bursts.Burst((moved[0], still[1]), 1)
+    source = bursts.aligned(burst, homographies=[np.array(np.eye(3) if homography is None else homography), np.eye(3)])
     with torch.inference_mode():
-        motion = made.motion_of(made.lively(flow=0.4), source)
+        motion = bursts.motion_of(bursts.random_network(flow=0.4), source)
     return np.abs(motion.displacement(WHOLE)).max(axis=2)
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import cv2
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
@@ -15,14 +14,15 @@ from smarthdr_cli.fusion.motion_refinement import CoarseMotion, FlowRefinement, 
 from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.stillness import Likeness, Settled
 from smarthdr_cli.models.saf_layers import CELL, Motion
+from tests.support import bursts
 
-FINEST = replace(made.SMALL, finest=1)
+FINEST = replace(bursts.SMALL, finest=1)
 CPU = torch.device("cpu")
 
 
 def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0)):
     """Two exposures of smooth detail, the darker displaced by ``shift``, in the rectangle ``only`` or all over."""
-    light = cv2.resize(made.texture(height // 4, width // 4, seed=3), (width, height), interpolation=cv2.INTER_CUBIC)
+    light = cv2.resize(bursts.texture(height // 4, width // 4, seed=3), (width, height), interpolation=cv2.INTER_CUBIC)
     light = light.clip(0.01, 0.9)
     moved = cv2.warpAffine(light, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (width, height),
                            flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # fmt: skip
@@ -31,9 +31,9 @@ def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0))
         moved = np.where(
             np.pad(np.ones((h, w, 1)), ((y, height - y - h), (x, width - x - w), (0, 0))) > 0, moved, light
         )
-    frames = [made.burst_of(picture.clip(0.01, 0.9), (ev, ev + 1), 0).frames[0]
+    frames = [bursts.burst_of(picture.clip(0.01, 0.9), (ev, ev + 1), 0).frames[0]
               for picture, ev in zip((moved, light), evs, strict=True)]  # fmt: skip
-    return made.source_of(made.Burst(tuple(frames), 1))
+    return bursts.aligned(bursts.Burst(tuple(frames), 1))
 
 
 def coarse_of(ref, moved, side=CELL):
@@ -119,11 +119,11 @@ def network_alone(monkeypatch):
 def test_a_small_picture_moves_as_forward_moves_it(finest):
     """Pipeline and forward differ by bicubic against bilinear resampling, and by what is padded, only."""
     source = shifted_source(128, 192)
-    model = made.lively(heads=0.0, flow=0.05, config=replace(made.SMALL, finest=finest))
+    model = bursts.random_network(heads=0.0, flow=0.05, config=replace(bursts.SMALL, finest=finest))
     frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
     with torch.inference_mode():
         out = model(frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, 1, 128, 192))
-        motion = made.motion_of(model, source)
+        motion = bursts.motion_of(model, source)
     assert motion.fine is not None
     assert out.flows[-1].shape[-1] * finest == 192
     found = motion.displacement(Window(0, 0, 128, 192))
@@ -139,12 +139,12 @@ def test_a_small_picture_moves_as_forward_moves_it(finest):
 def test_blocks_equal_one_block(monkeypatch):
     """Cut into blocks, each with its surroundings, a picture moves as in one piece."""
     source = shifted_source(160, 192)
-    model = made.lively(heads=0.0, flow=0.05, config=FINEST)
+    model = bursts.random_network(heads=0.0, flow=0.05, config=FINEST)
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
-        whole = made.motion_of(model, source).displacement(window)
+        whole = bursts.motion_of(model, source).displacement(window)
         monkeypatch.setattr(motion_refinement, "CELLS", 64)
-        cut = made.motion_of(model, source)
+        cut = bursts.motion_of(model, source)
     assert len(cut.fine.blocks) == 9
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
 
@@ -152,31 +152,33 @@ def test_blocks_equal_one_block(monkeypatch):
 def test_tiles_equal_the_whole(monkeypatch):
     monkeypatch.setattr(motion_refinement, "CELLS", 64)
     source = shifted_source(200, 260, only=(40, 60, 90, 100))
-    network = made.learned(made.lively(flow=0.1, config=FINEST))
-    whole, tiled = (fuse_members(network, source, (0, 1), (), size, strong=False).plane.radiance for size in (0, 128))
-    assert np.abs(made.mu(whole / 2) - made.mu(tiled / 2)).max() <= 1e-3
+    network = bursts.saf_fuser(bursts.random_network(flow=0.1, config=FINEST))
+    whole, tiled = (fuse_members(network, source, (0, 1), (), size, strong=False).image.radiance for size in (0, 128))
+    assert np.abs(bursts.mu(whole / 2) - bursts.mu(tiled / 2)).max() <= 1e-3
 
 
 @pytest.mark.parametrize("size", [(50, 50), (101, 77), (33, 500), (9, 8), (5, 3), (300, 270)])
 def test_odd_and_tiny_sizes(size):
-    light = made.texture(*size, high=1.6)
-    frames = [made.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))]
-    source = made.source_of(made.Burst(tuple(frames), 1))
+    light = bursts.texture(*size, high=1.6)
+    frames = [
+        bursts.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))
+    ]
+    source = bursts.aligned(bursts.Burst(tuple(frames), 1))
     plane = fuse_members(
-        made.learned(made.lively(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
-    ).plane
+        bursts.saf_fuser(bursts.random_network(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
+    ).image
     assert plane.radiance.shape == (*size, 3)
     assert np.isfinite(plane.radiance).all()
 
 
 def test_nothing_is_looked_at_where_weights_do_not_ask_or_nothing_is_at_odds():
     source = shifted_source(96, 128)
-    assert made.motion_of(made.lively(), source).fine is None
-    still = made.source_of(made.burst_of(made.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
-    found = made.motion_of(made.lively(flow=0.0, config=FINEST), still)
+    assert bursts.motion_of(bursts.random_network(), source).fine is None
+    still = bursts.aligned(bursts.burst_of(bursts.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
+    found = bursts.motion_of(bursts.random_network(flow=0.0, config=FINEST), still)
     assert found.fine is None
     far = shifted_source(96, 128, evs=(-5.0, 0.0))
-    assert made.motion_of(made.lively(config=FINEST), far).fine is None
+    assert bursts.motion_of(bursts.random_network(config=FINEST), far).fine is None
 
 
 def test_a_pair_that_moves_in_fine_blocks_only():

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import cv2
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
@@ -12,18 +11,19 @@ import torch
 from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
-from smarthdr_cli.fusion.options import FuseOptions, check_options
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.base import config_to_dict
 from smarthdr_cli.models.checkpoint import load_checkpoint, save_checkpoint
 from smarthdr_cli.models.uncertainty_calibration import Calibration
+from tests.support import bursts
 
 EVS = (-2.0, 0.0, 2.0)
 
 
 @pytest.fixture(scope="module")
 def light():
-    found = made.texture(96, 128, low=0.03, high=3.0)
+    found = bursts.texture(96, 128, low=0.03, high=3.0)
     found[:20, :30] = (0.02, 0.9, 0.05)
     return found
 
@@ -42,8 +42,8 @@ def files(light, tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    model = made.lively(heads=0.0)
-    save_checkpoint(path, model.state_dict(), config_to_dict(made.SMALL), licence="CC0-1.0")
+    model = bursts.random_network(heads=0.0)
+    save_checkpoint(path, model.state_dict(), config_to_dict(bursts.SMALL), licence="CC0-1.0")
     return path
 
 
@@ -122,9 +122,9 @@ def test_colour_is_converted_last_and_negatives_stay(files, space):
 
 
 def test_negatives_of_the_conversion_are_kept(light):
-    wide = made.burst_of(light, EVS, 1)
-    frames = tuple(made.frame(f.codes, f.exposure.ev, space=REC2020) for f in wide.frames)
-    source = made.source_of(made.Burst(frames, 1))
+    wide = bursts.burst_of(light, EVS, 1)
+    frames = tuple(bursts.frame(f.codes, f.exposure.ev, space=REC2020) for f in wide.frames)
+    source = bursts.aligned(bursts.Burst(frames, 1))
     plane = pipeline_plane(source)
     out = pipeline.finish(plane, source, FuseOptions(), pipeline.StageTimer(lambda *_: None), {})
     assert out.radiance.min() < -0.1

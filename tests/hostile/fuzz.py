@@ -401,7 +401,7 @@ def records_target(home: Path) -> One:
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.transaction import recover, stage_key
     from smarthdr_cli.errors import InputError, OutputError, UsageError
-    from smarthdr_cli.fusion.options import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, read_sets
 
     out, frame = home / "out", home / "img0.jpg"
@@ -485,7 +485,7 @@ def shoots_target(home: Path) -> One:
     from smarthdr_cli.batch.jobs import make_jobs
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.errors import InputError, UsageError
-    from smarthdr_cli.fusion.options import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, group_files
     from smarthdr_cli.grouping.header import read_header
 

@@ -12,8 +12,8 @@ import pytest
 import simplejpeg
 import tifffile
 
+from smarthdr_cli.cli.options import parse_pixels
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.options import parse_pixels
 
 from . import corpus
 from .conftest import OFF, STATED

@@ -1,9 +1,9 @@
 """The options of a fusion, shared by ``fuse``, ``smarthdr fuse`` and ``smarthdr batch``. Loads no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from smarthdr_cli.errors import UsageError
 
@@ -52,25 +52,12 @@ def check_options(options: FuseOptions) -> None:
             raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(choices)}")
 
 
-def non_default_options(options: FuseOptions) -> dict[str, Any]:
-    """The options that differ from their defaults, for the report; of paths only the file name.
-
-    The report is written into files that are given away.
-    """
-    default = FuseOptions()
-    values = {field.name: getattr(options, field.name) for field in fields(options)}
-    changed = {name: value for name, value in values.items() if value != getattr(default, name)}
-    return {name: Path(str(v)).name if name in ("weights", "response") else v for name, v in changed.items()}
-
-
-def parse_memory(text: str | None) -> float | None:
+def parse_memory(text: str) -> float:
     """Bytes from 800M, 3G, 2.5GiB or a plain number; binary units. Raises UsageError.
 
     >>> parse_memory("1.5G")
     1610612736.0
     """
-    if text is None:
-        return None
     units = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
     value = _scaled(text.strip().upper().removesuffix("B").removesuffix("I"), units)
     if value is None:
@@ -80,10 +67,8 @@ def parse_memory(text: str | None) -> float | None:
     return value
 
 
-def parse_pixels(text: str | None) -> int | None:
+def parse_pixels(text: str) -> int:
     """A number of pixels from 60M, 24MP, 0.3G or a plain number; decimal units. Raises UsageError."""
-    if text is None:
-        return None
     value = _scaled(text.strip().upper().removesuffix("P"), {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9})
     if value is None:
         raise UsageError(f"--max-pixels {text}: use a number such as 60M")
