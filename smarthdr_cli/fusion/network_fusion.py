@@ -152,7 +152,7 @@ def fuse_members(
     cells = pad_for_pyramid(reference, fuser.device)
     motions = find_motions(
         fuser.model, burst, indices, evs, cells, min(workers, parallel_motions or workers),
-        lambda share: on_progress(MOTION_SHARE * share),
+        lambda share: on_progress(MOTION_SHARE * share), corrected=corrected,
     )  # fmt: skip
     trim_heap()
     noise = usual_noise(burst, indices, evs)
@@ -161,7 +161,7 @@ def fuse_members(
         likeness = {position: motion.likeness for position, motion in motions.items()}
         static = at_rest(burst, indices, evs, likeness, noise, (cells.shape[-2], cells.shape[-1]), tile_side)
     if static is not None:
-        motions = {position: replace(m, still=static.to(fuser.device)) for position, m in motions.items()}
+        motions = {position: replace(m, static=static.to(fuser.device)) for position, m in motions.items()}
     state = BurstState(fuser, burst, indices, evs.to(fuser.device), motions, noise, strong, corrected)
     state = replace(state, ends=find_ends(burst, indices, evs, partial(_frames_and_trust, state)))
     image = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
@@ -302,8 +302,10 @@ def _verify(
     """
     model = state.fuser.model
     compared, ev = limit_ev(target, frame, frame.new_full((1,), link.apart))
-    tolerance = motion.leniency(window)
-    logit, features, difference = model.verify(target, compared, valid, ev, motion.cut(window), target_codes, tolerance)
+    tolerance = motion.tolerance_in(window)
+    logit, features, difference = model.verify(
+        target, compared, valid, ev, motion.state_in(window), target_codes, tolerance
+    )
     if link.apart < -MAX_TRAINED_EV:  # amplified noise is no difference: the frame counts as it is
         compared, ev = frame, frame.new_full((1,), link.apart)
         difference = normalised_difference(*common_exposure(target, compared, ev, target_codes), ev)
@@ -311,6 +313,6 @@ def _verify(
         logit = logit - STRONG_LOGIT
     if state.corrected:
         logit = agreed(logit, difference, target, compared, ev)
-    if (static := motion.stands(window)) is not None:
+    if (static := motion.static_in(window)) is not None:
         logit, difference = believed(logit, difference, static)
     return torch.where(valid > 0, logit, torch.full_like(logit, SURE)), features, difference

@@ -77,4 +77,4 @@ def test_the_report_says_so(moves):
     burst = bursts.noisy(bursts.bright(*SIZE))
     source = bursts.aligned(bursts.with_changed_patch(burst, 0, (100, 20, 40, 40), 0.4) if moves else burst)
     outcome = fuse_members(bursts.saf_fuser(bursts.random_network(flow=0.0)), source, (0, 1, 2), (), 0, strong=False)
-    assert outcome.still == (0 if moves else 1)
+    assert outcome.statistics.still_share == (0 if moves else 1)

@@ -137,10 +137,10 @@ def saf_fuser(model, dtype=torch.float32, calibration=None, device="cpu"):
     return SAFFuser(model, torch.device(device), dtype, calibration, record)
 
 
-def motion_of(model, burst, index=0) -> PairMotion:
-    """The motion of frame ``index`` of an aligned burst against the reference."""
+def motion_of(model, burst, index=0, **options) -> PairMotion:
+    """The motion of frame ``index`` of an aligned burst against the reference; ``options`` of ``estimate_motion``."""
     cells = pad_for_pyramid(burst.downsample(burst.burst.reference, CELL), torch.device("cpu"))
-    return estimate_motion(model, burst, index, cells, Link(1, float(burst.burst.evs[index]), 0.0))
+    return estimate_motion(model, burst, index, cells, Link(1, float(burst.burst.evs[index]), 0.0), **options)
 
 
 def mu(h):
