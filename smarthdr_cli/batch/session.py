@@ -48,7 +48,7 @@ class Session:
         return load(files, options, clock)
 
     def fuse(self, burst: Burst, options: FuseOptions, clock: StageTimer, notes: Sequence[str] = ()) -> FusionResult:
-        """A burst, fused; ``notes`` of reading it are for the report. Raises UsageError, InputError, ModelError or MemoryLimitError."""
+        """A burst, fused; ``notes`` of reading are for the report. Raises as ``fuse_loaded``."""
         with self._lock:
             return fuse_loaded(burst, options, clock, notes=notes, open_network=self._open)
 

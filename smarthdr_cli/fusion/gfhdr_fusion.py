@@ -1,7 +1,8 @@
 """Fusion by gfhdr: three frames, in overlapping tiles that are blended.
 
 The channel attention averages over a tile, so neighbouring tiles differ where they overlap. With t the tiles, f_t the
-result of one and w_t its weight, 1 in the middle and falling linearly to 0 over 2 OVERLAP pixels towards its neighbours:
+result of one and w_t its weight, 1 in the middle and falling linearly to 0 over 2 OVERLAP pixels towards its
+neighbours:
 
     H = sum_t w_t f_t / sum_t w_t
 """

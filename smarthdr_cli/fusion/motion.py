@@ -149,8 +149,8 @@ def find_motions(
 ) -> dict[int, PairMotion]:  # fmt: skip
     """The motion of every other frame, by its position in ``indices`` (the reference first); ``evs`` (1, N).
 
-    ``reference``: its cells as ``pad_for_pyramid`` gives them. ``parallel``: frames at a time, of those that are compared
-    with the reference; frames beyond its range follow one by one. ``corrected``: see ``estimate_motion``.
+    ``reference``: its cells as ``pad_for_pyramid`` gives them. ``parallel``: frames at a time, of those that are
+    compared with the reference; frames beyond its range follow one by one. ``corrected``: see ``estimate_motion``.
     """
     chain = links(evs)
     near, far = [link for link in chain if not link.anchor], [link for link in chain if link.anchor]

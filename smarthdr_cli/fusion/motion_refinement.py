@@ -28,12 +28,12 @@ Block = tuple[int, int]  # row and column in the grid of blocks
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """``block_cells``, ``fade_cells``: side of a block, and the width over which its displacement fades, in cells of the
-    finest level. ``min_excess``: e from which a block is refined.
+    """``block_cells``, ``fade_cells``: side of a block, and the width over which its displacement fades, in cells of
+    the finest level. ``min_excess``: e from which a block is refined.
 
     ``pixel_blocks``, ``cell_blocks``: blocks of a burst at most, down to single pixels and to larger cells; a block
-    takes about a fifth of a second of a core. ``cuda_blocks``: the same on CUDA. ``min_pair_blocks``: every pair has its
-    share of them, and at least this number.
+    takes about a fifth of a second of a core. ``cuda_blocks``: the same on CUDA. ``min_pair_blocks``: every pair has
+    its share of them, and at least this number.
     """
 
     block_cells: int = 256
@@ -104,7 +104,7 @@ def finer_sides(side: int, finest: int) -> tuple[int, ...]:
 def select_blocks(
     coarse: CoarseMotion, side: int, size: tuple[int, int], count: int, min_excess: float = DEFAULT_CONFIG.min_excess
 ) -> list[Block]:
-    """The blocks of ``side`` pixels with e above ``min_excess`` in an image of ``size``, the largest ``count`` first."""
+    """The blocks of ``side`` pixels with e above ``min_excess`` in an image of ``size``; ``count`` at most."""
     a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
     b = apply_tolerance(a, b, coarse.offset, coarse.slack)
     excess = (normalised_difference(a, b, dark, coarse.ev) - 1).clamp(0, 1)

@@ -142,8 +142,8 @@ def fuse_members(
 ) -> TiledFusion:  # fmt: skip
     """Fuse ``members`` (2 to 9 frames, the reference among them); ``evidence`` is added where the result agrees.
 
-    ``tile_side``: 0 for one tile. ``parallel_motions``: motion estimates at a time, None for one per core. ``corrected``:
-    False leaves out what overrules the network's trust and residual, for comparisons.
+    ``tile_side``: 0 for one tile. ``parallel_motions``: motion estimates at a time, None for one per core.
+    ``corrected``: False leaves out what overrules the network's trust and residual, for comparisons.
     """
     height, width = burst.burst.size
     indices, evs = reference_first(burst, members)
@@ -297,8 +297,8 @@ def _verify(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Trust logit, features and difference of a warped frame against the reference or the merge so far.
 
-    ``target_codes``: ``encode(target)`` where it is known. Invalid pixels keep trust 1: validity removes them, and their
-    extension at the frame's edge must not be distrusted.
+    ``target_codes``: ``encode(target)`` where it is known. Invalid pixels keep trust 1: validity removes them, and
+    their extension at the frame's edge must not be distrusted.
     """
     model = state.fuser.model
     compared, ev = limit_ev(target, frame, frame.new_full((1,), link.apart))

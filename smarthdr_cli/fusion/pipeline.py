@@ -1,7 +1,7 @@
 """The order of a fusion: read, align, find the response, align again, fuse, convert.
 
-``fuse`` does all of it. ``load`` and ``fuse_loaded`` are its steps, for callers that keep a network between bursts or fuse
-one burst several times. Torch is loaded late.
+``fuse`` does all of it. ``load`` and ``fuse_loaded`` are its steps, for callers that keep a network between bursts or
+fuse one burst several times. Torch is loaded late.
 """
 
 import contextlib
@@ -129,8 +129,9 @@ def fuse_loaded(
 ) -> FusionResult:
     """The other steps of ``fuse``.
 
-    ``notes``: of reading, for the report. ``open_network``: used instead of ``load_network``. ``registered``: the result
-    of ``register`` for this burst, where it is known. Raises UsageError, InputError, ModelError or MemoryLimitError.
+    ``notes``: of reading, for the report. ``open_network``: used instead of ``load_network``. ``registered``: the
+    result of ``register`` for this burst, where it is known. Raises UsageError, InputError, ModelError or
+    MemoryLimitError.
     """
     # Before the slow steps, so that wrong options and weights are reported early.
     fuser, budget = _open_fuser(burst, options, timer, open_network)

@@ -35,13 +35,14 @@ FULL_WELL = 1e4  # electrons at clip, for the photon noise of the merge
 # Bound on the noise of the reference: standard deviations, and electrons at clip. Of 2, 2.5 and 3 deviations the last
 # raises sigma least on static stacks, and ranks the errors of moving bursts as well as the others.
 GHOST_NOISE = (3.0, FULL_WELL)
+STATIC_RECORD = FuserRecord("none", "cpu", "fp32")
 
 
 @dataclass(frozen=True)
 class StaticFuser:
     """``--deghost off`` as a ``Fuser``; on the CPU, in float32."""
 
-    record: FuserRecord = FuserRecord("none", "cpu", "fp32")
+    record: FuserRecord = STATIC_RECORD
 
     def fuse(
         self, burst: AlignedBurst, budget: MemoryBudget, *, strong: bool, on_progress: Callable[[float], None]

@@ -27,8 +27,8 @@ from smarthdr_cli.models.tensor_ops import box_max, box_mean
 
 ALIKE = 0.99  # share of the textured windows of every pair within reach
 DRIFT = 0.2  # EV by which a frame may be brighter than stated, as rounded shutter times are
-# What two frames' means over 2x2 and over 12x12 pixels may differ by, in units of ``compare.explained_difference``: no more than
-# LEAST and SURELY deviations of the burst's own noise, and never more than MOST, which is ISO 6400's.
+# What two frames' means over 2x2 and over 12x12 pixels may differ by, in units of ``compare.explained_difference``: no
+# more than LEAST and SURELY deviations of the burst's own noise, and never more than MOST, which is ISO 6400's.
 SIDES = (2, 3 * CELL)
 LEAST, MOST = (0.4, 0.3), (3.0, 0.6)
 SURELY = 7.0

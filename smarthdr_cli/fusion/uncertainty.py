@@ -32,8 +32,8 @@ def sigma_floor(
 ) -> Tensor:  # fmt: skip
     """(1, 1, h, w) sigma that noise or quantisation leaves in the merge of frames ``indices``, the larger of the two.
 
-    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``factors`` as ``merge`` takes them, ``merged`` its result. ``noise``:
-    of the whole burst, see ``noise_floor``.
+    ``stack`` (1, N, 3, h, w), ``evs``, ``trust``, ``factors`` as ``merge`` takes them, ``merged`` its result.
+    ``noise``: of the whole burst, see ``noise_floor``.
     """
     scale, weights = float(torch.exp2(evs.min())), parts(stack, evs, trust, factors)
     from_noise = noise_floor(stack, evs, trust, merged, scale, weights, noise)
@@ -46,7 +46,8 @@ def calibrated_sigma(
 ) -> Tensor:  # fmt: skip
     """(1, 1, h, w) sigma of a tile from the output of the uncertainty head, (1, 1, h, w).
 
-    Arguments as in ``sigma_floor``. Without a ``calibration`` the head's output is a ranking, and ``floor`` is not used.
+    Arguments as in ``sigma_floor``. Without a ``calibration`` the head's output is a ranking, and ``floor`` is not
+    used.
     """
     scale = float(torch.exp2(evs.min()))
     sigma = log_sigma.exp()
@@ -65,8 +66,8 @@ def sigma_of_rejected_frames(
 ) -> Tensor:
     """(1, 1, h, w) change of the merge if rejected frames far from the reference were trusted; a floor under sigma.
 
-    ``stack``, ``unfilled``: (1, N, 3, h, w) with what is not trusted in such frames replaced by the merge so far, and as
-    they were.
+    ``stack``, ``unfilled``: (1, N, 3, h, w) with what is not trusted in such frames replaced by the merge so far, and
+    as they were.
     """
     scale = float(torch.exp2(evs.min()))
     filled_light, unfilled_light = (

@@ -2,8 +2,8 @@
 
     model(frames, evs, valid) -> Prediction(radiance, log_sigma)
 
-``FusionModel`` is the interface, ``network_types`` the table of networks. ``build_model`` makes one from the config in a
-checkpoint: a flat JSON object with the network's name and its settings.
+``FusionModel`` is the interface, ``network_types`` the table of networks. ``build_model`` makes one from the config in
+a checkpoint: a flat JSON object with the network's name and its settings.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Files of a pinned repository on the Hugging Face hub.
 
-The repository is a setting without a default: SMARTHDR_HUB_REPO=owner/name@revision, where the revision is a full commit
-or a version tag, never a branch. The client library honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT; it reads them when
-it is imported, which is on first use. It does not check digests: callers do.
+The repository is a setting without a default: SMARTHDR_HUB_REPO=owner/name@revision, where the revision is a full
+commit or a version tag, never a branch. The client library honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT; it reads
+them when it is imported, which is on first use. It does not check digests: callers do.
 """
 
 import contextlib
@@ -40,9 +40,8 @@ def hub_repository() -> HubRepository | None:
         return None
     match = _REPOSITORY.fullmatch(text)
     if not match or not _PINNED_REVISION.fullmatch(match[2]):
-        raise ModelError(
-            f"{REPOSITORY_VARIABLE}={text}: must be owner/name@revision, the revision a 40-digit commit or a version tag"
-        )
+        form = "owner/name@revision, the revision a 40-digit commit or a version tag"
+        raise ModelError(f"{REPOSITORY_VARIABLE}={text}: must be {form}")
     return HubRepository(match[1], match[2])
 
 

@@ -79,7 +79,7 @@ class SAFConfig:
 
 
 class SAF(FusionModel):
-    """The network. Its stages are public: whole images are fused stage by stage, in tiles (fusion/network_fusion.py)."""
+    """The network. Its stages are public: images are fused stage by stage, in tiles (fusion/network_fusion.py)."""
 
     config: SAFConfig
 

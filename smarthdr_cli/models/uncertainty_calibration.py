@@ -1,8 +1,8 @@
 """Calibration of sigma: from the raw sigma of the uncertainty head to the 68 % quantile of |error|.
 
 One monotone curve, piecewise linear in log-log, fitted on held-out crops with ground truth: pixels are sorted by raw
-sigma into bins of equal count; each bin gives its median raw sigma and its quantile of |error|; isotonic regression makes
-the quantiles non-decreasing. No two pixels swap their rank.
+sigma into bins of equal count; each bin gives its median raw sigma and its quantile of |error|; isotonic regression
+makes the quantiles non-decreasing. No two pixels swap their rank.
 """
 
 import math

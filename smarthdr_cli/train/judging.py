@@ -32,8 +32,8 @@ class Lesson:
 
 
 def teach(
-    judge: UncertaintyHead, lessons: Sequence[Lesson], *, steps: int, batch: int = 4, rate: float = 1e-3, floor: float = 1e-3,
-    seed: int = 0, on_step: Callable[[int, float], None] = lambda _step, _loss: None,
+    judge: UncertaintyHead, lessons: Sequence[Lesson], *, steps: int, batch: int = 4, rate: float = 1e-3,
+    floor: float = 1e-3, seed: int = 0, on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> None:  # fmt: skip
     """Train ``judge`` in place by L^k (arXiv 2511.12939) on lessons of one size, at a rate that falls to 0.
 

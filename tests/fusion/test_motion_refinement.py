@@ -1,4 +1,4 @@
-"""The finest motion levels: which blocks are refined, with which displacement, and that blocks and tiles leave no seams."""
+"""The finest motion levels: which blocks are refined, their displacement, and that no seams are left."""
 
 from dataclasses import replace
 

@@ -91,7 +91,7 @@ def with_changed_patch(burst, number, rectangle, factor):
 
 
 def aligned(burst, response=None, homographies=None):
-    """``burst`` under ``response`` (the one it was coded with by default) and ``homographies`` (identity by default)."""
+    """``burst`` under ``response``, by default the one it was coded with, and ``homographies``, by default identity."""
     if response is None:
         response = {"uint8": GAMMA8, "uint16": GAMMA, "float32": LINEAR}[str(burst.frames[0].codes.dtype)]
     alignment = Alignment.identity(len(burst))
