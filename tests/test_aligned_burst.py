@@ -177,11 +177,11 @@ def test_a_clip_mask_of_its_own_makes_a_pixel_white():
     mask[10, 12] = True
     mask[25, 12] = True  # beside a clipped sample, but dark itself
     burst = bursts.Burst((bursts.frame(codes, 0.0), bursts.frame(codes, 1.0, clipped=mask)), 0)
-    light, _ = bursts.aligned(burst, bursts.LINEAR).region(1, Window(0, 0, 32, 40))
+    light, _ = bursts.aligned(burst, bursts.LINEAR).read(1, Window(0, 0, 32, 40))
     assert (light[10, 12] == 1).all()
     assert (light == 1).all(axis=2).sum() == 1
     shift = np.array([[1.0, 0, 3], [0, 1, 4], [0, 0, 1]])
-    light, _ = bursts.aligned(burst, bursts.LINEAR, [np.eye(3), shift]).region(1, Window(0, 0, 32, 40))
+    light, _ = bursts.aligned(burst, bursts.LINEAR, [np.eye(3), shift]).read(1, Window(0, 0, 32, 40))
     assert (light[6, 9] == 1).all()
     assert (light == 1).all(axis=2).sum() == 1
 

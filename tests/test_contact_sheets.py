@@ -39,7 +39,7 @@ def pictures(benchmarks) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def burst() -> Burst:
-    return load_burst(sorted(EXAMPLE.glob("img*.jpg")))
+    return load_burst(sorted(EXAMPLE.glob("img*.jpg"))).burst
 
 
 def test_a_crop_shows_what_its_map_points_at_and_the_next_looks_elsewhere(contact):

@@ -168,7 +168,7 @@ def test_a_burst_with_a_mutated_frame(edits: Any, exif: Any, tmp_path: Path) -> 
         Image.fromarray(PIXELS // 3 + level).save(path, exif=b"Exif\0\0" + exif(ExposureTime=(1, time)))
     (tmp_path / "m.jpg").write_bytes(mutate(jpeg_of(exif), edits, 700))
     try:
-        burst = load_burst([*whole, tmp_path / "m.jpg"])
+        burst, _ = load_burst([*whole, tmp_path / "m.jpg"])
     except SmartHDRError as error:
         message = str(error)
     else:

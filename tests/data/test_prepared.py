@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.aligned_burst import Window, register
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data import prepared as room
 from smarthdr_cli.data.datasets import find_bursts, find_scenes
@@ -15,8 +15,6 @@ from smarthdr_cli.data.prepared import encode, prepare
 from smarthdr_cli.data.splits import Part, draw_labels
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import InputError, OutputError, UsageError
-from smarthdr_cli.fusion.fuse_options import FuseOptions
-from smarthdr_cli.fusion.pipeline import StageTimer, register
 
 
 @pytest.fixture
@@ -87,8 +85,8 @@ def test_moved_frames_are_as_the_fusion_sees_them(bank, mini, cache, monkeypatch
     (scene,) = find_scenes(mini.root)
     (prepared,) = prepare([Part(scene)], cache)
     frames, valid, _ = whole(prepared)
-    burst = load_burst(scene.frames, evs=scene.evs, reference=2)
-    source = register(burst, FuseOptions(response="gamma2.2"), StageTimer(lambda *_: None))
+    burst = load_burst(scene.frames, evs=scene.evs, reference=2).burst
+    source = register(burst, response="gamma2.2").burst
     assert any(source.alignment.moved)
     for place, index in enumerate((1, 0, 2)):
         linear, seen = source.read(index, Window(0, 0, 144, 192))
@@ -221,7 +219,7 @@ def test_a_users_burst_has_the_reference_fuse_would_choose(mini, cache):
     paths = [mini.root / "beach" / f"{k}.jpg" for k in (1, 2, 3)]
     mini.frames(paths, evs=(0.0, 2.0, 4.0))
     (scene,) = prepare([Part(find_bursts(mini.root)[0])], cache, align="none", response="srgb")
-    burst = load_burst(paths)
+    burst = load_burst(paths).burst
     assert scene.evs[0] == 0
     assert sorted(scene.evs) == pytest.approx(sorted(burst.evs), abs=1e-3)
     assert scene.target is None
