@@ -1,4 +1,4 @@
-"""Fusion by gfhdr: the network's own answer within the reference's bounds, tiles that fade into each other."""
+"""Fusion by gfhdr: the network's output within the bounds of the reference, and tiles that blend."""
 
 import math
 
@@ -45,7 +45,7 @@ def run(network, source, size=0):
     return image
 
 
-def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_measured(network):
+def test_one_tile_is_the_output_of_the_network_within_the_bounds_of_the_reference(network):
     source = bursts.aligned(bursts.burst_of(bursts.texture(64, 80, high=2.0), EVS, 1))
     image = run(network, source)
     frames = torch.stack([to_tensor(source.downsample(i, 1)) for i in range(3)], dim=1)
@@ -53,20 +53,20 @@ def test_the_whole_picture_is_what_the_network_says_within_what_the_reference_me
         out = network.predict(pack_frames(frames, torch.tensor([EVS])))
     raw = out.radiance * 4
     wanted = clamp_to_reference_strict(raw, frames[:, 1])
-    assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far out
+    assert (raw - wanted).abs().mean() > 0.05  # an untrained network is far off
     np.testing.assert_allclose(to_tensor(image.radiance), wanted, atol=1e-4)
     assert image.sigma.shape == (64, 80)
 
 
-def test_tiles_fade_into_each_other_and_cover_everything(network):
+def test_tiles_blend_and_cover_the_image(network):
     source = bursts.aligned(bursts.burst_of(bursts.texture(150, 203, high=2.0), EVS, 1))
     whole, tiled = run(network, source), run(network, source, 96)
-    assert np.abs(whole.radiance - tiled.radiance).mean() < 1e-2  # attention pools over what it sees
+    assert np.abs(whole.radiance - tiled.radiance).mean() < 1e-2  # attention pools over the tile
     assert np.isfinite(tiled.radiance).all()
     assert ((tiled.sigma > 0) & (tiled.sigma <= 1)).all()
 
 
-def test_ramps_fall_where_tiles_overlap_only():
+def test_blend_weights_fall_only_where_tiles_overlap():
     for tile in tile_grid(200, 300, 96, margin=OVERLAP):
         weight = blend_weight(tile, 200, 300)[..., 0]
         assert weight.max() <= 1
@@ -76,7 +76,7 @@ def test_ramps_fall_where_tiles_overlap_only():
             assert weight[-1, 0] < 0.05
 
 
-def test_a_tile_with_its_margins_fits_into_what_is_spare():
+def test_a_tile_with_its_overlap_fits_the_available_memory():
     assert tile_within(0, math.inf, 10**8) == 0
     assert tile_within(4096, math.inf, 10**8) == MAX_TILE
     assert tile_within(256, math.inf, 10**8) == 256
@@ -100,7 +100,7 @@ def test_of_a_clipped_raw_pixel_only_the_brightest_channel_is_known():
     codes = np.zeros((1, 3, 3), np.uint16)
     raw = clamp_to_reference_frame(light, seen, bursts.frame(codes, 0.0, clipped=np.array([[False, True, True]])))
     torch.testing.assert_close(raw[..., 0], clamp_to_reference_strict(light, seen)[..., 0])
-    torch.testing.assert_close(raw[0, :, 0, 1], torch.tensor([0.25, 0.5, 1.0]))  # its hue is kept
+    torch.testing.assert_close(raw[0, :, 0, 1], torch.tensor([0.25, 0.5, 1.0]))  # the hue is kept
     assert torch.equal(raw[..., 2], light[..., 2])
     developed = clamp_to_reference_frame(light, seen, bursts.frame(codes, 0.0))
     assert (developed[0, :, 0, 1] > 0.98).all()

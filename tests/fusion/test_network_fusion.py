@@ -1,4 +1,4 @@
-"""Fusion by the network: tiles against the whole, the whole against forward, the gate, the bounds and the evidence."""
+"""Fusion by saf: tiles against one tile, one tile against ``SAF.forward``, gate, bounds and evidence."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def test_tiles_equal_the_whole(size, bits, turned):
     assert np.abs(np.log(whole.image.sigma) - np.log(tiled.image.sigma)).max() < 0.02
     assert whole.statistics.mean_trust == pytest.approx(tiled.statistics.mean_trust, abs=0.05)
     network_did = np.abs(short_mu(whole, source) - short_mu(run(bursts.random_network(heads=0.0), source), source))
-    assert network_did.max() > 0.05  # or tiles would be equal for nothing
+    assert network_did.max() > 0.05  # the network changes something in the first place
 
 
 def test_tiles_equal_the_whole_in_bf16():
@@ -85,7 +85,7 @@ def test_nine_frames_and_any_reference(reference):
     assert np.abs(mild / light - 1).max() < 0.08  # trust of 0.95: a twentieth of a clipped reference
 
 
-def test_equals_forward_where_nothing_is_resampled():
+def test_one_tile_equals_forward_without_resampling():
     """With displacements of 0 and without corrections."""
     source = bursts.aligned(ghosted(64, 96))
     model = bursts.random_network(flow=0.0)
@@ -102,7 +102,7 @@ def test_equals_forward_where_nothing_is_resampled():
     assert np.abs(outcome.image.sigma / sigma - 1)[unflagged].max() < 1e-2
 
 
-def test_moved_frames_equal_forward_loosely():
+def test_with_motion_one_tile_is_close_to_forward():
     """With motion the two differ by bicubic against bilinear resampling only."""
     light = cv2.resize(bursts.texture(32, 48, high=0.9), (192, 128), interpolation=cv2.INTER_CUBIC).clip(0.01, 1)
     source = bursts.aligned(bursts.burst_of(light, (-1.0, 0.0, 1.0), 1))
@@ -119,7 +119,7 @@ def test_moved_frames_equal_forward_loosely():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_static_well_exposed_burst_keeps_the_physics(seed):
+def test_a_static_well_exposed_burst_keeps_its_radiance(seed):
     """16 bits, tripod, fp32: within 0.1 % of true radiance, whatever the network's heads say."""
     light = bursts.texture(120, 136, seed=seed, low=0.05, high=0.7)
     source = bursts.aligned(bursts.burst_of(light, (-2.0, 0.0, 2.0), 1))
@@ -129,7 +129,7 @@ def test_a_static_well_exposed_burst_keeps_the_physics(seed):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_where_all_is_clipped_there_is_the_short_clip_neutral_and_flagged(bits):
+def test_where_every_frame_clips_the_result_is_the_neutral_short_clip_with_sigma_1(bits):
     light = bursts.texture(96, 96, high=0.7)
     light[30:60, 30:60] = (9.0, 30.0, 12.0)
     source = bursts.aligned(bursts.burst_of(light, (-2.0, 0.0, 2.0), 1, bits))
@@ -140,7 +140,7 @@ def test_where_all_is_clipped_there_is_the_short_clip_neutral_and_flagged(bits):
     assert (outcome.image.sigma[:20] < 1).all()
 
 
-def test_what_only_the_reference_saw_is_the_reference():
+def test_where_only_the_reference_has_data_the_result_is_the_reference():
     """Frames that look elsewhere altogether: nothing of them is in the picture."""
     away = np.array([[1.0, 0, 500.0], [0, 1, 0], [0, 0, 1]])
     source = bursts.aligned(ghosted(64, 96), homographies=[away, np.eye(3), away])
@@ -152,7 +152,7 @@ def test_what_only_the_reference_saw_is_the_reference():
     assert (outcome.image.sigma[clipped] == 1).all()
 
 
-def test_a_strip_that_the_long_frame_missed_takes_no_part_of_it():
+def test_a_strip_beyond_the_long_frame_takes_nothing_from_it():
     """The long frame's repeated edge must not speak for the clipped reference against the short frame, which saw it."""
     light = np.full((64, 128, 3), 0.1, np.float32)
     light[:, 96:] = (2.0, 2.4, 3.0)  # sky: clipped in the reference, not in the short
@@ -166,7 +166,7 @@ def test_a_strip_that_the_long_frame_missed_takes_no_part_of_it():
     assert np.abs(outcome.image.radiance[8:-8, 104:120] / light[8:-8, 104:120] - 1).max() < 0.08
 
 
-def test_calibration_is_applied_before_the_flag():
+def test_clipped_pixels_have_sigma_1_whatever_the_calibration():
     source = bursts.aligned(ghosted(64, 64))
     plain = run(bursts.random_network(), source)
     calibrated = run(bursts.random_network(), source, calibration=Calibration((1e-3, 0.1), (2e-3, 0.2)))
@@ -178,7 +178,7 @@ def test_calibration_is_applied_before_the_flag():
     assert (calibrated.image.sigma[flagged] == 1).all()
 
 
-def test_strong_deghosting_trusts_less():
+def test_strong_deghosting_lowers_the_mean_trust():
     source = bursts.aligned(ghosted(64, 96))
     assert (
         run(bursts.random_network(), source, strong=True).statistics.mean_trust
@@ -186,7 +186,7 @@ def test_strong_deghosting_trusts_less():
     )
 
 
-def test_the_guard_sees_what_the_network_changed():
+def test_the_statistics_measure_the_change_by_the_network():
     source = bursts.aligned(ghosted(96, 96))
     guard = run(bursts.random_network(heads=0.0, flow=0.0), source).statistics.difference
     assert guard.changed > 0.05  # trust removes the squares; the classical merge shows them
@@ -196,17 +196,17 @@ def test_the_guard_sees_what_the_network_changed():
 
 
 def test_progress_rises_to_1():
-    told = []
+    shares = []
     source = bursts.aligned(ghosted(200, 200))
     fuse_members(
-        bursts.saf_fuser(bursts.random_network()), source, (0, 1, 2), (), 128, strong=False, on_progress=told.append
+        bursts.saf_fuser(bursts.random_network()), source, (0, 1, 2), (), 128, strong=False, on_progress=shares.append
     )
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
-    assert len(told) == 2 + 4
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert len(shares) == 2 + 4
 
 
-def test_displacement_of_a_window_is_that_of_the_whole():
+def test_the_displacement_of_a_window_is_part_of_the_whole():
     generator = torch.Generator().manual_seed(0)
     flow = torch.randn(1, 2, 26, 30, generator=generator) * 3
     motion = PairMotion(
@@ -222,7 +222,7 @@ def test_displacement_of_a_window_is_that_of_the_whole():
     assert still.displacement(Window(0, 0, 104, 120)) is None
 
 
-def test_evidence_joins_where_it_agrees_and_nowhere_else():
+def test_evidence_is_added_only_where_it_agrees():
     """13 frames, nine of them for the network; four noisy ones and a ghost in one of them."""
     rng = np.random.default_rng(0)
     light = bursts.texture(64, 80, low=0.05, high=0.6)
@@ -246,7 +246,7 @@ def test_evidence_joins_where_it_agrees_and_nowhere_else():
     assert np.abs(joined.image.radiance - alone.image.radiance)[12:28, 12:28].max() < 0.05
 
 
-def test_no_residual_in_bursts_of_no_kind_that_training_shows():
+def test_bursts_outside_the_trained_range_have_no_residual():
     """A frame 10 EV below the reference: its mu-law step is several times what the shadows hold."""
     for ev, share in ((-2.0, 1), (-4.0, 1), (-8.0, 0), (-10.0, 0)):
         source = bursts.aligned(ghosted(64, 96, evs=(ev, 0.0, 2.0)))
@@ -255,7 +255,7 @@ def test_no_residual_in_bursts_of_no_kind_that_training_shows():
         assert gap > 0.01 if share else gap == 0
 
 
-def test_a_wide_tripod_stack_is_the_physical_merge():
+def test_a_wide_static_bracket_equals_the_classical_merge():
     """Seven frames over 12 EV: the outer ones are compared with the light of the inner ones."""
     evs = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
     light = bursts.texture(64, 96, low=0.01, high=1.0) ** 6 * 30
@@ -268,7 +268,7 @@ def test_a_wide_tripod_stack_is_the_physical_merge():
 
 
 @pytest.mark.parametrize("far", [0, 6])
-def test_a_ghost_in_a_frame_beyond_reach_is_filled_with_the_light_so_far(far):
+def test_a_ghost_in_a_far_frame_is_filled_with_the_merge_so_far(far):
     """In neither end of the stack does a thing that only stood there show, nor the clip of the reference in its place;
     sigma says that something was overruled."""
     evs = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
@@ -285,7 +285,7 @@ def test_a_ghost_in_a_frame_beyond_reach_is_filled_with_the_light_so_far(far):
     assert plane.sigma[24:40, 64:80].min() >= plane.sigma[5:15, 64:80].max()
 
 
-def test_of_a_stack_beyond_training_the_judge_says_no_more_than_it_was_calibrated_on():
+def test_in_wider_brackets_than_trained_sigma_is_at_most_the_largest_calibrated_value():
     for evs, wanted in (((-2.0, 0.0, 2.0), 0.5), ((-9.0, -6.0, -3.0, 0.0, 3.0), 0.03)):
         source = bursts.aligned(bursts.burst_of(bursts.texture(64, 96), evs, evs.index(0.0)))
         model = bursts.random_network(heads=0.0, flow=0.0)
@@ -297,7 +297,7 @@ def test_of_a_stack_beyond_training_the_judge_says_no_more_than_it_was_calibrate
         assert np.median(sigma) == pytest.approx(wanted, rel=0.02)
 
 
-def test_of_a_stack_beyond_training_sigma_is_no_less_than_the_scatter_of_the_merge():
+def test_in_wider_brackets_than_trained_sigma_is_at_least_the_scatter_of_the_merge():
     evs = (-9.0, -6.0, -3.0, 0.0, 3.0)
     light = bursts.texture(64, 96)
     frames = list(bursts.burst_of(light, evs, 3).frames)
@@ -310,7 +310,7 @@ def test_of_a_stack_beyond_training_sigma_is_no_less_than_the_scatter_of_the_mer
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_beside_a_clipped_channel_deep_files_keep_what_the_others_measured(bits):
+def test_beside_a_clipped_channel_16_bit_files_keep_the_measured_channels(bits):
     """A wild network distrusts nothing; the square moves, and where it stands the reference clips in red alone."""
     source = bursts.aligned(ghosted(96, 128, bits=bits))
     reference = source.read(1, Window(0, 0, 96, 128))[0]

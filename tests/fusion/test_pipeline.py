@@ -68,7 +68,7 @@ def test_the_signature_of_fuse_is_that_of_its_options():
     assert all(p.annotation is not Any for p in parameters.values())
 
 
-def test_text_paths_and_numbers_are_options_alike(files, weights):
+def test_options_may_be_text_paths_or_numbers(files, weights):
     options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "evs": EVS, "align": "none"}
     one = fuse(files, weights=weights, tile=128, max_memory="8G", max_pixels="60M", **options)
     other = fuse(
@@ -90,7 +90,7 @@ def test_text_paths_and_numbers_are_options_alike(files, weights):
         ("anchor", "long"),
     ],
 )
-def test_unknown_words_are_refused_with_the_known_ones(name, value):
+def test_an_unknown_choice_is_an_error_that_lists_the_choices(name, value):
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} {value}: use "):
         check_options(FuseOptions(**{name: value}))
     check_options(FuseOptions())
@@ -186,7 +186,7 @@ def test_the_report_states_how_the_result_was_made(files, weights):
     json.dumps(report, allow_nan=False)
 
 
-def test_8_bit_files_have_a_curve_of_their_own(files, weights, tmp_path):
+def test_8_bit_files_have_their_own_calibration(files, weights, tmp_path):
     found = load_checkpoint(weights)
     level = {8: 6.0, 16: 4.0}  # above what noise alone makes of it
     curve = Calibration((1e-3,), (level[16] * 1e-3,), eight_bit=Calibration((1e-3,), (level[8] * 1e-3,)))

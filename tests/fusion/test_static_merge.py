@@ -1,4 +1,4 @@
-"""The merge by physics alone, its sigma, and the guard."""
+"""The static merge, its sigma, and the difference of a result from it."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_cli
 from tests.support import bursts
 
 
-def test_a_static_burst_comes_out_as_it_was():
+def test_a_static_burst_keeps_its_radiance():
     light = bursts.texture(120, 150, low=0.02, high=3.5)
     source = bursts.aligned(bursts.burst_of(light, (-2.0, 0.0, 2.0), 1))
     plane = static_merge(source, 64)
@@ -17,14 +17,14 @@ def test_a_static_burst_comes_out_as_it_was():
     assert plane.sigma.max() < 0.05
 
 
-def test_tiles_change_nothing():
+def test_tiles_equal_one_tile():
     source = bursts.aligned(bursts.burst_of(bursts.texture(101, 77, high=3.0), (-2.0, 0.0, 2.0), 1, bits=8))
     whole, tiled = static_merge(source, 0), static_merge(source, 32)
     assert np.abs(whole.radiance - tiled.radiance).max() < 1e-6
     assert np.abs(whole.sigma - tiled.sigma).max() < 1e-6
 
 
-def test_where_all_is_clipped_there_is_the_short_clip_and_sigma_1():
+def test_where_every_frame_clips_the_result_is_the_short_clip_with_sigma_1():
     light = bursts.texture(60, 60, high=0.8)
     light[20:40, 20:40] = (5.0, 8.0, 40.0)
     plane = static_merge(bursts.aligned(bursts.burst_of(light, (-2.0, 0.0, 1.0), 1)), 0)
@@ -50,16 +50,16 @@ def test_more_frames_than_the_network_takes():
     assert np.isfinite(plane.sigma).all()
 
 
-def test_a_strip_no_other_frame_saw_is_the_reference():
+def test_a_strip_beyond_every_other_frame_is_the_reference():
     shift = np.array([[1.0, 0, 40.0], [0, 1, 0], [0, 0, 1]])
     light = bursts.texture(40, 100, high=0.9)
     burst = bursts.burst_of(light, (-1.0, 0.0, 1.0), 1)
     plane = static_merge(bursts.aligned(burst, homographies=[shift, np.eye(3), shift]), 0)
     assert np.abs(plane.radiance[:, 61:] / light[:, 61:] - 1).max() < 1e-3
-    assert np.abs(plane.radiance[:, :59] / light[:, :59] - 1).max() > 0.1  # nobody aligned this burst rightly
+    assert np.abs(plane.radiance[:, :59] / light[:, :59] - 1).max() > 0.1  # the homographies are wrong
 
 
-def test_a_frame_that_saw_nothing_has_no_weight():
+def test_invalid_pixels_have_no_weight():
     frames = torch.full((1, 3, 3, 2, 2), 0.3)
     valid = torch.ones(1, 2, 1, 2, 2)
     valid[:, 0, :, 0] = 0
@@ -90,7 +90,7 @@ def test_sigma_grows_with_disagreement_and_covers_the_noise():
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 2.0])
 def test_sigma_covers_a_ghost(factor):
-    """What the longest frame shows of another moment is an error at the reference's, however little noise it has."""
+    """The ghost of another moment is an error, however low the noise of its frame."""
     light, patch = bursts.texture(96, 128, low=0.02, high=0.3), (slice(30, 70), slice(40, 90))
     still = bursts.noisy(light, evs=(-3.0, 0.0, 3.0), well=10_000.0)
     moved = static_merge(bursts.aligned(bursts.with_changed_patch(still, 2, (30, 40, 40, 50), factor)), 0)
@@ -128,7 +128,7 @@ def test_a_coloured_highlight_that_clips_in_all_channels_is_no_ghost():
     assert plane.sigma.max() < 0.004
 
 
-def test_flags_follow_the_result_or_the_frames():
+def test_sigma_is_1_where_the_result_or_every_frame_clips():
     sigma, light = torch.full((1, 1, 1, 3), 0.1), torch.tensor([0.5, 3.99, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
     assert flag_clipped(sigma, light, 0.25).flatten().tolist() == pytest.approx([0.1, 1, 0.1])
     frames = torch.full((1, 2, 3, 1, 3), 0.4)
@@ -136,7 +136,7 @@ def test_flags_follow_the_result_or_the_frames():
     assert flag_clipped(sigma, light, 0.25, lowest_peak(frames)).flatten().tolist() == pytest.approx([0.1, 1, 1])
 
 
-def test_the_guard_measures_in_the_mu_law_domain():
+def test_the_difference_from_classical_is_in_the_mu_law_domain():
     a = np.full((10, 10, 3), 0.2, np.float32)
     b = a.copy()
     assert difference_from_classical(a, b, 0.25).to_dict() == {

@@ -1,4 +1,4 @@
-"""gfhdr against its published size and against a slow twin written from the definition."""
+"""gfhdr: its published size, its layers against slow twins from the definition, frames in any order, growth."""
 
 import dataclasses
 import math
@@ -48,7 +48,7 @@ def test_other_sizes_follow_the_same_formula(config: GFHDRConfig) -> None:
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 8), (13, 22), (3, 5), (1, 1)])
-def test_any_size_comes_back_at_its_own_size_within_bounds(size: tuple[int, int]) -> None:
+def test_any_size_is_kept_and_the_output_is_bounded(size: tuple[int, int]) -> None:
     model = GFHDRBackbone(SMALL).eval()
     with torch.inference_mode():
         radiance, features = model(_frames(2, 3, 6, *size))
@@ -251,7 +251,7 @@ def test_a_norm_sums_its_gradients_over_many_pixels_in_float32() -> None:
     torch.testing.assert_close(norm.bias.grad, above.float().sum(dim=0), rtol=1e-3, atol=0)
 
 
-def test_padding_reflects_and_keeps_the_values_it_was_given() -> None:
+def test_padding_reflects_and_keeps_the_input() -> None:
     x = torch.arange(30.0).view(1, 1, 5, 6)
     padded = pad_to_multiple(x, 4)
     assert padded.shape == (1, 1, 8, 8)

@@ -89,7 +89,7 @@ def test_without_trust_it_is_the_reference():
 
 
 @pytest.mark.parametrize("reference", [0, 1, 2], ids=["short", "middle", "long"])
-def test_where_all_is_clipped_the_shortest_decides(reference):
+def test_where_every_frame_clips_the_shortest_decides(reference):
     evs = torch.tensor([[-2.0, 0.0, 3.0]])
     evs = evs - evs[:, reference : reference + 1]
     order = [reference, *(i for i in range(3) if i != reference)]
@@ -125,7 +125,7 @@ def test_the_order_of_the_others_changes_nothing():
     assert torch.allclose(same, share, atol=1e-6)
 
 
-def test_black_and_fifteen_stops_stay_finite_and_right():
+def test_fifteen_stops_and_black_frames():
     evs = torch.tensor([[0.0, *(float(e) for e in range(-7, 9) if e)]])
     truth = torch.logspace(-4, 1.8, 32).view(1, 1, 1, 32).expand(1, 3, 1, 32)
     frames = torch.stack([(truth * 2.0**e).clamp(max=1) for e in evs[0].tolist()], dim=1)

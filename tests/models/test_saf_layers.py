@@ -79,7 +79,7 @@ def test_the_cost_volume_by_loops():
             assert volume[0, tap, y, x].item() == pytest.approx(every[tap] / (np.mean(every) + 1e-4), rel=1e-4)
 
 
-def test_the_best_match_is_the_true_shift():
+def test_the_soft_argmin_is_the_true_shift():
     generator = torch.Generator().manual_seed(3)
     a = torch.rand(1, 6, 24, 24, generator=generator)
     b = torch.roll(a, (1, -2), (2, 3))  # what stood at (x, y) stands at (x - 2, y + 1)

@@ -86,7 +86,9 @@ def test_a_deeper_gfhdr_starts_from_a_shallow_one_and_no_other(values, panoramas
         models[depth], _ = load_model(tmp_path / str(depth) / "model.safetensors")
     frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(models[3].predict(frames).radiance, models[1].predict(frames).radiance, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            models[3].predict(frames).radiance, models[1].predict(frames).radiance, rtol=0, atol=1e-3
+        )
     with pytest.raises(ModelError, match="its gfhdr config makes it"):
         run_training(tmp_path / "wide", still | {"model": small | {"dim": 24, "depth": 3}}, panoramas, device="cpu",
                      init=str(tmp_path / "1" / "model.safetensors"))  # fmt: skip
