@@ -16,6 +16,7 @@ from smarthdr_cli.fusion.tiles import (
     MIN_TILE,
     parallel_map,
     smaller_tile,
+    tile_bytes,
     tile_grid,
     tile_size,
     worker_count,
@@ -81,6 +82,8 @@ def test_a_memory_limit_makes_tiles_smaller_and_ends_in_an_error():
     assert sizes == sorted(sizes, reverse=True)
     assert all(MIN_TILE <= size < MAX_TILE_CPU and size % 4 == 0 for size in sizes)
     assert len(set(sizes)) == 4
+    for size, limit in zip(sizes, (2.5e8, 1.8e8, 1.2e8, 8e7), strict=True):
+        assert (size + 2 * MARGIN) ** 2 * tile_bytes(3, CPU) <= limit
     assert tile_size("auto", 9, CPU, 1.2e9, 1e9) < tile_size("auto", 2, CPU, 1.2e9, 1e9)
     with pytest.raises(MemoryLimitError, match="--max-memory"):
         tile_size("auto", 3, CPU, 1.01e9, 1e9)

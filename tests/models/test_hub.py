@@ -47,15 +47,15 @@ def _fetch(
     return lines[0]
 
 
-def test_download_then_offline_from_the_cache(server: Server, tmp_path: Path) -> None:
+def test_a_downloaded_file_is_not_requested_again(server: Server, tmp_path: Path) -> None:
     endpoint = server.endpoint
     path = Path(_fetch(tmp_path, endpoint))
     assert path.read_bytes() == DATA
     assert path.is_relative_to(tmp_path)  # HF_HOME
     assert f"GET /owner/name/resolve/{COMMIT}/base.safetensors" in server.seen
-    asked = len(server.seen)
-    assert _fetch(tmp_path, endpoint, offline=True) == str(path)
-    assert len(server.seen) == asked
+    asked = server.requested("base.safetensors")
+    assert _fetch(tmp_path, endpoint) == _fetch(tmp_path, endpoint, offline=True) == str(path)
+    assert server.requested("base.safetensors") == asked
 
 
 def test_a_download_must_have_the_listed_digest(server: Server, tmp_path: Path) -> None:
