@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.frame import Frame
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.burst import Frame
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
@@ -61,7 +61,7 @@ class GFHDRFuser:
         unused = len(burst.burst) - FRAMES
         if unused < 0:
             raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
-        members = spanning(burst.burst, FRAMES)
+        members = spanning_frames(burst.burst, FRAMES)
         image = fuse_three(self, burst, members, size, on_progress)
         if unused:
             notes.append(f"gfhdr takes three frames; the other {unused} are not used")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.fusion.belief import SURE, agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.bleach import bleaches, unbleached
 from smarthdr_cli.fusion.border import Edge, beyond, blank, edge, lacking, lowest_peak, shares
@@ -131,7 +131,7 @@ class _TileStatistics:
 
 def split_frames(burst: Burst) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The frames for the network (at most nine, spanning the range of exposures) and the others, the evidence."""
-    members = spanning(burst, MAX_NETWORK_FRAMES)
+    members = spanning_frames(burst, MAX_NETWORK_FRAMES)
     return members, tuple(i for i in range(len(burst)) if i not in members)
 
 

@@ -8,8 +8,7 @@ import torch
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.fusion.motion import PairMotion, estimate_motion, pad_for_pyramid
 from smarthdr_cli.fusion.network_fusion import SAFFuser
@@ -29,8 +28,8 @@ def frame(codes, ev, white=None, clipped=None, space=SRGB):
     """A frame of (H, W, 3) ``codes``; floats are linear, integers display-referred."""
     white = {"uint8": 255, "uint16": 65535, "float32": 1.0}[str(codes.dtype)] if white is None else white
     encoding = "linear" if codes.dtype == np.float32 else "display"
-    return Frame(Path(f"{ev:+g}.tif"), codes, white, encoding, Exposure(ev, source="ev"), space, Capture(), "", "array",
-                 clipped)  # fmt: skip
+    exposure, capture = Exposure(ev, source="ev"), CaptureMetadata()
+    return Frame(Path(f"{ev:+g}.tif"), codes, white, encoding, exposure, space, capture, "", "array", clipped)
 
 
 def texture(height, width, seed=0, low=0.02, high=0.9):

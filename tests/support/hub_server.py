@@ -72,7 +72,7 @@ def serving(data: bytes) -> Iterator[Server]:
 
 
 def client(cache: Path, endpoint: str, revision: str = COMMIT, offline: bool = False) -> dict[str, str]:
-    """The environment of a process that uses the hub at ``endpoint``, with its cache in ``cache`` and without a proxy."""
+    """The environment of a process that uses the hub at ``endpoint``, without a proxy; its cache is ``cache``."""
     inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
     return inherited | {
         "HF_HOME": str(cache),
