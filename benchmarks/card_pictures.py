@@ -19,8 +19,7 @@ import quality_methods
 from numpy.typing import NDArray
 
 from smarthdr_cli.evaluate import comparison, frozen, protocol, sheet, uncertainty_metrics
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 
 F32 = NDArray[np.float32]

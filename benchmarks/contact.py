@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output import tonemap
 from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb
@@ -87,8 +87,8 @@ def fused(folder: Path, limit: int) -> FusionResult:
     """What ``fuse`` makes of a burst with its defaults."""
     stated = folder / "ev.txt"
     evs = [float(line) for line in stated.read_text("utf-8").split()] if stated.exists() else None
-    options, clock = FuseOptions(evs=evs), StageTimer(lambda _stage, _share: None)
-    return fuse_loaded(middle(load(pictures(folder), options, clock), limit), options, clock)
+    options, clock = FuseOptions(evs=evs), StageTimer()
+    return fuse_loaded(middle(load(pictures(folder), options, clock).burst, limit), options, clock)
 
 
 def merged(ours: FusionResult, frames: Sequence[NDArray[Any]]) -> F32:
@@ -186,7 +186,7 @@ def figures(ours: FusionResult) -> list[Any]:
     """Frames, span in EV, size, mean sigma, share clipped in every frame, share away from the physical merge."""
     evs, (height, width) = ours.burst.evs, ours.burst.size
     clipped = float((ours.uncertainty >= 1).mean())
-    changed = ours.report["guard"]["changed_share"]
+    changed = ours.report.statistics.difference.changed
     return [len(evs), f"{evs[0]:+.1f} to {evs[-1]:+.1f}", f"{width}x{height}", f"{ours.mean_uncertainty:.4f}",
             f"{clipped:.1%}", f"{changed:.1%}"]  # fmt: skip
 

@@ -7,8 +7,8 @@ it passes through; where it is taken from does not depend, to the last bit, on t
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -159,6 +159,13 @@ class AlignedBurst:
         )
 
 
+class RegisteredBurst(NamedTuple):
+    """An aligned burst, and the notes of how it came about."""
+
+    burst: AlignedBurst
+    notes: tuple[str, ...]
+
+
 def register(
     burst: Burst,
     *,
@@ -167,24 +174,22 @@ def register(
     exposure_check: Literal["off", "warn", "fix"] = "warn",
     gains: Literal["auto", "off"] = "auto",
     stage: Stage = lambda _name: nullcontext(),
-) -> AlignedBurst:
+) -> RegisteredBurst:
     """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
 
-    The options are those of ``fuse``. The returned burst carries the notes of every step. Raises UsageError or
-    InputError.
+    The options are those of ``fuse``. Raises UsageError or InputError.
     """
     with stage("align"):
         alignment = align_burst(burst, None, mode=align)
     with stage("response"):
         resolved = resolve_response(burst, alignment, response, exposure_check)
-        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
-    alignment = resolved.alignment
+    burst, alignment = resolved.burst, resolved.alignment
     if any(alignment.moved) and resolved.response.name != "srgb":
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = with_clip(resolved.response, burst, alignment)
-    curves, notes = matched(burst, alignment, curve) if gains == "auto" else ((), ())
-    return AlignedBurst(replace(burst, notes=(*burst.notes, *notes)), curve, alignment, curves)
+    curves, gain_notes = matched(burst, alignment, curve) if gains == "auto" else ((), ())
+    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
 
 
 def _saturate(linear: F32, clipped: NDArray[np.bool_]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.output.write import ResultFormat, check_write_options

@@ -205,7 +205,7 @@ def command(
     from smarthdr_cli.batch.ray_engine import Cluster
     from smarthdr_cli.batch.run import Batch, Told, run_batch
     from smarthdr_cli.batch.settings import Settings, Writing
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import read_sets
 
     settings = Settings(

@@ -107,9 +107,9 @@ def command(
         tell("write", 0.7)
         if preview is not None:
             notes += write_preview(fused, preview, overwrite=overwrite)
-    report: dict[str, Any] = dict(fused.report)
+    report = fused.report.to_dict()
     report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
-    report["notes"] = [*report.get("notes", []), *notes]
+    report["notes"] = [*report["notes"], *notes]
     if verbose:
         say(summary(report), quiet=False, mark="")
     say(report["notes"], quiet=quiet)

@@ -196,10 +196,10 @@ def check_devices(section: Section) -> None:
 
 def check_weights(section: Section) -> None:
     """Every weights file that is known, verified against its sha256."""
-    from smarthdr_cli.models.catalog import checked
+    from smarthdr_cli.models.catalog import list_verified
 
     section.facts = []
-    for item in checked():
+    for item in list_verified():
         section.facts.append({
             "name": item.name, "path": None if item.path is None else str(item.path), "licence": item.licence,
             "default": item.default, "state": item.state, "sha256": item.sha256, "problem": item.problem,
@@ -218,14 +218,14 @@ def check_weights(section: Section) -> None:
 
 def check_hub(section: Section) -> None:
     """The repository from which missing weights are downloaded."""
-    from smarthdr_cli.models.hub import SETTING, repo
+    from smarthdr_cli.models.hub import REPOSITORY_VARIABLE, hub_repository
 
     is_offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     facts = {"repository": None, "revision": None, "offline": is_offline, "home": os.environ.get("HF_HOME")}
     section.facts = facts
-    source = repo()
+    source = hub_repository()
     if source is None:
-        section.add("-", "hub", f"no repository ({SETTING} is not set): nothing is ever downloaded")
+        section.add("-", "hub", f"no repository ({REPOSITORY_VARIABLE} is not set): nothing is ever downloaded")
         return
     facts["repository"], facts["revision"] = source
     suffix = ", offline (HF_HUB_OFFLINE)" if is_offline else ""

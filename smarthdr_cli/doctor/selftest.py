@@ -80,7 +80,7 @@ def self_test(**options: Any) -> SelfTest:
     quality = psnr_mu(result.radiance * result.scale_short, moments[1] * result.scale_short)
     if not quality >= MIN_PSNR_MU:
         raise SelfTestError(f"the self-test's result is off: {quality:.1f} dB (PSNR-mu), {MIN_PSNR_MU:g} at least")
-    return SelfTest(quality, seconds, result.report)
+    return SelfTest(quality, seconds, result.report.to_dict())
 
 
 def _png(light: NDArray[np.float32]) -> bytes:

@@ -80,12 +80,13 @@ def provenance(result: FusionResult) -> dict[str, str]:
         "smarthdr:inputs": as_json(inputs),
         "smarthdr:evs": " ".join(f"{ev:g}" for ev in result.burst.evs.round(4)),
     }
+    report = result.report.to_dict()
     for key in _REPORT_KEYS:
-        value = result.report.get(key)
+        value = report.get(key)
         if value is not None:
             strings[f"smarthdr:{key}"] = value if isinstance(value, str) else as_json(value)
-    if result.burst.notes:
-        strings["smarthdr:notes"] = as_json(list(result.burst.notes))
+    if result.report.notes:
+        strings["smarthdr:notes"] = as_json(list(result.report.notes))
     return {key: _to_utf8(value) for key, value in strings.items()}
 
 

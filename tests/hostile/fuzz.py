@@ -293,9 +293,7 @@ def mutate_weights(data: bytes, max_size: int, seed: int) -> bytes:
 
 def weights_target(home: Path) -> One:
     from smarthdr_cli.errors import ModelError
-    from smarthdr_cli.models.checkpoint import load_checkpoint
-    from smarthdr_cli.models.header import read_header
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_checkpoint, load_model, read_header
 
     path = home / "x.safetensors"
 
@@ -392,7 +390,7 @@ def records_target(home: Path) -> One:
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.transaction import recover, stage_key
     from smarthdr_cli.errors import InputError, OutputError, UsageError
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, read_sets
 
     out, frame = home / "out", home / "img0.jpg"
@@ -476,7 +474,7 @@ def shoots_target(home: Path) -> One:
     from smarthdr_cli.batch.jobs import make_jobs
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.errors import InputError, UsageError
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, group_files
     from smarthdr_cli.grouping.header import read_header
 

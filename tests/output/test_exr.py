@@ -90,9 +90,9 @@ def test_attributes_by_name_type_and_value(tmp_path, result):
 
 
 def test_unknown_attributes_are_absent(tmp_path, make_result):
-    write_exr(make_result(capture=CaptureMetadata(), report={}), tmp_path / "a.exr")
+    write_exr(make_result(capture=CaptureMetadata()), tmp_path / "a.exr")
     attributes = raw_attributes(tmp_path / "a.exr")
-    assert not {"owner", "comments", "capDate", "utcOffset", "lensModel", "smarthdr:model"} & set(attributes)
+    assert not {"owner", "comments", "capDate", "utcOffset", "lensModel", "smarthdr:settings"} & set(attributes)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A hub that a test serves itself: one repository, one revision, one file."""
+"""A Hugging Face hub that a test serves itself: one repository, one revision, one file."""
 
 import hashlib
 import http.server
@@ -13,12 +13,16 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """``data`` is what base.safetensors of owner/name holds; ``seen`` collects what was asked for."""
+    """``data``: the contents of base.safetensors of owner/name. ``seen``: all requests."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.data = data
         self.seen: list[str] = []
+
+    def requested(self, file: str) -> int:
+        """How often ``file`` was requested."""
+        return sum(request.endswith(file) for request in self.seen)
 
     @property
     def endpoint(self) -> str:
@@ -68,9 +72,9 @@ def serving(data: bytes) -> Iterator[Server]:
 
 
 def client(cache: Path, endpoint: str, revision: str = COMMIT, offline: bool = False) -> dict[str, str]:
-    """The environment of a process that takes the hub to be there, its cache in ``cache``, and goes by no proxy."""
-    kept = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
-    return kept | {
+    """The environment of a process that uses the hub at ``endpoint``, without a proxy; its cache is ``cache``."""
+    inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy") and not k.startswith("HF_")}
+    return inherited | {
         "HF_HOME": str(cache),
         "HF_ENDPOINT": endpoint,
         "HF_HUB_OFFLINE": "1" if offline else "0",
