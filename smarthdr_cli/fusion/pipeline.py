@@ -18,7 +18,7 @@ from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.response import matched, resolve_response, with_clip
+from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_response, sample_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -145,9 +145,12 @@ def register(burst: Burst, options: FuseOptions, clock: "StageTimer") -> Aligned
     if any(alignment.moved) and resolved.response.name != "srgb":
         with clock.stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
-    response = with_clip(resolved.response, burst, alignment)
-    curves, said = matched(burst, alignment, response) if options.gains == "auto" else ((), ())
-    return AlignedBurst(replace(burst, notes=(*burst.notes, *said)), response, alignment, curves)
+    response = apply_clip_level(resolved.response, burst, alignment)
+    if options.gains == "off":
+        return AlignedBurst(burst, response, alignment)
+    samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
+    curves, notes = compensate_gains(burst, samples, response)
+    return AlignedBurst(replace(burst, notes=(*burst.notes, *notes)), response, alignment, curves)
 
 
 def _prepare(
