@@ -32,7 +32,7 @@ def test_a_calibration_from_one_burst_records_the_camera():
 
 
 def test_a_burst_that_contradicts_itself_gives_no_calibration():
-    with pytest.raises(InputError, match="no camera curve can be calibrated from these frames: .*contradict"):
+    with pytest.raises(InputError, match=r"can be calibrated from these frames: .* contradict"):
         calibrate(make_burst(CURVES["contrast"], stated=(-1.5, 0, 2)), TRIPOD)
 
 

@@ -67,13 +67,14 @@ def test_without_an_estimate_srgb_is_assumed_and_fix_measures():
     np.testing.assert_allclose(resolved.burst.evs, (-2, 0, 2), atol=0.05)
 
 
-def test_misstated_exposures_are_measured_under_the_curve_estimated_without_them():
-    burst = make_burst(CURVES["strong contrast"], stated=(-2.0, 0, 3.0))
-    warned = resolve_response(burst, TRIPOD, "auto", "warn")
-    assert any("EV stated" in note for note in warned.notes)
+def test_a_misstated_exposure_is_measured_under_the_curve_of_the_other_frames():
+    burst = make_burst(CURVES["contrast"], evs=(-3, -1, 1, 3), stated=(-3, -1.8, 1, 3))
+    warned = resolve_response(burst, Alignment.identity(4), "auto", "warn")
+    assert "img1.jpg contradicts the other frames" in warned.notes[0]
+    assert any(" EV stated, " in note and note.endswith("under auto") for note in warned.notes)
     np.testing.assert_array_equal(warned.burst.evs, burst.evs)
-    steps = np.diff(resolve_response(burst, TRIPOD, "auto", "fix").burst.evs)
-    assert steps[1] / steps[0] == pytest.approx(1.0, abs=0.1)  # stated as 1.5
+    fixed = resolve_response(burst, Alignment.identity(4), "auto", "fix")
+    np.testing.assert_allclose(np.diff(fixed.burst.evs), 2, atol=0.1)
 
 
 def test_a_narrow_burst_keeps_its_exposures():
