@@ -1,9 +1,10 @@
 """Whether a fitted camera response is to be trusted: figures of the fit, and their limits.
 
-The residuals of a pair, r = ln t_i - ln t_j - (ln f(z_i) - ln f(z_j)), have a mean in each bin of codes. Noise averages
-out of it, a contradiction does not: the error of a pair is the root mean square of these means, in EV. Further figures are
-the share of equations that agree, the share of the code range that all channels cover, the mean exponent of the curve
-and the contradiction between the stated exposures (`exposure_imbalance`).
+    error of a pair = rms over bins of codes of mean(r),  r = ln t_i - ln t_j - (ln f(z_i) - ln f(z_j))
+
+in EV. Noise averages out of the mean residual of a bin; a contradiction between exposures or frames does not. Further
+figures are the share of equations that agree, the share of the code range that all channels cover, the mean exponent of
+the curve and the contradiction between the stated exposures (`exposure_imbalance`).
 """
 
 from dataclasses import dataclass

@@ -53,16 +53,13 @@ def test_frames_far_from_the_reference_are_aligned_through_their_neighbours():
 
 
 def test_a_frame_that_shares_too_little_with_the_reference_is_aligned_through_its_neighbour():
-    burst, truth = make_burst(480, 640, 15, evs=(0.0, 3.0, 6.0), shift=12, degrees=1, moving=False)
-    burst = Burst(burst.frames, 0)
-    relative = [true @ np.linalg.inv(truth[0]) for true in truth]
-    alignment = align_burst(burst, None)
+    burst, truth = make_burst(300, 400, 4, evs=(0.0, 3.5, 7.0), shift=12, degrees=1, moving=False)
+    true = truth[2] @ np.linalg.inv(truth[0])
+    alignment = align_burst(Burst(burst.frames, 0), None)
     assert alignment.moved == (False, True, True)
-    near, far = errors(alignment, relative, burst.size)[1:]
-    assert near < 0.5
-    assert far < 0.5 * grid_error(np.eye(3), relative[2], burst.size)
+    assert grid_error(alignment.homographies[2], true, burst.size) < 2.0
     without_neighbour = align_burst(Burst((burst.frames[0], burst.frames[2]), 0), None)
-    assert grid_error(without_neighbour.homographies[1], relative[2], burst.size) > far
+    assert without_neighbour.moved == (False, False)
 
 
 def test_texture_in_one_corner_gives_a_shift_without_perspective():

@@ -40,7 +40,7 @@ def test_the_model_has_no_more_parameters_than_the_points_determine(spread, affi
 
 def test_few_points_give_their_most_frequent_shift():
     points = np.random.default_rng(1).uniform(0, 500, (5, 2))
-    target = points + [3.0, -2.0]
+    target = points + np.array([3.0, -2.0])
     target[0] += 40
     fit = fit_motion_model(points, target, 1.0, (500, 500), 16)
     np.testing.assert_allclose(fit.homography, translation(3, -2), atol=1e-9)
