@@ -5,7 +5,7 @@ import pytest
 
 from smarthdr_cli.align.brightness_transfer import estimate_transfer
 from smarthdr_cli.align.pyramid_view import make_view, translation
-from tests.support.registration import make_burst
+from tests.support.registration import make_burst, make_frame
 
 pytestmark = pytest.mark.unit
 
@@ -29,6 +29,13 @@ def test_two_exposures_clamped_to_the_common_range_show_one_picture():
         clipped = clipped_in.log == 0
         assert clipped.mean() > 0.02
         assert float(np.median(np.abs(transfer.clamp(reference.log) - transfer(other.log))[clipped])) < 0.01
+
+
+def test_a_black_and_a_white_frame_have_an_empty_common_range():
+    black, white = (make_view(make_frame(np.full((120, 160, 3), code, np.uint8), 0.0), None) for code in (0, 255))
+    for first, second in ((black, white), (white, black)):
+        transfer = estimate_transfer(first, second, np.eye(3))
+        assert transfer.low == transfer.high
 
 
 def test_frames_without_overlap_have_the_identity():

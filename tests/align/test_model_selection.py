@@ -44,10 +44,20 @@ def test_the_comparison_can_rest_on_a_neighbouring_frame():
     np.testing.assert_array_equal(selection.homography, true @ to_anchor)
 
 
-def test_motions_below_a_sixth_of_a_pixel_keep_the_identity():
-    burst, _ = make_burst(400, 600, 41, evs=(-1.0, 0.0), moving=False)
+@pytest.mark.parametrize(("shift", "accepted"), [(0.14, False), (0.3, True)])
+def test_motions_below_a_sixth_of_a_pixel_keep_the_identity(shift, accepted):
+    burst, truth = make_burst(400, 600, 41, evs=(-1.0, 0.0), shift=shift, noise=0.0, moving=False)
     first, second = make_view(burst.frames[1], None), make_view(burst.frames[0], None)
-    assert select_homography(first, second, np.eye(3), [translation(0.1, 0.1)]).homography is None
+    selection = select_homography(first, second, np.eye(3), [truth[0]])
+    assert (selection.homography is not None) == accepted
+
+
+def test_a_gain_that_interpolation_alone_brings_keeps_the_identity():
+    """Bilinear interpolation reduces noise, and with it the residual."""
+    burst, _ = make_burst(400, 600, 42, evs=(-1.0, 0.0), noise=0.1, moving=False)
+    first, second = make_view(burst.frames[1], None), make_view(burst.frames[0], None)
+    candidates = [translation(x, y) for x in (-0.3, 0.0, 0.3) for y in (-0.3, 0.3)]
+    assert select_homography(first, second, np.eye(3), candidates).homography is None
 
 
 def test_a_perspective_without_support_in_the_corners_is_reduced():

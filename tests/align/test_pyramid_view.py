@@ -92,6 +92,12 @@ def test_a_warped_window_is_a_crop_of_the_warped_picture():
     np.testing.assert_allclose(log[mask > 0], picture[40:104, 30:94][mask > 0], atol=0.02)
 
 
+def test_a_warped_mask_excludes_pixels_interpolated_across_its_border():
+    mask = warp_mask(np.full((8, 10), 255, np.uint8), translation(0.5, 0), (10, 8))
+    assert (mask[:, :9] == 255).all()
+    assert (mask[:, 9] == 0).all()
+
+
 def test_a_window_outside_the_frame_is_masked():
     view = make_view(make_frame(np.full((64, 64, 3), 90, np.uint8), 0.0), None)
     log, mask = read_warped_window(view, translation(200, 0), 0, 0, 20, 20)
