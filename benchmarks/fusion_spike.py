@@ -39,11 +39,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import nnls
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window, register
 from smarthdr_cli.evaluate import comparison, frozen, protocol
 from smarthdr_cli.fusion.motion import find_motions, padded
 from smarthdr_cli.fusion.networks import load_network, members
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load, register
+from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.static_merge import order
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
@@ -518,7 +518,7 @@ def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], fl
     options = FuseOptions(evs=evs, reference=scene.reference + 1, response="gamma2.2" if kind == "gamma16" else "auto")
     clock = StageTimer(lambda *_: None)
     burst = load(list(scene.paths), options, clock)
-    source = register(burst, options, clock)
+    source = register(burst, response=options.response)
     old, new = fuse_loaded(burst, options, clock, source=source), merge(source, flow=flow)
     pictures = {
         "network": (old.radiance, old.uncertainty),
@@ -558,7 +558,7 @@ def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
 
 def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | None, flow: bool) -> None:
     options, clock = FuseOptions(evs=evs), StageTimer(lambda *_: None)
-    source = register(load(files, options, clock), options, clock)
+    source = register(load(files, options, clock))
     start = time.perf_counter()
     new = merge(source, flow=flow)
     blocks, share, count = convolved(new.at_odds)

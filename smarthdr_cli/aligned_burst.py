@@ -10,17 +10,22 @@ memory does not grow with frames times float32. A pixel's source coordinates do 
 it, to the last bit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import Alignment
+from smarthdr_cli.align import Alignment, align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import Response, linearize
+from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_response, sample_blocks
 
 F32 = NDArray[np.float32]
+Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
 NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
 _PAD = 3  # source pixels; bicubic interpolation reads 2
 _STRIP_VALUES = 1 << 21  # pixels that `downsample` linearises at once
@@ -163,6 +168,39 @@ class AlignedBurst:
         return np.asarray(
             cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
         )
+
+
+def register(
+    burst: Burst,
+    *,
+    align: Literal["auto", "none"] = "auto",
+    response: str = "auto",
+    exposure_check: Literal["off", "warn", "fix"] = "warn",
+    gains: Literal["auto", "off"] = "auto",
+    stage: Stage = lambda _name: nullcontext(),
+) -> AlignedBurst:
+    """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
+
+    The options are those of ``fuse``. The returned burst carries the notes of every step.
+
+    Raises UsageError for an unknown response, and InputError for a damaged calibration file or exposures that do not
+    differ.
+    """
+    with stage("align"):
+        alignment = align_burst(burst, None, mode=align)
+    with stage("response"):
+        resolved = resolve_response(burst, alignment, response, exposure_check)
+        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
+    alignment = resolved.alignment
+    if any(alignment.moved) and resolved.response.name != "srgb":
+        with stage("align again"):
+            alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
+    curve = apply_clip_level(resolved.response, burst, alignment)
+    if gains == "off":
+        return AlignedBurst(burst, curve, alignment)
+    samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
+    curves, notes = compensate_gains(burst, samples, curve)
+    return AlignedBurst(replace(burst, notes=(*burst.notes, *notes)), curve, alignment, curves)
 
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:

@@ -18,15 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.aligned_burst import Window, register
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.burst.reference import spanning
 from smarthdr_cli.data.cache import RECORD, array_file, key_of, mapped, stamp, stored
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part
 from smarthdr_cli.data.synth.sources import read_radiance
-from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, check_options, register
+from smarthdr_cli.errors import InputError, UsageError
 
 F32 = NDArray[np.float32]
 FORMAT = 1  # of the cache; raised whenever what is written or how it is made changes
@@ -99,7 +98,8 @@ def prepare(
     Raises InputError naming the scene whose files are missing, damaged or do not fit together, UsageError for an
     unknown option, and OutputError when the cache cannot be written.
     """
-    check_options(FuseOptions(align=cast(Literal["auto", "none"], align)))
+    if align not in ("auto", "none"):
+        raise UsageError(f"--align {align}: use auto, none")
     done = []
     for part in parts:
         try:
@@ -141,8 +141,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     """Align, linearise, and write frames, validity and the record."""
     middle = (len(scene.frames) - 1) // 2
     burst = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
-    options = FuseOptions(align=cast(Literal["auto", "none"], align), response=response)
-    source = register(burst, options, StageTimer(lambda _stage, _share: None))
+    source = register(burst, align=cast(Literal["auto", "none"], align), response=response)
     reference = source.burst.reference
     order = [reference, *(i for i in spanning(source.burst, MOST_FRAMES) if i != reference)]
     height, width = source.burst.size

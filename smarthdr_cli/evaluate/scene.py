@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.aligned_burst import AlignedBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data.datasets import SceneFiles, find_scenes
@@ -18,7 +18,6 @@ from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.metrics import SSIM_RADIUS
 from smarthdr_cli.evaluate.motion import moving_pixels
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, register
 
 F32 = NDArray[np.float32]
 SMALLEST = 2 * SSIM_RADIUS + 1  # pixels on a side
@@ -111,8 +110,7 @@ def _read(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
         raise InputError(f"{files.truth.name} {wrong}: {sizes}")
     moving = _told_moving(files.frames[0].parent / "moving.png", burst.size)
     oracle = _oracle(burst)
-    options = FuseOptions(align=align, response=response_of(files))
-    source = register(burst, options, StageTimer(lambda _stage, _share: None))
+    source = register(burst, align=align, response=response_of(files))
     seen = moving if moving is not None else moving_pixels(source, truth)
     return Case(files, burst, source, truth, seen, moving is not None, oracle)
 

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from smarthdr_cli.align import align_burst
-from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.aligned_burst import AlignedBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_response, sample_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -108,13 +106,20 @@ def fuse_loaded(
     """The second step of ``fuse``: a burst as ``load`` read it, fused.
 
     ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next;
-    ``source``, as ``register`` made it of this burst, saves looking again for one that fuses a burst several times.
+    ``source``, as ``register`` made it of this burst, saves registering again for one that fuses a burst several times.
     Raises UsageError, InputError, ModelError or MemoryLimitError.
     """
     report: dict[str, Any] = {"options": _said(chosen)}
     merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
     if source is None:
-        source = register(burst, chosen, clock)
+        source = register(
+            burst,
+            align=chosen.align,
+            response=chosen.response,
+            exposure_check=chosen.exposure_check,
+            gains=chosen.gains,
+            stage=clock.stage,
+        )
     alignment, response = source.alignment, source.response
     report |= {
         "response": {"name": Path(response.name).name, **response.record},
@@ -128,29 +133,6 @@ def fuse_loaded(
             for f, c in zip(source.burst.frames, source.curves, strict=True)
         ]
     return finish(merge(source), source, chosen, clock, report)
-
-
-def register(burst: Burst, options: FuseOptions, clock: "StageTimer") -> AlignedBurst:
-    """What every fusion looks at: ``burst`` aligned, its response found, aligned again, its frames matched; what was
-    said is in its notes.
-
-    Raises UsageError or InputError.
-    """
-    with clock.stage("align"):
-        alignment = align_burst(burst, None, mode=options.align)
-    with clock.stage("response"):
-        resolved = resolve_response(burst, alignment, options.response, options.exposure_check)
-        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
-    alignment = resolved.alignment
-    if any(alignment.moved) and resolved.response.name != "srgb":
-        with clock.stage("align again"):
-            alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
-    response = apply_clip_level(resolved.response, burst, alignment)
-    if options.gains == "off":
-        return AlignedBurst(burst, response, alignment)
-    samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
-    curves, notes = compensate_gains(burst, samples, response)
-    return AlignedBurst(replace(burst, notes=(*burst.notes, *notes)), response, alignment, curves)
 
 
 def _prepare(

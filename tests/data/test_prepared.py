@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.aligned_burst import Window, register
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data import prepared as room
 from smarthdr_cli.data.datasets import find_bursts, find_scenes
@@ -15,7 +15,6 @@ from smarthdr_cli.data.prepared import encode, prepare
 from smarthdr_cli.data.splits import Part, draw_labels
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import InputError, OutputError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, register
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_moved_frames_are_as_the_fusion_sees_them(bank, mini, cache, monkeypatch
     (prepared,) = prepare([Part(scene)], cache)
     frames, valid, _ = whole(prepared)
     burst = load_burst(scene.frames, evs=scene.evs, reference=2)
-    source = register(burst, FuseOptions(response="gamma2.2"), StageTimer(lambda *_: None))
+    source = register(burst, response="gamma2.2")
     assert any(source.alignment.moved)
     for place, index in enumerate((1, 0, 2)):
         linear, seen = source.read(index, Window(0, 0, 144, 192))

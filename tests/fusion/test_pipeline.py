@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from smarthdr_cli import aligned_burst
 from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, conversion
 from smarthdr_cli.errors import InputError, MemoryLimitError, ModelError, UsageError
 from smarthdr_cli.fusion import pipeline
@@ -82,7 +83,7 @@ def test_what_cannot_work_is_said_before_the_slow_stages(files, weights, monkeyp
     def never(*_args, **_options):
         raise AssertionError("aligned first")
 
-    monkeypatch.setattr(pipeline, "align_burst", never)
+    monkeypatch.setattr(aligned_burst, "align_burst", never)
     with pytest.raises(error):
         fuse(files, evs=EVS, **({"weights": weights} | options))
 

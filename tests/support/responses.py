@@ -143,16 +143,16 @@ def make_burst(
     return Burst(tuple(frames), int(np.argmin(np.abs(evs))))
 
 
-def make_relit_burst(curve: Curve, share: float = 0.6, width: int = 450) -> Burst:
-    """Three frames in which the left ``share`` has other light in each: strips of up to 1.5 EV, as moving shadows."""
+def make_relit_burst(curve: Curve, share: float = 0.6, evs: Sequence[float] = (-2, 0, 2), width: int = 450) -> Burst:
+    """Frames in which the left ``share`` has other light in each: strips of up to 1.5 EV, as moving shadows."""
     frames = []
-    for n, ev in enumerate((-2, 0, 2)):
+    for n, ev in enumerate(evs):
         light = np.zeros(width)
         strips = np.repeat(np.random.default_rng(n).uniform(0.0, 1.5, 30), width // 30)
         light[: int(share * width)] = strips[: int(share * width)]
         radiance = make_scene(width=width) * np.exp2(light)[None, :, None]
         frames.append(make_frame(expose(radiance, ev, curve, seed=n), ev, n))
-    return Burst(tuple(frames), 1)
+    return Burst(tuple(frames), list(evs).index(0))
 
 
 def samples_of(burst: Burst) -> Samples:
