@@ -77,6 +77,16 @@ def test_dark_frames_decide_nothing():
     assert apply_clip_level(SRGB, Burst(frames, 1), Alignment.identity(2)) is SRGB
 
 
+@pytest.mark.parametrize(("control_share", "expected"), [(0.1, 240), (0.3, WHITE)])
+def test_motion_at_control_codes_decides_nothing(control_share, expected):
+    """Bright codes show more than the clip, but with motion so do codes that no camera clips at."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(200, 256, 40_000)
+    level = SRGB.table[0].astype(np.float64)[codes]
+    beyond = rng.random(codes.size) < np.where(codes >= 240, 0.9, control_share)
+    assert find_clip_code(ClipSamples(codes, level, level * np.where(beyond, 3.0, 1.0))) == expected
+
+
 @settings(max_examples=60)
 @given(st.integers(236, 252).map(lambda code: code // 2 * 2), st.floats(0.5, 2.0), st.integers(0, 2**31))
 def test_the_code_is_found_under_misstated_exposures(code, factor, seed):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import linearize
-from smarthdr_cli.response import compensate_gains, named_response
+from smarthdr_cli.response import Samples, compensate_gains, named_response
 from smarthdr_cli.response.photometric_gains import (
     MAX_GAIN_EV,
     MIN_GAIN_EV,
@@ -93,6 +93,17 @@ def test_differences_too_large_for_a_gain_are_left():
 def test_frames_of_different_scenes_have_no_gains():
     frames = [make_frame(expose(make_scene(200, 300, n), ev, srgb), ev, n) for n, ev in enumerate((-1, 0, 1))]
     assert not gains_of(Burst(tuple(frames), 1)).any()
+
+
+def test_steps_without_a_clear_mode_give_no_gains():
+    """The second frame is 0.4 EV darker to 1.4 EV brighter than the first, evenly; stated is 0.5 EV brighter."""
+    rng = np.random.default_rng(0)
+    first = np.exp2(rng.uniform(-9, -3, (4000, 1)))
+    second = first * np.exp2(rng.uniform(-0.4, 1.4, (4000, 1)))
+    code = np.tile(np.stack([first, second]), 3).astype(np.float32)
+    samples = Samples(code, np.zeros_like(code), np.ones(code.shape, bool), (1, 4000))
+    burst = make_burst(srgb, evs=(-0.5, 0), radiance=make_scene(40, 60))
+    assert not measure_gains(burst, samples, named_response("linear")).any()
 
 
 @pytest.mark.parametrize("curve", ["strong contrast", "shoulder and toe"])
