@@ -9,8 +9,7 @@ import pytest
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.radiometry import Response, named_response
 
@@ -34,7 +33,7 @@ def make_texture(height, width, low=0.02, high=0.9):
 def make_frame(codes, ev, clipped=None):
     white = {"uint8": 255, "uint16": 65535, "float32": 1.0}[str(codes.dtype)]
     exposure = Exposure(ev, source="ev")
-    return Frame(Path("a.tif"), codes, white, "display", exposure, SRGB, Capture(), "", "array", clipped)
+    return Frame(Path("a.tif"), codes, white, "display", exposure, SRGB, CaptureMetadata(), "", "array", clipped)
 
 
 def registered(first, second, homography=None, response=LINEAR, clipped=None):

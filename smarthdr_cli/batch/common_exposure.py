@@ -62,7 +62,7 @@ def calibrate_cameras(
 
 def _keep(text: str, path: Path, stage: Path) -> None:
     """Write ``text`` by way of ``stage``, where whoever comes after a crash clears up."""
-    with atomic_file(path, overwrite=True, aside=stage) as partial:
+    with atomic_file(path, overwrite=True, staging_folder=stage) as partial:
         partial.write_text(text, encoding="utf-8")
     close_stage(stage)
 

@@ -10,7 +10,7 @@ from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.models.weights import find_weights
-from smarthdr_cli.radiometry import NAMES
+from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
 
 Result = Literal["exr", "hdr", "tif"]
@@ -134,7 +134,7 @@ def response_digest(option: str) -> str:
 
 def _is_word(option: str) -> bool:
     """Whether ``--response`` means a name, a wrong one included, rather than a file."""
-    return option == "auto" or option in NAMES or (not Path(option).suffix and not Path(option).exists())
+    return option == "auto" or option in RESPONSE_NAMES or (not Path(option).suffix and not Path(option).exists())
 
 
 def _sha256(path: Path) -> str:

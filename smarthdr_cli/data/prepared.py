@@ -20,7 +20,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import Window, register
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.data.cache import RECORD, array_file, key_of, mapped, stamp, stored
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part
@@ -143,7 +143,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     burst = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
     source = register(burst, align=cast(Literal["auto", "none"], align), response=response)
     reference = source.burst.reference
-    order = [reference, *(i for i in spanning(source.burst, MOST_FRAMES) if i != reference)]
+    order = [reference, *(i for i in spanning_frames(source.burst, MOST_FRAMES) if i != reference)]
     height, width = source.burst.size
     shape = (len(order), height, width)
     with (

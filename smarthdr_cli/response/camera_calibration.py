@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response.crf_acceptance import DEFAULT_LIMITS, fit_and_assess
@@ -91,7 +90,7 @@ class CameraCalibrator:
         return CrfEstimate(to_response(fit, name, deepest, camera | record), "", record)
 
 
-def _camera(capture: Capture) -> dict[str, Any]:
+def _camera(capture: CaptureMetadata) -> dict[str, Any]:
     """Make, model and date as far as they are known."""
     origin = {"make": capture.make, "model": capture.model, "date": capture.datetime}
     return {key: value for key, value in origin.items() if value is not None}

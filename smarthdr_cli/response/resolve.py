@@ -20,7 +20,7 @@ import numpy as np
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, Response, named_response, resampled
+from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, RESPONSE_NAMES, Response, named_response, resampled
 from smarthdr_cli.response.calibration_file import load_response
 from smarthdr_cli.response.crf_estimate import estimate_response
 from smarthdr_cli.response.exposure_ratios import ExposureCheck, check_exposures, measure_ratios, with_exposures
@@ -94,6 +94,6 @@ def _known_response(burst: Burst, option: str, entries: int) -> tuple[Response |
     if option == "auto":
         return None, ()
     path = Path(option)
-    if option in NAMES or (not path.suffix and not path.exists()):
+    if option in RESPONSE_NAMES or (not path.suffix and not path.exists()):
         return named_response(option, entries), ()  # raises for a misspelt name, and lists the right ones
     return resampled(load_response(path), entries), ()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.response import CameraCalibrator, calibrate
 from smarthdr_cli.response.camera_calibration import MAX_EQUATIONS
@@ -22,7 +22,7 @@ def bursts(curve, count, **how):
 
 
 def test_a_calibration_from_one_burst_records_the_camera():
-    capture = Capture(make="Acme", model="Z1", datetime="2026:01:02 03:04:05")
+    capture = CaptureMetadata(make="Acme", model="Z1", datetime="2026:01:02 03:04:05")
     evs = tuple(np.arange(-4, 5, 1.0))
     burst = make_burst(CURVES["contrast"], evs=evs, radiance=make_scene(200, 300), capture=capture)
     response = calibrate(burst, Alignment.identity(9))

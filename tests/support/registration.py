@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align.pyramid_view import project, translation
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 
 F32 = NDArray[np.float32]
@@ -17,11 +16,8 @@ F64 = NDArray[np.float64]
 
 
 def make_frame(codes: NDArray[Any], ev: float, white: float = 255.0, **fields: Any) -> Frame:
-    options = {"encoding": "display", "kind": "array", **fields}
-    exposure = Exposure(ev, source="ev")
-    return Frame(
-        Path(f"{ev:+}.png"), codes, white, exposure=exposure, colorspace=SRGB, capture=Capture(), sha256="", **options
-    )
+    fields = {"encoding": "display", "kind": "array", "sha256": "", "capture": CaptureMetadata(), **fields}
+    return Frame(Path(f"{ev:+}.png"), codes, white, exposure=Exposure(ev, source="ev"), colorspace=SRGB, **fields)
 
 
 def make_texture(height: int, width: int, rng: np.random.Generator) -> F32:

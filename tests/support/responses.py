@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Encoding, Exposure, ExposureSource, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Encoding, Exposure, ExposureSource, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.response import Samples, sample_blocks
 
@@ -116,19 +115,19 @@ def expose(
 
 def make_frame(
     codes: NDArray[Any], ev: float, index: int = 0, source: ExposureSource = "exif", encoding: Encoding = "display",
-    capture: Capture | None = None, clipped: NDArray[np.bool_] | None = None,
+    capture: CaptureMetadata | None = None, clipped: NDArray[np.bool_] | None = None,
 ) -> Frame:  # fmt: skip
     """Frame ``img{index}.jpg`` with the exposure ``ev`` as stated by ``source``."""
     white = {"uint8": 255.0, "uint16": 65535.0}.get(str(codes.dtype), 1.0)
     exposure = Exposure(float(ev), source=source)
     path = Path(f"img{index}.jpg")
-    return Frame(path, codes, white, encoding, exposure, SRGB, capture or Capture(), "", "array", clipped)
+    return Frame(path, codes, white, encoding, exposure, SRGB, capture or CaptureMetadata(), "", "array", clipped)
 
 
 def make_burst(
     curve: Curve, evs: Sequence[float] = (-2, 0, 2), stated: Sequence[float] | None = None, *,
     moving_share: float = 0.0, misalignment: float = 0.0, source: ExposureSource = "exif",
-    radiance: F64 | None = None, capture: Capture | None = None, **exposing: Any,
+    radiance: F64 | None = None, capture: CaptureMetadata | None = None, **exposing: Any,
 ) -> Burst:  # fmt: skip
     """A burst of ``radiance`` through ``curve``. The ``stated`` exposures may differ from the true ``evs``.
 
