@@ -76,8 +76,8 @@ def test_the_fit_finds_the_shifts_that_pixels_determine():
 
 
 def test_equations_that_demand_a_falling_curve_give_a_rising_one():
-    codes, spread = np.full(500, 600), np.zeros(500)
-    equations = tuple(PairEquations((0, 1), c, codes, codes, codes - 200, spread, spread, -0.5) for c in range(3))
+    codes, spread = np.random.default_rng(0).integers(450, 750, 3000), np.zeros(3000)
+    equations = tuple(PairEquations((0, 1), c, codes, codes, codes - 100, spread, spread, -0.05) for c in range(3))
     log_curve = fit_crf(equations, PRIOR, np.zeros((2, 0))).log_curve
     assert (np.diff(log_curve[:, ::16], axis=1) > 0).all()
 
