@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, gradient_loss, load_vgg, tap_weights
 from tests.support.training import check_masked_pixels_do_not_exist, hole, pair
 
@@ -216,7 +216,7 @@ def test_http_errors_state_their_status(monkeypatch):
         raise HfHubHTTPError("gone", response=SimpleNamespace(status_code=404, headers={}, request=None))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
-    with pytest.raises(ModelError, match=r"file.safetensors cannot be had from owner/name \(HTTP 404\)"):
+    with pytest.raises(ModelError, match=r"owner/name does not provide file.safetensors \(HTTP 404\)"):
         load_vgg("owner/name:file.safetensors")
 
 
