@@ -80,20 +80,20 @@ def command(
         raise UsageError("--overwrite belongs to -o DIR")
     from contextlib import nullcontext
 
-    from smarthdr_cli.evaluate import evaluate, tables, write
-    from smarthdr_cli.evaluate.methods import Computation
+    from smarthdr_cli.evaluate import evaluate, report
+    from smarthdr_cli.evaluate.methods import FusionSettings
 
     chosen = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
-    options = evaluate.EvaluateOptions(split, scenes, chosen, protocol, cvvdp, Computation(device, precision, align))
+    options = evaluate.EvaluateOptions(split, scenes, chosen, protocol, cvvdp, FusionSettings(device, precision, align))
     written: list[Path] = []
-    planned = evaluate.plan(weights, data, options)
-    with write.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
+    planned = evaluate.plan_evaluation(weights, data, options)
+    with report.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
         with progress(quiet=quiet) as tell:
             found = evaluate.evaluate(planned, lambda share: tell("evaluate", share))
         if output is not None:
-            written = write.write_evaluation(found, output, overwrite=overwrite)
+            written = report.write_report(found, output, overwrite=overwrite)
     if as_json:
-        print_json(tables.results(found) | {"outputs": [str(path) for path in written]})
+        print_json(report.results(found) | {"outputs": [str(path) for path in written]})
     else:
         with printing():
-            typer.echo(tables.markdown(found), nl=False)
+            typer.echo(report.markdown(found), nl=False)

@@ -55,7 +55,7 @@ def test_the_table_the_json_and_the_files_agree(smarthdr: Run, weights: Path, sc
         for method in found["methods"].values():
             assert method.pop("seconds_median") > 0
     assert one == other
-    assert list(one["methods"]) == ["stand-in", *methods.RIVALS, "oracle"]
+    assert list(one["methods"]) == ["stand-in", *methods.BASELINES, "oracle"]
     assert "oracle" not in one["scenes"]["Test/002"]["methods"]
     assert one["scenes"]["Test/002"]["moving_from"] == "the burst"
     assert one["checkpoints"]["stand-in"]["network"] == "saf"
@@ -124,7 +124,7 @@ def test_a_scene_that_cannot_be_fused_is_named(
 
 
 def test_the_rivals_of_the_help_are_the_rivals_there_are() -> None:
-    assert RIVALS.split(",") == list(methods.RIVALS)
+    assert RIVALS.split(",") == list(methods.BASELINES)
 
 
 SLOW = """
@@ -136,7 +136,7 @@ def slow(*arguments, **options):
     Path(sys.argv[1]).touch()
     time.sleep(60)
 
-run.scored = slow
+run.score_method = slow
 from smarthdr_cli.cli.app import app
 app(sys.argv[2:])
 """

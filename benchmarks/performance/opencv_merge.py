@@ -1,6 +1,8 @@
-"""What speed.py measures against: three JPEGs through OpenCV's AlignMTB and MergeDebevec into a Radiance file.
+"""The baseline of ``performance/fuse.py``: JPEGs through OpenCV's AlignMTB and MergeDebevec to a Radiance file.
 
-python benchmarks/opencv_merge.py OUT.hdr SECONDS FILE [SECONDS FILE ...]
+    python benchmarks/performance/opencv_merge.py OUT.hdr SECONDS FILE [SECONDS FILE ...]
+
+A process of its own, which imports nothing but OpenCV and NumPy.
 """
 
 import sys
