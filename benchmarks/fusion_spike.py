@@ -1,7 +1,7 @@
 """Spike of the new fusion: physics where the frames agree, the network where they do not. A script, not the product.
 
-    python benchmarks/fusion_spike.py --set FOLDER [--kinds gamma16 camera8] [--every 4]   # old beside new
-    python benchmarks/fusion_spike.py --burst FILES... [--ev=-2,0,2] [--picture out.png]   # what is left to the network
+    python -m benchmarks.fusion_spike --set FOLDER [--kinds gamma16 camera8] [--every 4]   # old beside new
+    python -m benchmarks.fusion_spike --burst FILES... [--ev=-2,0,2] [--picture out.png]   # what is left to the network
 
 It answers two questions before any module is written (docs/fusion-design.md has the answers): does the design lose
 quality with the weights of today, and how much of a full-size picture does the network still convolve?
@@ -39,8 +39,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import nnls
 
+from benchmarks.lib import frozen_set
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.evaluate import comparison, frozen, protocol
+from smarthdr_cli.evaluate import comparison, protocol
+from smarthdr_cli.evaluate.report import uncertainty_text
 from smarthdr_cli.fusion.motion import find_motions, padded
 from smarthdr_cli.fusion.networks import load_network, members
 from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load, register
@@ -512,8 +514,8 @@ def convolved(at_odds: NDArray[np.bool_], least: float = 0.02) -> tuple[float, f
 # ---- old beside new ----
 
 
-def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], flow: bool) -> dict[str, Any]:
-    scene = frozen.read_scene(folder)
+def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.UncertaintyPool], flow: bool) -> dict[str, Any]:
+    scene = frozen_set.read_frozen_scene(folder)
     evs = [float(np.log2(time / scene.times[scene.reference])) for time in scene.times]
     options = FuseOptions(evs=evs, reference=scene.reference + 1, response="gamma2.2" if kind == "gamma16" else "auto")
     clock = StageTimer(lambda *_: None)
@@ -532,28 +534,28 @@ def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], fl
     for name, (light, sigma) in pictures.items():
         light = light * np.float32(old.scale_short)
         out[name] = protocol.score(light, scene.truth, **view)
-        shown = protocol.fitted(light, scene.truth, pixels)
+        shown = protocol.scale_and_limit(light, scene.truth, pixels)
         error = comparison.error_map(shown, np.clip(scene.truth, 0, 1))
-        pools[name].add(error, np.ascontiguousarray(sigma, np.float32), frozen.told(scene))
+        pools[name].add(error, np.ascontiguousarray(sigma, np.float32), frozen_set.known_mask(scene))
     return out
 
 
 def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
     names = ("network", "physics", "joined")
-    pools = {name: comparison.Pool() for name in names}
+    pools = {name: comparison.UncertaintyPool() for name in names}
     scenes = []
-    for folder in frozen.scene_folders(root / kind)[::every]:
+    for folder in frozen_set.scene_folders(root / kind)[::every]:
         scenes.append(measure_scene(folder, kind, pools, flow))
         figures = "  ".join(f"{n} {scenes[-1][n]['psnr_mu']:.2f}/{scenes[-1][n]['psnr_mu_moving']:.2f}" for n in names)
         print(f"{kind} {folder.name}: {figures}  share {scenes[-1]['share']:.2f}", file=sys.stderr, flush=True)
     print(f"\n{kind}, {len(scenes)} bursts, share of the network's pixels {np.mean([s['share'] for s in scenes]):.2f}")
     for name in names:
-        mean = protocol.average([scene[name] for scene in scenes])
+        mean = protocol.mean_scores([scene[name] for scene in scenes])
         keys = ("psnr_mu", "psnr_mu_moving", "psnr_mu_clipped")
         print(f"  {name:8}" + "".join(f"  {key} {mean[key]:.2f}" for key in keys))
-        verdict = pools[name].verdict()
+        verdict = pools[name].metrics()
         if verdict is not None:
-            print("           " + comparison.judge_text(verdict).replace("\n", "\n           "))
+            print("           " + uncertainty_text(verdict).replace("\n", "\n           "))
 
 
 def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | None, flow: bool) -> None:
@@ -576,7 +578,9 @@ def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="spike of the new fusion")
-    parser.add_argument("--set", type=Path, help="frozen set of benchmarks/quality.py or renders.py")
+    parser.add_argument(
+        "--set", type=Path, help="frozen set of benchmarks/quality/run.py or benchmarks/renderer/make_set.py"
+    )
     parser.add_argument("--kinds", nargs="+", default=["gamma16", "camera8"])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--burst", type=Path, nargs="+", help="files of one burst")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from rendered.moved import true_motion
 from rendered.places import draw_scenery
 from rendered.scenery import Scenery
 from rendered.shown import Renderer, Shown
 from rendered.stage import MOMENTS
+
 from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, exposures, photograph
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 

@@ -1,13 +1,12 @@
 """Random scenes indoors: rooms, and table tops close up. Metres, z up, the camera looks along +y."""
 
 import numpy as np
-from scene import textures
-
 from rendered import movers, surfaces
 from rendered.motion import Place
 from rendered.scenery import Material, Sky
 from rendered.solids import ball, box, panel, rod, turned
 from rendered.stage import Stage
+from scene import textures
 
 INSIDE = ("blue_grotto", "christmas_photo_studio_07", "hotel_room", "vestibule", "vintage_measuring_lab", "workshop")
 

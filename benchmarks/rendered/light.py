@@ -7,13 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scene import textures
-
 from rendered import lamps
 from rendered.lamps import BACK_LIGHTS, RAYS, Lights
 from rendered.scenery import Scenery, Sky
 from rendered.shown import F32, Caster, Hits, MakesCaster, Shown
 from rendered.skins import Skin, bilinear
+from scene import textures
 
 ROOKS = (np.array([[1, 5, 3, 7, 0, 4, 2, 6], range(8)]).T + 0.5) / 8  # (RAYS, 2): where in a pixel its rays go
 LIFT = 1e-3  # metres above a surface that shadow rays begin

@@ -10,7 +10,6 @@ more than ``DRIFT`` pixels. Shadows and reflections that move are not counted.
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.scenery import Camera, Scenery
 from rendered.shown import Hits
 from rendered.skins import barycentric

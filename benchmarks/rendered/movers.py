@@ -4,7 +4,6 @@ Speeds are given on the picture, in pixels between two frames, and turned into m
 """
 
 import numpy as np
-
 from rendered import surfaces
 from rendered.motion import Glide, Motion, Place, Swing
 from rendered.scenery import Material

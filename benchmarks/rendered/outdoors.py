@@ -1,7 +1,6 @@
 """Random scenes outdoors: streets, gardens, porches and nights. Metres, z up, the camera looks along +y."""
 
 import numpy as np
-
 from rendered import movers, surfaces
 from rendered.indoors import chair, table
 from rendered.motion import Place

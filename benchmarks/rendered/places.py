@@ -1,7 +1,6 @@
 """The places of the set, in turn: every scene random from its number."""
 
 import numpy as np
-
 from rendered import indoors, outdoors
 from rendered.scenery import Scenery
 

@@ -10,7 +10,6 @@ from typing import Any
 import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.shown import F32
 from rendered.solids import Solid, joined
 

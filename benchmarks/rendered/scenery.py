@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.motion import Motion, Place, rotated, shifted
 from rendered.solids import Solid, Vec, joined
 

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.scenery import Scenery
 from rendered.solids import Solid
 

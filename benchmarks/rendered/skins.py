@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.scenery import Material
 from rendered.shown import F32
 from rendered.solids import Solid

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-
 from rendered.motion import Motion, Place, rotated
 from rendered.scenery import Camera, Material, Scenery, Sky, Thing
 from rendered.solids import Solid, Vec, joined

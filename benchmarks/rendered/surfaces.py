@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scene import textures
-
 from rendered.scenery import Material
+from scene import textures
 
 F32 = NDArray[np.float32]
 WORDS = ("EXPOSURE", "ghosts", "1/512 s", "NORTH", "photon", "Caution", "No. 47", "OPEN", "lux", "Platform 9", "TEA")

@@ -122,9 +122,9 @@ def write(results: Results, options: argparse.Namespace, reference: float) -> No
         measurement_conditions(),
         f"Tested on the JPEG bursts of the ablation above (set sha256 `{options.sets[JPEG]}`), where the reference "
         f"alone has {reference:.2f} dB. The clean ones: sha256 `{options.sets[CLEAN]}`, 16-bit gamma 2.2, ISO 100 to "
-        f"400, same places and motion, other seeds. Those from a tripod: sha256 `{options.sets[STATIC]}`, the cameras "
-        f"of the JPEG bursts, nothing moves. {BUDGET['iterations']} updates of {BUDGET['batch']} crops; PSNR in dB, of the "
-        "student.",
+        f"400, same places and motion, other seeds. Those from a tripod: sha256 `{options.sets[STATIC]}`, the "
+        f"cameras of the JPEG bursts, nothing moves. {BUDGET['iterations']} updates of "
+        f"{BUDGET['batch']} crops; PSNR in dB, of the student.",
         markdown_table(["learned from", "draws", "PSNR-μ", "PSNR-μ moving", "over those labels alone"], rows),
     ]
     section = "\n\n".join(text)
