@@ -73,9 +73,9 @@ class Scene:
     def meshes_at(self, moment: int) -> dict[str, Mesh]:
         """All objects of each material as one mesh; triangles keep their order from moment to moment."""
         of_material: dict[str, list[Mesh]] = {}
-        for thing in self.objects:
-            mesh = thing.mesh.transformed(thing.motion.pose_at(moment))
-            of_material.setdefault(thing.material, []).append(mesh)
+        for item in self.objects:
+            mesh = item.mesh.transformed(item.motion.pose_at(moment))
+            of_material.setdefault(item.material, []).append(mesh)
         return {name: join_meshes(meshes) for name, meshes in sorted(of_material.items())}
 
 
@@ -111,13 +111,13 @@ class SceneBuilder:
         """Metres across the image at a distance."""
         return float(2 * distance * np.tan(np.radians(self.camera.fov) / 2))
 
-    def in_view(self, distance: float, extent: float = 0.85) -> Vector:
+    def point_in_view(self, distance: float, extent: float = 0.85) -> Vector:
         """A random visible point ``distance`` metres ahead, within ``extent`` of the image's half size."""
         x, y = self.rng.uniform(-extent, extent, 2) * self.width_at(distance) / 2
         point = self.eye + distance * self.forward + x * self.right + y * self.aspect * self.up
         return float(point[0]), float(point[1]), max(0.1, float(point[2]))
 
-    def on_ground(self, distance: float, extent: float = 0.8) -> Vector:
+    def point_on_ground(self, distance: float, extent: float = 0.8) -> Vector:
         """A random point of the ground at a distance."""
         horizontal = self.forward * [1, 1, 0]
         sideways = float(self.rng.uniform(-extent, extent)) * self.width_at(distance) / 2
@@ -130,10 +130,8 @@ def handheld_poses(rng: np.random.Generator) -> dict[int, tuple[Vector, Vector]]
 
     The reference has the identity.
     """
-    shift_scale, angle_scale = (
-        np.exp(rng.uniform(np.log(0.008), np.log(0.04))),
-        np.exp(rng.uniform(np.log(0.15), np.log(1.2))),
-    )
+    shift_scale = np.exp(rng.uniform(np.log(0.008), np.log(0.04)))  # metres
+    angle_scale = np.exp(rng.uniform(np.log(0.15), np.log(1.2)))  # degrees
     drift = rng.normal(size=6)
     poses: dict[int, tuple[Vector, Vector]] = {0: ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))}
     for moment in MOMENTS:
