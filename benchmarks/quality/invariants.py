@@ -65,8 +65,8 @@ def encode_gamma(linear: Tensor, evs: Tensor, dtype: Any) -> AlignedBurst:
 
 
 def moving_burst() -> AlignedBurst:
-    made = procedural_burst(SynthConfig(HEIGHT + 2, WIDTH + 1, frames=(3,), kind="gamma16", ev_steps=(2.0,)), 11)
-    return encode_gamma(made.linear[0, ..., :HEIGHT, :WIDTH], made.evs[0], np.uint8)
+    burst = procedural_burst(SynthConfig(HEIGHT + 2, WIDTH + 1, frames=(3,), kind="gamma16", ev_steps=(2.0,)), 11)
+    return encode_gamma(burst.linear[0, ..., :HEIGHT, :WIDTH], burst.evs[0], np.uint8)
 
 
 def static_burst() -> tuple[AlignedBurst, NDArray[np.float32]]:
@@ -83,11 +83,11 @@ def noisy_static_psnrs(network: Any, seed: int) -> list[float]:
 
     Radiance is limited to the short frame's clip.
     """
-    made = procedural_burst(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
-    assert made.still is not None
-    still, scale = encode_gamma(made.still[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
-    truth = protocol.limit(made.target[0].permute(1, 2, 0).numpy() * scale)
-    planes = static_merge(still, 0), network.fuse(still, Room(0, 1), False, lambda _: None, {})
+    burst = procedural_burst(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
+    assert burst.still is not None
+    static, scale = encode_gamma(burst.still[0], burst.evs[0], np.uint16), np.float32(2.0 ** float(burst.evs.min()))
+    truth = protocol.limit(burst.target[0].permute(1, 2, 0).numpy() * scale)
+    planes = static_merge(static, 0), network.fuse(static, Room(0, 1), False, lambda _: None, {})
     return [metrics.psnr_mu(protocol.limit(plane.radiance * scale), truth) for plane in planes]
 
 
@@ -106,21 +106,21 @@ def main() -> None:
             plane = network.fuse(moving, Room(size, 1), False, lambda _: None, {})
             return np.asarray(mu_law(plane.radiance * scale), np.float64)
 
-        whole = light(0)
+        untiled = light(0)
         for size in (512, 256, 128):
-            gap = np.abs(light(size) - whole)
+            gap = np.abs(light(size) - untiled)
             rows.append([f"tiles of {size} against one, {precision}", f"{gap.max():.1e}", f"{gap.mean():.1e}"])
         if precision == "fp32":
-            exact = whole
+            untiled_fp32 = untiled
         else:
-            gap = np.abs(whole - exact)
+            gap = np.abs(untiled - untiled_fp32)
             rows.append(["bf16 against fp32, one tile", f"{gap.max():.1e}", f"{gap.mean():.1e}"])
-    still, truth = static_burst()
+    static, truth = static_burst()
     network = load_network(options.weights, CPU, "fp32")
-    plane = network.fuse(still, Room(256, 1), False, lambda _: None, {})
+    plane = network.fuse(static, Room(256, 1), False, lambda _: None, {})
     error = np.abs(plane.radiance / truth - 1)
-    physics, ours = np.array([noisy_static_psnrs(network, seed) for seed in range(STATIC_BURSTS)]).T
-    gains = ours - physics
+    merged, ours = np.array([noisy_static_psnrs(network, seed) for seed in range(STATIC_BURSTS)]).T
+    gains = ours - merged
     table = markdown_table(["mu-law domain, short clip = 1", "largest", "mean"], rows)
     text = "\n".join([
         "## What a fusion promises", "", measurement_conditions(), "",
@@ -129,7 +129,7 @@ def main() -> None:
         f"A static, well exposed 16-bit burst, fp32: largest relative error of radiance {error.max():.2e}, mean "
         f"{error.mean():.2e} (wanted: 1e-3).", "",
         f"{STATIC_BURSTS} static 16-bit bursts with noise and clipped light, PSNR-μ without a cap: the merge by the "
-        f"physics alone {physics.mean():.2f} dB, ours {ours.mean():.2f} dB, burst by burst {gains.min():+.2f} to "
+        f"physics alone {merged.mean():.2f} dB, ours {ours.mean():.2f} dB, burst by burst {gains.min():+.2f} to "
         f"{gains.max():+.2f} dB (wanted: no loss).",
     ])  # fmt: skip
     print(text)

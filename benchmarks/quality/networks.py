@@ -105,7 +105,7 @@ def growth_section(options: argparse.Namespace) -> str:
         psnrs = [psnr for kind in KINDS for psnr in mean_psnr(options.set / kind, kind, checkpoint.path)]
         rows.append([f"{record.get('steps', 0):,}{averaged}", f"{record.get('hours', 0.0):.1f}", *psnrs])
         print(*rows[-1], file=sys.stderr, flush=True)
-    columns = [f"{name}{part}" for name in KINDS for part in ("", " moving")]
+    columns = [f"{name}{suffix}" for name in KINDS for suffix in ("", " moving")]
     return "\n\n".join([
         "## Quality against training time",
         measurement_conditions(),

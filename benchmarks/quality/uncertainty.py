@@ -103,8 +103,8 @@ def measure(case: Case) -> tuple[float, float, float]:
 
 
 def read_codes(path: Path) -> U8:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def uncertainty_shares(result: FusionResult) -> tuple[float, float]:

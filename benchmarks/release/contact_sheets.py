@@ -113,8 +113,8 @@ def merge_debevec(ours: FusionResult, frames: Sequence[NDArray[Any]]) -> F32:
 def cell_means(values: F32) -> F32:
     """(H, W) to the means of whole squares of CELL_PX."""
     height, width = (side // CELL_PX for side in values.shape)
-    whole = np.ascontiguousarray(values[: height * CELL_PX, : width * CELL_PX])
-    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    cropped = np.ascontiguousarray(values[: height * CELL_PX, : width * CELL_PX])
+    return np.asarray(cv2.resize(cropped, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def choose_crops(maps: Sequence[F32], size: int) -> list[Crop]:

@@ -75,11 +75,11 @@ def rows_table(results: Results, names: list[str]) -> str:
             gain = with_interval(differences)
             gap = (mean_over_draws(top, "psnr_mu") - base_psnr).mean() if set(top) == set(runs) else 0.0
             closed = f"{100 * differences.mean() / gap:.0f} %" if gap > MIN_GAP_DB else None
-        kept = [r["last"].get("kept") for r in runs.values()]
+        kept_shares = [run["last"].get("kept") for run in runs.values()]
         psnrs = [float(mean_over_draws(runs, key).mean()) for key in ("psnr_mu", "psnr_l")]
         moving = float(np.nanmean(mean_over_draws(runs, "psnr_mu_moving")))
         teacher = float(mean_over_draws(runs, "psnr_mu", "teacher").mean())
-        kept_share = None if None in kept else f"{100 * float(np.mean(kept)):.0f} %"
+        kept_share = None if None in kept_shares else f"{100 * float(np.mean(kept_shares)):.0f} %"
         rows.append([ROWS[name].label, str(len(runs)), *psnrs, moving, teacher, gain, closed, kept_share])
     return markdown_table(header, rows)
 

@@ -69,7 +69,7 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure checkpoints on scenes with a ground truth, beside classical rivals, and judge their uncertainty.
+    """Measure checkpoints on scenes with a ground truth, beside classical baselines, and their uncertainty.
 
     The table goes to stdout; with -o everything goes to files too.
 
