@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import smarthdr_cli
+from smarthdr_cli.data.synth.export import write_radiance
+from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.evaluate import comparison, evaluate, metrics, protocol, scene
 from smarthdr_cli.evaluate.methods import FusionSettings, NetworkCache, fuse_scene
@@ -58,18 +60,27 @@ def test_scores_are_those_of_the_protocol(evaluation: evaluate.Evaluation, scene
             assert scores == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
-def test_uncertainty_metrics_pool_the_errors_of_every_scene(evaluation: evaluate.Evaluation, scene_set: Path) -> None:
-    pool = comparison.UncertaintyPool()
-    teacher = evaluation.plan.checkpoints[1]
-    for read in read_scenes(scene_set):
-        result = fuse_scene(read, OPTIONS.fusion, NetworkCache(), weights=teacher.path)
+def test_uncertainty_metrics_pool_errors_where_the_truth_is_not_clipped(scene_set_copy: Path, run_folder: Path) -> None:
+    truth_file = scene_set_copy / "Test" / "001" / "HDRImg.exr"
+    truth = read_radiance(truth_file)
+    truth[:20] = 2.0
+    write_radiance(truth_file, truth)
+    plan = evaluate.plan_evaluation([str(run_folder / "teacher.safetensors")], scene_set_copy, OPTIONS)
+    evaluation = evaluate.evaluate(plan)
+    pool, unmasked = comparison.UncertaintyPool(), comparison.UncertaintyPool()
+    for read in read_scenes(scene_set_copy):
+        result = fuse_scene(read, OPTIONS.fusion, NetworkCache(), weights=run_folder / "teacher.safetensors")
         assert result.sigma is not None
         prediction, truth = (np.log1p(5000 * np.clip(x, 0, 1)) / np.log(5001) for x in (result.radiance, read.truth))
-        pool.add(np.abs(prediction - truth).mean(axis=2), result.sigma, read.truth.max(axis=2) < 1)
-    expected = pool.metrics()
+        error = np.abs(prediction - truth).mean(axis=2)
+        pool.add(error, result.sigma, read.truth.max(axis=2) < 1)
+        unmasked.add(error, result.sigma)
+    expected, without_mask = pool.metrics(), unmasked.metrics()
     assert expected is not None
-    curve, deciles = evaluation.uncertainty["first (teacher)"]
+    assert without_mask is not None
+    curve, deciles = evaluation.uncertainty["first/teacher"]
     assert curve.ause == pytest.approx(expected[0].ause, rel=1e-3)
+    assert curve.ause != pytest.approx(without_mask[0].ause, rel=1e-2)
     assert deciles.sigma == pytest.approx(expected[1].sigma, rel=1e-4)
 
 
