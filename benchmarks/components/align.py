@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.lib.results_file import RESULTS, write_section
 from smarthdr_cli.align import align_burst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.evaluate.tables import measurement_conditions
 from smarthdr_cli.system import peak_memory
@@ -100,7 +99,7 @@ def make_burst(height: int, width: int, case: Case, seed: int) -> tuple[Burst, l
         log[height // 3 : height // 3 + moving.shape[0], width // 4 : width // 4 + moving.shape[1]] = moving
         codes = expose(np.asarray(log, np.float32), ev, case.noise, rng)
         name, exposure = Path(f"{ev:+g}.png"), Exposure(ev, source="ev")
-        frames.append(Frame(name, codes, 255.0, "display", exposure, SRGB, Capture(), "", "array"))
+        frames.append(Frame(name, codes, 255.0, "display", exposure, SRGB, CaptureMetadata(), "", "array"))
         truth.append(true)
     return Burst(tuple(frames), 1), truth
 

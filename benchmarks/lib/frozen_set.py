@@ -19,7 +19,7 @@ from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.protocol import clipped_mask
 from smarthdr_cli.evaluate.scene import set_sha256
-from smarthdr_cli.fusion.static_merge import CLIPPED
+from smarthdr_cli.fusion.static_merge import CLIPPED_LEVEL
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -121,7 +121,7 @@ def known_mask(scene: FrozenScene) -> Mask:
     Elsewhere no frame measures the radiance, and a high sigma is right whatever the error.
     """
     lowest = np.minimum.reduce([frame.max(axis=2) for frame in scene.oracle])
-    return np.asarray((lowest < CLIPPED) & (scene.truth.max(axis=2) < 1))
+    return np.asarray((lowest < CLIPPED_LEVEL) & (scene.truth.max(axis=2) < 1))
 
 
 def _read_codes(path: Path) -> NDArray[Any]:

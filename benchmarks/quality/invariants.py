@@ -19,15 +19,15 @@ from torch import Tensor
 from benchmarks.lib.results_file import RESULTS, write_section
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.burst import SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import metrics, protocol
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
-from smarthdr_cli.fusion.memory_budget import Room
-from smarthdr_cli.fusion.networks import load_network
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.radiometry import mu_law
 from smarthdr_cli.response import named_response
@@ -42,7 +42,7 @@ def aligned_burst(linear: NDArray[np.float32], evs: list[float], dtype: Any, cur
     top = np.iinfo(dtype).max
     codes = np.round(np.clip(linear, 0, 1) ** (1 / 2.2 if curve == "gamma2.2" else 1) * top).astype(dtype)
     frames = tuple(
-        Frame(Path(f"{i}.tif"), c, float(top), "display", Exposure(ev), SRGB, Capture(), f"{i}", "array")
+        Frame(Path(f"{i}.tif"), c, float(top), "display", Exposure(ev), SRGB, CaptureMetadata(), f"{i}", "array")
         for i, (c, ev) in enumerate(zip(codes, evs, strict=True))
     )
     burst = Burst(frames, evs.index(0.0))
@@ -84,10 +84,13 @@ def noisy_static_psnrs(network: Any, seed: int) -> list[float]:
     Radiance is limited to the short frame's clip.
     """
     burst = procedural_burst(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
-    assert burst.still is not None
-    static, scale = encode_gamma(burst.still[0], burst.evs[0], np.uint16), np.float32(2.0 ** float(burst.evs.min()))
+    assert burst.static is not None
+    static, scale = encode_gamma(burst.static[0], burst.evs[0], np.uint16), np.float32(2.0 ** float(burst.evs.min()))
     truth = protocol.limit(burst.target[0].permute(1, 2, 0).numpy() * scale)
-    planes = static_merge(static, 0), network.fuse(static, Room(0, 1), False, lambda _: None, {})
+    planes = (
+        static_merge(static, 0),
+        network.fuse(static, MemoryBudget(0, 1), strong=False, on_progress=lambda _: None).image,
+    )
     return [metrics.psnr_mu(protocol.limit(plane.radiance * scale), truth) for plane in planes]
 
 
@@ -103,7 +106,7 @@ def main() -> None:
         network = load_network(options.weights, CPU, precision)
 
         def light(size: int, network: Any = network) -> NDArray[np.float64]:
-            plane = network.fuse(moving, Room(size, 1), False, lambda _: None, {})
+            plane = network.fuse(moving, MemoryBudget(size, 1), strong=False, on_progress=lambda _: None).image
             return np.asarray(mu_law(plane.radiance * scale), np.float64)
 
         untiled = light(0)
@@ -117,7 +120,7 @@ def main() -> None:
             rows.append(["bf16 against fp32, one tile", f"{gap.max():.1e}", f"{gap.mean():.1e}"])
     static, truth = static_burst()
     network = load_network(options.weights, CPU, "fp32")
-    plane = network.fuse(static, Room(256, 1), False, lambda _: None, {})
+    plane = network.fuse(static, MemoryBudget(256, 1), strong=False, on_progress=lambda _: None).image
     error = np.abs(plane.radiance / truth - 1)
     merged, ours = np.array([noisy_static_psnrs(network, seed) for seed in range(STATIC_BURSTS)]).T
     gains = ours - merged

@@ -22,8 +22,7 @@ from benchmarks.lib.results_file import RESULTS, write_section
 from smarthdr_cli.evaluate import comparison, protocol
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
 from smarthdr_cli.models.checkpoint import load_checkpoint
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 SCENE_STEP = 4
 HEADER = ["network", "PSNR-μ", "over the reference alone", "worst scene", "moving", "moving, over it", "AUSE", "s"]

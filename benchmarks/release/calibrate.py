@@ -51,17 +51,17 @@ def recorded_floors() -> Iterator[list[NDArray[np.float32]]]:
     Fusing without a calibration computes the floor but does not apply it.
     """
     floors: list[NDArray[np.float32]] = []
-    original = network_fusion.judged
+    original = network_fusion.calibrated_sigma
 
     def recording(log_sigma: Any, calibration: Any, *rest: Any) -> Any:
         floors.append(rest[-1][0, 0].cpu().numpy())
         return original(log_sigma, calibration, *rest)
 
-    network_fusion.judged = recording
+    network_fusion.calibrated_sigma = recording
     try:
         yield floors
     finally:
-        network_fusion.judged = original
+        network_fusion.calibrated_sigma = original
 
 
 def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:

@@ -34,12 +34,12 @@ from smarthdr_cli.evaluate import figures, protocol
 from smarthdr_cli.evaluate.comparison import error_map
 from smarthdr_cli.evaluate.methods import align_mtb, debevec, linearize_reference, to_8_bits
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output import tonemap
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb
 
 F32 = NDArray[np.float32]
@@ -96,8 +96,8 @@ def fuse_folder(folder: Path, max_pixels: int) -> FusionResult:
     """``fuse`` on a burst with default options."""
     ev_file = folder / "ev.txt"
     evs = [float(line) for line in ev_file.read_text("utf-8").split()] if ev_file.exists() else None
-    options, timer = FuseOptions(evs=evs), StageTimer(lambda _stage, _share: None)
-    burst = crop_middle(load(image_files(folder), options, timer), max_pixels)
+    options, timer = FuseOptions(evs=evs), StageTimer()
+    burst = crop_middle(load(image_files(folder), options, timer).burst, max_pixels)
     return fuse_loaded(burst, options, timer)
 
 
@@ -167,7 +167,7 @@ def make_sheet(folder: Path, max_pixels: int) -> Sheet:
     frames = align_mtb([to_8_bits(f.codes) for f in ours.burst.frames], ours.burst.reference)
     debevec_merge = merge_debevec(ours, frames)
     crops = choose_crops(interest_maps(ours, debevec_merge), WIDTH_PX)
-    tone = tonemap.plan(ours.radiance, ours.colorspace, ours.anchor_ev)
+    tone = tonemap.fit_tone_map(ours.radiance, ours.colorspace, ours.anchor_ev)
     columns = {
         f"reference, {reference.path.name}": to_8_bits(reference.codes),
         "ours": np.asarray(render_srgb(ours, 8, tone), np.uint8),
@@ -175,7 +175,7 @@ def make_sheet(folder: Path, max_pixels: int) -> Sheet:
     }
     del debevec_merge
     columns["AlignMTB + Mertens"] = np.round(mertens(frames) * 255).astype(np.uint8)
-    columns[f"sigma, log, {LOWEST:g} to {HIGHEST:g}"] = colour_table()[colour_index(ours.uncertainty)]
+    columns[f"sigma, log, {MIN_SIGMA:g} to {MAX_SIGMA:g}"] = colour_table()[colour_index(ours.uncertainty)]
     rows = [figures.labelled_row([(name, shrink(mark_crops(image, crops))) for name, image in columns.items()])]
     reasons = ("ours : reference", "ours : Debevec", "sigma")
     for number, (reason, crop) in enumerate(zip(reasons, crops, strict=True), start=1):
@@ -210,7 +210,7 @@ def table_row(ours: FusionResult) -> list[Any]:
     """Frames, EV range, size, mean sigma, share clipped in every frame, share that differs from the static merge."""
     evs, (height, width) = ours.burst.evs, ours.burst.size
     clipped = float((ours.uncertainty >= 1).mean())
-    changed = ours.report["guard"]["changed_share"]
+    changed = ours.report.statistics.difference.changed
     return [len(evs), f"{evs[0]:+.1f} to {evs[-1]:+.1f}", f"{width}x{height}", f"{ours.mean_uncertainty:.4f}",
             f"{clipped:.1%}", f"{changed:.1%}"]  # fmt: skip
 

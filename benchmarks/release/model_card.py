@@ -15,16 +15,15 @@ from typing import Any
 
 from benchmarks.lib.results_file import RESULTS, write_section
 from smarthdr_cli.evaluate.tables import markdown_table
-from smarthdr_cli.models.header import read_header
-from smarthdr_cli.models.manifest import Entry, read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.checkpoint import read_header
+from smarthdr_cli.models.weights import ManifestEntry, read_manifest, weights_dir
 
 ROWS = ("reference frame alone", "OpenCV Debevec, calibrated", "ours, `--deghost off`", "**ours**", "oracle")
 SPREADS = (("Scene by scene", "psnr_mu"), ("On moving pixels", "psnr_mu_moving"))
 COLUMNS = ("PSNR-μ", "PSNR-μ moving", "PU21-PSNR", "closed (μ)")
 
 
-def file_section(folder: Path, entry: Entry) -> str:
+def file_section(folder: Path, entry: ManifestEntry) -> str:
     """Name, SHA-256, size, licence, network and training, from manifest and checkpoint."""
     header = read_header(folder / entry.file)
     record = header.description["record"]
@@ -96,7 +95,7 @@ def select_table(body: str, columns: tuple[str, ...]) -> str:
     )
 
 
-def entries_with_card(folder: Path, names: list[str]) -> list[Entry]:
+def entries_with_card(folder: Path, names: list[str]) -> list[ManifestEntry]:
     """The manifest entries of ``names``, by default those with a card."""
     entries = {entry.name: entry for entry in read_manifest(folder)}
     return [entries[name] for name in names or entries if names or (folder / f"{name}.md").exists()]

@@ -22,9 +22,8 @@ from benchmarks.lib.frozen_set import read_frozen_scene, scene_folders
 from benchmarks.lib.methods import frozen_scene_methods
 from smarthdr_cli.evaluate import comparison, figures, protocol
 from smarthdr_cli.evaluate.uncertainty_metrics import Sparsification, sparsification
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+from smarthdr_cli.models.weights import read_manifest, weights_dir
+from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 
 F32 = NDArray[np.float32]
 
@@ -35,7 +34,7 @@ CROP_PX = 256  # side of a failure's crop
 MAX_BYTES = 200_000  # of a figure
 ERROR_WINDOW_PX = 9  # side of the window over which the true error is averaged
 GREY = (128, 128, 128)
-TITLES = ("true error, local mean", f"sigma, both {LOWEST:g} to {HIGHEST:g}")
+TITLES = ("true error, local mean", f"sigma, both {MIN_SIGMA:g} to {MAX_SIGMA:g}")
 
 
 class MeasuredScene(NamedTuple):

@@ -27,21 +27,21 @@ from torch import Tensor
 
 from benchmarks.lib.frozen_set import read_frozen_scene
 from benchmarks.release.calibrate import save_half
-from smarthdr_cli.data.synth.burst import SynthConfig, make_bursts
+from smarthdr_cli.data.synth.burst import make_bursts
+from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
-from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol
 from smarthdr_cli.evaluate.comparison import error_map
 from smarthdr_cli.evaluate.tables import markdown_table
 from smarthdr_cli.evaluate.uncertainty_metrics import sparsification
-from smarthdr_cli.fusion.networks import load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.checkpoint import load_model
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
@@ -58,7 +58,8 @@ def draw_burst(rng: np.random.Generator) -> tuple[str, str, SynthConfig]:
     degradation = str(rng.choice(DEGRADATIONS)) if rng.random() < DEGRADED_SHARE else "good"
     kind = str(rng.choice(["gamma16", "camera8"]))
     config = replace(
-        benchmark_config(kind, (SIDE_PX, SIDE_PX), int(rng.choice(FRAME_COUNTS))), variety=RICH, reference="mixed",
+        benchmark_config(kind, (SIDE_PX, SIDE_PX), int(rng.choice(FRAME_COUNTS))),
+        variety=TRAINING_VARIETY, reference="mixed",
         ev_steps=(1.0, 1.5, 2.0, 2.5, 3.0, 4.0), shake_px=8.0,
     )  # fmt: skip
     if degradation == "dark":
@@ -75,7 +76,6 @@ class SampleMaker:
 
     def __init__(self, weights: Path) -> None:
         self.network = load_network(weights, torch.device("cpu"), "fp32")
-        assert isinstance(self.network.model, SAF)
         self.features: list[Tensor] = []
         self.network.model.judge.register_forward_pre_hook(
             lambda _head, inputs: self.features.append(inputs[0].detach().clone())
@@ -83,9 +83,11 @@ class SampleMaker:
 
     def fuse(self, paths: Sequence[Path], **options: Any) -> FusionResult:
         fuse_options = FuseOptions(tile="0", exposure_check="off", **options)
-        timer = StageTimer(lambda _stage, _share: None)
+        timer = StageTimer()
         self.features.clear()
-        return fuse_loaded(load(list(paths), fuse_options, timer), fuse_options, timer, lambda *_: self.network)
+        return fuse_loaded(
+            load(list(paths), fuse_options, timer).burst, fuse_options, timer, open_network=lambda *_: self.network
+        )
 
     def make(self, bank: SceneBank, number: int) -> Lesson | None:
         """Burst ``number`` synthesised, degraded, written, fused and scored; None where it is all clipped or black."""
@@ -155,7 +157,7 @@ def make_samples(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[
     return samples
 
 
-def ranking_table(heads: dict[str, Judge], samples: Sequence[Lesson]) -> str:
+def ranking_table(heads: dict[str, UncertaintyHead], samples: Sequence[Lesson]) -> str:
     """AUSE of every head on held-out samples and their mean error, by kind of burst.
 
     Last row: Spearman's rank correlation of mean sigma and mean error over whole bursts.
@@ -181,7 +183,7 @@ def _known_pixels(plane: Tensor, sample: Lesson) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _sigma(head: Judge, sample: Lesson) -> np.ndarray:
+def _sigma(head: UncertaintyHead, sample: Lesson) -> np.ndarray:
     h, w = sample.error.shape
     return _known_pixels(judged(head, sample.features[None].float())[0, 0, :h, :w].exp(), sample)
 
@@ -213,7 +215,6 @@ def main() -> None:
         held_out = make_samples(pool, True, options.held_out)
         samples = make_samples(pool, False, options.bursts)
     model, checkpoint = load_model(options.weights)
-    assert isinstance(model, SAF)
     head = copy.deepcopy(model.judge).requires_grad_(True)
     teach(head, [sample for sample in samples if bool(sample.known.any())], steps=options.steps, on_step=log_step)
     print(ranking_table({"before": model.judge, "after": head}, held_out))

@@ -32,7 +32,8 @@ from benchmarks.renderer.lighting import sky_panorama
 from benchmarks.renderer.raycast import RenderedFrame, Renderer
 from benchmarks.renderer.scene import MOMENTS, Scene
 from benchmarks.renderer.shading import render_frames
-from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, exposures, photograph
+from smarthdr_cli.data.synth.burst import RenderedBurst, SyntheticBurst, draw_exposures, simulate_camera
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 
 KINDS = ("gamma16", "camera8")
@@ -75,14 +76,14 @@ def photograph_frames(
 
     The same generator state gives the same exposures, level and noise in both kinds.
     """
-    evs, times = exposures(config, generator, 1, len(MOMENTS))
+    evs, times = draw_exposures(config, generator, 1, len(MOMENTS))
     order = [int(t) for t in times[0]]
     light = torch.stack([torch.from_numpy(frames[moment].radiance).permute(2, 0, 1) for moment in order])[None]
     flow = torch.stack([torch.from_numpy(flows[moment][0]).permute(2, 0, 1) for moment in order[1:]])[None]
     visible = torch.stack([torch.from_numpy(flows[moment][1])[None] for moment in order[1:]])[None]
     moving = np.any([~flows[moment][1] | flows[moment][2] for moment in order[1:]], axis=0)
-    rendered = light, light[:, 0], flow, visible.float(), torch.from_numpy(moving)[None, None]
-    return photograph(rendered, config, generator, evs, oracle=True)
+    rendered = RenderedBurst(light, flow, visible.float(), torch.from_numpy(moving)[None, None])
+    return simulate_camera(rendered, config, generator, evs, oracle=True)
 
 
 def write_set(

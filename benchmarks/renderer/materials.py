@@ -224,7 +224,7 @@ def random_material(rng: np.random.Generator) -> Material:
         "weave": lambda: textures.weave(rng, (256, 256), 24, tuple(random_colour(rng)), tuple(random_colour(rng))),
         "wood": lambda: textures.wood(rng, (256, 256), 2, rng.uniform(0.8, 1.6)),
         "print": lambda: poster(rng),
-        "gores": lambda: textures.stripes(rng),
+        "gores": lambda: textures.beach_ball(rng),
         "mottled": lambda: grainy(rng, 0.3, 4, 256),
         "tiles": lambda: tiles(rng, 5, 256),
     }

@@ -26,23 +26,24 @@ from benchmarks.lib.frozen_set import read_frozen_scene, set_identity
 from benchmarks.lib.results_file import RESULTS, write_json
 from benchmarks.training.ablation_report import Results, write
 from benchmarks.training.ablation_rows import BUDGET, ROWS, make_scenes
+from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.datasets import find_scenes
-from smarthdr_cli.data.prepared import Prepared, prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.prepared import PreparedScene, prepare
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate import metrics
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import Plan, cache_home, plan, run_scenes
+from smarthdr_cli.train.scene_run import Plan, plan, run_scenes
 from smarthdr_cli.train.state import read_state
 
-TestSet = tuple[list[Prepared], list[np.ndarray]]  # scenes, their moving pixels (H, W)
+TestSet = tuple[list[PreparedScene], list[np.ndarray]]  # scenes, their moving pixels (H, W)
 
 
-def score(weights: Path, scenes: list[Prepared], moving: list[np.ndarray]) -> dict[str, list[float]]:
+def score(weights: Path, scenes: list[PreparedScene], moving: list[np.ndarray]) -> dict[str, list[float]]:
     """PSNR-mu, PSNR-l and PSNR-mu on moving pixels of every scene; published protocol, shortest clip = 1."""
     model, _ = load_model(weights)
     if isinstance(model, SAF):
@@ -126,7 +127,7 @@ def collect_results(options: argparse.Namespace) -> Results:
     return results
 
 
-def reference_psnr(scenes: list[Prepared]) -> float:
+def reference_psnr(scenes: list[PreparedScene]) -> float:
     """Mean PSNR-mu of the reference frame alone."""
     scores = []
     for scene in scenes:
@@ -141,7 +142,7 @@ def reference_psnr(scenes: list[Prepared]) -> float:
 
 def read_test_set(root: Path) -> TestSet:
     """The test scenes of a set, prepared, and their moving pixels."""
-    parts = [Part(scene) for scene in find_scenes(root) if scene.split == "test"]
+    parts = [SceneBand(scene) for scene in find_scenes(root) if scene.split == "test"]
     moving = [read_frozen_scene(part.scene.frames[0].parent).moving for part in parts]
     return prepare(parts, cache_home() / "prepared"), moving
 

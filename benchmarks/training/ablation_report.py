@@ -22,13 +22,14 @@ from benchmarks.training.ablation_rows import (
     TEST,
     TRAIN,
 )
+from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate.figures import PALETTE, Curve, line_chart
 from smarthdr_cli.evaluate.metrics import bootstrap_interval
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
-from smarthdr_cli.train.scene_run import Plan, cache_home
+from smarthdr_cli.train.scene_run import Plan
 
 Results = dict[str, dict[int, dict[str, Any]]]  # by row and draw
 MIN_GAP_DB = 0.1  # between all labels and few, below which the share closed says nothing
@@ -123,9 +124,9 @@ def write_masks_figure(
     if not (run / "teacher.safetensors").exists():
         return ""
     run_plan = plan_row(PUBLISHED_ROW, values, options)
-    names = [scene.part.scene.name for scene in run_plan.data.unlabeled]
+    names = [scene.band.scene.name for scene in run_plan.data.unlabeled]
     by_name = {scene.name: scene for scene in find_scenes(options.scenes)}
-    truths = prepare([Part(by_name[name]) for name in names], cache_home() / "prepared")
+    truths = prepare([SceneBand(by_name[name]) for name in names], cache_home() / "prepared")
     scores = masks.write_figure(path, run, run_plan, list(run_plan.data.unlabeled), truths)
     rules = dict.fromkeys(name.split(":")[0] for name in scores)
     rows = [[rule, f"{100 * scores[f'{rule}: kept']:.0f} %", f"{scores[f'{rule}: error kept']:.4f}",

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.evaluate import figures
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.methods import smae
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -30,7 +30,7 @@ ROWS = 3
 
 
 def write_figure(
-    path: Path, run: Path, run_plan: Plan, scenes: list[Prepared], truths: list[Prepared]
+    path: Path, run: Path, run_plan: Plan, scenes: list[PreparedScene], truths: list[PreparedScene]
 ) -> dict[str, float]:
     """Write the figure; ``scenes``: the run's unlabelled ones, ``truths``: the same with ground truth.
 

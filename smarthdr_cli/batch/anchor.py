@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.burst import Burst, Exposure
 from smarthdr_cli.burst.exif import exposure_value
-from smarthdr_cli.burst.frame import Exposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.header import Header
 

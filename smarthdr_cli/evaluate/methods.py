@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate.comparison import MethodResult
 from smarthdr_cli.evaluate.scene import Scene
-from smarthdr_cli.fusion.networks import Network, load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.fuser import Fuser, load_network
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 from smarthdr_cli.models.weights import RUN_FILES, SUFFIX, find_weights
 from smarthdr_cli.radiometry import GAMMA, Response, linearize
@@ -65,11 +66,11 @@ class FusionSettings:
 class NetworkCache:
     """Networks by weights, device and precision, each loaded once per evaluation."""
 
-    def __init__(self, load: Callable[[str | Path | None, torch.device, str], Network] = load_network) -> None:
+    def __init__(self, load: Callable[[str | Path | None, torch.device, str], Fuser] = load_network) -> None:
         self._load = load
-        self._networks: dict[tuple[str, str, str], Network] = {}
+        self._networks: dict[tuple[str, str, str], Fuser] = {}
 
-    def load(self, weights: str | Path | None, device: torch.device, precision: str) -> Network:
+    def load(self, weights: str | Path | None, device: torch.device, precision: str) -> Fuser:
         """As ``load_network``."""
         key = (str(weights), str(device), precision)
         if key not in self._networks:
@@ -151,8 +152,9 @@ def fuse_scene(scene: Scene, settings: FusionSettings, networks: NetworkCache, *
     fuse_options = FuseOptions(
         response=scene.response, device=settings.device, precision=settings.precision, align=settings.align, **options
     )
-    timer = StageTimer(lambda _stage, _share: None)
-    result = fuse_loaded(scene.burst, fuse_options, timer, networks.load, scene.aligned)
+    result = fuse_loaded(
+        scene.burst, fuse_options, StageTimer(), open_network=networks.load, registered=scene.registered
+    )
     return MethodResult(np.asarray(result.radiance * np.float32(result.scale_short)), result.uncertainty)
 
 

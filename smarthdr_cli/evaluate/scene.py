@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, RegisteredBurst, Window, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data.datasets import SceneFiles, find_scenes
@@ -28,7 +28,6 @@ from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.metrics import SSIM_RADIUS_PX
 from smarthdr_cli.evaluate.protocol import can_fit_scale, fit_pixels, fit_scale
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, register
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -52,14 +51,14 @@ class MovingPixelsConfig:
 class Scene:
     """A burst with its truth, at the moment and pose of the middle frame, which is the reference.
 
-    ``burst``: frames darkest first. ``aligned``: the burst registered, for every fusion of the scene. ``truth``:
+    ``burst``: frames darkest first. ``registered``: the burst aligned, for every fusion of it. ``truth``:
     (H, W, 3) float32, shortest clip = 1. ``moving``: (H, W), from ``moving.png`` where ``moving_is_given``, else
     estimated. ``oracle_frames``: linear frames without motion, 1 = their clip, where the set has them.
     """
 
     files: SceneFiles
     burst: Burst
-    aligned: AlignedBurst
+    registered: RegisteredBurst
     truth: F32
     moving: Mask
     moving_is_given: bool
@@ -177,7 +176,7 @@ def radiance_bounds(light: F32, time: float, config: MovingPixelsConfig) -> tupl
 
 
 def _read_scene(files: SceneFiles, align: Literal["auto", "none"]) -> Scene:
-    burst = load_burst(files.frames, evs=files.evs)
+    burst = load_burst(files.frames, evs=files.evs).burst
     burst = replace(burst, reference=(len(burst) - 1) // 2)
     for frame in burst.frames:
         if frame.codes.dtype not in (np.uint8, np.uint16):
@@ -190,10 +189,9 @@ def _read_scene(files: SceneFiles, align: Literal["auto", "none"]) -> Scene:
         raise InputError(f"{files.truth.name} {problem}: {sizes}")
     given_mask = _read_moving_mask(files.frames[0].parent / "moving.png", burst.size)
     oracle_frames = _read_oracle_frames(burst)
-    options = FuseOptions(align=align, response=response_option(files))
-    aligned = register(burst, options, StageTimer(lambda _stage, _share: None))
-    moving = given_mask if given_mask is not None else moving_pixels(aligned, truth)
-    return Scene(files, burst, aligned, truth, moving, given_mask is not None, oracle_frames)
+    registered = register(burst, align=align, response=response_option(files))
+    moving = given_mask if given_mask is not None else moving_pixels(registered.burst, truth)
+    return Scene(files, burst, registered, truth, moving, given_mask is not None, oracle_frames)
 
 
 def _read_moving_mask(path: Path, size: tuple[int, int]) -> Mask | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smarthdr_cli.batch.anchor import CommonExposure, common_exposure
-from smarthdr_cli.burst.frame import Exposure
+from smarthdr_cli.burst.burst import Exposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.header import Header
 

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.release import contact_sheets, model_card_figures
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "burst"
@@ -21,7 +20,7 @@ EXAMPLE = ROOT / "examples" / "burst"
 
 @pytest.fixture(scope="module")
 def burst() -> Burst:
-    return load_burst(sorted(EXAMPLE.glob("img*.jpg")))
+    return load_burst(sorted(EXAMPLE.glob("img*.jpg"))).burst
 
 
 def test_a_crop_has_the_maximum_of_its_map_and_the_next_lies_elsewhere():

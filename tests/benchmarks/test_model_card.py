@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.release import model_card
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.checkpoint import load_model
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 ROOT = Path(__file__).parents[2]
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")

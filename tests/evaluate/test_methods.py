@@ -11,7 +11,7 @@ import torch
 import smarthdr_cli
 from smarthdr_cli.errors import ModelError, UsageError
 from smarthdr_cli.evaluate import methods, protocol, scene
-from smarthdr_cli.fusion.networks import Network, load_network
+from smarthdr_cli.fusion.fuser import Fuser, load_network
 from smarthdr_cli.radiometry import Response
 
 SETTINGS = methods.FusionSettings("cpu", "fp32", "none")
@@ -121,7 +121,7 @@ def test_each_method_equals_its_own_computation(
 def test_a_network_is_loaded_once(one_scene: scene.Scene, run_folder: Path) -> None:
     loaded: list[object] = []
 
-    def load(weights: str | Path | None, device: torch.device, precision: str) -> Network:
+    def load(weights: str | Path | None, device: torch.device, precision: str) -> Fuser:
         loaded.append(weights)
         return load_network(weights, device, precision)
 

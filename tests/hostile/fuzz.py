@@ -38,8 +38,9 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from tests.grouping import shoot as maker
-from tests.grouping.shoot import Camera, Shoot
+from tests.support import camera_files as maker
+from tests.support.camera_files import Camera, Shoot
+from tests.support.raw_files import SIGMA_PROPERTIES, cr3, crw, mrw, raf, x3f
 
 NOTES = (
     ("SONY", maker.sony(2, 3)), ("SONY", maker.sony(5, 9, version="b")), ("SONY", maker.sony_old(3)),
@@ -50,7 +51,6 @@ NOTES = (
     ("PENTAX", maker.pentax(5, 5, 10, b"PENTAX \0MM")), ("Minolta", maker.minolta(4)), ("SIGMA", maker.sigma("2 of 3")),
 )  # fmt: skip
 MAX_PIXELS = 250_000
-CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 TINY = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "match": 4, "verify": 8, "refine": 8}
 # Values that programs trip over, and some that networks, records and notes hold.
 ODD_VALUES = (
@@ -61,11 +61,6 @@ ODD_VALUES = (
 
 One = Callable[[bytes], None]
 Mutate = Callable[[bytes, int, int], bytes]
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def check_line(error: Exception, name: str, *, quotes: bool = False) -> None:
@@ -151,21 +146,15 @@ def write_pictures(folder: Path) -> None:
 
 
 def write_raw(folder: Path) -> None:
-    from tests.burst.test_raw_containers import SIGMA, crw, mrw, x3f
-
     blocks = exif_blocks(folder)
     (folder / "a.arw").write_bytes(blocks[0])
-    inner = jpeg_with(blocks[7])
-    raf = b"FUJIFILMCCD-RAW ".ljust(84, b"\0") + struct.pack(">II", 160, len(inner)) + bytes(68) + inner
-    (folder / "a.raf").write_bytes(raf)
-    boxes = (box(name, blocks[3]) for name in (b"CMT1", b"CMT2", b"CMT3"))
-    cr3 = box(b"ftyp", b"crx \0\0\0\x01crx isom") + box(b"moov", box(b"uuid", CANON, *boxes))
-    (folder / "a.cr3").write_bytes(cr3)
-    (folder / "a.crw").write_bytes(crw(shot=2, value=-32, rotation=270))
-    (folder / "b.crw").write_bytes(crw(exact=False))
+    (folder / "a.raf").write_bytes(raf(jpeg_with(blocks[7])))
+    (folder / "a.cr3").write_bytes(cr3(blocks[3], blocks[3], blocks[3]))
+    (folder / "a.crw").write_bytes(crw(shot=2, bracket_value=-32, rotation=270))
+    (folder / "b.crw").write_bytes(crw(exposure_record=False))
     (folder / "a.mrw").write_bytes(mrw(blocks[13]))
-    (folder / "a.x3f").write_bytes(x3f(SIGMA, rotation=90))
-    (folder / "b.x3f").write_bytes(x3f(SIGMA, jpeg_with(blocks[14]), version=0x40000))
+    (folder / "a.x3f").write_bytes(x3f(SIGMA_PROPERTIES, rotation=90))
+    (folder / "b.x3f").write_bytes(x3f(SIGMA_PROPERTIES, jpeg_with(blocks[14]), version=0x40000))
     for magic in (b"IIRO", b"IIU\0"):
         (folder / f"{magic[2:3].decode()}.orf").write_bytes(magic + blocks[9][4:])
     rational = [(33434, "2I", 1, (1, 100), True), (33437, "2I", 1, (8, 1), True), (34855, "H", 1, 200, True)]
@@ -180,20 +169,20 @@ def write_raw(folder: Path) -> None:
 def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
-    from smarthdr_cli.burst.exif_location import file_exif
+    from smarthdr_cli.burst.exif_containers import exif_of_file
     from smarthdr_cli.burst.read import read_file
     from smarthdr_cli.colorspace import REC709, conversion
     from smarthdr_cli.errors import InputError
     from smarthdr_cli.grouping.header import Header, read_header
-    from smarthdr_cli.grouping.thumbnails import tiny
+    from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
     path = home / name
 
     def check_header(header: Header) -> None:
         assert header.ev is None or abs(header.ev) < 200
         assert header.orientation in range(1, 9)
-        assert header.focal is None or 0 < header.focal < 1e6
-        assert header.start is None or math.isfinite(header.start)
+        assert header.focal_length is None or 0 < header.focal_length < 1e6
+        assert header.timestamp is None or math.isfinite(header.timestamp)
         assert header.size is None or min(header.size) > 0
         note = header.maker
         assert note.shot is None or 1 <= note.shot <= 99
@@ -206,7 +195,7 @@ def files_target(home: Path, name: str) -> One:
         try:
             header = read_header(path)
             check_header(header)
-            tiny(header, MAX_PIXELS)
+            read_thumbnail(header, MAX_PIXELS)
         except InputError as error:
             check_line(error, name)
         try:
@@ -214,11 +203,11 @@ def files_target(home: Path, name: str) -> One:
         except InputError as error:
             check_line(error, name)
             return
-        frame, stated = reading.frame, reading.stated
+        frame, stated = reading.frame, reading.exif
         assert math.isfinite(frame.exposure.ev)
         assert np.isfinite(conversion(frame.colorspace, REC709)).all()
         assert header is not None
-        if header.kind != "raw" or file_exif(data, name).time is not None:
+        if header.kind != "raw" or exif_of_file(data, name).time is not None:
             # LibRaw, asked twice of a damaged file, may give two answers: it reads memory that it never wrote.
             assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
         assert header.orientation == stated.orientation
@@ -304,9 +293,7 @@ def mutate_weights(data: bytes, max_size: int, seed: int) -> bytes:
 
 def weights_target(home: Path) -> One:
     from smarthdr_cli.errors import ModelError
-    from smarthdr_cli.models.checkpoint import load_checkpoint
-    from smarthdr_cli.models.header import read_header
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_checkpoint, load_model, read_header
 
     path = home / "x.safetensors"
 
@@ -403,7 +390,7 @@ def records_target(home: Path) -> One:
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.batch.transaction import recover, stage_key
     from smarthdr_cli.errors import InputError, OutputError, UsageError
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, read_sets
 
     out, frame = home / "out", home / "img0.jpg"
@@ -487,7 +474,7 @@ def shoots_target(home: Path) -> One:
     from smarthdr_cli.batch.jobs import make_jobs
     from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.errors import InputError, UsageError
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, group_files
     from smarthdr_cli.grouping.header import read_header
 
@@ -503,7 +490,8 @@ def shoots_target(home: Path) -> One:
             shoot.view = draw.ConsumeIntInRange(0, 2)
             shoot.wait(draw.ConsumeIntInRange(0, 40) / 4)
             path = shoot.take(
-                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None, plain=draw.ConsumeBool(),
+                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None,
+                without_exif=draw.ConsumeBool(),
                 mode=draw.PickValueInList([None, 0, 1, 2]), bias=draw.PickValueInList([None, 0, -1, 2]),
                 zone=draw.PickValueInList([None, "+02:00"]), orientation=draw.PickValueInList([None, 1, 6]),
                 suffix=draw.PickValueInList([".JPG", ".JPG", ".JPG", ".ARW"]) if files else ".JPG",

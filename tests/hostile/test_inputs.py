@@ -15,12 +15,12 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from smarthdr_cli.burst.exif import Stated
-from smarthdr_cli.burst.exif_location import file_exif, parse_exif
+from smarthdr_cli.burst.exif import ExifMetadata
+from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 from . import corpus
 from .conftest import OFF, STATED
@@ -214,9 +214,9 @@ def _written(path: Path, data: bytes) -> Path:
 def test_grouping_does_not_look_through_ten_thousand_scans(tmp_path: Path) -> None:
     header = read_header(_written(tmp_path / "a.jpg", corpus.scan_bomb()))
     begun = time.process_time()
-    assert tiny(header) is None
+    assert read_thumbnail(header) is None
     assert time.process_time() - begun < 0.5
-    assert tiny(read_header(_written(tmp_path / "b.jpg", corpus.READ["progressive.jpg"](0)))) is not None
+    assert read_thumbnail(read_header(_written(tmp_path / "b.jpg", corpus.READ["progressive.jpg"](0)))) is not None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 700), (700, 1)])
@@ -275,8 +275,8 @@ def test_exif_that_leads_in_circles(smarthdr: Any, tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     "data", [*corpus.EXIF.values(), corpus.chain(4000, 60_000), corpus.EXIF["texts"].ljust(20_000_000, b"A")]
 )
-@pytest.mark.parametrize("read", [parse_exif, lambda data: file_exif(data, "a.tif")], ids=["block", "file"])
-def test_bombs_cost_little(tmp_path: Path, data: bytes, read: Callable[[bytes], Stated]) -> None:
+@pytest.mark.parametrize("read", [exif_of_block, lambda data: exif_of_file(data, "a.tif")], ids=["block", "file"])
+def test_bombs_cost_little(tmp_path: Path, data: bytes, read: Callable[[bytes], ExifMetadata]) -> None:
     path = _written(tmp_path / "a.tif", data)
     begun = time.process_time()
     tracemalloc.start()

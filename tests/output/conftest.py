@@ -1,20 +1,19 @@
-"""A small fused burst, made by hand, and one with whatever radiance a test wants."""
+"""A small result burst, made by hand, and one with whatever radiance a test wants."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
-from smarthdr_cli.fusion.result import FusionResult
+from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult
+from tests.support.reports import report_of
 
-MakeFused = Callable[..., FusionResult]
+MakeResult = Callable[..., FusionResult]
 
 
 def camera_exif() -> bytes:
@@ -36,16 +35,16 @@ def camera_exif() -> bytes:
 
 
 @pytest.fixture
-def make_fused() -> MakeFused:
+def make_result() -> MakeResult:
     def make(
         radiance: NDArray[np.float32] | None = None,
         uncertainty: NDArray[np.float32] | None = None,
         *,
         colorspace: ColorSpace = REC709,
         anchor_ev: float = 0.0,
-        capture: Capture | None = None,
+        capture: CaptureMetadata | None = None,
         reference: int = 1,
-        report: dict[str, Any] | None = None,
+        report: FusionReport | None = None,
     ) -> FusionResult:
         if radiance is None:
             rng = np.random.default_rng(5)
@@ -53,7 +52,7 @@ def make_fused() -> MakeFused:
         if uncertainty is None:
             uncertainty = np.geomspace(1e-5, 0.5, radiance.shape[0] * radiance.shape[1]).astype(np.float32)
             uncertainty = uncertainty.reshape(radiance.shape[:2])
-        capture = capture or Capture(
+        capture = capture or CaptureMetadata(
             make="Maker",
             model="Model X",
             lens="50 mm",
@@ -78,14 +77,20 @@ def make_fused() -> MakeFused:
             )
             for number, (ev, time) in enumerate(((-15.0, 1 / 1000), (-13.0, 1 / 250), (-11.0, 1 / 60)))
         )
-        record = {"response": {"name": "srgb"}, "model": "saf-base", "options": {"deghost": "auto"}}
+        burst = Burst(frames, reference)
+        record = report_of(
+            burst,
+            fuser=FuserRecord("saf-base", "cpu", "fp32"),
+            options={"deghost": "auto"},
+            notes=("apertures taken as equal",),
+        )
         return FusionResult(
             radiance=radiance,
             uncertainty=uncertainty,
             colorspace=colorspace,
             anchor_ev=anchor_ev,
             scale_short=float(2.0 ** (-2.0 - anchor_ev)),
-            burst=Burst(frames, reference, ("apertures taken as equal",)),
+            burst=burst,
             report=record if report is None else report,
         )
 
@@ -93,5 +98,5 @@ def make_fused() -> MakeFused:
 
 
 @pytest.fixture
-def fused(make_fused: MakeFused) -> FusionResult:
-    return make_fused()
+def result(make_result: MakeResult) -> FusionResult:
+    return make_result()
