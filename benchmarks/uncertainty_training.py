@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.train.losses import gaussian_nll
 
 
@@ -34,7 +34,7 @@ class UncertaintySample:
 
 
 def train_uncertainty_head(
-    head: Judge, samples: Sequence[UncertaintySample], *, steps: int, batch: int = 4, rate: float = 1e-3,
+    head: UncertaintyHead, samples: Sequence[UncertaintySample], *, steps: int, batch: int = 4, rate: float = 1e-3,
     floor: float = 1e-3, seed: int = 0, on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> None:  # fmt: skip
     """Train ``head`` in place by L^k on samples of one size, at a rate that falls to 0.
@@ -60,6 +60,6 @@ def train_uncertainty_head(
         on_step(step, float(loss.detach()))
 
 
-def predict_log_sigma(head: Judge, features: Tensor) -> Tensor:
+def predict_log_sigma(head: UncertaintyHead, features: Tensor) -> Tensor:
     """(B, C, h, w) features on cells to log sigma (B, 1, CELL * h, CELL * w)."""
     return torch.nn.functional.pixel_shuffle(head(features), CELL)

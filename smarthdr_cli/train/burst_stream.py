@@ -28,9 +28,10 @@ from torch import Tensor
 from smarthdr_cli import system
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.prepared import Prepared
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
-from smarthdr_cli.data.synth.sources import SMALLEST, SceneBank, bank_from_images
+from smarthdr_cli.data.prepared import PreparedScene
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
+from smarthdr_cli.data.synth.sources import MIN_SOURCE_SIDE, SceneBank, bank_from_images
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
@@ -236,7 +237,7 @@ class StreamSession:
 
 
 def label_stream(
-    labeled: Sequence[Prepared], unlabeled: Sequence[Prepared], store: PseudoStore, config: TrainConfig,
+    labeled: Sequence[PreparedScene], unlabeled: Sequence[PreparedScene], store: PseudoStore, config: TrainConfig,
     device: torch.device, first: int, step: int, *, max_sources: int = MAX_LABEL_SOURCES,
 ) -> BurstStream:  # fmt: skip
     """Batches of ``config.batch_made`` whose sources are truths, and the pseudo-labels of the refresh before ``first``.
@@ -259,7 +260,7 @@ def label_stream(
     return BurstStream(bank.to(device), stream_config, device, seed, step - first)
 
 
-def scene_truth(scene: Prepared) -> Tensor:
+def scene_truth(scene: PreparedScene) -> Tensor:
     """(3, H, W) ground truth of a scene's band, in reference units."""
     first, last = scene.rows
     target = scene.crop(first, 0, last - first, scene.size[1])[2]
@@ -273,5 +274,5 @@ def source_image(light: Tensor) -> NDArray[np.float32]:
     scale = MAX_SOURCE_SIDE / max(image.shape[:2])
     if scale >= 1:
         return image
-    size = tuple(max(SMALLEST, round(side * scale)) for side in image.shape[1::-1])
+    size = tuple(max(MIN_SOURCE_SIDE, round(side * scale)) for side in image.shape[1::-1])
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)

@@ -19,12 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.base import MergeDetail, Prediction
 from smarthdr_cli.models.merge import exposure_weight, radiance
-from smarthdr_cli.models.pairwise import settle, warp
-from smarthdr_cli.models.saf import Prediction
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.pairwise import dead_zone, warp
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.forward import NetworkOutput
 
 if TYPE_CHECKING:
     from smarthdr_cli.train.perceptual_losses import VGGFeatures
@@ -36,7 +35,7 @@ Terms = dict[str, Tensor]
 
 
 def objective(
-    out: NetworkOutput, batch: Batch, config: TrainConfig, weight: Tensor | None = None,
+    out: Prediction, batch: Batch, config: TrainConfig, weight: Tensor | None = None,
     vgg: "VGGFeatures | None" = None, *, uncertainty_factor: float = 1.0,
 ) -> tuple[Tensor, Terms]:  # fmt: skip
     """The loss of an output against ``batch.target``, and its terms by name, detached and not yet weighted.
@@ -178,7 +177,7 @@ def end_point_error(flows: Sequence[Tensor], batch: Batch) -> Tensor:
     return total / len(flows)
 
 
-def trust(prediction: Prediction, batch: Batch) -> Tensor:
+def trust(detail: MergeDetail, batch: Batch) -> Tensor:
     """Cross-entropy of trust with how close the warped frame comes to the truth, weighted by its merge weight.
 
     A pixel is to be trusted where its error is no larger than that of the reference, plus ``TRUST_TOLERANCE``.
@@ -187,9 +186,9 @@ def trust(prediction: Prediction, batch: Batch) -> Tensor:
     _, n, _, h, w = batch.frames.shape
     ev = batch.evs[:, 1:].reshape(-1)
     other = batch.frames[:, 1:].flatten(0, 1)
-    flow = settle(
-        F.interpolate(prediction.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False)
-        * (h / prediction.flows[-1].shape[-2])
+    flow = dead_zone(
+        F.interpolate(detail.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False)
+        * (h / detail.flows[-1].shape[-2])
     )
     warped = warp(other, flow)
     scale = batch.scale_short.repeat_interleave(n - 1).view(-1, 1, 1, 1)
@@ -201,6 +200,6 @@ def trust(prediction: Prediction, batch: Batch) -> Tensor:
     trusted = torch.sigmoid((reference_error + TRUST_TOLERANCE - error) / TRUST_SOFTNESS)
     weight = exposure_weight(warped, ev)
     weight = weight / (weight + exposure_weight(reference, torch.zeros_like(ev)) + 0.05)
-    logits = prediction.trust_logit.flatten(0, 1)
+    logits = detail.trust_logit.flatten(0, 1)
     loss = F.binary_cross_entropy_with_logits(logits, trusted, reduction="none")
     return (loss * weight).sum() / weight.sum().clamp(min=1.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.pairwise import common_exposure, inside, warp
+from smarthdr_cli.models.pairwise import common_exposure, inside_frame, warp
 
 MIN_SIDE = 16  # px; below it the search has no pyramid
 
@@ -59,5 +59,5 @@ def consistent(flows: Flows) -> Tensor:
     back = warp(backward, forward)
     round_trip = (forward + back).square().sum(dim=1, keepdim=True)
     length = forward.square().sum(dim=1, keepdim=True) + back.square().sum(dim=1, keepdim=True)
-    mask = (round_trip < 0.01 * length + 0.5).float() * inside(forward)
+    mask = (round_trip < 0.01 * length + 0.5).float() * inside_frame(forward)
     return mask.view(*flows.forward.shape[:2], 1, *mask.shape[-2:])

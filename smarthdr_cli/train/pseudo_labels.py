@@ -19,13 +19,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops, CropSampler
-from smarthdr_cli.data.prepared import Prepared
-from smarthdr_cli.models.tone import inverse_mu_law, mu_law
+from smarthdr_cli.data.prepared import PreparedScene
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import inverse_mu_law, mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.forward import forward
@@ -60,7 +61,7 @@ def _pseudo(radiance: Tensor, log_sigma: Tensor) -> Pseudo:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> Pseudo:
+def predict(model: FusionModel, batch: Batch, precision: str, views: int = 1) -> Pseudo:
     """The prediction for a batch, averaged over ``views``. A pixel that is not finite in one view has no sigma."""
     if views == 1:
         out = forward(model, batch, precision)
@@ -69,25 +70,25 @@ def predict(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> P
     tones, variances = [], []
     for view in Augmentation.spread(views):
         out = forward(model, augment(batch, view), precision)
-        tones.append(view.uncoloured(mu_law(out.radiance.float() * scale)))
-        variances.append(view.restored((2 * out.log_sigma.float()).exp()))
+        tones.append(view.undo_colour(mu_law(out.radiance.float() * scale)))
+        variances.append(view.undo_geometry((2 * out.log_sigma.float()).exp()))
     tone, variance = torch.stack(tones), torch.stack(variances)
     spread = tone.var(0, correction=0).mean(dim=1, keepdim=True)
     return _pseudo(inverse_mu_law(tone.mean(0)) / scale, (variance.mean(0) + spread).log() / 2)
 
 
 def predict_augmented(
-    teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str, views: int = 1
+    teacher: FusionModel, batch: Batch, draw: torch.Generator, precision: str, views: int = 1
 ) -> Pseudo:
     """The prediction for a batch under a weak augmentation, which is undone in the result."""
-    augmentation = Augmentation.weak(draw)
+    augmentation = Augmentation.draw_weak(draw)
     pseudo = predict(teacher, augment(batch, augmentation), precision, views)
-    return Pseudo(augmentation.restored(pseudo.radiance), augmentation.restored(pseudo.sigma))
+    return Pseudo(augmentation.undo_geometry(pseudo.radiance), augmentation.undo_geometry(pseudo.sigma))
 
 
 def predict_scene(
-    model: nn.Module, scene: Prepared, device: torch.device, precision: str, views: int = 1, *, window: int = WINDOW,
-    border: int = BORDER,
+    model: FusionModel, scene: PreparedScene, device: torch.device, precision: str, views: int = 1, *,
+    window: int = WINDOW, border: int = BORDER,
 ) -> Pseudo:  # fmt: skip
     """The prediction for the whole band of a scene, (1, 3, H, W) and (1, 1, H, W) on the CPU, window by window."""
     first, last = scene.rows
@@ -126,7 +127,7 @@ class PseudoStore:
     is saved that belongs to the newer one, so that a run killed in between has the one of its last state.
     """
 
-    def __init__(self, folder: Path, scenes: Sequence[Prepared], side: int) -> None:
+    def __init__(self, folder: Path, scenes: Sequence[PreparedScene], side: int) -> None:
         self.folder, self.scenes, self.side = folder, scenes, side
         self.current: Path | None = None
 
@@ -148,7 +149,7 @@ class PseudoStore:
     def _record(self) -> dict[str, Any]:
         return {"side": self.side, "scenes": [[scene.folder.name, *scene.rows] for scene in self.scenes]}
 
-    def refresh(self, teacher: nn.Module, step: int, device: torch.device, precision: str, views: int = 1) -> None:
+    def refresh(self, teacher: FusionModel, step: int, device: torch.device, precision: str, views: int = 1) -> None:
         """Predict every scene; several processes share the work and the folder."""
         partial = self.folder / f"{step:09d}.partial"
         partial.mkdir(parents=True, exist_ok=True)
@@ -216,9 +217,9 @@ class EpochLabels:
     ``store`` has those of the unlabelled scenes already; ``sampler`` cuts crops of the same scenes.
     """
 
-    teacher: nn.Module
+    teacher: FusionModel
     store: PseudoStore
-    labeled_scenes: Sequence[Prepared]
+    labeled_scenes: Sequence[PreparedScene]
     sampler: CropSampler
     config: TrainConfig
     device: torch.device
@@ -239,5 +240,5 @@ class EpochLabels:
     def crops(self) -> Iterator[tuple[Pseudo, Crops]]:
         """Every crop of a grid over the unlabelled scenes."""
         for place in self.sampler.grid(self.config.crop)[distributed.share()]:
-            crops = self.sampler.at([place])
+            crops = self.sampler.cut([place])
             yield self.store.cut(crops), crops

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.prepared import Prepared
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.prepared import PreparedScene
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device
-from smarthdr_cli.models.checkpoint import load_checkpoint, load_state, save_checkpoint
-from smarthdr_cli.models.grow import grown
-from smarthdr_cli.models.judged import JudgedGFHDR
-from smarthdr_cli.models.load import check_usable
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.checkpoint import check_usable, load_checkpoint, load_state, save_checkpoint
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train import distributed
@@ -63,8 +61,7 @@ def start_state(
     state = new_state(config, device)
     if init is not None:
         checkpoint = load_checkpoint(find_weights(init))
-        if isinstance(state.student, JudgedGFHDR):
-            checkpoint = replace(checkpoint, state=grown(state.student, checkpoint.state))
+        checkpoint = replace(checkpoint, state=state.student.extend_state(checkpoint.state))
         load_state(state.student, checkpoint)
         state.teacher.load_state_dict(state.student.state_dict())
         check_usable(state.teacher, checkpoint.path)
@@ -166,7 +163,7 @@ def _record(state: TrainState, config: TrainConfig) -> dict[str, Any]:
 
 @torch.no_grad()
 def evaluate_held_out(
-    network: nn.Module, scenes: Sequence[Prepared], device: torch.device
+    network: FusionModel, scenes: Sequence[PreparedScene], device: torch.device
 ) -> tuple[dict[str, float], Calibration | None]:
     """Mean PSNR-mu on held-out scenes and the calibration of sigma there; scenes are predicted whole, by windows."""
     sigmas, errors = [], []
@@ -183,15 +180,14 @@ def evaluate_held_out(
     return {name: round(sum(v) / len(v), 3) for name, v in scores.items()}, fitted(sigmas, errors)
 
 
-def with_all_motion_levels(network: nn.Module) -> nn.Module:
+def with_all_motion_levels(network: FusionModel) -> FusionModel:
     """The network with the motion levels that it has in fusion; training may have stopped at coarser ones."""
-    if isinstance(network, SAF):
-        network.finest = network.config.finest
+    network.set_finest_cell(1)
     return network
 
 
 @torch.no_grad()
-def calibrated(model: nn.Module, batches: Iterable[Batch]) -> Calibration | None:
+def calibrated(model: FusionModel, batches: Iterable[Batch]) -> Calibration | None:
     """The calibration of sigma on bursts used for neither training nor validation; None for too few pixels."""
     sigmas, errors = [], []
     for batch in batches:
@@ -223,7 +219,7 @@ def licence(data_licence: str, state: TrainState) -> str:
 
 
 def write_weights(
-    path: Path, network: nn.Module, config: TrainConfig, record: dict[str, Any], calibration: Calibration | None,
+    path: Path, network: FusionModel, config: TrainConfig, record: dict[str, Any], calibration: Calibration | None,
     licence: str, metrics: dict[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     """Write a network in half precision; returns its path, sha256, record and metrics."""

@@ -11,19 +11,17 @@ import torch
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.data.splits import Split
-from smarthdr_cli.data.synth.burst import SynthConfig
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.device import resolve_precision
-from smarthdr_cli.models.base import MODELS, build_model
+from smarthdr_cli.models.base import build_model, network_config, network_types
 from smarthdr_cli.models.checkpoint import load_checkpoint
-from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.state import RESTORE_HINT, STATE, read_state
 
 RUNS = Path("runs")  # where numbered folders go
 RUN = "run.json"  # the data of a run on scenes, in its folder
-_MODEL_CONFIGS = [config for config, _ in MODELS.values()]
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def read_saved_run(folder: Path) -> SavedRun:
         values = (
             TrainConfig().to_dict() | saved | {"synth": merge_options(asdict(SynthConfig()), saved.get("synth", {}))}
         )
-        parse_config(train_config(values).model, _MODEL_CONFIGS)
+        network_config(train_config(values).model)
     except (ValueError, TypeError, AttributeError, RecursionError, UsageError, ModelError) as error:
         raise InputError(f"{folder / STATE}: it holds no options of a run ({error}); {RESTORE_HINT}") from error
     request = DataRequest.load(folder) if (folder / RUN).exists() else None
@@ -129,7 +127,7 @@ def with_backbone(values: Mapping[str, Any], backbone: str | None) -> dict[str, 
     table = values.get("model")
     if backbone is None:
         if isinstance(table, Mapping) and "name" not in table:
-            raise UsageError(f"[model] needs a name ({', '.join(MODELS)}), or give --backbone")
+            raise UsageError(f"[model] needs a name ({', '.join(network_types())}), or give --backbone")
         return dict(values)
     table = dict(table) if isinstance(table, Mapping) else {}
     if table.get("name", backbone) != backbone:
@@ -149,7 +147,7 @@ def resumed_options(saved: SavedRun, values: Mapping[str, Any], folder: Path) ->
         del result["weight_vgg"]  # it was 0 for want of features
     if values.get("model") == {"name": saved.values["model"].get("name")}:  # named without sizes: the same
         result["model"] = saved.values["model"]
-    if parse_config(result["model"], _MODEL_CONFIGS) != parse_config(saved.values["model"], _MODEL_CONFIGS):
+    if network_config(result["model"]) != network_config(saved.values["model"]):
         name = saved.values["model"].get("name")
         raise UsageError(f"{folder} holds a run of another network ({name}); resume it with its own, or use --init")
     if saved.request is not None and result["seed"] != saved.values["seed"]:

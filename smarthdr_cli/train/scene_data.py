@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.data.datasets import SceneFiles, burst_files, find_bursts, find_scenes
-from smarthdr_cli.data.home import cache_home, own_benchmark
-from smarthdr_cli.data.prepared import Prepared, prepare
-from smarthdr_cli.data.splits import Part, Split, draw_labels
+from smarthdr_cli.data.prepared import PreparedScene, prepare
+from smarthdr_cli.data.splits import SceneBand, Split, draw_split
+from smarthdr_cli.data.synth.export import cached_benchmark
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.group import find_pictures, group_files
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
@@ -32,34 +33,34 @@ OnStage = Callable[[str, float], None]  # name of the stage, share of it that is
 class SceneData:
     """Prepared scenes by their role."""
 
-    labeled: tuple[Prepared, ...]
-    unlabeled: tuple[Prepared, ...]
-    held_out: tuple[Prepared, ...]
+    labeled: tuple[PreparedScene, ...]
+    unlabeled: tuple[PreparedScene, ...]
+    held_out: tuple[PreparedScene, ...]
 
     def validation(self, device: torch.device) -> list[Batch]:
         """The middle of every held-out image, one a batch, sides multiples of 32; smaller images are left out."""
         return [middle(scene).to(device) for scene in self.held_out if large_enough(scene)]
 
 
-def large_enough(scene: Prepared) -> bool:
+def large_enough(scene: PreparedScene) -> bool:
     """Whether a scene's band has ``MIN_SIDE`` pixels each way."""
     return min(scene.rows[1] - scene.rows[0], scene.size[1]) >= MIN_SIDE
 
 
-def middle(scene: Prepared) -> Batch:
+def middle(scene: PreparedScene) -> Batch:
     """The middle of a scene's band as a batch of one, sides multiples of 32 and at most ``MAX_VALIDATION_SIDE``."""
     first, last = scene.rows
     h, w = (min(length, MAX_VALIDATION_SIDE) // 32 * 32 for length in (last - first, scene.size[1]))
     return _batch(scene, first + (last - first - h) // 2, (scene.size[1] - w) // 2, h, w)
 
 
-def whole(scene: Prepared) -> Batch:
+def whole(scene: PreparedScene) -> Batch:
     """A scene's band as a batch of one."""
     first, last = scene.rows
     return _batch(scene, first, 0, last - first, scene.size[1])
 
 
-def _batch(scene: Prepared, top: int, left: int, height: int, width: int) -> Batch:
+def _batch(scene: PreparedScene, top: int, left: int, height: int, width: int) -> Batch:
     frames, valid, target = scene.crop(top, left, height, width)
     return Batch(frames[None], torch.tensor([scene.evs]), valid[None], None if target is None else target[None])
 
@@ -94,12 +95,12 @@ def prepare_run(
     root = None if request.data is None else Path(request.data)
     if root is None:
         panoramas = None if request.panoramas is None else Path(request.panoramas)
-        root = own_benchmark(panoramas, 0, on_scene=lambda n, total: on_stage("make scenes", n / total))
+        root = cached_benchmark(panoramas, 0, on_scene=lambda n, total: on_stage("make scenes", n / total))
         notes.append(f"no --data: trained on synthetic scenes, kept in {root}")
     scenes = find_scenes(root)
     with_truth = sum(scene.split == "train" and scene.truth is not None for scene in scenes)
-    split = draw_labels(scenes, with_truth if request.labeled is None else request.labeled, config.seed)
-    bursts = [Part(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
+    split = draw_split(scenes, with_truth if request.labeled is None else request.labeled, config.seed)
+    bursts = [SceneBand(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
     split = replace(split, unlabeled=(*split.unlabeled, *bursts))
     if not split.labeled and method_class(config.method).needs_labels:
         label_free = " or ".join(name for name in METHODS if not method_class(name).needs_labels)
@@ -114,7 +115,7 @@ def prepare_run(
         notes.append("no --vgg: the perceptual term of the published loss is left out")
     data = _prepare(split, method_class(config.method).uses_unlabeled, on_stage)
     _check_frame_counts(config, data)
-    small = [scene.part.scene.name for scene in data.held_out if not large_enough(scene)]
+    small = [scene.band.scene.name for scene in data.held_out if not large_enough(scene)]
     if small:
         notes.append(f"too small to be watched while training: what is held out of {', '.join(small)}")
     config = _with_epochs(config, request, data)
@@ -139,7 +140,7 @@ def _check_frame_counts(config: TrainConfig, data: SceneData) -> None:
         return
     for scene in (*data.labeled, *data.unlabeled, *data.held_out):
         if len(scene.evs) != 3:
-            name = scene.part.scene.name
+            name = scene.band.scene.name
             raise UsageError(f"gfhdr takes three frames; scene {name} has {len(scene.evs)} (saf takes 2 to 9)")
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from smarthdr_cli.data.crops import Crops, CropSampler
-from smarthdr_cli.data.prefetch import Prefetch
+from smarthdr_cli.data.crops import Crops, CropSampler, Prefetch
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.burst_stream import BurstStream, label_stream
 from smarthdr_cli.train.config import TrainConfig
@@ -51,7 +50,7 @@ def step_inputs(labeled: CropSampler | None, unlabeled: CropSampler | None, meth
 
 
 def _share(sampler: CropSampler | None, step: int) -> Crops | None:
-    return None if sampler is None else sampler.at(sampler.places(step)[distributed.share()])
+    return None if sampler is None else sampler.cut(sampler.draw_positions(step)[distributed.share()])
 
 
 class SceneSession:

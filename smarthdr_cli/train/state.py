@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import InputError, out_of_memory
-from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.base import FusionModel, build_model
 from smarthdr_cli.train.config import TrainConfig
 
 STATE = "state.pt"  # in a run's folder
@@ -36,8 +35,8 @@ class TrainState:
     ``lr_scale``: the time budget's factor of the rate, not saved.
     """
 
-    student: nn.Module
-    teacher: nn.Module
+    student: FusionModel
+    teacher: FusionModel
     optimizer: torch.optim.Optimizer
     step: int
     seconds: float
@@ -62,14 +61,13 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         student = build_model(config.model)
-    if isinstance(student, SAF):
-        student.finest = max(config.finest, student.config.finest)
+    student.set_finest_cell(config.finest)
     student = student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
     return TrainState(student, teacher_of(student), optimizer, 0, 0.0)
 
 
-def teacher_of(student: nn.Module) -> nn.Module:
+def teacher_of(student: FusionModel) -> FusionModel:
     """A teacher with the student's weights."""
     return copy.deepcopy(student).eval().requires_grad_(False)
 

@@ -4,12 +4,11 @@ L = L_s + lambda_u L_u   (arXiv 2511.12939)
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import pyramid
+from smarthdr_cli.models.base import FusionModel
 from smarthdr_cli.train import distributed, losses
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.forward import forward
@@ -20,7 +19,7 @@ from smarthdr_cli.train.state import TrainState
 
 
 def semi_supervised_loss(
-    student: nn.Module, labelled: Batch | None, target: Target | None, config: TrainConfig, draw: torch.Generator,
+    student: FusionModel, labelled: Batch | None, target: Target | None, config: TrainConfig, draw: torch.Generator,
     vgg: VGGFeatures | None = None, *, synthesised: Batch | None = None,
 ) -> tuple[Tensor, Terms]:  # fmt: skip
     """The loss of labelled crops (L_s), unlabelled crops with their target (L_u), and bursts synthesised from labels.
@@ -31,11 +30,11 @@ def semi_supervised_loss(
     total = torch.zeros((), device=next(student.parameters()).device)
     terms: Terms = {}
     if labelled is not None:
-        batch = augment(labelled, Augmentation.weak(draw))
+        batch = augment(labelled, Augmentation.draw_weak(draw))
         loss, terms = objective(forward(student, batch, config.precision), batch, config, vgg=vgg)
         total = total + loss
     if target is not None:
-        target = target.augmented(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
+        target = target.augmented(Augmentation.draw(draw) if config.strong else Augmentation.draw_weak(draw))
         loss, named = target.loss(forward(student, target.batch, config.precision), config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | target.coverage
@@ -47,21 +46,16 @@ def semi_supervised_loss(
     return total, terms
 
 
-def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
+def supervised_loss(student: FusionModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
     """The loss of bursts with truth as they are, and its terms by name."""
     return objective(forward(student, batch, config.precision), batch, config)
 
 
-def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
+def motion_loss(student: FusionModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
     """The motion stage alone against the true displacement."""
-    assert isinstance(student, SAF)
-    pairs = batch.frames.shape[1] - 1
-    others = batch.frames[:, 1:].flatten(0, 1)
-    references = batch.frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-    side = student.finest
     with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        states = student.motion(pyramid(references, side), pyramid(others, side), batch.evs[:, 1:].reshape(-1))
-    loss = losses.end_point_error([state.flow for state in states], batch)
+        flows = student.flows(batch.frames, batch.evs)
+    loss = losses.end_point_error(flows, batch)
     return loss, {"motion": loss.detach()}
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -33,7 +33,7 @@ def sample(training, number, size=(32, 32), channels=6):
 @pytest.mark.parametrize("size", [(32, 32), (30, 33)])
 def test_a_trained_head_ranks_errors_of_other_bursts(training, size):
     torch.manual_seed(0)
-    head = Judge(6, outputs=16)
+    head = UncertaintyHead(6, outputs=16)
     losses = []
     samples = [sample(training, number, size) for number in range(12)]
     training.train_uncertainty_head(head, samples, steps=120, rate=3e-3, on_step=lambda _, loss: losses.append(loss))
@@ -47,7 +47,7 @@ def test_a_trained_head_ranks_errors_of_other_bursts(training, size):
 
 def test_pixels_without_truth_teach_nothing_even_as_nan(training):
     torch.manual_seed(0)
-    heads = [Judge(6, outputs=16) for _ in range(2)]
+    heads = [UncertaintyHead(6, outputs=16) for _ in range(2)]
     heads[1].load_state_dict(heads[0].state_dict())
     burst = sample(training, 1)
     known = burst.known.clone()
@@ -63,4 +63,4 @@ def test_pixels_without_truth_teach_nothing_even_as_nan(training):
 
 def test_no_samples_are_an_error(training):
     with pytest.raises(ValueError, match="needs samples"):
-        training.train_uncertainty_head(Judge(6, outputs=16), [], steps=1)
+        training.train_uncertainty_head(UncertaintyHead(6, outputs=16), [], steps=1)

@@ -5,8 +5,9 @@ import torch
 
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import draw_labels
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.splits import draw_split
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.train.scene_data import SceneData
@@ -60,7 +61,7 @@ def prepared_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scenes(scene_root, prepared_cache):
     """Four of them labelled, one held out, two without truth."""
-    split = draw_labels(find_scenes(scene_root), 5, 0)
+    split = draw_split(find_scenes(scene_root), 5, 0)
     roles = (split.labeled, split.unlabeled, split.held_out)
     return SceneData(*(tuple(prepare(role, prepared_cache, align="none")) for role in roles))
 
@@ -78,5 +79,5 @@ def _one_thread():
 def processes():
     """Processes forked from one that has imported torch and training and does nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["smarthdr_cli.train.run", "smarthdr_cli.models.load"])
+    context.set_forkserver_preload(["smarthdr_cli.train.run", "smarthdr_cli.models.saf"])
     return context

@@ -14,7 +14,7 @@ from torch import nn
 from smarthdr_cli import system
 from smarthdr_cli.data.synth.sources import bank_from_images
 from smarthdr_cli.errors import MemoryLimitError, UsageError
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.burst_stream import (
     BatchFactory,
@@ -174,7 +174,7 @@ def label_bursts(scenes, store, config, first, step, count, **options):
 
 
 def names(scenes):
-    return {scene.part.scene.name for scene in scenes}
+    return {scene.band.scene.name for scene in scenes}
 
 
 def test_sources_are_truths_and_pseudo_labels_once_there_are_some(scenes, store, empty_store, config):
@@ -191,10 +191,10 @@ def test_a_source_holds_the_radiance_of_its_label(scenes, store, config):
         frames, _, _ = scene.crop(scene.rows[0], 0, scene.rows[1] - scene.rows[0], scene.size[1])
         torch.testing.assert_close(mu_law(store.light(number)), mu_law(frames[1]), rtol=0, atol=2e-5)
         expected = bank_from_images(["x"], [source_image(store.light(number))]).mips[0][0]
-        assert torch.equal(bank.mips[0][bank.names.index(scene.part.scene.name)], expected)
+        assert torch.equal(bank.mips[0][bank.names.index(scene.band.scene.name)], expected)
     scene = scenes.labeled[0]
     expected = bank_from_images(["x"], [source_image(scene_truth(scene))]).mips[0][0]
-    assert torch.equal(bank.mips[0][bank.names.index(scene.part.scene.name)], expected)
+    assert torch.equal(bank.mips[0][bank.names.index(scene.band.scene.name)], expected)
 
 
 def test_the_number_of_sources_is_limited(scenes, store, config):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import Prediction
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import MergeDetail, Prediction
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.forward import NetworkOutput, forward
+from smarthdr_cli.train.forward import forward
 from smarthdr_cli.train.losses import objective
 from smarthdr_cli.train.perceptual_losses import BLOCKS, VGGFeatures
 from smarthdr_cli.train.state import new_state
@@ -164,9 +164,7 @@ def prediction(batch, logit, flow=None):
     zeros = torch.zeros(b * (n - 1), 2, h // 4, w // 4)
     logits = torch.full((b, n - 1, 1, h, w), logit)
     nothing = torch.zeros(0)
-    return Prediction(
-        nothing, nothing, torch.sigmoid(logits), nothing, nothing, logits, (zeros if flow is None else flow,)
-    )
+    return MergeDetail(nothing, torch.sigmoid(logits), logits, nothing, (zeros if flow is None else flow,))
 
 
 def test_trust_is_learned_where_the_warped_frame_shows_the_truth(batch):
@@ -227,7 +225,7 @@ def test_detach_keeps_the_uncertainty_term_from_the_prediction(values):
         config = train_config(values | {"detach": detach, "weight_uncertainty": 1.0})
         light = predicted.clone().requires_grad_()
         sigma = torch.full((2, 1, 48, 56), -3.0, requires_grad=True)
-        objective(NetworkOutput(light, sigma), batch, config)[0].backward()
+        objective(Prediction(light, sigma), batch, config)[0].backward()
         assert sigma.grad.abs().sum() > 0
         gradients[detach] = light.grad
     light = predicted.clone().requires_grad_()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, gradient_loss, load_vgg, tap_weights
 from tests.support.training import check_masked_pixels_do_not_exist, hole, pair
 

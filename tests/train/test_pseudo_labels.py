@@ -11,7 +11,7 @@ from torch import nn
 
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.pseudo_labels import (
@@ -84,8 +84,8 @@ def test_windows_keep_every_pixel_once_and_cover_its_surroundings(length):
 def test_restoring_undoes_an_augmentation(flip, turns):
     image = torch.arange(2 * 3 * 5 * 7.0).view(2, 3, 5, 7)
     how = Augmentation(flip, turns, (0, 1, 2))
-    assert torch.equal(how.restored(how.image(image)), image)
-    assert torch.equal(how.image(how.restored(image)), image)
+    assert torch.equal(how.undo_geometry(how.geometry(image)), image)
+    assert torch.equal(how.geometry(how.undo_geometry(image)), image)
 
 
 def test_the_augmentation_of_a_prediction_is_undone(scenes):
@@ -123,13 +123,13 @@ def test_sigma_includes_the_variance_of_the_views(scenes, views):
     scale = torch.exp2(batch.evs.amin(1)).view(-1, 1, 1, 1)
     tones, sigmas = [], []
     for how in Augmentation.spread(views):
-        seen = InconsistentTeacher()(how.colour(batch.frames), batch.evs, how.image(batch.valid))
+        seen = InconsistentTeacher()(how.colour(batch.frames), batch.evs, how.geometry(batch.valid))
         back = torch.rot90(seen.radiance, -how.turns, (-2, -1))
         back = back.flip(-1) if how.flip else back
         channels = torch.empty_like(back)
         channels[:, list(how.order)] = back
         tones.append(mu_law(channels * scale).numpy())
-        sigmas.append(how.restored(seen.log_sigma.exp()).numpy())
+        sigmas.append(how.undo_geometry(seen.log_sigma.exp()).numpy())
     variance = np.mean(np.square(sigmas), axis=0) + np.var(tones, axis=0).mean(axis=1, keepdims=True)
     pseudo = predict(InconsistentTeacher(), batch, "fp32", views)
     np.testing.assert_allclose(pseudo.sigma, np.sqrt(variance), rtol=1e-3)
@@ -151,7 +151,7 @@ def test_stored_labels_are_exact_to_half_a_code(scenes, store):
         light, sigma = expected(scene)
         grid = CropSampler(scenes.unlabeled, 32, 1, 0)
         for top in (0, 32):
-            crops = grid.at([(number, top, 64)])
+            crops = grid.cut([(number, top, 64)])
             pseudo = store.cut(crops)
             place = (..., slice(top, top + 32), slice(64, 96))
             scale = 2.0 ** min(scene.evs)
@@ -237,12 +237,12 @@ def test_an_interrupted_refresh_is_not_used(scenes, store, monkeypatch):
 
 
 def test_a_band_lies_on_the_grid_of_its_scene(scenes, tmp_path):
-    bands = [replace(scene, part=replace(scene.part, top=0.4)) for scene in scenes.unlabeled]
+    bands = [replace(scene, band=replace(scene.band, top=0.4)) for scene in scenes.unlabeled]
     store = PseudoStore(tmp_path, bands, SIDE)
     store.refresh(PixelwiseTeacher(), 1, CPU, "fp32")
     first, last = bands[0].rows
     assert (first, last) == (26, 64)
-    crops = CropSampler(bands, 32, 1, 0).at([(1, 30, 21)])
+    crops = CropSampler(bands, 32, 1, 0).cut([(1, 30, 21)])
     pseudo = store.cut(crops)
     sigma = store.sigma(1)
     torch.testing.assert_close(pseudo.sigma, expected(bands[1])[1][..., 4:36, 21:53], rtol=1e-3, atol=0)

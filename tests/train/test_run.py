@@ -4,20 +4,20 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.data import home
-from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark, write_radiance
+from smarthdr_cli.data.synth.export import benchmark_config, cached_benchmark, write_benchmark, write_radiance
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model, save_checkpoint
+from smarthdr_cli.train import scene_data
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.methods import METHODS
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -45,10 +45,8 @@ def short(scene_values):
 @pytest.fixture
 def few(monkeypatch):
     """A small benchmark in place of the one that training makes for itself."""
-    monkeypatch.setattr(home, "TRAIN", 6)
-    monkeypatch.setattr(home, "TEST", 1)
-    monkeypatch.setattr(home, "SIZE", (64, 96))
-    monkeypatch.setattr(home, "load_bank", lambda folder, **options: load_bank(folder, procedural=2, **options))
+    small = partial(cached_benchmark, train=6, test=1, size=(64, 96), read_bank=partial(load_bank, procedural=2))
+    monkeypatch.setattr(scene_data, "cached_benchmark", small)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def test_a_run_ends_in_weights_that_fuse(values, panoramas, tmp_path):
     out = fuse(files, weights=tmp_path / "run" / "model.safetensors", evs=(-2, 0, 2), response="gamma2.2", align="none",
                device="cpu", precision="fp32", reference=2)  # fmt: skip
     assert np.abs(out.radiance[..., ::-1] / light - 1).mean() < 0.05
-    assert out.report["model"]["sha256"] == summary["sha256"]
+    assert out.report.fuser.model["sha256"] == summary["sha256"]
 
 
 def test_initial_weights_that_are_unusable_are_an_error(values, tmp_path):
@@ -118,7 +116,9 @@ def test_a_deeper_gfhdr_starts_from_a_shallower_one(values, panoramas, tmp_path)
         models[depth], _ = load_model(tmp_path / str(depth) / "model.safetensors")
     frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(models[3](frames).radiance, models[1](frames).radiance, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            models[3].predict(frames).radiance, models[1].predict(frames).radiance, rtol=0, atol=1e-3
+        )
     with pytest.raises(ModelError, match="its gfhdr config makes it"):
         train(tmp_path / "wide", frozen | {"model": small | {"dim": 24, "depth": 3}}, panoramas,
               init=str(tmp_path / "1" / "model.safetensors"))  # fmt: skip
@@ -233,7 +233,7 @@ def test_one_label_holds_out_a_band_of_it(short, bank, tmp_path):
     assert not any(key.startswith("validation") for key in logged[0])
     _, checkpoint = load_model(tmp_path / "run" / "model.safetensors")
     assert checkpoint.calibration.samples == 16 * 96
-    band = replace(planned.data.held_out[0], part=replace(planned.data.held_out[0].part, top=0.97))
+    band = replace(planned.data.held_out[0], band=replace(planned.data.held_out[0].band, top=0.97))
     assert evaluate_held_out(torch.nn.Identity(), (), torch.device("cpu")) == ({}, None)
     metrics, calibration = evaluate_held_out(load_model(tmp_path / "run" / "model.safetensors")[0], (band,),
                                                  torch.device("cpu"))  # fmt: skip

@@ -17,8 +17,8 @@ from torch import Tensor
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
+from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.forward import NetworkOutput
 from smarthdr_cli.train.losses import Terms, objective
 from smarthdr_cli.train.optical_flow import Flows
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, gradient_loss
@@ -46,11 +46,11 @@ class Target:
         return replace(
             self,
             batch=augment(self.batch, augmentation),
-            weight=None if self.weight is None else augmentation.image(self.weight),
+            weight=None if self.weight is None else augmentation.geometry(self.weight),
             structure=None if self.structure is None else augmentation.colour(self.structure),
         )
 
-    def loss(self, out: NetworkOutput, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
+    def loss(self, out: Prediction, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
         """The loss of the student's output for ``batch``, and its terms by name."""
         judge = config.weight_judge_unlabeled if self.from_teacher else 1.0
         loss, terms = objective(out, self.batch, config, self.weight, vgg, uncertainty_factor=judge)

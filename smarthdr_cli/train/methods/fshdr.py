@@ -17,9 +17,9 @@ from torch import Tensor
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.data.synth.camera import Sensor, expose
-from smarthdr_cli.models.pairwise import inside, warp
+from smarthdr_cli.models.base import Prediction
+from smarthdr_cli.models.pairwise import inside_frame, warp
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.forward import NetworkOutput
 from smarthdr_cli.train.losses import Terms, weighted_mean
 from smarthdr_cli.train.methods.base import Method, Target
 from smarthdr_cli.train.optical_flow import Flows, dense_flows
@@ -51,7 +51,7 @@ class FSHDR(Method):
 class RerenderingTarget(Target):
     """First stage: a burst without a target."""
 
-    def loss(self, out: NetworkOutput, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
+    def loss(self, out: Prediction, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
         """``rerender_consistency``."""
         loss = rerender_consistency(out.radiance, self.batch)
         return config.weight_rerender * loss, {"rerendered": loss.detach()}
@@ -94,7 +94,7 @@ def artificial_burst(
     light = torch.minimum(light.clamp(min=0), 1 / batch.scale_short.view(-1, 1, 1, 1))
     flow = flows.backward.flatten(0, 1)
     moved = warp(light.repeat_interleave(others, dim=0), flow).view(b, others, 3, h, w)
-    visible = warp(finite.float().repeat_interleave(others, dim=0), flow) * inside(flow)
+    visible = warp(finite.float().repeat_interleave(others, dim=0), flow) * inside_frame(flow)
     exposed = torch.cat([light[:, None], moved], dim=1) * torch.exp2(batch.evs).view(b, n, 1, 1, 1)
     if sensor is not None and generator is not None:
         exposed = expose(exposed, sensor, generator)

@@ -28,8 +28,8 @@ from torch import Tensor
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.pairwise import inside, warp
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.pairwise import inside_frame, warp
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.methods.base import Method, Target
 from smarthdr_cli.train.optical_flow import Flows, consistent, dense_flows
 from smarthdr_cli.train.pseudo_labels import Pseudo
@@ -75,7 +75,7 @@ def aligned(batch: Batch, flows: Flows) -> tuple[Tensor, Tensor]:
     b, n, _, h, w = batch.frames.shape
     flow = flows.forward.flatten(0, 1)
     moved = warp(batch.frames[:, 1:].flatten(0, 1), flow).view(b, n - 1, 3, h, w)
-    visible = warp(batch.valid[:, 1:].flatten(0, 1), flow) * inside(flow)
+    visible = warp(batch.valid[:, 1:].flatten(0, 1), flow) * inside_frame(flow)
     valid = (visible.view(b, n - 1, 1, h, w) > MIN_VISIBLE).float()
     return torch.cat([batch.frames[:, :1], moved], dim=1), valid
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
+from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.models.merge import radiance
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.forward import NetworkOutput
 from smarthdr_cli.train.losses import Terms, weighted_mean
 from smarthdr_cli.train.methods.base import Method, Statistic, Target
 from smarthdr_cli.train.optical_flow import Flows
@@ -164,7 +164,7 @@ class MaskedTarget(Target):
         """The short frame's radiance too."""
         return replace(super().augmented(augmentation), short=augmentation.colour(self.short))
 
-    def loss(self, out: NetworkOutput, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
+    def loss(self, out: Prediction, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
         """``masked_loss``."""
         loss = masked_loss(out.radiance, self)
         return loss, {"masked": loss.detach()}

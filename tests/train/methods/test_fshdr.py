@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
 from smarthdr_cli.data.synth.camera import Sensor
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.train.methods.fshdr import FSHDR, artificial_burst, rerender_consistency
 from smarthdr_cli.train.optical_flow import Flows
 from smarthdr_cli.train.state import generator, new_state
