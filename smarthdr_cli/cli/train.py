@@ -9,10 +9,15 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, writing
 from smarthdr_cli.errors import InputError, OutputError, UsageError
+from smarthdr_cli.train.methods import METHODS
 
 if TYPE_CHECKING:
-    from smarthdr_cli.train.clock import Clock
-    from smarthdr_cli.train.request import Request
+    from smarthdr_cli.train.loop import TimeBudget
+    from smarthdr_cli.train.run_folder import DataRequest
+
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 Input: dict[str, Any] = {"rich_help_panel": opt.INPUT}
 Schedule: dict[str, Any] = {"rich_help_panel": "Schedule"}
@@ -47,7 +52,7 @@ def command(
     ] = None,
     panoramas: opt.Panoramas = None,
     method: Annotated[
-        Literal["supervised", "smarthdr", "smae", "fshdr", "selfhdr"] | None,
+        MethodName | None,
         typer.Option(
             "--method",
             help="How unlabelled bursts are learned from; supervised leaves them alone.",
@@ -181,36 +186,36 @@ def command(
         require_tensorboard()
     if distributed.launched() and (output is None or dry_run):
         raise UsageError("several processes on one run need -o RUN, and --dry-run needs one process")
-    where = distributed.join(resolve_device(device))
+    where = distributed.join_group(resolve_device(device))
     quiet = quiet or distributed.rank() > 0
     if init is not None:
         find_weights(init)
-    values = run_folder.with_backbone(run_folder.merged(file, given), backbone)
-    before = run_folder.earlier(output) if resume and output is not None else None
+    values = run_folder.with_backbone(run_folder.merge_options(file, given), backbone)
+    before = run_folder.read_saved_run(output) if resume and output is not None else None
     if before is not None and output is not None:
         if on_scenes and before.request is None:
             raise UsageError(f"{output} holds a run on streamed bursts; it has no scenes to resume on")
         on_scenes = before.request is not None
-        values = run_folder.going_on(before, values, output)
+        values = run_folder.resumed_options(before, values, output)
     if vgg is not None and Path(vgg).expanduser().is_file():
         values["vgg"] = str(Path(vgg).expanduser().resolve())  # found again whence ever the run is resumed
-    values = run_folder.completed(values, init=init, precision=precision, device=where)
+    values = run_folder.complete_options(values, init=init, precision=precision, device=where)
     if not on_scenes and (epochs is not None or vgg is not None):
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")
     from smarthdr_cli.cli.training import How, run_on_scenes, run_on_stream
 
-    how = How(output, device, init, _clock(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before)
+    how = How(output, device, init, _time_budget(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before)
     if on_scenes:
         run_on_scenes(how, values, _request(data, panoramas, labeled, unlabeled or [], epochs))
     else:
         run_on_stream(how, values, panoramas)
 
 
-def _clock(minutes: float | None, cooldown: float) -> "Clock":
-    from smarthdr_cli.train.clock import Clock
+def _time_budget(minutes: float | None, cooldown: float) -> "TimeBudget":
+    from smarthdr_cli.train.loop import TimeBudget
 
     try:
-        return Clock(minutes, cooldown)
+        return TimeBudget(minutes, cooldown)
     except ValueError as error:
         raise UsageError(f"--cooldown {cooldown:g}: give --minutes too, at least as many") from error
 
@@ -236,9 +241,9 @@ def _check_folder(output: Path | None, *, resume: bool, init: str | None) -> Non
 
 def _request(
     data: Path | None, panoramas: Path | None, labeled: str | None, unlabeled: list[Path], epochs: str | None
-) -> "Request":
+) -> "DataRequest":
     from smarthdr_cli.data.splits import read_scene_names
-    from smarthdr_cli.train.request import Request
+    from smarthdr_cli.train.run_folder import DataRequest
 
     names: int | tuple[str, ...] | None = None
     if labeled is not None:
@@ -248,7 +253,7 @@ def _request(
             names = tuple(read_scene_names(Path(labeled)))
     folders = [str(path.expanduser().resolve()) for path in unlabeled]
     own, source = (None if path is None else str(path.expanduser().resolve()) for path in (data, panoramas))
-    return Request(own, source, names, tuple(folders), None if epochs is None else _epochs(epochs))
+    return DataRequest(own, source, names, tuple(folders), None if epochs is None else _epochs(epochs))
 
 
 def _epochs(text: str) -> tuple[int, int]:

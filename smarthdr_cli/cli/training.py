@@ -15,14 +15,12 @@ from smarthdr_cli.cli.training_display import watching
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
-from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.cost_estimate import rehearse_scenes, rehearse_stream
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.run import run_training
-from smarthdr_cli.train.scene_run import Plan, plan, run_scenes, steps_of_a_pass
-from smarthdr_cli.train.tensorboard import Board
-from smarthdr_cli.train.toml import as_toml
+from smarthdr_cli.train.cost_estimate import scene_run_cost, stream_run_cost
+from smarthdr_cli.train.loop import TimeBudget
+from smarthdr_cli.train.run import run_scenes, run_training
+from smarthdr_cli.train.scene_data import PreparedRun, prepare_run, steps_of_a_pass
+from smarthdr_cli.train.tensorboard import TensorBoard
 
 SAID = 3  # notes on single scenes
 
@@ -34,19 +32,19 @@ class How:
     output: Path | None
     device: str
     init: str | None
-    clock: Clock
+    budget: TimeBudget
     dry_run: bool
     tensorboard: bool
     as_json: bool
     quiet: bool
-    before: run_folder.Earlier | None
+    before: run_folder.SavedRun | None
 
 
 def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> None:
     """A run on streamed bursts, or what it would cost."""
     config = train_config(values)
     if how.dry_run:
-        cost = rehearse_stream(values, panoramas, resolve_device(how.device))
+        cost = stream_run_cost(values, panoramas, resolve_device(how.device))
         found = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
         _print_plan(found, cost, as_json=how.as_json)
         return
@@ -54,20 +52,20 @@ def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> N
     with _told(how, how.output, config.iterations) as (on_step, on_log, _), writing(how.output):
         summary = run_training(
             how.output, values, panoramas, device=how.device, resume=how.before is not None, init=how.init,
-            clock=how.clock, on_log=on_log, on_step=on_step,
+            budget=how.budget, on_log=on_log, on_step=on_step,
         )  # fmt: skip
     _finish(how, how.output, summary, config.iterations)
 
 
-def run_on_scenes(how: How, values: dict[str, Any], request: Request) -> None:
+def run_on_scenes(how: How, values: dict[str, Any], request: run_folder.DataRequest) -> None:
     """A run on scenes, or what it would cost."""
     before = how.before
     if before is not None and before.request is not None and how.output is not None:
-        request = run_folder.same_data(before.request, request, how.output)
-    with progress(quiet=how.quiet) as tell, distributed.first_then_others():
-        planned = plan(request, values, tell)
+        request = run_folder.resumed_request(before.request, request, how.output)
+    with progress(quiet=how.quiet) as tell, distributed.main_process_first():
+        planned = prepare_run(request, values, tell)
     if before is not None and how.output is not None:
-        run_folder.same_split(how.output, planned.split)
+        run_folder.check_split(how.output, planned.split)
     say([*planned.notes, *_noted(planned)], quiet=how.quiet)
     say(_drawn(planned), quiet=how.quiet, mark="")
     if how.dry_run:
@@ -75,14 +73,14 @@ def run_on_scenes(how: How, values: dict[str, Any], request: Request) -> None:
         return
     with contextlib.ExitStack() as stack:
         with writing(how.output or run_folder.RUNS):
-            run = how.output or stack.enter_context(run_folder.free_folder())
+            run = how.output or stack.enter_context(run_folder.numbered_folder())
         if how.output is None:
             say([f"run: {run}"], quiet=how.quiet, mark="")
         iterations = planned.config.iterations
         with _told(how, run, iterations) as (on_step, on_log, on_validation), writing(run):
             summary = run_scenes(
                 run, planned, device=how.device, resume=before is not None, init=how.init,
-                clock=how.clock, on_log=on_log, on_step=on_step, on_validation=on_validation,
+                budget=how.budget, on_log=on_log, on_step=on_step, on_validation=on_validation,
             )  # fmt: skip
     _finish(how, run, summary, iterations)
 
@@ -93,7 +91,7 @@ def _told(how: How, run: Path, iterations: int) -> Iterator[tuple[Any, Any, Call
     with contextlib.ExitStack() as stack:
         board = None
         if how.tensorboard and distributed.rank() == 0:
-            board = Board(run, 0 if how.before is None else how.before.step)
+            board = TensorBoard(run, 0 if how.before is None else how.before.step)
             stack.callback(board.close)
         on_step, show = stack.enter_context(watching(iterations, quiet=how.quiet))
 
@@ -102,7 +100,7 @@ def _told(how: How, run: Path, iterations: int) -> Iterator[tuple[Any, Any, Call
             if board is not None:
                 board.log(record)
 
-        yield on_step, on_log, (lambda *_: None) if board is None else board.show
+        yield on_step, on_log, (lambda *_: None) if board is None else board.log_panels
 
 
 def _finish(how: How, run: Path, summary: dict[str, Any], iterations: int) -> None:
@@ -115,7 +113,7 @@ def _finish(how: How, run: Path, summary: dict[str, Any], iterations: int) -> No
         print_json(summary)
 
 
-def _noted(planned: Plan) -> list[str]:
+def _noted(planned: PreparedRun) -> list[str]:
     """What preparing the scenes gave cause to say, the first of it."""
     data = planned.data
     scenes = (*data.labeled, *data.held_out, *data.unlabeled)
@@ -124,7 +122,7 @@ def _noted(planned: Plan) -> list[str]:
     return notes[:SAID] + ([f"and {more} more of that kind"] if more > 0 else [])
 
 
-def _drawn(planned: Plan) -> list[str]:
+def _drawn(planned: PreparedRun) -> list[str]:
     """Which scenes have which part, in words."""
     split = planned.split
     return [
@@ -138,7 +136,7 @@ def _names(parts: tuple[SceneBand, ...]) -> str:
     return ", ".join(whole) or "none"
 
 
-def _dry_run(how: How, planned: Plan) -> None:
+def _dry_run(how: How, planned: PreparedRun) -> None:
     split = planned.split.to_dict()
     first, then = steps_of_a_pass(planned.config, planned.data)
     found = {
@@ -149,7 +147,7 @@ def _dry_run(how: How, planned: Plan) -> None:
         },
         "steps_of_a_pass": {"labeled": first, "unlabeled": then},
     }  # fmt: skip
-    _print_plan(found, rehearse_scenes(planned, resolve_device(how.device)), as_json=how.as_json)
+    _print_plan(found, scene_run_cost(planned, resolve_device(how.device)), as_json=how.as_json)
 
 
 def _print_plan(found: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:
@@ -171,4 +169,4 @@ def _print_plan(found: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -
             typer.echo(f"# {name.replace('_', ' ')}: {cost[name]['times']} times {cost[name]['seconds']:.3g} s")
     typer.echo(f"# in all about {timedelta(seconds=math.ceil(cost['seconds']))}")
     without = () if found["config"]["vgg"] else ("weight_vgg",)  # 0 for want of features, not for good
-    typer.echo(as_toml({name: value for name, value in found["config"].items() if name not in without}))
+    typer.echo(run_folder.to_toml({name: value for name, value in found["config"].items() if name not in without}))

@@ -13,7 +13,8 @@ from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import command
 from smarthdr_cli.data.synth import sources
 from smarthdr_cli.models.base import network_types
-from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
+from smarthdr_cli.train.config import SCENE_DEFAULTS, TrainConfig, train_config
+from smarthdr_cli.train.methods import METHODS
 
 from .conftest import Run, parse
 
@@ -140,20 +141,21 @@ def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path
 
 
 def test_help_states_the_real_defaults() -> None:
-    """They live in TrainConfig and SCENES, which help must not import."""
+    """They live in TrainConfig and SCENE_DEFAULTS, which help must not import."""
     group = typer.main.get_command(app)
     parameters = group.commands["train"].params  # type: ignore[attr-defined]
     stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
     defaults = TrainConfig()
     assert {name: stated[name] for name in ("iterations", "decay", "batch")} == {
-        name: f"{getattr(defaults, name)}; on scenes {SCENES[name]}" for name in ("iterations", "decay", "batch")
+        name: f"{getattr(defaults, name)}; on scenes {SCENE_DEFAULTS[name]}"
+        for name in ("iterations", "decay", "batch")
     }
     assert stated["seed"] == str(defaults.seed)
-    assert stated["method"] == f"{SCENES['method']} on scenes"
+    assert stated["method"] == f"{SCENE_DEFAULTS['method']} on scenes"
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
     words = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal or None
-    assert words == {"method": METHODS, "backbone": tuple(network_types())}
+    assert words == {"method": tuple(METHODS), "backbone": tuple(network_types())}
 
 
 def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:
