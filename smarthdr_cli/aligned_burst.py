@@ -12,8 +12,8 @@ it, to the last bit.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -170,6 +170,13 @@ class AlignedBurst:
         )
 
 
+class RegisteredBurst(NamedTuple):
+    """An aligned burst, and the notes for the user."""
+
+    burst: AlignedBurst
+    notes: tuple[str, ...]
+
+
 def register(
     burst: Burst,
     *,
@@ -178,10 +185,10 @@ def register(
     exposure_check: Literal["off", "warn", "fix"] = "warn",
     gains: Literal["auto", "off"] = "auto",
     stage: Stage = lambda _name: nullcontext(),
-) -> AlignedBurst:
+) -> RegisteredBurst:
     """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
 
-    The options are those of ``fuse``. The returned burst carries the notes of every step.
+    The options are those of ``fuse``.
 
     Raises UsageError for an unknown response, and InputError for a damaged calibration file or exposures that do not
     differ.
@@ -190,17 +197,16 @@ def register(
         alignment = align_burst(burst, None, mode=align)
     with stage("response"):
         resolved = resolve_response(burst, alignment, response, exposure_check)
-        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
-    alignment = resolved.alignment
+    burst, alignment = resolved.burst, resolved.alignment
     if any(alignment.moved) and resolved.response.name != "srgb":
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
     if gains == "off":
-        return AlignedBurst(burst, curve, alignment)
+        return RegisteredBurst(AlignedBurst(burst, curve, alignment), resolved.notes)
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
-    curves, notes = compensate_gains(burst, samples, curve)
-    return AlignedBurst(replace(burst, notes=(*burst.notes, *notes)), curve, alignment, curves)
+    curves, gain_notes = compensate_gains(burst, samples, curve)
+    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
 
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:

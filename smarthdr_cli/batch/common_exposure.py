@@ -70,7 +70,7 @@ def _keep(text: str, path: Path, stage: Path) -> None:
 def _take_in(shoot: CameraCalibrator, job: Job, settings: Settings) -> None:
     options = settings.fuse
     try:
-        burst = load_burst(
+        burst, _ = load_burst(
             job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
             max_pixels=options.max_pixels,
         )  # fmt: skip

@@ -237,7 +237,7 @@ def _check_folder(output: Path | None, *, resume: bool, init: str | None) -> Non
 def _request(
     data: Path | None, panoramas: Path | None, labeled: str | None, unlabeled: list[Path], epochs: str | None
 ) -> "Request":
-    from smarthdr_cli.data.splits import read_ids
+    from smarthdr_cli.data.splits import read_scene_names
     from smarthdr_cli.train.request import Request
 
     names: int | tuple[str, ...] | None = None
@@ -245,7 +245,7 @@ def _request(
         try:
             names = int(labeled)
         except ValueError:
-            names = tuple(read_ids(Path(labeled)))
+            names = tuple(read_scene_names(Path(labeled)))
     folders = [str(path.expanduser().resolve()) for path in unlabeled]
     own, source = (None if path is None else str(path.expanduser().resolve()) for path in (data, panoramas))
     return Request(own, source, names, tuple(folders), None if epochs is None else _epochs(epochs))

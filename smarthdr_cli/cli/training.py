@@ -12,7 +12,7 @@ import typer
 
 from smarthdr_cli.cli.console import print_json, progress, say, writing
 from smarthdr_cli.cli.training_display import watching
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
 from smarthdr_cli.train.clock import Clock
@@ -119,7 +119,7 @@ def _noted(planned: Plan) -> list[str]:
     """What preparing the scenes gave cause to say, the first of it."""
     data = planned.data
     scenes = (*data.labeled, *data.held_out, *data.unlabeled)
-    notes = list(dict.fromkeys(f"scene {s.part.scene.name}: {note}" for s in scenes for note in s.notes))
+    notes = list(dict.fromkeys(f"scene {s.band.scene.name}: {note}" for s in scenes for note in s.notes))
     more = len(notes) - SAID
     return notes[:SAID] + ([f"and {more} more of that kind"] if more > 0 else [])
 
@@ -133,7 +133,7 @@ def _drawn(planned: Plan) -> list[str]:
     ]
 
 
-def _names(parts: tuple[Part, ...]) -> str:
+def _names(parts: tuple[SceneBand, ...]) -> str:
     whole = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in parts]
     return ", ".join(whole) or "none"
 

@@ -114,4 +114,4 @@ def _thinned(equations: PairEquations, share: float, first_frame: int) -> PairEq
 def _without_pixels(burst: Burst) -> Burst:
     """``burst`` without its pixels, but with their depth."""
     frames = tuple(replace(f, codes=np.zeros((0, 0, 3), f.codes.dtype), clipped=None) for f in burst.frames)
-    return Burst(frames, burst.reference, burst.notes)
+    return Burst(frames, burst.reference)

@@ -9,7 +9,7 @@ import numpy as np
 
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 
 from .conftest import HEIGHT, TIMES, WIDTH, Run, WriteBurst, scene
 
@@ -35,7 +35,7 @@ def test_its_truth_is_the_light_the_frames_were_made_from(
 ) -> None:
     (found,) = find_scenes(tripod(tmp_path, write_burst, smarthdr))
     assert len(found.frames) == 3
-    (prepared,) = prepare([Part(found)], tmp_path / "cache", response="srgb")
+    (prepared,) = prepare([SceneBand(found)], tmp_path / "cache", response="srgb")
     _, _, target = prepared.crop(0, 0, HEIGHT, WIDTH)
     assert target is not None
     scale = 2.0 ** -round(min(prepared.evs))  # of the shortest of the three, at which the truth is capped
