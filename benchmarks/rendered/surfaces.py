@@ -113,7 +113,7 @@ def skin(rng: np.random.Generator) -> Material:
         "weave": lambda: textures.weave(rng, (256, 256), 24, tuple(paint(rng)), tuple(paint(rng))),
         "wood": lambda: textures.wood(rng, (256, 256), 2, rng.uniform(0.8, 1.6)),
         "print": lambda: print_(rng),
-        "gores": lambda: textures.stripes(rng),
+        "gores": lambda: textures.beach_ball(rng),
         "mottled": lambda: mottled(rng, 0.3, 4, 256),
         "tiles": lambda: tiles(rng, 5, 256),
     }
