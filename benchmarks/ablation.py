@@ -28,8 +28,7 @@ from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import PreparedScene, prepare
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate import frozen, metrics, report
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -44,8 +43,7 @@ Results = dict[str, dict[int, dict[str, Any]]]
 def score(weights: Path, scenes: list[PreparedScene], moving: list[np.ndarray]) -> dict[str, list[float]]:
     """PSNR-mu, PSNR-l and PSNR-mu on moving pixels of every scene; published protocol, the short clip at 1."""
     model, _ = load_model(weights)
-    if isinstance(model, SAF):
-        model.finest = CELL  # as it learned
+    model.set_finest_cell(CELL)  # as it learned
     model = model.to(memory_format=torch.channels_last)
     found: dict[str, list[float]] = {"psnr_mu": [], "psnr_l": [], "psnr_mu_moving": []}
     for scene, mask in zip(scenes, moving, strict=True):

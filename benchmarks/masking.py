@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.evaluate import sheet
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.methods import smae
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -38,8 +37,7 @@ def picture(
     """
     config = planned.config
     teacher, _ = load_model(run / "teacher.safetensors")
-    assert isinstance(teacher, SAF)
-    teacher.finest = CELL  # as it learned
+    teacher.set_finest_cell(CELL)  # as it learned
     found = [predict_scene(teacher, scene, CPU, config.precision, config.views) for scene in scenes]
     limits = uncertainty_masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
     threshold = smae.Threshold()

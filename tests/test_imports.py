@@ -151,8 +151,8 @@ def test_reading_aligning_and_writing_load_no_torch() -> None:
 
 
 def test_listing_weights_loads_no_torch() -> None:
-    loaded = _loaded("-c", "from smarthdr_cli.models.weights import available; available()")
-    assert "smarthdr_cli.models.manifest" in loaded
+    loaded = _loaded("-c", "from smarthdr_cli.models.catalog import list_weights; list_weights()")
+    assert {"smarthdr_cli.models.weights", "smarthdr_cli.models.checkpoint"} <= loaded
     assert not loaded & {"torch", "huggingface_hub"}
 
 

@@ -14,7 +14,7 @@ from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
 from smarthdr_cli.response import load_response, to_toml
-from smarthdr_cli.response.camera_calibration import Shoot
+from smarthdr_cli.response.camera_calibration import CameraCalibrator
 
 MAX_SETS = 24  # of a camera; beyond, so many spread evenly over the shoot: reading all twice would add nothing
 
@@ -44,7 +44,7 @@ def calibrate_cameras(
         path = out / f"response-{fit_part(camera)}-{_digest(own, settings)}.toml"
         shown = camera or "a camera without a name"
         if not _sound(path):
-            shoot = Shoot()
+            shoot = CameraCalibrator()
             for job in own:
                 _take_in(shoot, job, settings)
                 done += 1
@@ -52,7 +52,7 @@ def calibrate_cameras(
             found = shoot.estimate(path.name)
             if found.response is None:
                 responses.append((camera, "srgb"))
-                notes.append(f"{shown}: sRGB for all its sets; {found.reason}")
+                notes.append(f"{shown}: sRGB for all its sets; {found.note}")
                 continue
             _keep(to_toml(found.response), path, open_stage(stage, CURVE))
             notes.append(f"{shown}: one curve from {len(shoot)} of {len(cameras[camera])} sets, in {path.name}")
@@ -67,10 +67,10 @@ def _keep(text: str, path: Path, stage: Path) -> None:
     close_stage(stage)
 
 
-def _take_in(shoot: Shoot, job: Job, settings: Settings) -> None:
+def _take_in(shoot: CameraCalibrator, job: Job, settings: Settings) -> None:
     options = settings.fuse
     try:
-        burst = load_burst(
+        burst, _ = load_burst(
             job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
             max_pixels=options.max_pixels,
         )  # fmt: skip

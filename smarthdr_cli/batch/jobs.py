@@ -65,7 +65,7 @@ def make_jobs(
         head = headers.get(found.frames[0], Header(found.frames[0]))
         name = fill(template.replace("{n}", f"{{n:0{width}}}"), {
             "first": found.frames[0].stem, "last": found.frames[-1].stem, "stem": found.name, "n": number,
-            "date": _date(head.start), "camera": head.model or "unknown",
+            "date": _date(head.timestamp), "camera": head.model or "unknown",
         })  # fmt: skip
         folder = absolute(found.frames[0]).parent
         below = folder.relative_to(home) if folder.is_relative_to(home) else Path()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.header import Header
 
 # Bytes a pixel of a finished set costs while it is written: radiance and uncertainty, the halves, a preview's planes.
@@ -26,13 +26,13 @@ def budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mappin
     own fusion to say.
     """
     from smarthdr_cli.fusion.device import resolve_device
-    from smarthdr_cli.fusion.memory_budget import Load
-    from smarthdr_cli.fusion.networks import NETWORK_FRAMES
+    from smarthdr_cli.fusion.memory_budget import BurstSize
+    from smarthdr_cli.fusion.network_fusion import MAX_NETWORK_FRAMES
 
     device = resolve_device(options.device)
     if options.max_memory is None or device.type != "cpu":
         return Budget(options, True)
-    neighbours, largest = 0.0, Load(0, 0, 2)
+    neighbours, largest = 0.0, BurstSize(0, 0, 2)
     for paths in sets:
         size = next((headers[p].size for p in paths if p in headers and headers[p].size is not None), None)
         if size is None:
@@ -41,11 +41,11 @@ def budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mappin
         codes = pixels * len(paths) * 3.0 * max(_depth(headers[p]) for p in paths if p in headers)
         if codes + pixels * WRITTEN > neighbours:
             neighbours = codes + pixels * WRITTEN
-            largest = Load(pixels, codes, min(len(paths), NETWORK_FRAMES))
+            largest = BurstSize(pixels, codes, min(len(paths), MAX_NETWORK_FRAMES))
     if not neighbours:
         return Budget(options, True)
     left = options.max_memory - neighbours
-    if left < largest.least_bytes(device, moving=options.deghost != "off"):
+    if left < largest.min_bytes(device, with_motion=options.deghost != "off"):
         return Budget(options, False)
     return Budget(replace(options, max_memory=left), True)
 

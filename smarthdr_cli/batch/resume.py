@@ -3,22 +3,16 @@
 Where nothing says so, a file is somebody else's and stays.
 """
 
-import contextlib
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import OpenEXR
-import tifffile
-
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import OK, SKIPPED, Record
-from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError, OutputError
+from smarthdr_cli.output.write import is_intact, read_provenance
 
 State = Literal["absent", "done", "ours"]
 
@@ -78,32 +72,18 @@ def judge(job: Job, settings: dict[str, Any], record: Record | None) -> State:
 
 
 _HINT = "use --overwrite to replace it"
-_READ_EXR = """
-import sys, OpenEXR
-read = [len(OpenEXR.File(sys.argv[1], header_only=known).parts) for known in (True, False)]
-sys.exit(read[0] != read[1])
-"""
 
 
 def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
-    """(settings, sorted sha256 of the inputs) that the file itself states; None where it states none (.hdr, others).
+    """(settings, sorted sha256 of the inputs) that the file itself states; None where it states none.
 
     ``whole``: read every pixel, where nothing else vouches for the file's end. Raises OutputError for a damaged one.
     """
     try:
-        if path.suffix == ".exr":
-            with OpenEXR.File(str(path), header_only=True) as file:
-                head = file.parts[0].header
-                texts = {key: value for key, value in head.items() if key.startswith("smarthdr:")}
-        elif path.suffix == ".tif":
-            with tifffile.TiffFile(path) as tiff:
-                texts = json.loads(tiff.pages.first.description or "{}")
-        else:
-            with path.open("rb") as file:
-                if not file.read(10).startswith(b"#?RADIANCE"):
-                    raise OutputError(f"{path} is damaged; {_HINT}")
+        texts = read_provenance(path)
+        if texts is None:
             return None
-        if whole and not _opens(path):
+        if whole and not is_intact(path):
             raise OutputError(f"{path} exists and cannot be read; {_HINT}")
         if not {"smarthdr:settings", "smarthdr:inputs"} <= set(texts):
             return None
@@ -114,25 +94,12 @@ def _stated(path: Path, whole: bool) -> tuple[Any, list[str]] | None:
         return stated, sorted(entry["sha256"] for entry in inputs)
     except OutputError:
         raise
-    except Exception as error:  # three libraries' ways to say that it is no such file
+    except Exception as error:  # each format's library has its own exceptions
         raise OutputError(f"{path} exists and cannot be read; {_HINT}") from error
 
 
 def _is_whole(path: Path, size: int | None) -> bool:
-    return path.stat().st_size == size if size is not None else _opens(path)
-
-
-def _opens(path: Path) -> bool:
-    """Whether a file that no record vouches for can be read to its end, within the limit of pixels of any frame.
-
-    An EXR is read in a process of its own: of damage the library prints something to stdout and stderr.
-    """
-    if path.suffix == ".exr":
-        return subprocess.run([sys.executable, "-c", _READ_EXR, str(path)], capture_output=True).returncode == 0
-    with contextlib.suppress(InputError):
-        read_file(path)
-        return True
-    return False
+    return path.stat().st_size == size if size is not None else is_intact(path)
 
 
 def _difference(before: Any, now: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A process's fusions: the network is found, verified and built once, however many sets there are."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -7,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.load import Paths
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.burst.load import LoadedBurst, Paths
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 
 if TYPE_CHECKING:
     import torch
 
-    from smarthdr_cli.fusion.networks import Network
+    from smarthdr_cli.fusion.fuser import Fuser
 
 
 class Session:
@@ -25,7 +27,7 @@ class Session:
 
     def __init__(self) -> None:
         self.opened = 0
-        self._networks: dict[tuple[str, str, str], Network] = {}
+        self._networks: dict[tuple[str, str, str], Fuser] = {}
         self._lock = Lock()
 
     def prepare(self, options: FuseOptions) -> None:
@@ -41,17 +43,17 @@ class Session:
         else:
             self._open(options.weights, device, options.precision)
 
-    def load(self, files: Paths, options: FuseOptions, clock: StageTimer) -> Burst:
+    def load(self, files: Paths, options: FuseOptions, clock: StageTimer) -> LoadedBurst:
         """The files of one burst, read. Raises UsageError or InputError."""
         return load(files, options, clock)
 
-    def fuse(self, burst: Burst, options: FuseOptions, clock: StageTimer) -> FusionResult:
-        """A burst, fused. Raises UsageError, InputError, ModelError or MemoryLimitError."""
+    def fuse(self, burst: Burst, options: FuseOptions, clock: StageTimer, notes: Sequence[str] = ()) -> FusionResult:
+        """A burst, fused; ``notes`` of reading are for the report. Raises as ``fuse_loaded``."""
         with self._lock:
-            return fuse_loaded(burst, options, clock, self._open)
+            return fuse_loaded(burst, options, clock, notes=notes, open_network=self._open)
 
-    def _open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Network":
-        from smarthdr_cli.fusion.networks import load_network
+    def _open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Fuser":
+        from smarthdr_cli.fusion.fuser import load_network
 
         key = (str(weights), str(device), precision)
         if key not in self._networks:
@@ -70,6 +72,6 @@ def anchored(fused: FusionResult, common: CommonExposure) -> FusionResult:
     step = common.ev - own - fused.anchor_ev
     radiance = fused.radiance
     radiance *= radiance.dtype.type(2.0**step)
-    fused.report["common_exposure"] = {"ev": round(common.ev, 4), "reference_ev": round(own, 4)}
+    report = replace(fused.report, common_exposure={"ev": round(common.ev, 4), "reference_ev": round(own, 4)})
     short = fused.scale_short / 2.0**step
-    return replace(fused, radiance=radiance, anchor_ev=fused.anchor_ev + step, scale_short=short)
+    return replace(fused, radiance=radiance, anchor_ev=fused.anchor_ev + step, scale_short=short, report=report)

@@ -3,17 +3,17 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, check_options
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.models.weights import find_weights
+from smarthdr_cli.output.write import ResultFormat, check_write_options
 from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
 
-Result = Literal["exr", "hdr", "tif"]
 # What does not change the picture beyond rounding: where it is computed, and in how large parts.
 _FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response", "precision"}
 
@@ -22,7 +22,7 @@ _FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response", "p
 class Writing:
     """The files of each set and their form: endings without a dot, ``None`` for a file that is not wanted."""
 
-    result: Result = "exr"
+    result: ResultFormat = "exr"
     preview: str | None = None
     uncertainty: str | None = None
     compression: str = "zip"
@@ -30,8 +30,8 @@ class Writing:
     embed_uncertainty: bool = False
 
     def __post_init__(self) -> None:
-        if self.result != "exr" and (self.float32 or self.embed_uncertainty or self.compression != "zip"):
-            raise UsageError("--float, --compression and --embed-uncertainty belong to --format exr")
+        options = {"compression": self.compression, "embed_uncertainty": self.embed_uncertainty}
+        check_write_options(Path(f"result.{self.result}"), float32=self.float32, **options)
 
     def paths(self, base: Path) -> dict[str, Path]:
         """Role to path for the set whose path without an ending is ``base``; the result last."""

@@ -22,10 +22,11 @@ from smarthdr_cli.atomic import RESERVED_PREFIX, atomic_file, flush_folder
 from smarthdr_cli.batch.names import is_reserved, real_path
 from smarthdr_cli.batch.results import Record, parse_json, parse_record, plain
 from smarthdr_cli.errors import OutputError
+from smarthdr_cli.output.write import FORMATS
 
 NOTE = "commit.json"
 CURVE = "curve"  # key of the stage for response curves; all others are of sets, see stage_key
-_OUTPUTS = frozenset((".exr", ".hdr", ".tif", ".jpg", ".png"))
+_OUTPUTS = frozenset(form.suffixes[0] for form in FORMATS)
 _TRIES = 50
 
 OnNote = Callable[[str], None]

@@ -49,6 +49,7 @@ class Task:
     job: Job
     clock: StageTimer = field(default_factory=lambda: StageTimer(lambda _stage, _share: None))
     burst: Burst | None = None
+    notes: tuple[str, ...] = ()
     fused: FusionResult | None = None
     replaces: bool = False
     waited: float = 0.0
@@ -69,7 +70,7 @@ class Worker:
             if self.plan.skip and self._is_done(task, last):
                 return self._skipped(job, last)
             options = self.plan.settings.of_curve(job.curve)
-            task.burst = self.session.load(job.files, options, task.clock)
+            task.burst, task.notes = self.session.load(job.files, options, task.clock)
             if self.plan.settings.common is not None:
                 self.plan.settings.common.of_reference(task.burst)  # what is missing is said before the slow stages
         except Exception as error:  # any failure is this set's own; it is recorded with its reason
@@ -82,13 +83,13 @@ class Worker:
         reset_peak_memory()
         try:
             settings = self.plan.settings
-            fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock)
+            fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock, task.notes)
             if settings.fail_above is not None:
                 fused.check_uncertainty(settings.fail_above)
             if settings.common is not None:
                 fused = anchored(fused, settings.common)
-            fused.report["settings"] = self.plan.recorded(task.job)
-            task.fused = replace(fused, burst=_without_pixels(fused.burst))
+            report = replace(fused.report, settings=self.plan.recorded(task.job))
+            task.fused = replace(fused, burst=_without_pixels(fused.burst), report=report)
         except Exception as error:
             return self.failed(task, error)
         finally:
@@ -168,7 +169,7 @@ class Worker:
         return {**known, "outputs": outputs, "settings": self.plan.recorded(job), "error": None}
 
     def _made(self, task: Task, fused: FusionResult, outputs: list[dict[str, Any]], notes: list[str]) -> Record:
-        report, sigma = fused.report, fused.uncertainty
+        report, sigma = fused.report.to_dict(), fused.uncertainty
         every = 4 if sigma.size > 1_000_000 else 1
         return {
             **_record(task.job, OK, _inputs(fused.burst)),
@@ -197,7 +198,7 @@ class Worker:
 def _without_pixels(burst: Burst) -> Burst:
     """``burst`` for the record alone: its codes are not written, and reading ahead needs their memory."""
     none = np.zeros((0, 0, 3), np.uint8)
-    return Burst(tuple(replace(f, codes=none, clipped=None) for f in burst.frames), burst.reference, burst.notes)
+    return Burst(tuple(replace(f, codes=none, clipped=None) for f in burst.frames), burst.reference)
 
 
 def _inputs(burst: Burst) -> list[dict[str, Any]]:

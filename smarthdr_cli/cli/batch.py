@@ -10,6 +10,7 @@ import typer
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, stderr
 from smarthdr_cli.errors import PartialFailureError, UsageError
+from smarthdr_cli.output.write import PreviewFormat, ResultFormat, UncertaintyFormat
 
 if TYPE_CHECKING:
     from smarthdr_cli.batch.results import Record
@@ -73,14 +74,12 @@ def command(
             **Output,
         ),
     ] = "{first}-{last}",
-    form: Annotated[
-        Literal["exr", "hdr", "tif"], typer.Option("--format", help="What the results are written as.", **Output)
-    ] = "exr",
+    form: Annotated[ResultFormat, typer.Option("--format", help="What the results are written as.", **Output)] = "exr",
     preview: Annotated[
         bool, typer.Option("--preview", help="A tone-mapped picture beside each result.", **Output)
     ] = False,
     preview_format: Annotated[
-        Literal["jpg", "png", "tif"] | None,
+        PreviewFormat | None,
         typer.Option(
             "--preview-format", help="What previews are written as; asks for them.", show_default="jpg", **Output
         ),
@@ -89,7 +88,7 @@ def command(
         bool, typer.Option("--uncertainty", help="How far each pixel can be trusted, beside each result.", **Output)
     ] = False,
     uncertainty_format: Annotated[
-        Literal["png", "exr"] | None,
+        UncertaintyFormat | None,
         typer.Option(
             "--uncertainty-format", help="A heatmap, or raw channels; asks for it.", show_default="png", **Output
         ),
@@ -206,7 +205,7 @@ def command(
     from smarthdr_cli.batch.ray_engine import Cluster
     from smarthdr_cli.batch.run import Batch, Told, run_batch
     from smarthdr_cli.batch.settings import Settings, Writing
-    from smarthdr_cli.fusion.pipeline import FuseOptions
+    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import read_sets
 
     settings = Settings(

@@ -52,7 +52,7 @@ def command(
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as tell:
         tell("read", 0.0)
-        burst = load_burst(files, evs=evs, times=times, max_pixels=pixels)
+        burst, notes = load_burst(files, evs=evs, times=times, max_pixels=pixels)
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         tell("align", 0.0)
@@ -60,6 +60,6 @@ def command(
         tell("response", 0.0)
         response = calibrate(burst, alignment)
     save_response(response, output, overwrite=overwrite)
-    say(burst.notes, quiet=quiet)
+    say(notes, quiet=quiet)
     if as_json:
-        print_json({"output": str(output), "response": response.record, "notes": list(burst.notes)})
+        print_json({"output": str(output), "response": response.record, "notes": list(notes)})

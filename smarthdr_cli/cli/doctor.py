@@ -15,16 +15,16 @@ def command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.doctor.checks import checkup
+    from smarthdr_cli.doctor.checks import run_checks
 
-    found = checkup()
+    found = run_checks()
     if as_json:
         print_json(found.to_dict())
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         colours = {"ok": "green", "-": "dim", "!": "bold red"}
-        for part in found.parts:
-            for mark, what, words in part.lines:
+        for section in found.sections:
+            for mark, what, words in section.lines:
                 table.add_row(Text(mark, colours[mark]), *(Text(shown(text)) for text in (what, words)))
         print_table(table)
     if found.error is not None:

@@ -9,6 +9,14 @@ from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
 from smarthdr_cli.cli.summary import summary
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.output.write import (
+    check_outputs,
+    check_write_options,
+    listed,
+    write_preview,
+    write_result,
+    write_uncertainty,
+)
 
 Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
@@ -19,7 +27,7 @@ def command(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The result: .exr, .hdr or .tif.", show_default=False, **Output
+            "--output", "-o", metavar="FILE", help=f"The result: {listed('result')}.", show_default=False, **Output
         ),
     ],
     ev: opt.Evs = None,
@@ -47,7 +55,7 @@ def command(
     ] = None,
     preview: Annotated[
         Path | None,
-        typer.Option("--preview", metavar="FILE", help="A tone-mapped picture: .jpg, .png or .tif.", **Output),
+        typer.Option("--preview", metavar="FILE", help=f"A tone-mapped picture: {listed('preview')}.", **Output),
     ] = None,
     colorspace: opt.ColorSpaceName = "rec709",
     anchor: opt.Anchor = "reference",
@@ -67,12 +75,10 @@ def command(
     """
     from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
     from smarthdr_cli.fusion.result import check_limit
-    from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
-    if (embed_uncertainty or float32 or compression != "zip") and output.suffix.lower() != ".exr":
-        raise UsageError("--float, --compression and --embed-uncertainty belong to .exr outputs")
+    check_write_options(output, float32=float32, compression=compression, embed_uncertainty=embed_uncertainty)
     evs = None if ev is None else parse_evs(ev)
     times = None if exposure_times is None else parse_times(exposure_times)
     check_overrides(len(files), evs, times)
@@ -101,9 +107,9 @@ def command(
         tell("write", 0.7)
         if preview is not None:
             notes += write_preview(fused, preview, overwrite=overwrite)
-    report: dict[str, Any] = dict(fused.report)
+    report = fused.report.to_dict()
     report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
-    report["notes"] = [*report.get("notes", []), *notes]
+    report["notes"] = [*report["notes"], *notes]
     if verbose:
         say(summary(report), quiet=False, mark="")
     say(report["notes"], quiet=quiet)

@@ -10,8 +10,7 @@ from smarthdr_cli.cli.console import handled, print_json, print_lines, print_tab
 from smarthdr_cli.errors import ModelError
 
 if TYPE_CHECKING:
-    from smarthdr_cli.models.catalog import Item
-    from smarthdr_cli.models.describe import Description
+    from smarthdr_cli.models.catalog import CatalogEntry, Description
 
 app = typer.Typer(no_args_is_help=True, help="List, show, verify and download weights.")
 _COLOURS = {"verified": "green", "unlisted": "yellow", "absent": "dim", "damaged": "bold red"}
@@ -30,9 +29,9 @@ def list_command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.catalog import inventory
+    from smarthdr_cli.models.catalog import list_weights
 
-    found = inventory()
+    found = list_weights()
     if as_json:
         print_json({"weights": [item.to_dict() for item in found]})
         return
@@ -65,7 +64,7 @@ def show_command(
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.describe import describe
+    from smarthdr_cli.models.catalog import describe
 
     found = describe(weights)
     if as_json:
@@ -142,7 +141,7 @@ def download_command(
         print_json({"weights": done})
 
 
-def _refuse(broken: "list[Item]", among: int) -> None:
+def _refuse(broken: "list[CatalogEntry]", among: int) -> None:
     """Raises ModelError where anything is broken: what is wrong with the one, or with how many of several."""
     if broken:
         first = broken[0].problem
@@ -187,6 +186,6 @@ def _count(number: int | None) -> str:
 
 
 def _bytes(count: int | None) -> str:
-    from smarthdr_cli.doctor.findings import size
+    from smarthdr_cli.doctor.checks import format_bytes
 
-    return "-" if count is None else size(count)
+    return "-" if count is None else format_bytes(count)

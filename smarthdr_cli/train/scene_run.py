@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.crops import CropSampler
@@ -18,7 +17,8 @@ from smarthdr_cli.data.synth.export import cached_benchmark
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.grouping.group import find_pictures, group_files
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.clock import ENDLESS, Clock
@@ -210,7 +210,7 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
 
 @torch.no_grad()
 def held_out_verdict(
-    network: nn.Module, scenes: Sequence[PreparedScene], device: torch.device
+    network: FusionModel, scenes: Sequence[PreparedScene], device: torch.device
 ) -> tuple[dict[str, float], Calibration | None]:
     """Mean PSNR-mu of what is held out, and the judge's curve on it; each scene seen whole, window by window."""
     sigmas, errors = [], []

@@ -8,7 +8,7 @@ from PIL import Image
 from smarthdr_cli.batch.jobs import Job, make_jobs
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
 from smarthdr_cli.grouping.header import Header, read_header
 
@@ -21,7 +21,7 @@ def bracket(*names, folder="/shoot", **more):
 
 
 def header(path, **more):
-    return Header(Path(path), make="Maker", model="X", start=1778069228.0, **more)
+    return Header(Path(path), make="Maker", model="X", timestamp=1778069228.0, **more)
 
 
 def test_sub_folders_are_kept(tmp_path):

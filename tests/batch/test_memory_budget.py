@@ -8,7 +8,7 @@ import pytest
 from smarthdr_cli.batch.failure import failure
 from smarthdr_cli.batch.memory_budget import budget
 from smarthdr_cli.errors import InputError, MemoryLimitError, OutputError
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.header import Header
 
 CPU = FuseOptions(device="cpu")

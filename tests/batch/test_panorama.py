@@ -12,7 +12,7 @@ from PIL import Image
 from smarthdr_cli.batch.run import Batch, Told, run_batch
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
 from smarthdr_cli.response import load_response
 

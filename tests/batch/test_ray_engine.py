@@ -20,7 +20,7 @@ from smarthdr_cli.batch.ray_engine import Cluster, fuse_set, run_on_cluster
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.batch.worker import Plan
 from smarthdr_cli.errors import OutputError, SmartHDRError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 
 TIMEOUT = 120  # seconds that nothing here may last
 

@@ -15,7 +15,7 @@ from smarthdr_cli.batch.run import Batch, Told, run_batch
 from smarthdr_cli.batch.settings import Settings, Writing
 from smarthdr_cli.batch.shard import Shard
 from smarthdr_cli.errors import InputError, ModelError, OutputError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
 
 PHYSICS = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
@@ -86,11 +86,11 @@ def test_a_run_writes_what_it_says(run):
 
 
 def test_with_the_network_the_changed_share_is_told_and_it_is_built_once(run, monkeypatch):
-    from smarthdr_cli.fusion import networks
+    from smarthdr_cli.fusion import fuser
 
     built = []
-    real = networks.load_network
-    monkeypatch.setattr(networks, "load_network", lambda *a: built.append(a) or real(*a))
+    real = fuser.load_network
+    monkeypatch.setattr(fuser, "load_network", lambda *a: built.append(a) or real(*a))
     assert run(fuse=FuseOptions(device="cpu", precision="fp32")) == ["ok"] * 3
     assert len(built) == 1
     assert all(0 <= record["changed_share"] <= 1 for record in run.records)

@@ -9,18 +9,20 @@ import pytest
 from smarthdr_cli.batch.anchor import CommonExposure
 from smarthdr_cli.batch.session import Session, anchored
 from smarthdr_cli.errors import ModelError, UsageError
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse
 
 PHYSICS = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
 
 
 def stages():
-    return StageTimer(lambda _stage, _share: None)
+    return StageTimer()
 
 
 def fused(session, files, options):
     clock = stages()
-    return session.fuse(session.load(files, options, clock), options, clock)
+    burst, notes = session.load(files, options, clock)
+    return session.fuse(burst, options, clock, notes)
 
 
 def test_the_network_is_built_once_and_the_result_is_that_of_fuse(tmp_path):
@@ -31,7 +33,7 @@ def test_the_network_is_built_once_and_the_result_is_that_of_fuse(tmp_path):
         ours, plain = fused(session, files, options), fuse(files, device="cpu", precision="fp32")
         assert np.array_equal(ours.radiance, plain.radiance)
         assert np.array_equal(ours.uncertainty, plain.uncertainty)
-        assert {"read", "align", "response", "fuse", "convert"} <= set(ours.report["seconds"])
+        assert {"read", "align", "response", "fuse", "convert"} <= set(ours.report.seconds)
     assert session.opened == 1
 
 
@@ -55,6 +57,6 @@ def test_anchoring_scales_the_radiance_and_says_by_how_much(tmp_path):
     assert np.allclose(result.radiance, plain.radiance * 2**-1.5, rtol=1e-6)
     assert result.anchor_ev == pytest.approx(-1.5)
     assert np.allclose(result.radiance * result.scale_short, plain.radiance * plain.scale_short, rtol=1e-6)
-    assert result.report["common_exposure"] == {"ev": round(own - 1.5, 4), "reference_ev": round(own, 4)}
+    assert result.report.common_exposure == {"ev": round(own - 1.5, 4), "reference_ev": round(own, 4)}
     again = anchored(replace(result, radiance=result.radiance.copy()), CommonExposure(own))
     assert np.allclose(again.radiance, plain.radiance, rtol=1e-6)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from smarthdr_cli import __version__
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 
 from .conftest import Run
 

@@ -12,7 +12,7 @@ import typer
 from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import command
 from smarthdr_cli.data.synth import sources
-from smarthdr_cli.models.base import MODELS
+from smarthdr_cli.models.base import network_types
 from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
 
 from .conftest import Run, parse
@@ -153,7 +153,7 @@ def test_help_states_the_real_defaults() -> None:
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
     words = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal or None
-    assert words == {"method": METHODS, "backbone": tuple(MODELS)}
+    assert words == {"method": METHODS, "backbone": tuple(network_types())}
 
 
 def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:

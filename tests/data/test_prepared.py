@@ -84,8 +84,8 @@ def test_handheld_frames_are_registered_as_in_fusion(bank, folders, cache):
     (scene,) = find_scenes(folders.root)
     (prepared,) = prepare([SceneBand(scene)], cache)
     frames, valid, _ = whole_band(prepared)
-    burst = load_burst(scene.frames, evs=scene.evs, reference=2)
-    aligned = register(burst, response="gamma2.2")
+    burst = load_burst(scene.frames, evs=scene.evs, reference=2).burst
+    aligned = register(burst, response="gamma2.2").burst
     assert any(aligned.alignment.moved)
     for place, index in enumerate((1, 0, 2)):
         linear, inside = aligned.read(index, Window(0, 0, height, width))
@@ -224,7 +224,7 @@ def test_the_reference_of_a_users_burst_is_the_one_fuse_chooses(folders, cache):
     paths = [folders.root / "beach" / f"{k}.jpg" for k in (1, 2, 3)]
     folders.write_frames(paths, evs=(0.0, 2.0, 4.0))
     (scene,) = prepare([SceneBand(find_bursts(folders.root)[0])], cache, align="none", response="srgb")
-    burst = load_burst(paths)
+    burst = load_burst(paths).burst
     assert scene.evs[0] == 0
     assert sorted(scene.evs) == pytest.approx(sorted(burst.evs), abs=1e-3)
     assert scene.target is None

@@ -89,5 +89,5 @@ def _one_thread():
 def processes():
     """Processes that have loaded torch and training already: forked from one that does nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.load"])
+    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.saf"])
     return context

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from smarthdr_cli.data.synth.sources import bank_from_images
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import made as room
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.made import made_bursts, source, truth

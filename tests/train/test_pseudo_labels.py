@@ -11,7 +11,7 @@ from torch import nn
 
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.train import pseudo_labels as room
 from smarthdr_cli.train import uncertainty_masks

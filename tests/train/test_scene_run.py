@@ -22,7 +22,7 @@ from smarthdr_cli.data.synth.export import (
 )
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, ModelError, UsageError
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.train import scene_run as room
 from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.request import Request

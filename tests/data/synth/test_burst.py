@@ -10,7 +10,7 @@ from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig, Variet
 from smarthdr_cli.data.synth.export import benchmark_config
 from smarthdr_cli.data.synth.geometry import MotionBlur
 from smarthdr_cli.models.pairwise import warp
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 
 CONFIG = SynthConfig(height=64, width=80)
 

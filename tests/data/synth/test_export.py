@@ -77,7 +77,7 @@ def test_jpegs_state_their_exposure(bank, tmp_path):
         times.append(float(tags["EXIF ExposureTime"].values[0]))
     stated = [float(line) for line in (tmp_path / "001" / "exposure.txt").read_text().split()]
     assert np.allclose(np.log2(times) - np.log2(times[0]), stated, atol=0.01)
-    burst = load_burst(sorted((tmp_path / "001").glob("*.jpg")), reference="auto")
+    burst = load_burst(sorted((tmp_path / "001").glob("*.jpg")), reference="auto").burst
     assert np.allclose(np.diff([f.exposure.ev for f in burst.frames]), np.diff(stated), atol=0.01)
 
 
