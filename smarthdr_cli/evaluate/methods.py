@@ -42,7 +42,7 @@ class Computation:
     """How the pipeline is run: the fields of ``FuseOptions`` of these names."""
 
     device: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     align: Literal["auto", "none"] = "auto"
 
 

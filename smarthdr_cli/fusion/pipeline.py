@@ -2,12 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.fusion.fuse_options import FuseOptions as FuseOptions
+from smarthdr_cli.fusion.fuse_options import check_options as check_options
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.response import matched, resolve_response, with_clip
 
@@ -28,46 +29,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Network"]  # weights, device, precision
-
-
-@dataclass(frozen=True)
-class FuseOptions:
-    """Everything ``fuse`` may be told, with its defaults; see the command's help for words on each."""
-
-    weights: str | Path | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: str = "auto"
-    max_memory: float | None = None  # bytes
-    max_pixels: int | None = None  # of one file; None: MAX_PIXELS
-    reference: int | Literal["auto"] = "auto"
-    align: Literal["auto", "none"] = "auto"
-    response: str = "auto"
-    deghost: Literal["auto", "off", "strong"] = "auto"
-    evs: Sequence[float] | None = None
-    exposure_times: Sequence[float] | None = None
-    exposure_check: Literal["off", "warn", "fix"] = "warn"
-    gains: Literal["auto", "off"] = "auto"
-    colorspace: str = "rec709"
-    anchor: Literal["reference", "short"] = "reference"
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "align": ("auto", "none"),
-    "deghost": ("auto", "off", "strong"),
-    "exposure_check": ("off", "warn", "fix"),
-    "gains": ("auto", "off"),
-    "colorspace": tuple(OUTPUT_SPACES),
-    "anchor": ("reference", "short"),
-}
-
-
-def check_options(options: FuseOptions) -> None:
-    """Raises UsageError for a word that an option does not know."""
-    for name, known in _CHOICES.items():
-        value = getattr(options, name)
-        if value not in known:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(known)}")
 
 
 def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **options: Any) -> FusionResult:

@@ -1,0 +1,27 @@
+"""The options of an EXR result, for ``smarthdr fuse`` and ``smarthdr batch`` alike. Loads neither NumPy nor torch."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from smarthdr_cli.command_option import OUTPUT, CommandOption
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How an EXR is written; other formats take the defaults only."""
+
+    float32: Annotated[
+        bool, CommandOption("Write a 32-bit float EXR instead of 16-bit half.", OUTPUT, ("--float",))
+    ] = False
+    compression: Annotated[
+        Literal["zip", "piz", "dwaa"],
+        CommandOption("Compression of the EXR; zip and piz are lossless, dwaa is lossy.", OUTPUT),
+    ] = "zip"
+    embed_uncertainty: Annotated[bool, CommandOption("Add the uncertainty to the EXR as a second part.", OUTPUT)] = (
+        False
+    )
+
+    @property
+    def only_exr(self) -> bool:
+        """Whether an option is set that only EXR has."""
+        return self != WriteOptions()
