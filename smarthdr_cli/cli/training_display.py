@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -112,12 +112,14 @@ def _score(name: str) -> str:
 
 
 @contextlib.contextmanager
-def training_display(iterations: int, *, quiet: bool) -> Iterator[tuple[OnRecord, OnRecord]]:
-    """(on_step, on_log): what to call with each update and with each record of the log."""
-    console = stderr()
+def training_display(
+    iterations: int, *, quiet: bool, console: Console | None = None
+) -> Iterator[tuple[OnRecord, OnRecord]]:
+    """(on_step, on_log): what to call with each update and with each record of the log. ``console``: stderr."""
+    console = console or stderr()
 
     def print_line(record: dict[str, Any]) -> None:
-        stderr().print(line(record), soft_wrap=True)
+        console.print(line(record), soft_wrap=True)
 
     if quiet:
         yield lambda _record: None, lambda _record: None

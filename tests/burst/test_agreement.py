@@ -20,7 +20,7 @@ from PIL import Image
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.burst.scan import raw_profile
 from smarthdr_cli.grouping.header import read_header
-from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
+from tests.cli.conftest import Run, isolated_environment, smarthdr  # noqa: F401 - fixtures
 from tests.grouping.shoot import picture
 
 from .conftest import MATRIX

@@ -14,7 +14,7 @@ from smarthdr_cli.burst.exif_location import file_exif
 from smarthdr_cli.burst.makernotes import Maker
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from tests.cli.conftest import Run, _only_what_the_test_gives, smarthdr  # noqa: F401 - fixtures
+from tests.cli.conftest import Run, isolated_environment, smarthdr  # noqa: F401 - fixtures
 from tests.grouping.shoot import Camera, Shoot, sigma
 
 from .test_agreement import structure

@@ -1,22 +1,15 @@
 """``--fail-if-uncertainty-above``: the bar holds on both sides, fuse leaves its outputs, batch keeps the set out."""
 
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 
-from .conftest import HEIGHT, TIMES, WIDTH, Run, jpeg, parse, scene, srgb
+from tests.support.shoots import TIMES, jpeg, scene, srgb, write_bracket
 
-spec = importlib.util.spec_from_file_location("batch_shoots_above", Path(__file__).parents[1] / "batch" / "made.py")
-assert spec is not None
-assert spec.loader is not None
-made: Any = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
+from .conftest import HEIGHT, SEED, WIDTH, Refused, Run, parse
 
 FLAG = "--fail-if-uncertainty-above"
 FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
@@ -49,7 +42,7 @@ def test_ghosts_are_above_the_bar(smarthdr: Run, tmp_path: Path) -> None:
     """A dark object walks through the burst: the merge of all frames shows it three times, the network once."""
     files = []
     for number, time in enumerate(TIMES):
-        light = scene(WIDTH, HEIGHT)
+        light = scene(SEED, WIDTH, HEIGHT)
         light[30:90, 60 + 25 * number : 80 + 25 * number] *= 0.1
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(jpeg(srgb(light * float(time / TIMES[1])), time))
@@ -61,7 +54,7 @@ def test_ghosts_are_above_the_bar(smarthdr: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "1", "-1", "nan", "5"])
-def test_no_limit_at_all(refused: Callable[..., str], burst: list[Path], tmp_path: Path, limit: str) -> None:
+def test_no_limit_at_all(refused: Refused, burst: list[Path], tmp_path: Path, limit: str) -> None:
     said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", f"{FLAG}={limit}")
     assert f"{FLAG} {limit}: use a number above 0 and below 1" in said
     said = refused(2, "batch", burst[0].parent, "-o", tmp_path / "out", "-q", f"{FLAG}={limit}", *FAST)
@@ -72,10 +65,10 @@ def test_batch(smarthdr: Run, tmp_path: Path) -> None:
     """Of three sets the one whose shortest frame is clipped in a part fails; it is written where the bar is lifted."""
     shoot, out = tmp_path / "shoot", tmp_path / "merged"
     for number in range(3):
-        light = made.scene(number)
+        light = scene(number)
         if number == 1:
             light[:16] = 50.0  # beyond even the shortest frame
-        made.write_bracket(shoot, number, light=light)
+        write_bracket(shoot, number, light=light)
     run = ("batch", shoot, "-o", out, *FAST)
     result = smarthdr(*run, FLAG, 0.1)
     assert result.exit_code == 7

@@ -4,7 +4,6 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import TIMES, Run, WriteBurst, jpeg
+from tests.support.shoots import TIMES, jpeg
 
-Refused = Callable[..., str]
+from .conftest import Refused, Run, WriteBurst
+
 OFF = ("--deghost", "off")
 
 

@@ -1,20 +1,18 @@
 """Every flag of ``smarthdr fuse`` does what it says."""
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 
 from smarthdr_cli.colorspace import OUTPUT_SPACES, REC709, conversion
+from tests.support.shoots import TIMES
 
-from .conftest import TIMES, Run, WriteBurst, parse
+from .conftest import Fuse, Run, WriteBurst, parse
 from .test_fuse import exr, hdr
 
-Fuse = Callable[..., dict[str, Any]]
 PHYSICS = ("--deghost", "off")
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from smarthdr_cli import __version__
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.fusion.pipeline import FuseOptions
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 
 from .conftest import Run
 
@@ -80,12 +80,10 @@ def test_completion(shell: str) -> None:
     assert found.stdout.split() == ["--max-memory", "--max-pixels"]
 
 
-def test_the_command_and_the_library_have_the_same_defaults() -> None:
-    command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
-    given = {p.name: p.default for p in command.params}
-    renamed = {"evs": "ev"}
-    for name in FuseOptions.__dataclass_fields__:
-        assert given[renamed.get(name, name)] == getattr(FuseOptions(), name), name
+@pytest.mark.parametrize("name", ["fuse", "batch"])
+def test_every_fuse_option_is_a_flag_of_fuse_and_batch(name: str) -> None:
+    parameters = {p.name: p for p in command_of([name]).params}
+    assert {option: parameters[option].default for option in vars(FuseOptions())} == vars(FuseOptions())
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *NESTED])

@@ -61,7 +61,7 @@ def test_show(smarthdr: Run, weights: Path) -> None:
     assert (weights_dir() / f"{DEFAULT.name}.md").read_text("utf-8").strip() in result.stdout
     found = parse(smarthdr("models", "show", weights, "--json").stdout)
     assert (found["name"], found["state"], found["card"], found["calibration"]) == ("stand-in", "unlisted", None, None)
-    assert "none: its uncertainty is a ranking" in smarthdr("models", "show", weights).stdout
+    assert "none: the uncertainty orders pixels" in smarthdr("models", "show", weights).stdout
 
 
 def test_show_what_is_not_there(refused: Refused, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_verify(smarthdr: Run, home: Path) -> None:
     assert broken.exit_code == 4
     assert [item["state"] for item in parse(broken.stdout)["weights"]] == ["damaged", "verified", "unlisted"]
     assert len(broken.stderr.splitlines()) == 1
-    assert "1 of 3 are not fit for use; " in broken.stderr
+    assert "1 of 3 cannot be used; " in broken.stderr
     alone = smarthdr("models", "verify", DEFAULT.name)
     assert alone.exit_code == 4
     assert alone.stderr.startswith(f"smarthdr: {home / DEFAULT.file}: not the {DEFAULT.name} that manifest.toml lists")

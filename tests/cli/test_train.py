@@ -3,6 +3,7 @@
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -10,12 +11,12 @@ import pytest
 import typer
 
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.cli.train import command
+from smarthdr_cli.cli.train import ConfigFlags, command
 from smarthdr_cli.data.synth import sources
 from smarthdr_cli.models.base import MODELS
 from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
 
-from .conftest import Run, parse
+from .conftest import Refused, Run, parse
 
 CONFIG = """
 precision = "fp32"
@@ -108,7 +109,7 @@ def test_without_panoramas_it_makes_its_own_scenes(
     assert parse(result.stdout)["record"]["sources"] == 24
 
 
-def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
+def test_errors(refused: Refused, panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     wrong = tmp_path / "wrong.toml"
     for text, said in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
@@ -131,7 +132,7 @@ def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_
     refused(5, "train", "-o", config / "below", *options)
 
 
-def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused(refused: Refused, panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "state.pt").write_bytes(b"nothing of the kind")
@@ -140,7 +141,7 @@ def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path
 
 
 def test_help_states_the_real_defaults() -> None:
-    """They live in TrainConfig and SCENES, which help must not import."""
+    """They are in TrainConfig and SCENES, which --help must not import."""
     group = typer.main.get_command(app)
     parameters = group.commands["train"].params  # type: ignore[attr-defined]
     stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
@@ -152,8 +153,12 @@ def test_help_states_the_real_defaults() -> None:
     assert stated["method"] == f"{SCENES['method']} on scenes"
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
-    words = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal or None
-    assert words == {"method": METHODS, "backbone": tuple(MODELS)}
+    choices = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal | None
+    assert choices == {"method": METHODS, "backbone": tuple(MODELS)}
+
+
+def test_flags_of_the_config_have_its_names() -> None:
+    assert {flag.name for flag in fields(ConfigFlags)} <= {option.name for option in fields(TrainConfig)}
 
 
 def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:
@@ -188,7 +193,7 @@ def test_a_stream_with_scalars_and_fp32_resumed_under_its_own_options(
     assert parse(again.stdout)["record"]["config"] == expected
 
 
-def test_what_belongs_to_scenes(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+def test_what_belongs_to_scenes(refused: Refused, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for option, value in (("--epochs", "1+1"), ("--vgg", "vgg.safetensors")):
         assert option in refused(2, "train", "-o", run, "--config", config, option, value)

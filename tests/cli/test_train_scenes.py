@@ -137,14 +137,14 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     @contextlib.contextmanager
     def interrupting(_iterations: int, *, quiet: bool) -> Iterator[Any]:
         assert not quiet
-        yield lambda told: os.kill(os.getpid(), signal.SIGINT) if told["step"] == 5 else None, lambda _: None
+        yield lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == 5 else None, lambda _: None
 
     run = tmp_path / "stopped"
     with monkeypatch.context() as patched:
-        patched.setattr(training, "watching", interrupting)
+        patched.setattr(training, "training_display", interrupting)
         stopped = smarthdr("train", "-o", run, "--data", data, "--config", config, *options)
     assert stopped.exit_code == 0, stopped.stderr
-    assert stopped.stderr.splitlines()[-1] == f"note: stopped at step 5 of 9; go on with -o {run} --resume"
+    assert stopped.stderr.splitlines()[-1] == f"note: stopped at step 5 of 9; continue with -o {run} --resume"
     assert load_checkpoint(run / "model.safetensors").record["steps"] == 5
     assert (run / "pseudo").is_dir()
     elsewhere = tmp_path / "elsewhere"
@@ -171,7 +171,7 @@ def test_minutes_end_it_and_folders_are_numbered(
     first = smarthdr(*options, "--minutes", 0.01)
     assert first.exit_code == 0, first.stderr
     assert "run: runs/001" in first.stderr.splitlines()
-    assert "of 12000; go on with -o runs/001 --resume" in first.stderr
+    assert "of 12000; continue with -o runs/001 --resume" in first.stderr
     second = smarthdr(*options, "--iterations", 1, "--method", "supervised", "--json", "-q")
     assert parse(second.stdout)["weights"] == str(Path("runs/002/model.safetensors"))
     failed = smarthdr(*options, "--init", data / "nothing.safetensors")

@@ -10,8 +10,9 @@ import numpy as np
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
 from smarthdr_cli.data.splits import Part
+from tests.support.shoots import TIMES, scene
 
-from .conftest import HEIGHT, TIMES, WIDTH, Run, WriteBurst, scene
+from .conftest import HEIGHT, SEED, WIDTH, Run, WriteBurst
 
 EVERY = tuple(Fraction(1, 1600) * 2**n for n in range(8))  # a stop apart, past TIMES on both sides
 CONFIG = 'crop = 32\n[model]\nname = "saf"\nencoder = 8\nmotion = 12\nhidden = 4\nmatch = 4\nverify = 12\nrefine = 12\n'
@@ -39,7 +40,7 @@ def test_its_truth_is_the_light_the_frames_were_made_from(
     _, _, target = prepared.crop(0, 0, HEIGHT, WIDTH)
     assert target is not None
     scale = 2.0 ** -round(min(prepared.evs))  # of the shortest of the three, at which the truth is capped
-    truth = np.minimum(scene(WIDTH, HEIGHT), scale)
+    truth = np.minimum(scene(SEED, WIDTH, HEIGHT), scale)
     light = target.permute(1, 2, 0).numpy()
     at = light / np.median(light) * np.median(truth)  # the reference may be another of the three
     assert np.median(np.abs(at / truth - 1)) < 0.03
