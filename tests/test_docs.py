@@ -11,6 +11,7 @@ from .test_imports import ROOMS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "smarthdr_cli"
+DEVELOPER_DOCUMENTS = {"CONTRIBUTING.md", "ARCHITECTURE.md", "METHOD.md"}  # these certainly name files and symbols
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = [
     path
@@ -108,7 +109,7 @@ def test_files_it_names_exist(document: Path) -> None:
     named = {
         name for name in re.findall(r"`([\w.-]+(?:/[\w.-]+)*/[\w-]+\.(?:py|md|toml))`", text) if "NAME" not in name
     }
-    assert named
+    assert named or document.name not in DEVELOPER_DOCUMENTS
     bases = (ROOT,) if document.parent == ROOT else (ROOT, PACKAGE)
     assert [name for name in named - EXAMPLES if not any((base / name).is_file() for base in bases)] == []
 
@@ -120,7 +121,7 @@ def test_names_of_the_code_it_uses_exist(document: Path) -> None:
     words = set(re.findall(r"\w+", " ".join(path.read_text("utf-8") for path in (*CODE, ROOT / "pyproject.toml"))))
     named = re.findall(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)`", text)
     parts = {part for name in named if not re.search(r"\.(py|md|toml)$", name) for part in name.split(".")}
-    assert parts
+    assert parts or document.name not in DEVELOPER_DOCUMENTS
     assert parts - words == set()
 
 

@@ -1,6 +1,6 @@
 """The reference of the command line, docs/reference.md: every command and flag, from the declarations themselves.
 
-    python -m smarthdr_cli.cli.reference > docs/reference.md
+python -m smarthdr_cli.cli.reference > docs/reference.md
 """
 
 import inspect
@@ -29,11 +29,14 @@ def reference() -> str:
     groups = [("smarthdr", app)]
     groups += [(f"smarthdr {group.name}", group.typer_instance) for group in app.registered_groups]
     return "\n".join(
-        [HEADER, *(
-            section(f"{program} {info.name}", info.callback)
-            for program, group in groups
-            for info in group.registered_commands
-        )]
+        [
+            HEADER,
+            *(
+                section(f"{program} {info.name}", info.callback)
+                for program, group in groups
+                for info in group.registered_commands
+            ),
+        ]
     )
 
 

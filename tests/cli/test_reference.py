@@ -20,7 +20,9 @@ def test_every_command_and_flag_has_a_row() -> None:
     commands |= {f"models {name}": command for name, command in commands.pop("models").commands.items()}
     for name, command in commands.items():
         section = text.partition(f"## smarthdr {name}\n")[2].partition("\n## ")[0]
-        assert [flag for p in command.params for flag in p.opts if flag.startswith("-") and f"`{flag}`" not in section] == []
+        assert [
+            flag for p in command.params for flag in p.opts if flag.startswith("-") and f"`{flag}`" not in section
+        ] == []
 
 
 def test_a_row_states_value_default_and_help() -> None:
