@@ -10,7 +10,6 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-import typer
 from typer.models import ArgumentInfo
 
 from smarthdr_cli.cli.app import app
@@ -18,7 +17,7 @@ from smarthdr_cli.cli.options import OPTIONS
 
 HEADER = """# Command-line reference
 
-Written by `python -m smarthdr_cli.cli.reference > docs/reference.md` from the declarations of the options; do not edit it.
+Written by `python -m smarthdr_cli.cli.reference > docs/reference.md` from the declarations of the options: do not edit.
 `smarthdr COMMAND --help` shows the same texts. The exit codes are in [batch.md](batch.md).
 """
 WORDS = {str: "text", int: "integer", float: "number", Path: "path", bool: "flag"}
@@ -27,17 +26,16 @@ WORDS = {str: "text", int: "integer", float: "number", Path: "path", bool: "flag
 def reference() -> str:
     """The document as Markdown."""
     groups = [("smarthdr", app)]
-    groups += [(f"smarthdr {group.name}", group.typer_instance) for group in app.registered_groups]
-    return "\n".join(
-        [
-            HEADER,
-            *(
-                section(f"{program} {info.name}", info.callback)
-                for program, group in groups
-                for info in group.registered_commands
-            ),
-        ]
-    )
+    groups += [
+        (f"smarthdr {group.name}", group.typer_instance) for group in app.registered_groups if group.typer_instance
+    ]
+    sections = [
+        section(f"{program} {info.name}", info.callback)
+        for program, group in groups
+        for info in group.registered_commands
+        if info.callback
+    ]
+    return "\n".join([HEADER, *sections])
 
 
 def section(name: str, command: Callable[..., Any]) -> str:
@@ -75,7 +73,9 @@ def _table(first: str, rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
 
 
 def _flags(info: Any) -> tuple[str, ...]:
-    return (info.default, *(info.param_decls or ())) if isinstance(info.default, str) else tuple(info.param_decls or ())
+    """All names of an option; typer keeps the first one in ``default``, and both of "--on/--off" in one text."""
+    names = (info.default, *(info.param_decls or ())) if isinstance(info.default, str) else info.param_decls or ()
+    return tuple(flag for name in names for flag in name.split("/"))
 
 
 def _value(kind: Any, info: Any) -> str:
