@@ -247,7 +247,7 @@ def cluster_of(folder, *machines, **variables):
     command = [sys.executable, "-c", START, json.dumps(machines)]
     log, environment = folder / "cluster.log", os.environ | {"PYTHONPATH": paths} | variables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with log.open("w") as said, subprocess.Popen(command, env=environment, stderr=said, **pipes) as process:
+    with log.open("w") as log_file, subprocess.Popen(command, env=environment, stderr=log_file, **pipes) as process:
         with limited(process):
             address, *raylets = process.stdout.readline().split() or pytest.fail(log.read_text()[-2000:])
         yield SimpleNamespace(address=address, raylets=[int(pid) for pid in raylets])
@@ -276,8 +276,8 @@ class Shoot:
         command += ["--device", "cpu", "--deghost", "off", *options]
         command += ["--engine", "ray", "--address", address] if address else []
         self.log = self.folder / "driver.log"
-        with self.log.open("w") as said:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, cwd=self.folder)
+        with self.log.open("w") as log_file:
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True, cwd=self.folder)
 
     def first(self, process):
         """The first record that it prints."""
@@ -288,9 +288,9 @@ class Shoot:
         """(records by name, stderr) of what it prints until its end, which has to come in time."""
         with limited(process):
             stdout, _ = process.communicate()
-        said = self.log.read_text()
-        assert process.returncode == code, said
-        return {record["name"]: record for record in map(json.loads, stdout.splitlines())}, said
+        stderr = self.log.read_text()
+        assert process.returncode == code, stderr
+        return {record["name"]: record for record in map(json.loads, stdout.splitlines())}, stderr
 
     def run(self, address, *options, code=0):
         return self.finish(self.start(address, *options), code)
@@ -315,9 +315,9 @@ def mark(path, what):
 
 def test_records_are_those_of_this_process(tmp_path, cluster):
     shoot = Shoot(tmp_path, 4)
-    there, said = shoot.run(cluster.address)
+    there, stderr = shoot.run(cluster.address)
     shoot.check_done()
-    assert len(said.splitlines()) == 1  # the summary
+    assert len(stderr.splitlines()) == 1  # the summary
     here, _ = shoot.run(None, "--overwrite")
     own = {"pid", "finished", "seconds", "waited", "peak_memory"}
     for name in shoot.names:
@@ -333,14 +333,14 @@ def test_workers_that_are_killed(tmp_path, cluster):
     mark(shoot.frames[0][1], "kill-once")
     moving = mark(shoot.out / f"{shoot.names[1]}.exr", "kill-once")
     mark(shoot.frames[2][1], "kill")
-    records, said = shoot.run(cluster.address, code=7)
+    records, stderr = shoot.run(cluster.address, code=7)
     assert {name: record["status"] for name, record in records.items()} == {
         name: "failed" if name == shoot.names[2] else "ok" for name in shoot.names
     }
     error = records[shoot.names[2]]["error"]
     assert "its process died in all 4 attempts" in error["message"]
     assert not moving.exists()
-    assert "\nnote: (raylet) A worker died" in said
+    assert "\nnote: (raylet) A worker died" in stderr
     assert shoot.lines() == list(records.values())
     del shoot.names[2]
     shoot.check_done()
@@ -352,8 +352,8 @@ def test_terminated(tmp_path, cluster):
     process = shoot.start(cluster.address)
     shoot.first(process)
     process.send_signal(signal.SIGTERM)
-    _, said = shoot.finish(process, 130)
-    assert said.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    _, stderr = shoot.finish(process, 130)
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
     assert [path.name for path in shoot.out.iterdir() if path.name.startswith(".")] == []
     held.unlink()
     shoot.run(cluster.address, "--skip-existing")
@@ -430,10 +430,10 @@ def test_the_last_machine_is_lost(tmp_path):
         with subprocess.Popen(command, cwd=tmp_path, **pipes) as process, limited(process):
             process.stdout.readline()
             os.kill(cluster.raylets[1], signal.SIGKILL)
-            _, said = process.communicate()
+            _, stderr = process.communicate()
     assert process.returncode == 1
-    assert "SmartHDRError: the Ray cluster has lost every machine with room for a worker" in said
-    assert "--skip-existing" in said
+    assert "SmartHDRError: the Ray cluster has lost every machine with room for a worker" in stderr
+    assert "--skip-existing" in stderr
 
 
 @pytest.mark.slow
@@ -447,5 +447,5 @@ def test_terminated_while_ray_starts(tmp_path, monkeypatch, seconds):
         wait_for(lambda: list(Path(short).glob("ray/session_*")))
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
-        _, said = shoot.finish(process, 130)
-    assert said.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+        _, stderr = shoot.finish(process, 130)
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]

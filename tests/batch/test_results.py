@@ -50,9 +50,9 @@ def test_a_torn_last_line_is_skipped_and_the_next_one_is_whole(tmp_path_factory,
     with Results(path) as results:
         results.append(record("a"))
         results.append(record("b"))
-    whole = path.read_bytes()
-    first = whole.index(b"\n") + 1
-    path.write_bytes(whole[: max(first, len(whole) - cut)])
+    content = path.read_bytes()
+    first = content.index(b"\n") + 1
+    path.write_bytes(content[: max(first, len(content) - cut)])
     names = [r["name"] for r in read_results(path)]
     assert names in (["a"], ["a", "b"])
     with Results(path) as results:
@@ -70,12 +70,12 @@ def test_other_lines_are_skipped_with_a_note(tmp_path):
 
 
 def test_the_last_record_of_each_set_over_several_files(tmp_path):
-    whole, shard = tmp_path / "results.jsonl", tmp_path / "results-1-of-2.jsonl"
+    unsharded, shard = tmp_path / "results.jsonl", tmp_path / "results-1-of-2.jsonl"
     lines = [record("a", "failed", "1"), record("a", "ok", "2"), record("a", "skipped", "3"), record("b", "ok", "9")]
-    whole.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unsharded.write_text("".join(json.dumps(line) + "\n" for line in lines))
     shard.write_text(json.dumps(record("b", "failed", "5")) + "\n" + json.dumps(record("c", "skipped", "1")) + "\n")
     (tmp_path / "results-old.jsonl").write_text(json.dumps(record("z")) + "\n")
-    assert results_files(tmp_path) == [whole, shard]
+    assert results_files(tmp_path) == [unsharded, shard]
     last = last_results(results_files(tmp_path))
     assert {name: r["status"] for name, r in last.items()} == {"a": "ok", "b": "ok", "c": "skipped"}
 

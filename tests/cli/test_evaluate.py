@@ -29,7 +29,7 @@ NAMES = ["results.json", "sheet.png", "sparsification.png", "table.md"]
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two test scenes, with nothing beside frames, exposures and truth in the second."""
+    """Two test scenes; the second has frames, exposures and truth only."""
     root = tmp_path_factory.mktemp("set")
     source = np.random.default_rng(2).lognormal(0, 1.2, (64, 128, 3)).astype(np.float32)
     bank = bank_from_images(["noise"], [cv2.GaussianBlur(source, (0, 0), 2)])
@@ -39,7 +39,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_table_the_json_and_the_files_agree(smarthdr: Run, weights: Path, scenes: Path, tmp_path: Path) -> None:
+def test_table_json_and_files_agree(smarthdr: Run, weights: Path, scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
     arguments = ("evaluate", weights, "--data", scenes, "--split", "test", *FAST)
     table = smarthdr(*arguments, "-o", out)
@@ -75,7 +75,7 @@ def test_rivals_limit_and_protocol(smarthdr: Run, weights: Path, scenes: Path) -
     assert list(alone["methods"]) == ["stand-in", "oracle"]
 
 
-def test_outputs_that_exist_are_kept(smarthdr: Run, refused: Callable[..., str], weights: Path, scenes: Path,
+def test_existing_outputs_are_not_replaced(smarthdr: Run, refused: Callable[..., str], weights: Path, scenes: Path,
                                      tmp_path: Path) -> None:  # fmt: skip
     (tmp_path / "table.md").write_text("mine")
     arguments = ("evaluate", weights, "--data", scenes, *FAST, "--scenes", 1, "--rivals", "none", "-o", tmp_path)
@@ -107,7 +107,7 @@ def test_errors_of_evaluate(
     assert smarthdr("evaluate", weights, *data, "--protocol", "own").exit_code == 2
 
 
-def test_without_cvvdp_it_says_so(
+def test_a_missing_cvvdp_is_an_error(
     refused: Callable[..., str], weights: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
@@ -122,13 +122,13 @@ def test_a_scene_that_cannot_be_fused_is_named(
     broken = Path(shutil.copytree(scenes, tmp_path / "set"))
     data = (broken / "Test/002/3.tif").read_bytes()
     (broken / "Test/002/3.tif").write_bytes(data[: len(data) // 3])
-    said = refused(3, "evaluate", weights, "--data", broken, *FAST, "--rivals", "none", "-o", tmp_path / "out")
-    assert "scene Test/002: " in said
-    assert "3.tif" in said
+    line = refused(3, "evaluate", weights, "--data", broken, *FAST, "--rivals", "none", "-o", tmp_path / "out")
+    assert "scene Test/002: " in line
+    assert "3.tif" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_the_rivals_of_the_help_are_the_rivals_there_are() -> None:
+def test_the_default_rivals_are_those_of_the_code() -> None:
     assert CLASSICAL_METHODS.split(",") == list(methods.RIVALS)
 
 
@@ -148,7 +148,7 @@ app(sys.argv[2:])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupted_evaluation_leaves_nothing(weights: Path, scenes: Path, tmp_path: Path) -> None:
+def test_an_interrupted_evaluation_leaves_no_files(weights: Path, scenes: Path, tmp_path: Path) -> None:
     marker, out = tmp_path / "begun", tmp_path / "out"
     arguments = [str(marker), "evaluate", str(weights), "--data", str(scenes), "-o", str(out), *FAST]
     process = subprocess.Popen(

@@ -28,7 +28,7 @@ def hdr(path: Path) -> tuple[NDArray[np.float32], float]:
     return cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)[..., ::-1], float(exposure[1])
 
 
-def test_the_issues_own_command(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_result_uncertainty_and_preview(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     out, heat, preview = tmp_path / "out.exr", tmp_path / "out-uncertainty.png", tmp_path / "out.jpg"
     result = smarthdr("fuse", *burst, "-o", out, "--uncertainty", heat, "--preview", preview, "--weights", weights)
     assert result.exit_code == 0, result.stderr
@@ -43,7 +43,7 @@ def test_the_issues_own_command(smarthdr: Run, burst: list[Path], weights: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["burst", "out-uncertainty.png", "out.exr", "out.jpg"]
 
 
-def test_the_json_report_is_whole(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_keys_of_the_json_report(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     report = fuse([burst[2], burst[0], burst[1]])
     assert report["files"] == ["img1.jpg", "img2.jpg", "img3.jpg"]
     assert report["evs"] == [-2.0, 0.0, 2.0]
@@ -69,12 +69,12 @@ def test_json_goes_to_stdout_and_notes_to_stderr(
     assert result.stderr.splitlines() == [f"note: {' '.join(note.split())}" for note in notes]
 
 
-def test_quiet_says_nothing(smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing(smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path) -> None:
     result = smarthdr("fuse", *write_burst(stated=None), "-o", tmp_path / "o.exr", "--weights", weights, "-q")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_lines_of_verbose(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--tile", "128")
     assert result.exit_code == 0
     assert result.stdout == ""
@@ -91,7 +91,7 @@ def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights:
 
 
 @pytest.mark.parametrize(("suffix", "curve"), [(".jpg", "srgb"), (".tif", "gamma2.2")])
-def test_verbose_says_where_nothing_moves(
+def test_verbose_states_the_static_share(
     smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path, suffix: str, curve: str
 ) -> None:
     """In 16-bit files; the frames of JPEGs differ by their compression too."""
@@ -112,11 +112,11 @@ def test_verbose_without_the_network(smarthdr: Run, burst: list[Path], tmp_path:
     assert "model: none on cpu, fp32" in result.stderr.splitlines()
 
 
-def test_the_static_merge_is_the_scene(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+def test_the_static_merge_measures_the_radiance_of_the_scene(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
     fuse(burst, "--deghost", "off", "--response", "srgb", "--align", "none")
     truth = scene(SEED, WIDTH, HEIGHT)
-    seen = (truth < 3.5) & (truth > 0.01)  # not beyond the short frame's clip, nor in the JPEG's last codes
-    ratio = exr(tmp_path / "out.exr")[seen] / truth[seen]
+    exposed = (truth < 3.5) & (truth > 0.01)  # not beyond the short frame's clip, nor in the JPEG's last codes
+    ratio = exr(tmp_path / "out.exr")[exposed] / truth[exposed]
     assert np.median(ratio) == pytest.approx(1, abs=0.01)
     assert np.percentile(np.abs(ratio - 1), 95) < 0.1
 
@@ -133,7 +133,7 @@ def test_all_formats_hold_the_same_picture(fuse: Fuse, burst: list[Path], tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
-def test_every_preview(fuse: Fuse, burst: list[Path], tmp_path: Path, suffix: str) -> None:
+def test_previews_of_every_format(fuse: Fuse, burst: list[Path], tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"preview{suffix}"
     report = fuse(burst, "--deghost", "off", "--preview", path)
     assert report["outputs"] == [str(tmp_path / "out.exr"), str(path)]
