@@ -111,13 +111,13 @@ def test_an_output_over_an_input(refused: Refused, burst: list[Path], tmp_path: 
     assert burst[0].read_bytes() == before
 
 
-def bad_file(kind: str, data: bytes) -> bytes:
+def bad_file(kind: str, whole_file: bytes) -> bytes:
     if kind == "text":
         return b"this is not an image\n" * 40
     if kind == "empty":
         return b""
     if kind == "truncated":
-        return data[: len(data) // 2]
+        return whole_file[: len(whole_file) // 2]
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(bytes(1000))
     chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND")]
