@@ -7,7 +7,7 @@ import pytest
 
 from smarthdr_cli.batch.batch_options import OutputFiles
 from smarthdr_cli.batch.common_exposure import CommonExposure
-from smarthdr_cli.batch.settings import NOT_RECORDED, Settings, model_digest, recorded, response_digest
+from smarthdr_cli.batch.settings import Settings, model_digest, recorded, response_digest
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.output.write_options import WriteOptions
@@ -18,6 +18,7 @@ OTHER = {
     "exposure_times": (0.1, 0.2),
     "exposure_check": "fix", "gains": "off", "colorspace": "acescg", "anchor": "short",
 }  # fmt: skip
+ROUNDING_ONLY = {"device", "tile", "max_memory", "max_pixels", "weights"}  # "weights": by the digest of the model
 
 
 def stated(fuse=None, curve="X jpeg", model="m", **settings):
@@ -29,11 +30,17 @@ def test_every_option_is_recorded_unless_it_changes_rounding_only():
     plain = FuseOptions(precision="bf16")
     for name, value in OTHER.items():
         changed = stated(dataclasses.replace(plain, **{name: value}))
-        assert (changed == stated(plain)) == (name in NOT_RECORDED - {"response", "precision"}), name
+        assert (changed == stated(plain)) == (name in ROUNDING_ONLY), name
     for form in ("hdr", "tif"):
         assert stated(files=OutputFiles(form)) != stated()
     for option in ({"compression": "piz"}, {"float32": True}, {"embed_uncertainty": True}):
         assert stated(write=WriteOptions(**option)) != stated()
+
+
+def test_defaults_are_not_recorded():
+    assert set(stated()) == {
+        "model", "response", "precision", "format", "compression", "float", "embed_uncertainty"
+    }  # fmt: skip
 
 
 def test_previews_and_maps_are_not_recorded():
