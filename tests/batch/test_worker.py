@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from smarthdr_cli.batch.batch_options import BatchOptions
 from smarthdr_cli.batch.jobs import Job
@@ -24,6 +25,7 @@ def test_the_network_is_built_once_and_results_are_those_of_fuse(tmp_path):
         assert np.array_equal(task.result.uncertainty, expected.uncertainty)
         assert {"read", "align", "response", "fuse", "convert"} <= set(task.timer.seconds)
     assert len(networks) == 1
+    assert networks.open(None, torch.device("cpu"), "fp32") is networks.open(None, torch.device("cpu"), "fp32")
 
 
 def test_what_is_missing_is_reported_before_any_set():
