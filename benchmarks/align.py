@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import align_burst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.evaluate import report
 from smarthdr_cli.system import peak_memory
@@ -98,7 +97,7 @@ def make(height: int, width: int, case: Case, seed: int) -> tuple[Burst, list[F6
         log[height // 3 : height // 3 + other.shape[0], width // 4 : width // 4 + other.shape[1]] = other
         codes = expose(np.asarray(log, np.float32), ev, case.noise, rng)
         name, exposure = Path(f"{ev:+g}.png"), Exposure(ev, source="ev")
-        frames.append(Frame(name, codes, 255.0, "display", exposure, SRGB, Capture(), "", "array"))
+        frames.append(Frame(name, codes, 255.0, "display", exposure, SRGB, CaptureMetadata(), "", "array"))
         truth.append(true)
     return Burst(tuple(frames), 1), truth
 

@@ -189,7 +189,7 @@ def burst(run: Run, name: str) -> Result:
 
 def raw(run: Run) -> Result:
     sys.path.insert(0, str(ROOT))
-    from tests.burst.conftest import write_dng
+    from tests.support.files import write_dng
 
     rng = np.random.default_rng(11)
     height, width = 240, 320

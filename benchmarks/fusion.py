@@ -19,8 +19,7 @@ from torch import Tensor
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, make_bursts
 from smarthdr_cli.data.synth.sources import load_bank
@@ -41,7 +40,7 @@ def source(linear: NDArray[np.float32], evs: list[float], dtype: Any, curve: str
     top = np.iinfo(dtype).max
     codes = np.round(np.clip(linear, 0, 1) ** (1 / 2.2 if curve == "gamma2.2" else 1) * top).astype(dtype)
     frames = tuple(
-        Frame(Path(f"{i}.tif"), c, float(top), "display", Exposure(ev), SRGB, Capture(), f"{i}", "array")
+        Frame(Path(f"{i}.tif"), c, float(top), "display", Exposure(ev), SRGB, CaptureMetadata(), f"{i}", "array")
         for i, (c, ev) in enumerate(zip(codes, evs, strict=True))
     )
     burst = Burst(frames, evs.index(0.0))

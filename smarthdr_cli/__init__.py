@@ -1,6 +1,6 @@
 """smarthdr: ghost-free HDR fusion of bracketed bursts, with calibrated per-pixel uncertainty.
 
-``fuse`` and ``FusionResult`` are resolved on first use, so that importing the package loads no torch.
+``fuse`` and ``FusionResult`` are imported on first use, so that importing the package loads no torch.
 """
 
 from typing import TYPE_CHECKING, Any

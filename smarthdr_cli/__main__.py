@@ -1,4 +1,4 @@
-"""``python -m smarthdr_cli`` is the command ``smarthdr``."""
+"""``python -m smarthdr_cli`` runs the command ``smarthdr``."""
 
 from smarthdr_cli.cli.app import main
 

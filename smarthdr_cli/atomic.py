@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all: written under another name, flushed to disk, renamed onto the target.
+"""Atomic writing of files: write a temporary file, flush it to disk, rename it onto the target.
 
-rename(2) replaces a file atomically on one file system, so that a reader sees the old content or the new, whenever the
-process or the machine stops. Every file of this package that must not be torn is written here. Where a long computation
-comes before the writing, ``check_targets`` finds out first whether its outputs can be written.
+rename(2) replaces a file atomically within one file system: a reader sees the old content or the new one, even if the
+process or the machine stops. All files of this package that must be complete are written through ``atomic_file``.
+``check_targets`` tests before a long computation whether its outputs can be written.
 """
 
 import contextlib
@@ -15,29 +15,29 @@ from pathlib import Path
 
 from smarthdr_cli.errors import OutputError, UsageError
 
-RESERVED_PREFIX = ".smarthdr-"  # of files being written, staging folders and locks; never of a result
-_LINK_LOOPS = (OSError, RuntimeError)  # Path.resolve() on a loop of links, by Python version
+RESERVED_PREFIX = ".smarthdr-"  # of temporary files, staging folders and locks; no result has it
+_LINK_LOOP_ERRORS = (OSError, RuntimeError)  # of Path.resolve() on a loop of links, by Python version
 
 
 def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
-    """Refuse targets that cannot be written, before the long computation rather than after it.
+    """Check that the files ``paths`` can be written.
 
     Raises UsageError when two targets, or a target and an input, are one file; OutputError when a target exists and
     ``overwrite`` is False, is no regular file, or its folder is missing or refuses a new file.
     """
-    seen: dict[Path, Path] = {}
-    sources = [(source, _followed(source)) for source in inputs]
+    checked: set[Path] = set()
+    resolved_inputs = [(file, _resolve_input(file)) for file in inputs]
     for target in paths:
-        real = _resolve(target)
-        if real in seen:
+        resolved = _resolve(target)
+        if resolved in checked:
             raise UsageError(f"two outputs have the same name: {target}")
-        seen[real] = target
-        for source, resolved in sources:
-            if real == resolved or _same_file(real, resolved):
-                raise UsageError(f"the output {target} is also an input ({source.name})")
-        _check_one(target, real, overwrite)
+        checked.add(resolved)
+        for file, resolved_input in resolved_inputs:
+            if resolved == resolved_input or _same_file(resolved, resolved_input):
+                raise UsageError(f"the output {target} is also an input ({file.name})")
+        _check_target(target, resolved, overwrite)
         try:
-            temporary = _create_beside(real)
+            temporary = _create_temporary(resolved)
             temporary.unlink()
         except OSError as error:
             raise OutputError(f"cannot write {target}: {_reason(error)}") from error
@@ -49,33 +49,33 @@ def atomic_file(
     *,
     overwrite: bool = False,
     verify: Callable[[Path], None] | None = None,
-    aside: Path | None = None,
+    staging_folder: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty file beside ``target``; on leaving, flush it to disk, verify it and move it onto ``target``.
 
-    ``aside``: the folder of the yielded file, on the target's file system, where a killed process may leave it.
-    ``verify`` re-opens the finished file and raises when it is not what was meant. Whatever goes wrong, Ctrl-C
-    included, the target stays as it was and no temporary file remains. A link is followed: its file is replaced. The
-    mode of a replaced file is kept, a new one follows the umask.
+    ``staging_folder``: folder of the yielded file, on the file system of the target; a killed process leaves the file
+    there. ``verify`` opens the finished file and raises where its content is wrong. After any exception, Ctrl-C
+    included, the target is unchanged and no temporary file remains. Symbolic links are followed. A replaced file keeps
+    its mode, a new one follows the umask.
 
-    Raises OutputError when the target exists (without ``overwrite``) or cannot be written; OSError raised inside the
-    block becomes one.
+    Raises OutputError where the target exists (without ``overwrite``) or cannot be written, and for an OSError inside
+    the block.
     """
-    real = _resolve(target)
-    _check_one(target, real, overwrite)
+    resolved = _resolve(target)
+    _check_target(target, resolved, overwrite)
     temporary: Path | None = None
     try:
-        temporary = _create_beside(real if aside is None else aside / real.name)
+        temporary = _create_temporary(resolved if staging_folder is None else staging_folder / resolved.name)
         yield temporary
-        _flush(temporary)
+        _flush_file(temporary)
         if verify is not None:
             verify(temporary)
-        if real.exists():
-            _check_one(target, real, overwrite)  # it may have appeared meanwhile
-            temporary.chmod(stat.S_IMODE(real.stat().st_mode))
-        os.replace(temporary, real)  # noqa: PTH105 - the one atomic move, named as the tests break it
+        if resolved.exists():
+            _check_target(target, resolved, overwrite)  # another process may have created it
+            temporary.chmod(stat.S_IMODE(resolved.stat().st_mode))
+        os.replace(temporary, resolved)  # noqa: PTH105 - tests replace this name
         temporary = None
-        flush_folder(real.parent)
+        flush_folder(resolved.parent)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {_reason(error)}") from error
     finally:
@@ -87,16 +87,16 @@ def atomic_file(
 def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
-    except _LINK_LOOPS as error:
+    except _LINK_LOOP_ERRORS as error:
         raise OutputError(f"cannot write {path}: too many symbolic links") from error
 
 
-def _followed(source: Path) -> Path:
-    """Where an input lies; one that is a loop of links stays what it is, for its reader to refuse."""
+def _resolve_input(file: Path) -> Path:
+    """The resolved path of an input; a loop of links stays as it is, because its reader reports the error."""
     try:
-        return _resolve(source)
+        return _resolve(file)
     except OutputError:
-        return source
+        return file
 
 
 def _same_file(first: Path, second: Path) -> bool:
@@ -106,11 +106,11 @@ def _same_file(first: Path, second: Path) -> bool:
         return False
 
 
-def _check_one(target: Path, real: Path, overwrite: bool) -> None:
+def _check_target(target: Path, resolved: Path, overwrite: bool) -> None:
     try:
-        mode = real.stat().st_mode
+        mode = resolved.stat().st_mode
     except FileNotFoundError:
-        if not real.parent.is_dir():
+        if not resolved.parent.is_dir():
             raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist") from None
         return
     except OSError as error:
@@ -123,9 +123,10 @@ def _check_one(target: Path, real: Path, overwrite: bool) -> None:
         raise OutputError(f"{target} exists already; use --overwrite to replace it")
 
 
-def _create_beside(real: Path) -> Path:
+def _create_temporary(resolved: Path) -> Path:
+    """An empty file with a random name in the folder of ``resolved``."""
     while True:
-        temporary = real.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{real.suffix}")
+        temporary = resolved.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{resolved.suffix}")
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
@@ -133,7 +134,7 @@ def _create_beside(real: Path) -> Path:
         return temporary
 
 
-def _flush(path: Path) -> None:
+def _flush_file(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -142,7 +143,7 @@ def _flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the move itself durable, where the system can (not on Windows); the file is whole either way."""
+    """Flush a rename in ``folder`` to disk, where the system can (not on Windows)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -154,6 +155,6 @@ def flush_folder(folder: Path) -> None:
 def _reason(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "no space left on the disk"
-    if error.errno is None:  # NumPy's own, "N requested and M written"
+    if error.errno is None:  # of NumPy, "N requested and M written"
         return f"it could not be written in full; is the disk full? ({error})"
     return (error.strerror or str(error)).lower()

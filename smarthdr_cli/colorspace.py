@@ -19,6 +19,7 @@ Chromaticities = tuple[tuple[float, float], tuple[float, float], tuple[float, fl
 D65 = (0.3127, 0.3290)
 D50 = (0.34567, 0.35850)
 _ACES_WHITE = (0.32168, 0.33767)
+_PIXELS_PER_BLOCK = 1 << 20  # converted at a time, to bound the temporary copy
 
 # Bradford cone response (Lam 1985), as used by ICC.1:2022 annex E.
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -26,10 +27,10 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """An RGB space by its primaries.
+    """An RGB colour space by its primaries.
 
     ``chromaticities``: CIE xy of red, green, blue and white. ``camera_to_xyz``: for RAW in camera space the 3x3 matrix
-    (row-major tuples) from white-balanced camera RGB to CIE XYZ (D65), the chromaticities then only nominal.
+    (rows) from white-balanced camera RGB to CIE XYZ (D65); the chromaticities are then nominal.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ColorSpace:
     camera_to_xyz: tuple[tuple[float, ...], ...] | None = None
 
     def to_xyz(self) -> NDArray[np.float64]:
-        """(3, 3) matrix from linear RGB to CIE XYZ relative to this space's own white (Y of white = 1)."""
+        """(3, 3) matrix from linear RGB to CIE XYZ relative to the white of this space, whose Y is 1."""
         if self.camera_to_xyz is not None:
             return np.array(self.camera_to_xyz, np.float64)
         columns = np.array([_xyz(xy) for xy in self.chromaticities[:3]]).T
@@ -50,21 +51,21 @@ def _xyz(xy: tuple[float, float]) -> NDArray[np.float64]:
 
 
 def conversion(source: ColorSpace, target: ColorSpace) -> NDArray[np.float64]:
-    """(3, 3) matrix taking linear RGB of ``source`` to linear RGB of ``target``, Bradford-adapted between whites."""
+    """(3, 3) matrix from linear RGB of ``source`` to linear RGB of ``target``, Bradford-adapted between whites."""
     if source == target:
         return np.eye(3)
     cones_from = _BRADFORD @ _xyz(source.chromaticities[3])
     cones_to = _BRADFORD @ _xyz(target.chromaticities[3])
-    adapt = np.linalg.solve(_BRADFORD, (cones_to / cones_from)[:, None] * _BRADFORD)
-    return np.asarray(np.linalg.solve(target.to_xyz(), adapt @ source.to_xyz()))
+    adaptation = np.linalg.solve(_BRADFORD, (cones_to / cones_from)[:, None] * _BRADFORD)
+    return np.asarray(np.linalg.solve(target.to_xyz(), adaptation @ source.to_xyz()))
 
 
 def convert_rgb(
     rgb: NDArray[np.float32], source: ColorSpace, target: ColorSpace, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """(H, W, 3) linear RGB of ``source`` as linear RGB of ``target``, Bradford-adapted between their whites.
+    """(H, W, 3) linear RGB of ``source`` to linear RGB of ``target``, by ``conversion``.
 
-    Colours outside the target's gamut come out negative and stay so. ``out`` may be ``rgb`` itself.
+    Colours outside the gamut of ``target`` become negative and are not clipped. ``out`` may be ``rgb`` itself.
     """
     if source == target:
         if out is None:
@@ -73,7 +74,7 @@ def convert_rgb(
         return out
     result = np.empty_like(rgb) if out is None else out
     matrix = conversion(source, target)
-    rows = max(1, (1 << 20) // max(1, rgb.shape[1]))
+    rows = max(1, _PIXELS_PER_BLOCK // max(1, rgb.shape[1]))
     for top in range(0, rgb.shape[0], rows):
         block = np.ascontiguousarray(rgb[top : top + rows])
         result[top : top + rows] = cv2.transform(block, matrix)

@@ -1,8 +1,8 @@
-"""One family of errors, each with the exit code the command ends with."""
+"""Exceptions for errors of users and their files, each with the exit code of the command; and out-of-memory errors."""
 
 
 class SmartHDRError(Exception):
-    """Base of every error a user can meet; ``str(error)`` is the one line they read."""
+    """Base class; ``str(error)`` is the one line that the user reads (exit 1)."""
 
     exit_code: int = 1
 
@@ -20,13 +20,13 @@ class InputError(SmartHDRError):
 
 
 class ModelError(SmartHDRError):
-    """Weights that are missing, damaged or not ours (exit 4)."""
+    """Weights that are missing, damaged or of another program (exit 4)."""
 
     exit_code = 4
 
 
 class OutputError(SmartHDRError):
-    """A result that exists already or cannot be written (exit 5)."""
+    """An output that exists already or cannot be written (exit 5)."""
 
     exit_code = 5
 
@@ -44,13 +44,13 @@ class PartialFailureError(SmartHDRError):
 
 
 class UncertaintyLimitError(SmartHDRError):
-    """The result is less certain than the stated limit (exit 8)."""
+    """The uncertainty of the result exceeds the given limit (exit 8)."""
 
     exit_code = 8
 
 
-# In the messages of OpenCV (StsNoMem) and of torch, on a CPU and on a GPU, which have no common type for it.
-_OUT_OF_MEMORY = (
+# Parts of the messages of OpenCV (StsNoMem) and torch, on CPU and GPU; they share no exception type.
+_OUT_OF_MEMORY_MESSAGES = (
     "Failed to allocate",
     "Insufficient memory",
     "can't allocate memory",
@@ -60,9 +60,9 @@ _OUT_OF_MEMORY = (
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is what Python, NumPy, OpenCV or torch raise when memory runs out; imports none of them."""
-    if isinstance(error, SmartHDRError):  # its text may quote a file's name
+    """Whether ``error`` is an out-of-memory error of Python, NumPy, OpenCV or torch; imports none of them."""
+    if isinstance(error, SmartHDRError):  # its text may contain the name of a file
         return False
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
+    return any(message in str(error) for message in _OUT_OF_MEMORY_MESSAGES)

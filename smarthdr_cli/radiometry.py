@@ -1,12 +1,12 @@
-"""Codes, light and the mu-law: every tone curve of this package in numpy, and a camera's response as a table.
+"""Tone curves in numpy: sRGB, gamma, mu-law, and camera responses as tables from code to linear light.
 
-Linear light x is relative to the clip of its frame, in [0, 1]; a code c is in [0, 1] too.
+Linear light x in [0, 1] is relative to the clip of its frame; codes c are scaled to [0, 1].
 
 - sRGB (IEC 61966-2-1): x = c / 12.92 where c <= 0.04045, else ((c + 0.055) / 1.055)^2.4.
 - Gamma 2.2: x = c^2.2.
 - mu-law (Kalantari & Ramamoorthi 2017, eq. 6): T(h) = log(1 + mu h) / log(1 + mu), mu = 5000, of radiance h in units of
-  the shortest frame's clip. dh/dT = log(1 + mu) (h + 1 / mu).
-- A response: a table from code to x per channel, x(0) = 0, x(1) = 1, never falling.
+  the clip of the shortest exposure. dh/dT = log(1 + mu) (h + 1 / mu).
+- Response: a monotone table from c to x per channel with x(0) = 0 and x(1) = 1.
 """
 
 import math
@@ -24,22 +24,21 @@ F64 = NDArray[np.float64]
 
 GAMMA = 2.2
 MU = 5000.0
-# g, a, b, c, d of ICC.1:2022's parametric curve of type 3: x = (a c + b)^g from d on, below it c times the code.
+# g, a, b, c, d of ICC.1:2022's parametric curve of type 3: x = (a code + b)^g for code >= d, else c code.
 SRGB_PARAMETERS = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
-NAMES = ("srgb", "gamma2.2", "linear")
+RESPONSE_NAMES = ("srgb", "gamma2.2", "linear")
 ENTRIES_8BIT = 256
-ENTRIES_DEEP = 4096  # sources deeper than 8 bits interpolate between these
-_FEW_VALUES = 1 << 16  # below so many values, interpolating each is faster than a table of every 16-bit code
+ENTRIES_DEEP = 4096  # for sources of more than 8 bits, which are interpolated
+_MAX_INTERPOLATED_VALUES = 1 << 16  # above, a table of all 16-bit codes is faster
 
 
 @dataclass(frozen=True)
 class Response:
     """A camera response as a table from source code to linear light.
 
-    ``table``: (3, K) float32 for R, G, B; entry k is the linear value of code k/(K-1) * white, in [0, 1], monotone,
-    first 0 and last 1. ``name`` says where it comes from ("srgb", "gamma2.2", "linear", "auto", a file). ``record``
-    goes to the report as it is.
+    ``table``: (3, K) float32 for R, G, B; entry k is the light of code k / (K - 1) * white, monotone from 0 to 1.
+    ``name``: its origin ("srgb", "gamma2.2", "linear", "auto" or a file). ``record``: its description in the report.
     """
 
     name: str
@@ -73,12 +72,12 @@ def mu_law(radiance: NDArray[Any], mu: float = MU) -> F64:
 
 
 def radiance_per_mu_law(radiance: NDArray[Any]) -> NDArray[Any]:
-    """dh/dT at ``radiance`` h >= 0, in its type: what an error in the mu-law domain is worth in radiance."""
+    """dh/dT at ``radiance`` h >= 0, in its type: converts small errors from the mu-law domain to radiance."""
     return np.asarray(math.log1p(MU) * (radiance + 1.0 / MU))
 
 
 def named_response(name: str, entries: int = ENTRIES_8BIT) -> Response:
-    """The curve called ``srgb``, ``gamma2.2`` or ``linear``, as a table of ``entries`` codes.
+    """The curve ``srgb``, ``gamma2.2`` or ``linear`` as a table of ``entries`` codes.
 
     Raises UsageError for any other name.
     """
@@ -90,17 +89,17 @@ def named_response(name: str, entries: int = ENTRIES_8BIT) -> Response:
     elif name == "linear":
         curve = code
     else:
-        raise UsageError(f"unknown response '{name}'; choose auto, {', '.join(NAMES)} or a calibration file")
+        raise UsageError(f"unknown response '{name}'; choose auto, {', '.join(RESPONSE_NAMES)} or a calibration file")
     return tabulated(name, np.tile(curve, (3, 1)), {"source": name})
 
 
 def assumed_response(encoding: str) -> Response:
-    """The curve of a frame before any calibration: sRGB where its codes are for display, else linear."""
+    """The response assumed before calibration: sRGB for display encoding, else linear."""
     return named_response("srgb" if encoding == "display" else "linear")
 
 
 def tabulated(name: str, curves: F64, record: dict[str, object]) -> Response:
-    """A Response from ``curves`` (3, K), made monotone with ends exactly 0 and 1."""
+    """A Response of ``curves`` (3, K), clipped to [0, 1], made monotone, with ends exactly 0 and 1."""
     table = np.maximum.accumulate(np.clip(curves, 0.0, 1.0), axis=1)
     table[:, 0] = 0.0
     table[:, -1] = 1.0
@@ -108,32 +107,32 @@ def tabulated(name: str, curves: F64, record: dict[str, object]) -> Response:
 
 
 def resampled(response: Response, entries: int) -> Response:
-    """The same curve on another number of codes, interpolating its smooth factor over sRGB rather than the curve."""
-    have = response.table.shape[1]
-    if have == entries:
+    """The same response with another number of entries; interpolates its ratio to sRGB, which is smooth."""
+    current = response.table.shape[1]
+    if current == entries:
         return response
-    if response.name in NAMES:
+    if response.name in RESPONSE_NAMES:
         return named_response(response.name, entries)
-    old, new = np.linspace(0.0, 1.0, have), np.linspace(0.0, 1.0, entries)
-    factors = response.table[:, 1:].astype(np.float64) / srgb_to_linear(old[1:])
-    curves = np.stack([srgb_to_linear(new) * np.interp(new, old[1:], factor) for factor in factors])
+    old, new = np.linspace(0.0, 1.0, current), np.linspace(0.0, 1.0, entries)
+    ratios = response.table[:, 1:].astype(np.float64) / srgb_to_linear(old[1:])
+    curves = np.stack([srgb_to_linear(new) * np.interp(new, old[1:], ratio) for ratio in ratios])
     return tabulated(response.name, curves, response.record)
 
 
 def linearize(codes: NDArray[Any], white: float, response: Response) -> F32:
-    """(h, w, 3) source codes to linear light of that frame, in [0, 1] (1 = its clip).
+    """(h, w, 3) source codes to linear light in [0, 1], where 1 is the clip of the frame.
 
-    uint8 goes through the table exactly; uint16 and float32 interpolate it linearly in code.
+    uint8 codes are looked up; uint16 and float32 codes are interpolated linearly between the entries.
     """
     table = response.table
     last = table.shape[1] - 1
     if codes.dtype == np.uint8 and white == 255 and last == 255:
         return np.asarray(cv2.LUT(codes, np.ascontiguousarray(table.T[None])), np.float32)
     grid = np.linspace(0.0, 1.0, last + 1)
-    if codes.dtype == np.uint16 and white == 65535 and codes.size > _FEW_VALUES:
-        every = np.linspace(0.0, 1.0, 65536)
-        wide = np.stack([np.interp(every, grid, table[channel]) for channel in range(3)], axis=-1)
-        return np.asarray(cv2.LUT(codes, wide[None].astype(np.float32)), np.float32)
+    if codes.dtype == np.uint16 and white == 65535 and codes.size > _MAX_INTERPOLATED_VALUES:
+        all_codes = np.linspace(0.0, 1.0, 65536)
+        all_values = np.stack([np.interp(all_codes, grid, table[channel]) for channel in range(3)], axis=-1)
+        return np.asarray(cv2.LUT(codes, all_values[None].astype(np.float32)), np.float32)
     scaled: F32 = np.clip(codes.astype(np.float32) * np.float32(1.0 / white), 0.0, 1.0)
     if response.name == "linear":
         return scaled

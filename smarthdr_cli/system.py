@@ -1,6 +1,6 @@
-"""What the operating system grants this process: CPU cores and memory, and how the process ends.
+"""CPU cores and memory of this process, and its end without teardown.
 
-Linux and glibc give most; elsewhere a function falls back to what the Python library knows, or does nothing.
+Complete on Linux with glibc. On other systems a function falls back to the Python library, or does nothing.
 """
 
 import atexit
@@ -13,18 +13,18 @@ from typing import NoReturn
 
 _STATUS, _CLEAR_REFS, _MEMINFO = (Path("/proc", name) for name in ("self/status", "self/clear_refs", "meminfo"))
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
-_LARGEST_KEPT = 1 << 28  # bytes; blocks above this still go back to the system
+_MAX_REUSED_BYTES = 1 << 28  # of one block; larger ones are still returned to the system
 
 
 def usable_cores() -> int:
-    """CPU cores that this process may run on, at least 1: its affinity where the system has one, else the machine's."""
+    """CPU cores that this process may use, at least 1: its affinity where the system has one, else all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def physical_memory() -> tuple[int | None, int | None]:
-    """Bytes of memory in total and available, None each where the system does not state it."""
+    """Bytes of memory in total and available; None where the system does not state it."""
     with contextlib.suppress(OSError, ValueError, LookupError):
         lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
         total, available = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
@@ -35,9 +35,9 @@ def physical_memory() -> tuple[int | None, int | None]:
 
 
 def reset_peak_memory() -> None:
-    """Start the measure of ``peak_memory`` anew.
+    """Reset the value of ``peak_memory``.
 
-    Only a plain Linux kernel can; elsewhere, in some sandboxes too, the peak covers the life of the process.
+    Needs a Linux kernel with /proc; elsewhere and in some sandboxes the peak covers the life of the process.
     """
     with contextlib.suppress(OSError):
         _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
@@ -58,27 +58,27 @@ def peak_memory() -> int:
 
 
 def trim_heap() -> None:
-    """Return freed memory to the system (glibc's malloc_trim), so that one stage's peak does not add to the next's."""
-    trim = getattr(ctypes.pythonapi, "malloc_trim", None)  # a symbol of the process itself, absent without glibc
+    """Return freed memory to the system (malloc_trim of glibc), so that peaks of successive stages do not add up."""
+    trim = getattr(ctypes.pythonapi, "malloc_trim", None)  # absent without glibc
     if trim is not None:
         trim(ctypes.c_size_t(0))
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks of megabytes; otherwise it unmaps them, and each new one is zeroed page by page.
+    """Let glibc reuse freed blocks of megabytes; by default it unmaps them, and the kernel zeroes each new block.
 
-    Saves 2 to 3 % of a fusion's time. For the command's own process only, never for programs that import the package.
+    Saves 2 to 3 % of the time of a fusion. Only for the process of the command, not for programs that import smarthdr.
     """
     mallopt = getattr(ctypes.pythonapi, "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
-        mallopt(_TRIM_THRESHOLD, _LARGEST_KEPT)
+        mallopt(_MMAP_THRESHOLD, _MAX_REUSED_BYTES)
+        mallopt(_TRIM_THRESHOLD, _MAX_REUSED_BYTES)
 
 
 def exit_process(code: object) -> NoReturn:
-    """End the process with the code of a SystemExit, without tearing down the interpreter and its libraries.
+    """End the process with the code of a SystemExit, without the teardown of the interpreter and its libraries.
 
-    The teardown takes half a second with torch loaded. Functions registered with atexit run first.
+    The teardown takes half a second with torch loaded. Functions registered with atexit run before.
     """
     if isinstance(code, str):
         print(code, file=sys.stderr)
@@ -88,7 +88,7 @@ def exit_process(code: object) -> NoReturn:
         try:
             if stream is not None:
                 stream.flush()
-        except (OSError, ValueError):  # printed text is lost: the interpreter ends with 120 then
+        except (OSError, ValueError):  # output is lost; the interpreter ends with 120 too
             status = status or 120
             with contextlib.suppress(OSError, ValueError):
                 stream.close()

@@ -16,8 +16,7 @@ from smarthdr_cli.align.brightness_transfer import transfer
 from smarthdr_cli.align.model_selection import judge, largest_shift, plausible
 from smarthdr_cli.align.motion_models import corner_deviation, fit_motion, fit_similarity
 from smarthdr_cli.align.pyramid_view import DARK, look, project, translation, warp_mask, warped_window, window
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.radiometry import Response, assumed_response
 
@@ -27,7 +26,7 @@ Array = NDArray[np.float32]
 def as_frame(codes: NDArray[np.generic], ev: float, white: float = 255.0, **more: object) -> Frame:
     fields = {"encoding": "display", "kind": "array", **more}
     return Frame(Path(f"{ev:+}.png"), codes, white, exposure=Exposure(ev, source="ev"), colorspace=SRGB,
-                 capture=Capture(), sha256="", **fields)  # type: ignore[arg-type]  # fmt: skip
+                 capture=CaptureMetadata(), sha256="", **fields)  # type: ignore[arg-type]  # fmt: skip
 
 
 def texture(height: int, width: int, rng: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, and a target that cannot be written is found before the work."""
+"""Atomic writing, and checks of targets before the work."""
 
 import errno
 import os
@@ -11,12 +11,12 @@ from smarthdr_cli.atomic import atomic_file, check_targets
 from smarthdr_cli.errors import OutputError, UsageError
 
 
-def test_content_appears_whole_and_nothing_else(tmp_path):
+def test_the_target_appears_complete_and_alone(tmp_path):
     target = tmp_path / "a.txt"
-    with atomic_file(target) as part:
-        part.write_text("whole")
+    with atomic_file(target) as temporary:
+        temporary.write_text("whole")
         assert not target.exists()
-        assert part.parent == tmp_path
+        assert temporary.parent == tmp_path
     assert target.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -24,19 +24,19 @@ def test_content_appears_whole_and_nothing_else(tmp_path):
 def test_existing_file_is_refused_and_kept(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(OutputError, match="exists already"), atomic_file(target) as part:
-        part.write_text("new")
-    with atomic_file(target, overwrite=True) as part:
-        part.write_text("new")
+    with pytest.raises(OutputError, match="exists already"), atomic_file(target) as temporary:
+        temporary.write_text("new")
+    with atomic_file(target, overwrite=True) as temporary:
+        temporary.write_text("new")
     assert target.read_text() == "new"
 
 
-def test_file_appearing_meanwhile_is_kept(tmp_path):
+def test_a_file_created_meanwhile_is_kept(tmp_path):
     target = tmp_path / "a.txt"
 
     def write() -> None:
-        with atomic_file(target) as part:
-            part.write_text("ours")
+        with atomic_file(target) as temporary:
+            temporary.write_text("ours")
             target.write_text("theirs")
 
     with pytest.raises(OutputError, match="exists already"):
@@ -46,10 +46,10 @@ def test_file_appearing_meanwhile_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(1), ValueError("x"), MemoryError()])
-def test_whatever_is_raised_passes_and_leaves_nothing(tmp_path, failure):
+def test_exceptions_pass_and_leave_no_file(tmp_path, failure):
     def write() -> None:
-        with atomic_file(tmp_path / "a.txt") as part:
-            part.write_text("half")
+        with atomic_file(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
             raise failure
 
     with pytest.raises(type(failure)):
@@ -57,26 +57,26 @@ def test_whatever_is_raised_passes_and_leaves_nothing(tmp_path, failure):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_unfinished_file_may_lie_in_another_folder(tmp_path):
+def test_the_temporary_file_may_lie_in_a_staging_folder(tmp_path):
     (tmp_path / "stage").mkdir()
-    with atomic_file(tmp_path / "a.txt", aside=tmp_path / "stage") as part:
-        part.write_text("whole")
-        assert list(tmp_path.rglob("*.txt")) == [part]
-        assert part.parent == tmp_path / "stage"
+    with atomic_file(tmp_path / "a.txt", staging_folder=tmp_path / "stage") as temporary:
+        temporary.write_text("whole")
+        assert list(tmp_path.rglob("*.txt")) == [temporary]
+        assert temporary.parent == tmp_path / "stage"
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert list((tmp_path / "stage").iterdir()) == []
 
 
-def test_failed_check_keeps_the_old_file(tmp_path):
+def test_failed_verification_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
-    def refuse(part: Path) -> None:
-        assert part.read_text() == "new"
+    def refuse(temporary: Path) -> None:
+        assert temporary.read_text() == "new"
         raise OutputError("not what was meant")
 
-    with pytest.raises(OutputError, match="not what"), atomic_file(target, overwrite=True, verify=refuse) as part:
-        part.write_text("new")
+    with pytest.raises(OutputError, match="not what"), atomic_file(target, overwrite=True, verify=refuse) as temporary:
+        temporary.write_text("new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -101,8 +101,8 @@ def test_link_is_followed(tmp_path):
     real, link = tmp_path / "real" / "a.txt", tmp_path / "link.txt"
     real.write_text("old")
     link.symlink_to(real)
-    with atomic_file(link, overwrite=True) as part:
-        part.write_text("new")
+    with atomic_file(link, overwrite=True) as temporary:
+        temporary.write_text("new")
     assert link.is_symlink()
     assert real.read_text() == "new"
 
@@ -114,7 +114,7 @@ def test_devices_are_no_targets(path):
             check_targets([path], overwrite)
 
 
-def test_check_refuses_before_the_work(tmp_path):
+def test_targets_that_cannot_be_written(tmp_path):
     exists = tmp_path / "exists.exr"
     exists.write_bytes(b"x")
     link = tmp_path / "link.exr"
@@ -139,7 +139,7 @@ def test_check_refuses_before_the_work(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"exists.exr", "link.exr", "loop.exr"}
 
 
-def test_check_meets_a_folder_that_takes_no_files(tmp_path, monkeypatch):
+def test_a_read_only_file_system(tmp_path, monkeypatch):
     def read_only(*_: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

@@ -1,3 +1,5 @@
+"""Matrices between colour spaces against published ones."""
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,8 @@ from smarthdr_cli.colorspace import (
     conversion,
     convert_rgb,
 )
+
+pytestmark = pytest.mark.unit
 
 # IEC 61966-2-1 / ITU-R BT.709; Adobe RGB (1998) 4.3.5.3; SMPTE RP 177 for Display P3; ITU-R BT.2020.
 TO_XYZ = {
@@ -53,10 +57,10 @@ def test_srgb_to_d50_matches_the_icc_colorants() -> None:
 
 
 @pytest.mark.parametrize("source", [REC709, ADOBE_RGB, PROPHOTO, ACESCG], ids=lambda space: space.name)
-def test_white_stays_white_and_the_way_back_is_the_inverse(source: ColorSpace) -> None:
-    there = conversion(source, REC2020)
-    np.testing.assert_allclose(there.sum(1), 1, atol=1e-9)
-    np.testing.assert_allclose(there @ conversion(REC2020, source), np.eye(3), atol=1e-9)
+def test_white_is_kept_and_the_reverse_is_the_inverse(source: ColorSpace) -> None:
+    forward = conversion(source, REC2020)
+    np.testing.assert_allclose(forward.sum(1), 1, atol=1e-9)
+    np.testing.assert_allclose(forward @ conversion(REC2020, source), np.eye(3), atol=1e-9)
 
 
 @pytest.mark.parametrize("source", [REC709, DISPLAY_P3, PROPHOTO])
@@ -69,7 +73,7 @@ def test_pictures_are_converted_by_the_matrix_and_back(source: ColorSpace, targe
     np.testing.assert_allclose(convert_rgb(converted, target, source), rgb, rtol=1e-4, atol=1e-4)
 
 
-def test_white_stays_and_negatives_are_kept() -> None:
+def test_white_is_kept_and_negatives_are_not_clipped() -> None:
     rgb = np.array([[[2.0, 2.0, 2.0], [0.0, 1.0, 0.0]]], np.float32)
     converted = convert_rgb(rgb, REC2020, REC709)
     np.testing.assert_allclose(converted[0, 0], 2.0, rtol=1e-5)

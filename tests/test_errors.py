@@ -1,4 +1,4 @@
-"""One test for memory that ran out, whichever library says so."""
+"""Out-of-memory errors of every library."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from smarthdr_cli.errors import InputError, MemoryLimitError, out_of_memory
     lambda: torch.empty(1 << 55),
     lambda: cv2.resize(np.zeros((2, 2, 3), np.float32), (1 << 24, 1 << 24)),
 ])  # fmt: skip
-def test_errors_that_libraries_really_raise(allocate):
+def test_errors_that_libraries_raise_here(allocate):
     with pytest.raises((MemoryError, RuntimeError, cv2.error)) as caught:
         allocate()
     assert out_of_memory(caught.value)
@@ -33,5 +33,5 @@ def test_errors_of_other_systems(error):
     InputError("/photos/CUDA out of memory/1.jpg: is no picture"), MemoryLimitError("raise --max-memory"),
     RuntimeError("shapes differ"), OSError(28, "No space left on device"),
 ])  # fmt: skip
-def test_other_errors_are_not_for_want_of_memory(error):
+def test_other_errors(error):
     assert not out_of_memory(error)

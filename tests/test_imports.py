@@ -108,7 +108,7 @@ def test_nothing_imports_the_command_line(path: Path) -> None:
         ("burst", "def f():\n    from ..models import saf", ["smarthdr_cli.models", "smarthdr_cli.models.saf"]),
         ("fusion", "from smarthdr_cli import data", ["smarthdr_cli.data"]),
         ("evaluate", "from smarthdr_cli.cli.app import main", ["smarthdr_cli.cli.app", "smarthdr_cli.cli.app.main"]),
-        ("errors", "from smarthdr_cli.burst import frame", ["smarthdr_cli.burst", "smarthdr_cli.burst.frame"]),
+        ("errors", "from smarthdr_cli.burst import burst", ["smarthdr_cli.burst", "smarthdr_cli.burst.burst"]),
         ("models", "from smarthdr_cli.nowhere import x", ["smarthdr_cli.nowhere", "smarthdr_cli.nowhere.x"]),
         ("models", "from smarthdr_cli import __version__, errors\nimport torch, smarthdr_cli.radiometry", []),
         ("cli", "from ..train import loop\nfrom . import options", []),

@@ -1,4 +1,4 @@
-"""Codes to linear light and back, against published values and numpy's interpolation code by code."""
+"""Tone curves against published values, and response tables against numpy's interpolation."""
 
 import doctest
 import math
@@ -20,55 +20,57 @@ from smarthdr_cli.radiometry import (
     srgb_to_linear,
 )
 
+pytestmark = pytest.mark.unit
 
-def curve(entries=256, name="auto"):
+
+def gamma_response(entries=256, name="auto"):
     grid = np.linspace(0, 1, entries)
     table = np.stack([grid**p for p in (1.8, 2.2, 2.6)]).astype(np.float32)
     return Response(name, table, {})
 
 
-def twin(codes, white, response):
-    """Every channel through its table, by np.interp in double precision."""
+def interpolated(codes, white, response):
+    """Each channel by np.interp in double precision."""
     table = response.table.astype(np.float64)
     grid = np.linspace(0, 1, table.shape[1])
     unit = np.clip(codes.astype(np.float64) / white, 0, 1)
     return np.stack([np.interp(unit[..., c], grid, table[c]) for c in range(3)], axis=-1)
 
 
-def test_eight_bits_go_through_the_table_exactly():
-    response = curve()
+def test_8_bit_codes_are_looked_up():
+    response = gamma_response()
     codes = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    found = linearize(codes, 255, response)
-    assert found.dtype == np.float32
+    linear = linearize(codes, 255, response)
+    assert linear.dtype == np.float32
     for channel in range(3):
-        assert np.array_equal(found[..., channel].ravel(), response.table[channel])
+        assert np.array_equal(linear[..., channel].ravel(), response.table[channel])
 
 
 @pytest.mark.parametrize("entries", [256, 1024])
 @pytest.mark.parametrize("shape", [(7, 9, 3), (160, 200, 3)], ids=["few", "many"])
-def test_sixteen_bits_are_interpolated_between_entries(shape, entries):
-    response = curve(entries)
+def test_16_bit_codes_are_interpolated(shape, entries):
+    response = gamma_response(entries)
     codes = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
     codes[0, :2] = [[0, 0, 0], [65535, 65535, 65535]]
-    found = linearize(codes, 65535, response)
-    assert found.dtype == np.float32
-    assert np.abs(found - twin(codes, 65535, response)).max() < 2e-6
-    assert found[0, 0].max() == 0
-    assert found[0, 1].min() == 1
+    linear = linearize(codes, 65535, response)
+    assert linear.dtype == np.float32
+    assert np.abs(linear - interpolated(codes, 65535, response)).max() < 2e-6
+    assert linear[0, 0].max() == 0
+    assert linear[0, 1].min() == 1
 
 
-def test_a_view_that_is_not_contiguous_reads_the_same():
-    response = curve()
+def test_codes_need_not_be_contiguous():
+    response = gamma_response()
     for kind, white in ((np.uint8, 255), (np.uint16, 65535)):
         codes = np.random.default_rng(1).integers(0, white + 1, (400, 400, 3)).astype(kind)
-        part = codes[3:-5:2, 7:-9:3]
-        assert np.array_equal(linearize(part, white, response), linearize(part.copy(), white, response))
+        view = codes[3:-5:2, 7:-9:3]
+        assert np.array_equal(linearize(view, white, response), linearize(view.copy(), white, response))
 
 
 def test_floats_are_clipped_at_both_ends():
-    response = curve()
+    response = gamma_response()
     codes = np.array([[[-0.5, 0.5, 2.0]]], np.float32)
-    assert np.allclose(linearize(codes, 1.0, response), twin(codes, 1.0, response), atol=1e-6)
+    assert np.allclose(linearize(codes, 1.0, response), interpolated(codes, 1.0, response), atol=1e-6)
     assert linearize(codes, 1.0, response)[0, 0, 0] == 0
     assert linearize(codes, 1.0, response)[0, 0, 2] == 1
 
@@ -82,20 +84,20 @@ def test_a_linear_source_keeps_its_values():
 
 
 def test_a_clip_level_below_the_largest_code_counts_as_1():
-    response = curve()
+    response = gamma_response()
     codes = np.full((4, 4, 3), 60000, np.uint16)
     assert (linearize(codes, 50000, response) == 1).all()
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_srgb_there_and_back_keeps_values_and_their_type(kind):
+def test_linear_to_srgb_inverts_srgb_to_linear(kind):
     code = np.linspace(0, 1, 1001, dtype=kind)[None]
     light = srgb_to_linear(code)
     assert light.dtype == linear_to_srgb(light).dtype == kind
     assert np.abs(linear_to_srgb(light) - code).max() < 2e-7
 
 
-def test_mu_law_and_its_slope():
+def test_mu_law_and_its_derivative():
     h = np.array([0.0, 1e-4, 0.01, 0.3, 1.0, 4.0])
     expected = [math.log(1 + 5000 * value) / math.log(5001) for value in h]
     assert mu_law(h) == pytest.approx(expected)
@@ -103,12 +105,12 @@ def test_mu_law_and_its_slope():
     assert radiance_per_mu_law(h) == pytest.approx(step / (mu_law(h + step) - mu_law(h)), rel=1e-3)
 
 
-def test_a_frame_is_srgb_until_calibrated_where_it_is_for_display():
+def test_the_assumed_response_is_srgb_for_display_encoding():
     assert np.array_equal(assumed_response("display").table, named_response("srgb").table)
     assert np.array_equal(assumed_response("linear").table, named_response("linear").table)
 
 
-def test_the_examples_of_the_docstrings():
+def test_docstring_examples():
     assert doctest.testmod(radiometry) == (0, 2)
 
 
@@ -128,7 +130,7 @@ def test_gamma_and_linear():
 
 @pytest.mark.parametrize("name", ["srgb", "gamma2.2", "linear"])
 @pytest.mark.parametrize("entries", [256, 4096])
-def test_tables_keep_the_contract(name, entries):
+def test_tables_are_monotone_from_0_to_1(name, entries):
     table = named_response(name, entries).table
     assert table.shape == (3, entries)
     assert table.dtype == np.float32
@@ -142,12 +144,12 @@ def test_an_unknown_name_lists_the_known_ones():
         named_response("rec709")
 
 
-def test_resampling_keeps_an_srgb_like_curve_between_its_entries():
+def test_resampling_between_entries():
     response = named_response("gamma2.2")
-    other = type(response)("curve", response.table, {})  # not by name: by interpolation
-    fine = resampled(other, 4096).table[1]
+    unnamed = Response("curve", response.table, {})
+    fine = resampled(unnamed, 4096).table[1]
     code = np.linspace(0, 1, 4096)
-    seen = code > 2 / 255
-    np.testing.assert_allclose(fine[seen], code[seen] ** 2.2, rtol=0.02)
+    above_toe = code > 2 / 255
+    np.testing.assert_allclose(fine[above_toe], code[above_toe] ** 2.2, rtol=0.02)
     bright = code > 0.1
     np.testing.assert_allclose(fine[bright], code[bright] ** 2.2, rtol=2e-4)

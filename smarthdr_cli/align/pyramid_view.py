@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.radiometry import F32, F64, Response, assumed_response, linearize
 
 Mask = NDArray[np.uint8]  # 255 where well exposed, 0 elsewhere

@@ -20,9 +20,8 @@ from smarthdr_cli.align import align_burst
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.batch.jobs import Job, safe_part
 from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
-from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.burst import Burst, Exposure
 from smarthdr_cli.burst.exif import exposure_value
-from smarthdr_cli.burst.frame import Exposure
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, OutputError, SmartHDRError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
@@ -151,7 +150,7 @@ def calibrate_cameras(
 
 def _write_through(stage: Path, text: str, path: Path) -> None:
     """Write ``path`` by way of ``stage``, which the next run clears up after a crash."""
-    with atomic_file(path, overwrite=True, aside=stage) as partial:
+    with atomic_file(path, overwrite=True, staging_folder=stage) as partial:
         partial.write_text(text, encoding="utf-8")
     close_stage(stage)
 

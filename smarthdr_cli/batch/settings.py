@@ -11,7 +11,7 @@ from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.output.write_options import WriteOptions
-from smarthdr_cli.radiometry import NAMES
+from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
 
 # Options that change a result by rounding at most (where it is computed, in parts of which size) or that are recorded
@@ -107,7 +107,7 @@ def response_digest(option: str) -> str:
 
 def _is_name(option: str) -> bool:
     """Whether ``--response`` means a named curve, misspelt ones included, rather than a file."""
-    return option == "auto" or option in NAMES or (not Path(option).suffix and not Path(option).exists())
+    return option == "auto" or option in RESPONSE_NAMES or (not Path(option).suffix and not Path(option).exists())
 
 
 def _sha256(path: Path) -> str:

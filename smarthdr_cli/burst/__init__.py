@@ -1,1 +1,1 @@
-"""Files to Burst: reading, RAW, EXIF, exposures and their check. Knows no torch."""
+"""Files to a Burst: decoding, RAW, EXIF, exposures, reference frame. Without torch."""

@@ -1,86 +1,106 @@
-"""CRW: Canon's Camera Image File Format, a heap of nested directories instead of TIFF's.
+"""CIFF (Camera Image File Format), the structure of Canon's CRW files: nested blocks of records instead of TIFF's IFDs.
 
-A block ends with the offset of its table; a table is a count and entries of 10 bytes: tag, size, and offset from the
-beginning of the block. The tag's top bits say whether the value stands in the entry itself, the next three are its
-type; two of the types are blocks. After P. Harvey's description of the format, and ExifTool's CanonRaw and Canon tag
-tables for what the numbers mean.
+A block ends with the offset of its table; the table is a count and entries of 10 bytes: tag, size, and offset from
+the start of the block. The top two bits of a tag state whether the value lies in the entry itself, the next three are
+its type; two of the types are blocks. Sources: P. Harvey's description of the format; for the meaning of the values
+ExifTool's CanonRaw and Canon tag tables.
 """
 
 import struct
 from datetime import UTC, datetime
 
-from smarthdr_cli.burst.exif import Values
-from smarthdr_cli.burst.makernotes import canon_ev, canon_record
-from smarthdr_cli.burst.tiff_ifd import Directory, Field, Source, byte_order, printable
+from PIL.ExifTags import Base as Tag
 
-_BLOCKS, _ENTRIES = 32, 512  # blocks read of one file, entries of a block
-_TURNED = {0: 1, 90: 6, 180: 3, 270: 8}  # degrees to EXIF's orientation
-_SHORTS = {0x102A: 0x0004, 0x1093: 0x0093, 0x102D: 0x0001, 0x1029: 0x0002}  # the same records in Canon's maker note
-_MANUAL = 4  # of the camera settings' exposure mode
-_INSIDE, _BLOCK = 0x4000, (0x2800, 0x3000)
+from smarthdr_cli.burst.exif import ORIENTATION_BY_ROTATION, TagValues
+from smarthdr_cli.burst.makernotes import CAMERA_SETTINGS, FILE_INFO, FOCAL_LENGTH, SHOT_INFO, canon_ev, canon_record
+from smarthdr_cli.burst.tiff_ifd import BoundedReader, Ifd, IfdEntry, printable_text, read_byte_order
+
+_MAX_BLOCKS, _MAX_ENTRIES = 32, 512  # blocks of one file, entries of one block
+_MAX_TEXT_BYTES = 256
+# Records that Canon's maker note stores as well: CIFF tag to tag of the maker note.
+_MAKER_NOTE_TAGS = {0x102A: SHOT_INFO, 0x1093: FILE_INFO, 0x102D: CAMERA_SETTINGS, 0x1029: FOCAL_LENGTH}
+_IMAGE_INFO, _EXPOSURE_INFO, _TIMESTAMP, _COLOR_SPACE = 0x1810, 0x1818, 0x180E, 0x10B4
+_MAKE_AND_MODEL, _OWNER, _SERIAL_NUMBER = 0x080A, 0x0810, 0x180B
+_EXPOSURE_MODE_MANUAL = 4  # value 20 of the camera settings
+_IN_ENTRY, _BLOCK_TYPES = 0x4000, (0x2800, 0x3000)  # bits of a tag
 
 
-def read_ciff(source: Source) -> tuple[Values, tuple[int, int] | None, Directory]:
-    """EXIF's tags, (width, height) as stored, and the records that Canon's maker note holds as well."""
-    order = byte_order(source, 0) or "<"
-    records = _records(source, order)
-    fields = {_SHORTS[tag]: Field(3, size // 2, at) for tag, (at, size) in records.items() if tag in _SHORTS}
-    note = Directory(source, order, 0, fields)
+def read_ciff(reader: BoundedReader) -> tuple[TagValues, tuple[int, int] | None, Ifd]:
+    """EXIF tags of a CRW, (width, height) as stored, and its records in the form of Canon's maker note."""
+    order = read_byte_order(reader, 0) or "<"
+    records = _read_records(reader, order)
+    shorts = {tag: record for tag, record in records.items() if tag in _MAKER_NOTE_TAGS}
+    entries = {_MAKER_NOTE_TAGS[tag]: IfdEntry(3, size // 2, offset) for tag, (offset, size) in shorts.items()}
+    maker_note = Ifd(reader, order, 0, entries)
 
-    def unpacked(tag: int, form: str) -> tuple[float, ...]:
-        at, size = records.get(tag, (0, 0))
-        needed = struct.calcsize(order + form)
-        data = source.read(at, min(size, needed))
-        return struct.unpack(order + form, data) if len(data) == needed else ()
+    def unpack(tag: int, code: str) -> tuple[float, ...]:
+        offset, size = records.get(tag, (0, 0))
+        expected = struct.calcsize(order + code)
+        data = reader.read(offset, min(size, expected))
+        return struct.unpack(order + code, data) if len(data) == expected else ()
 
     def texts(tag: int) -> list[bytes]:
-        at, size = records.get(tag, (0, 0))
-        return source.read(at, min(size, 256)).split(b"\0")
+        offset, size = records.get(tag, (0, 0))
+        return reader.read(offset, min(size, _MAX_TEXT_BYTES)).split(b"\0")
 
+    image_info = unpack(_IMAGE_INFO, "IIfi")  # width, height, pixel aspect, rotation
+    timestamp = unpack(_TIMESTAMP, "I")
     numbers: dict[int, float] = {}
-    image, exposure, moment = unpacked(0x1810, "IIfi"), unpacked(0x1818, "3f"), unpacked(0x180E, "I")
-    if image and int(image[3]) % 360 in _TURNED:
-        numbers[0x0112] = _TURNED[int(image[3]) % 360]
-    shot, settings, lens = canon_record(note, 0x0004), canon_record(note, 0x0001), note.numbers(0x0002)
-    if len(shot) > 6:  # APEX aperture and time as asked for, and the bias
-        numbers |= {0x9202: shot[4] / 32, 0x9201: shot[5] / 32, 0x9204: canon_ev(shot[6])}
-        numbers[0x8827] = 100 / 32 * 2.0 ** (max(min(shot[1] + shot[2], 1000), 0) / 32)  # gain times base sensitivity
-    numbers |= zip((0x9204, 0x9201, 0x9202), exposure, strict=False)  # the same as they were
+    if image_info and int(image_info[3]) % 360 in ORIENTATION_BY_ROTATION:
+        numbers[Tag.Orientation] = ORIENTATION_BY_ROTATION[int(image_info[3]) % 360]
+    shot_info, settings = canon_record(maker_note, SHOT_INFO), canon_record(maker_note, CAMERA_SETTINGS)
+    focal_length = maker_note.numbers(FOCAL_LENGTH)
+    if len(shot_info) > 6:
+        numbers |= {
+            Tag.ApertureValue: shot_info[4] / 32,
+            Tag.ShutterSpeedValue: shot_info[5] / 32,
+            Tag.ExposureBiasValue: canon_ev(shot_info[6]),
+            # gain times base sensitivity, in 1/32 EV
+            Tag.ISOSpeedRatings: 100 / 32 * 2.0 ** (max(min(shot_info[1] + shot_info[2], 1000), 0) / 32),
+        }
+    exposure_tags = (Tag.ExposureBiasValue, Tag.ShutterSpeedValue, Tag.ApertureValue)
+    numbers |= zip(exposure_tags, unpack(_EXPOSURE_INFO, "3f"), strict=False)  # more precise than the shot info
     if len(settings) > 20:
-        numbers[0xA402] = settings[20] == _MANUAL
-    if len(lens) > 1:
-        numbers[0x920A] = lens[1] / (32 if lens[0] == 2 else 1)  # a zoom counts in 1/32 mm
-    numbers |= zip((0xA001,), unpacked(0x10B4, "H"), strict=False)
-    named = {0x010F: texts(0x080A)[0], 0x0110: b"".join(texts(0x080A)[1:2]), 0xA430: texts(0x0810)[0]}
-    if moment:
-        named[0x9003] = f"{datetime.fromtimestamp(moment[0], UTC):%Y:%m:%d %H:%M:%S}".encode()
-    named[0xA431] = b"".join(b"%d" % serial for serial in unpacked(0x180B, "I"))
-    size = (int(image[0]), int(image[1])) if image and image[0] and image[1] else None
-    return Values(numbers, {tag: text for tag, data in named.items() if (text := printable(data))}), size, note
+        numbers[Tag.ExposureMode] = settings[20] == _EXPOSURE_MODE_MANUAL
+    if len(focal_length) > 1:
+        numbers[Tag.FocalLength] = focal_length[1] / (32 if focal_length[0] == 2 else 1)  # of a zoom in 1/32 mm
+    numbers |= zip((Tag.ColorSpace,), unpack(_COLOR_SPACE, "H"), strict=False)
+    make, *model = texts(_MAKE_AND_MODEL)
+    text_bytes: dict[int, bytes] = {
+        Tag.Make: make,
+        Tag.Model: b"".join(model[:1]),
+        Tag.CameraOwnerName: texts(_OWNER)[0],
+        Tag.BodySerialNumber: b"".join(b"%d" % serial for serial in unpack(_SERIAL_NUMBER, "I")),
+    }
+    if timestamp:
+        text_bytes[Tag.DateTimeOriginal] = f"{datetime.fromtimestamp(timestamp[0], UTC):%Y:%m:%d %H:%M:%S}".encode()
+    printable = {tag: text for tag, data in text_bytes.items() if (text := printable_text(data))}
+    size = (int(image_info[0]), int(image_info[1])) if image_info and image_info[0] and image_info[1] else None
+    return TagValues(numbers, printable), size, maker_note
 
 
-def _records(source: Source, order: str) -> dict[int, tuple[int, int]]:
-    """(offset in the file, size) of each value by the 14 bits of its tag; of several the first."""
-    found: dict[int, tuple[int, int]] = {}
-    blocks = [(source.number(order + "I", 2), source.size)]
-    for _ in range(_BLOCKS):
+def _read_records(reader: BoundedReader, order: str) -> dict[int, tuple[int, int]]:
+    """(offset in the file, size) of each value, by the low 14 bits of its tag; of records with one tag the first."""
+    records: dict[int, tuple[int, int]] = {}
+    blocks = [(reader.integer(order + "I", 2), reader.size)]
+    for _ in range(_MAX_BLOCKS):
         if not blocks:
             break
         start, stop = blocks.pop(0)
-        table = start + source.number(order + "I", stop - 4)
+        table = start + reader.integer(order + "I", stop - 4)
         if not start <= table < stop:
             continue
-        count = min(source.number(order + "H", table), _ENTRIES)
-        data = source.read(table + 2, 10 * count)
-        for entry in range(len(data) // 10):
-            tag, size, offset = struct.unpack_from(order + "HII", data, 10 * entry)
-            at = start + offset
-            if tag & 0xC000 == _INSIDE:
-                at, size = table + 2 + 10 * entry + 2, 8
-            elif tag & 0xC000 or at + size > stop:
+        entry_count = min(reader.integer(order + "H", table), _MAX_ENTRIES)
+        data = reader.read(table + 2, 10 * entry_count)
+        for position in range(0, len(data) - 9, 10):
+            tag, size, value_offset = struct.unpack_from(order + "HII", data, position)
+            offset = start + value_offset
+            if tag & 0xC000 == _IN_ENTRY:
+                offset, size = table + 2 + position + 2, 8
+            elif tag & 0xC000 or offset + size > stop:
                 continue
-            if tag & 0x3800 in _BLOCK:
-                blocks.append((at, at + size))
+            if tag & 0x3800 in _BLOCK_TYPES:
+                blocks.append((offset, offset + size))
             else:
-                found.setdefault(tag & 0x3FFF, (at, size))
-    return found
+                records.setdefault(tag & 0x3FFF, (offset, size))
+    return records

@@ -1,10 +1,11 @@
-"""What EXIF states: exposure, orientation, colour space and the capture record (EXIF 2.32 / CIPA DC-008).
+"""EXIF tags to exposure, orientation and capture metadata (EXIF 2.32, CIPA DC-008).
 
-``ev = log2(time * ISO/100 / N**2)``: each factor from its own tag or the usual substitute; a factor that is absent is
-left out (the caller says what that means for a burst).
+Relative exposure: ``ev = log2(t * S / 100 / N^2)`` with time t in seconds, sensitivity S (ISO) and f-number N. Each
+factor has a tag of its own and substitutes: t = 2^-Tv by ShutterSpeedValue, N = 2^(Av/2) by ApertureValue, S by four
+other sensitivity tags. A factor that is absent counts as t unknown, N = 1, S = 100.
 
-``exif_location`` finds the tags, by exifread in the EXIF block of a JPEG or PNG and by ``tiff_ifd`` in TIFF and RAW
-files; ``interpret`` alone says what they mean, to ``info`` as to ``group``.
+``exif_containers`` finds the tags in a file, through ``exifread`` in the EXIF block of a JPEG or PNG and through
+``tiff_ifd`` in TIFF and RAW files. ``interpret_tags`` interprets them, for ``smarthdr info`` and ``group`` alike.
 """
 
 import io
@@ -19,23 +20,33 @@ from typing import Any, Protocol
 
 import exifread
 from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
-from smarthdr_cli.burst.frame import Capture, Exposure
-from smarthdr_cli.burst.tiff_ifd import MAX_TEXT, printable
+from smarthdr_cli.burst.burst import CaptureMetadata, Exposure
+from smarthdr_cli.burst.tiff_ifd import MAX_TEXT_LENGTH, printable_text
 
-MAX_BLOCK = 1 << 20  # bytes of an EXIF block that are looked at; JPEG's limit is 64 kB
-_READS, _BYTES, _VALUE = 20_000, 8 << 20, 1 << 16  # what exifread may take: reads, bytes in all, bytes at once
-_SATURATED = 65535  # ISOSpeedRatings is 16 bits; above that the other sensitivity tags hold the value
-# The sensitivity, and what holds it where its 16 bits do not: recommended index, standard output, ISO speed, latitude.
-_ISO_TAGS = (0x8827, 0x8832, 0x8831, 0x8833, 0x8834)
-_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+MAX_EXIF_BYTES = 1 << 20  # of an EXIF block that are parsed; a JPEG segment holds 64 kB
+_MAX_EXIFREAD_CALLS, _MAX_EXIFREAD_BYTES, _MAX_EXIFREAD_CHUNK = 20_000, 8 << 20, 1 << 16
+_ISO_OVERFLOW = 65535  # ISOSpeedRatings has 16 bits; cameras write its maximum where the value is larger
+_ISO_TAGS = (
+    Tag.ISOSpeedRatings,
+    Tag.RecommendedExposureIndex,
+    Tag.StandardOutputSensitivity,
+    Tag.ISOSpeed,
+    Tag.ISOSpeedLatitudeyyy,
+)
+ORIENTATION_BY_ROTATION = {0: 1, 90: 6, 180: 3, 270: 8}  # clockwise degrees to EXIF orientation
+_UTC_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+# Plausible ranges, closed: seconds, APEX time value, f-number, APEX aperture value, ISO, mm.
+_TIME_RANGE, _TV_RANGE = (1e-7, 1e6), (-20, 23)
+_APERTURE_RANGE, _AV_RANGE = (0.3, 1000), (-3, 20)
+_ISO_RANGE, _FOCAL_LENGTH_RANGE = (1, 1e8), (0.1, 1e5)
 
-# exifread logs what it could not parse; the one line of ours says it instead.
-logging.getLogger("exifread").setLevel(logging.CRITICAL + 1)
+logging.getLogger("exifread").setLevel(logging.CRITICAL + 1)  # smarthdr reports damaged EXIF in one note of its own
 
 
 class Tags(Protocol):
-    """Tags by their numbers, of the EXIF directory or else of the first one (IFD0), where some editors put them."""
+    """Values by tag number, from the Exif IFD or else from IFD0, where some editors put them."""
 
     def __contains__(self, tag: int) -> bool: ...
 
@@ -47,8 +58,8 @@ class Tags(Protocol):
 
 
 @dataclass(frozen=True)
-class Values:
-    """Tags whose values are known already: of a container without TIFF directories."""
+class TagValues:
+    """Tags with parsed values, of a container that has no TIFF structure."""
 
     numbers: Mapping[int, float] = field(default_factory=dict)
     texts: Mapping[int, str] = field(default_factory=dict)
@@ -66,59 +77,64 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What one file's EXIF states. ``damaged``: a block was there that holds no tags."""
+class ExifMetadata:
+    """Interpreted EXIF of one file. ``damaged``: the file has an EXIF block without readable tags."""
 
     time: float | None = None  # seconds
     aperture: float | None = None  # f-number
     iso: float | None = None
     orientation: int = 1
     adobe_rgb: bool = False
-    capture: Capture = field(default_factory=Capture)
+    capture: CaptureMetadata = field(default_factory=CaptureMetadata)
     damaged: bool = False
 
     def exposure(self) -> Exposure:
-        """The exposure of these alone: absent factors count as 1 (ISO 100); without a time the source is "none"."""
+        """The exposure; source "none" without a time. An absent aperture or ISO counts as N = 1, ISO 100."""
         if self.time is None:
             return Exposure(0.0, None, self.aperture, self.iso, "none")
         return Exposure(exposure_value(self.time, self.aperture, self.iso), self.time, self.aperture, self.iso, "exif")
 
 
 def exposure_value(time: float, aperture: float | None, iso: float | None) -> float:
-    """``log2(time * ISO/100 / N**2)``; an absent aperture or ISO counts as N = 1, ISO 100."""
+    """``log2(time * iso / 100 / aperture^2)``; None counts as N = 1, ISO 100.
+
+    >>> exposure_value(1 / 4, 2.0, 400)
+    -2.0
+    """
     return math.log2(time * (iso or 100.0) / 100.0 / (aperture or 1.0) ** 2)
 
 
-def interpret(tags: Tags) -> Stated:
-    """What the tags of a file mean; ``capture.exif`` is left to the caller."""
-    orientation = tags.number(0x0112)
-    return Stated(
-        time=_time(tags),
+def interpret_tags(tags: Tags) -> ExifMetadata:
+    """Exposure, orientation and capture metadata of the tags, without ``capture.exif``."""
+    orientation = tags.number(Tag.Orientation)
+    return ExifMetadata(
+        time=_exposure_time(tags),
         aperture=_aperture(tags),
         iso=_iso(tags),
         orientation=int(orientation) if orientation is not None and orientation in range(1, 9) else 1,
-        adobe_rgb=tags.number(0xA001) == 2 or tags.text(0x0001) == "R03",
-        capture=_capture(tags),
+        adobe_rgb=tags.number(Tag.ColorSpace) == 2 or tags.text(Tag.InteropIndex) == "R03",
+        capture=_capture_metadata(tags),
     )
 
 
-def read_exif(block: bytes) -> Tags | None:
-    """The tags of the TIFF-structured EXIF block of a JPEG or PNG as exifread reads them; None where it finds none."""
+def read_exif_block(block: bytes) -> Tags | None:
+    """Tags of a TIFF-structured EXIF block as exifread reads them; None where it finds none or fails."""
     try:
-        tags = exifread.process_file(_Bounded(block[:MAX_BLOCK]), details=False, strict=False, extract_thumbnail=False)
-        return _ExifRead(tags) if tags else None
-    except Exception:  # exifread raises anything at all on damaged blocks; this is the one place that meets it
+        file = _LimitedBytes(block[:MAX_EXIF_BYTES])
+        tags = exifread.process_file(file, details=False, strict=False, extract_thumbnail=False)
+        return _ExifreadTags(tags) if tags else None
+    except Exception:  # exifread raises exceptions of every type on damaged blocks
         return None
 
 
-class _ExifRead:
-    """exifread's result as Tags."""
+class _ExifreadTags:
+    """The result of exifread as Tags."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
+    def __init__(self, exifread_tags: Mapping[str, Any]) -> None:
         by_group: dict[str, dict[int, Any]] = {"EXIF": {}, "Image": {}, "Interoperability": {}}
-        for name, tag in found.items():
+        for name, tag in exifread_tags.items():
             group = name.partition(" ")[0]
-            if group in by_group and hasattr(tag, "values"):  # a thumbnail is bare bytes
+            if group in by_group and hasattr(tag, "values"):  # a thumbnail is plain bytes
                 by_group[group][tag.tag] = tag.values
         self._values = by_group["Interoperability"] | by_group["Image"] | by_group["EXIF"]
 
@@ -130,7 +146,7 @@ class _ExifRead:
         values = self._values.get(tag)
         if not isinstance(values, list) or not values:
             return None
-        value = values[0][0] if isinstance(values[0], tuple) else values[0]  # of floating-point types
+        value = values[0][0] if isinstance(values[0], tuple) else values[0]  # tuples: floating-point types
         try:
             number = float(value.num) / float(value.den) if hasattr(value, "den") else float(value)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
@@ -141,126 +157,131 @@ class _ExifRead:
         """Printable text, or None."""
         values = self._values.get(tag)
         if isinstance(values, list):
-            values = bytes(value & 255 for value in values[:MAX_TEXT] if isinstance(value, int))
-        return printable(values.encode() if isinstance(values, str) else values) if values else None
+            values = bytes(value & 255 for value in values[:MAX_TEXT_LENGTH] if isinstance(value, int))
+        return printable_text(values.encode() if isinstance(values, str) else values) if values else None
 
 
-class _Bounded(io.BytesIO):
-    """Bytes that end with an OSError when more is asked of them than any camera's record takes.
+class _LimitedBytes(io.BytesIO):
+    """A file in memory that limits what exifread reads.
 
-    exifread believes counts: directories of 65535 entries beyond the file's end, chains of them, and texts of the whole
-    file in each entry would cost hours and gigabytes.
+    exifread trusts counts: IFDs of 65535 entries beyond the end of the file, chains of IFDs, and texts as long as the
+    file in each entry would take hours and gigabytes.
     """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._reads, self._bytes = _READS, _BYTES
+        self._calls_left, self._bytes_left = _MAX_EXIFREAD_CALLS, _MAX_EXIFREAD_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """At most _VALUE bytes. Raises OSError beyond _READS calls or _BYTES in all."""
-        found = super().read(_VALUE if size is None or size < 0 else min(size, _VALUE))
-        self._reads -= 1
-        self._bytes -= len(found)
-        if self._reads < 0 or self._bytes < 0:
-            raise OSError("the EXIF block leads on without end")
-        return found
+        """At most _MAX_EXIFREAD_CHUNK bytes. Raises OSError beyond the limits of calls and bytes."""
+        data = super().read(_MAX_EXIFREAD_CHUNK if size is None or size < 0 else min(size, _MAX_EXIFREAD_CHUNK))
+        self._calls_left -= 1
+        self._bytes_left -= len(data)
+        if self._calls_left < 0 or self._bytes_left < 0:
+            raise OSError("the EXIF block exceeds the limits of its reader")
+        return data
 
 
-def with_block(stated: Stated) -> Stated:
-    """With a small EXIF block of what is stated, for sources whose own lies scattered over a TIFF or RAW file."""
-    return replace(stated, capture=replace(stated.capture, exif=_compose(stated)))
+def _in_range(number: float | None, bounds: tuple[float, float]) -> float | None:
+    return number if number is not None and bounds[0] <= number <= bounds[1] else None
 
 
-def _within(number: float | None, low: float, high: float) -> float | None:
-    return number if number is not None and low <= number <= high else None
-
-
-def _time(tags: Tags) -> float | None:
-    time = _within(tags.number(0x829A), 1e-7, 1e6)
+def _exposure_time(tags: Tags) -> float | None:
+    time = _in_range(tags.number(Tag.ExposureTime), _TIME_RANGE)
     if time is not None:
         return time
-    apex = _within(tags.number(0x9201), -20, 23)
-    if apex == 0 and 0x829A in tags:
-        return None  # both are zero: written by software that knows neither, not one second
-    return None if apex is None else 2.0**-apex
+    time_value = _in_range(tags.number(Tag.ShutterSpeedValue), _TV_RANGE)
+    if time_value == 0 and Tag.ExposureTime in tags:
+        return None  # software that knows neither writes 0 to both tags; it is not one second
+    return None if time_value is None else 2.0**-time_value
 
 
 def _aperture(tags: Tags) -> float | None:
-    aperture = _within(tags.number(0x829D), 0.3, 1000)
+    aperture = _in_range(tags.number(Tag.FNumber), _APERTURE_RANGE)
     if aperture is not None:
         return aperture
-    apex = _within(tags.number(0x9202), -3, 20)
-    return None if not apex else 2.0 ** (apex / 2)  # an APEX 0 is what cameras write for a lens they cannot see
+    aperture_value = _in_range(tags.number(Tag.ApertureValue), _AV_RANGE)
+    return None if not aperture_value else 2.0 ** (aperture_value / 2)  # cameras write 0 for a manual lens
 
 
 def _iso(tags: Tags) -> float | None:
-    values = [_within(tags.number(tag), 1, 1e8) for tag in _ISO_TAGS]
-    known = [value for value in values if value is not None]
-    return next((value for value in known if value != _SATURATED), known[0] if known else None)
+    candidates = [_in_range(tags.number(tag), _ISO_RANGE) for tag in _ISO_TAGS]
+    stated = [iso for iso in candidates if iso is not None]
+    return next((iso for iso in stated if iso != _ISO_OVERFLOW), stated[0] if stated else None)
 
 
-def _capture(tags: Tags) -> Capture:
-    return Capture(
-        make=tags.text(0x010F),
-        model=tags.text(0x0110),
-        lens=tags.text(0xA434),
-        datetime=tags.text(0x9003) or tags.text(0x0132),
-        utc_offset=next((o for tag in (0x9011, 0x9010) if (o := utc_offset(tags.text(tag))) is not None), None),
-        owner=tags.text(0xA430) or tags.text(0x013B),
-        comments=tags.text(0x010E),
-        focal_length=_within(tags.number(0x920A), 0.1, 1e5),
+def _capture_metadata(tags: Tags) -> CaptureMetadata:
+    offsets = (parse_utc_offset(tags.text(tag)) for tag in (Tag.OffsetTimeOriginal, Tag.OffsetTime))
+    return CaptureMetadata(
+        make=tags.text(Tag.Make),
+        model=tags.text(Tag.Model),
+        lens=tags.text(Tag.LensModel),
+        datetime=tags.text(Tag.DateTimeOriginal) or tags.text(Tag.DateTime),
+        utc_offset=next((offset for offset in offsets if offset is not None), None),
+        owner=tags.text(Tag.CameraOwnerName) or tags.text(Tag.Artist),
+        comments=tags.text(Tag.ImageDescription),
+        focal_length=_in_range(tags.number(Tag.FocalLength), _FOCAL_LENGTH_RANGE),
     )
 
 
-def utc_offset(text: str | None) -> float | None:
+def parse_utc_offset(text: str | None) -> float | None:
     """Seconds east of UTC of a text such as "+02:00", or None."""
-    match = _OFFSET.fullmatch(text or "")
+    match = _UTC_OFFSET.fullmatch(text or "")
     if match is None:
         return None
     sign, hours, minutes = match.groups()
     return (-1.0 if sign == "-" else 1.0) * (int(hours) * 3600 + int(minutes) * 60)
 
 
-def upright(block: bytes) -> bytes | None:
-    """The EXIF block with orientation 1 and its thumbnail unlinked, "Exif" prefix included; None when damaged.
+def reset_orientation(block: bytes) -> bytes | None:
+    """The EXIF block with orientation 1, without a link to its thumbnail, "Exif" prefix included; None when damaged.
 
-    Patched in place: every other byte stays where it is, so that maker notes with absolute offsets survive.
+    No byte moves, so that absolute offsets in maker notes stay valid.
     """
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
-    if order is None or len(block) > MAX_BLOCK:
+    if order is None or len(block) > MAX_EXIF_BYTES:
         return None
     patched = bytearray(block)
     try:
         (start,) = struct.unpack_from(order + "I", patched, 4)
-        (count,) = struct.unpack_from(order + "H", patched, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, number = struct.unpack_from(order + "HHI", patched, entry)
-            if (tag, kind, number) == (0x0112, 3, 1):
+        (entry_count,) = struct.unpack_from(order + "H", patched, start)
+        end = start + 2 + 12 * entry_count
+        for entry in range(start + 2, end, 12):
+            tag, value_type, count = struct.unpack_from(order + "HHI", patched, entry)
+            if (tag, value_type, count) == (Tag.Orientation, 3, 1):
                 struct.pack_into(order + "HH", patched, entry + 8, 1, 0)
-        struct.pack_into(order + "I", patched, start + 2 + 12 * count, 0)
+        struct.pack_into(order + "I", patched, end, 0)
     except struct.error:
         return None
     return b"Exif\x00\x00" + bytes(patched)
 
 
-def _compose(stated: Stated) -> bytes:
-    capture, iso = stated.capture, stated.iso
-    exif = Image.Exif()
-    for tag, text in (
-        (0x010F, capture.make),
-        (0x0110, capture.model),
-        (0x0132, capture.datetime),
-        (0x013B, capture.owner),
-    ):
-        if text:
-            exif[tag] = text
-    details = exif.get_ifd(0x8769)
-    for tag, value in ((0x829A, stated.time), (0x829D, stated.aperture), (0x920A, capture.focal_length)):
+def with_exif_block(metadata: ExifMetadata) -> ExifMetadata:
+    """``metadata`` with a new, small EXIF block; for TIFF and RAW, whose own EXIF is spread over the file."""
+    return replace(metadata, capture=replace(metadata.capture, exif=_write_exif_block(metadata)))
+
+
+def _write_exif_block(metadata: ExifMetadata) -> bytes:
+    capture, iso = metadata.capture, metadata.iso
+    ifd0 = Image.Exif()
+    exif_ifd = ifd0.get_ifd(Tag.ExifOffset)
+    texts = {
+        Tag.Make: capture.make,
+        Tag.Model: capture.model,
+        Tag.DateTime: capture.datetime,
+        Tag.Artist: capture.owner,
+    }
+    ifd0.update({tag: text for tag, text in texts.items() if text})
+    rationals = {
+        Tag.ExposureTime: metadata.time,
+        Tag.FNumber: metadata.aperture,
+        Tag.FocalLength: capture.focal_length,
+    }
+    for tag, value in rationals.items():
         if value:
-            details[tag] = TiffImagePlugin.IFDRational(Fraction(value).limit_denominator(1_000_000))
-    if iso and iso < _SATURATED:
-        details[0x8827] = round(iso)
-    for tag, text in ((0x9003, capture.datetime), (0xA434, capture.lens)):
-        if text:
-            details[tag] = text
-    return exif.tobytes()
+            exif_ifd[tag] = TiffImagePlugin.IFDRational(Fraction(value).limit_denominator(1_000_000))
+    if iso and iso < _ISO_OVERFLOW:
+        exif_ifd[Tag.ISOSpeedRatings] = round(iso)
+    texts = {Tag.DateTimeOriginal: capture.datetime, Tag.LensModel: capture.lens}
+    exif_ifd.update({tag: text for tag, text in texts.items() if text})
+    return ifd0.tobytes()

@@ -1,7 +1,7 @@
-"""Primaries of a picture from its ICC profile, PNG chunk or EXIF colour space; the profile's curve is not used.
+"""Colour space of a picture by its ICC profile or PNG chunk. Only primaries are used, not the curve of the profile.
 
-ICC.1:2022: 7.2 (header), 7.3 (tag table), 10.31 (XYZType). Colorants are adapted to D50 by Bradford (annex E), so each
-known space is compared after the same adaptation.
+ICC.1:2022, sections 7.2 (header), 7.3 (tag table), 10.31 (XYZType). The colorants of a profile are adapted to D50 by
+Bradford (annex E); known spaces are adapted alike and compared in XYZ.
 """
 
 import struct
@@ -21,9 +21,11 @@ from smarthdr_cli.colorspace import (
     conversion,
 )
 
-KNOWN = (SRGB, DISPLAY_P3, ADOBE_RGB, PROPHOTO, REC2020)
-_TOLERANCE = 0.004  # XYZ; rounded and older profiles differ from the standards by up to 0.002
-_BY_NAME = (
+KNOWN_SPACES = (SRGB, DISPLAY_P3, ADOBE_RGB, PROPHOTO, REC2020)
+_COLORANT_TOLERANCE = 0.004  # XYZ; rounded and older profiles differ from the standards by up to 0.002
+_CHRM_TOLERANCE = 0.003  # xy
+_WHITE_TOLERANCE = 0.03  # XYZ, of the sum of the colorants against D50; else the profile is damaged
+_SPACE_BY_DESCRIPTION = (
     ("display p3", DISPLAY_P3),
     ("adobe rgb", ADOBE_RGB),
     ("prophoto", PROPHOTO),
@@ -33,23 +35,23 @@ _BY_NAME = (
 )
 
 
-def from_icc(profile: bytes) -> tuple[ColorSpace, str | None]:
-    """The colour space of an ICC profile, and a note when it is not one of KNOWN.
+def colorspace_of_icc(profile: bytes) -> tuple[ColorSpace, str | None]:
+    """The colour space of an ICC profile, and a note where it is none of KNOWN_SPACES. Never raises.
 
-    A matrix profile that matches none keeps its own primaries; a profile without colorants (tables, damaged) is taken
-    for sRGB primaries unless its description names a known space. Never raises.
+    A matrix profile with other primaries keeps them. A profile without colorants (a table profile, or damaged) is sRGB
+    unless its description names a known space.
     """
     description = _description(profile)
     if profile[16:20] == b"GRAY":
         return SRGB, None
     colorants = _colorants(profile)
     if colorants is None:
-        named = next((space for text, space in _BY_NAME if text in description.lower()), None)
+        named = next((space for text, space in _SPACE_BY_DESCRIPTION if text in description.lower()), None)
         if named is not None:
             return named, None
         return SRGB, f"unknown colour profile {description!r}: sRGB primaries assumed"
-    for space in KNOWN:
-        if np.abs(colorants - _d50_colorants(space)).max() < _TOLERANCE:
+    for space in KNOWN_SPACES:
+        if np.abs(colorants - _d50_colorants(space)).max() < _COLORANT_TOLERANCE:
             return space, None
     sums = colorants.sum(0)
     xy = [(float(x / s), float(y / s)) for (x, y, _), s in zip(colorants.T, sums, strict=True)]
@@ -57,22 +59,22 @@ def from_icc(profile: bytes) -> tuple[ColorSpace, str | None]:
     return space, f"colour profile {description!r} is not a standard one: its own primaries are used"
 
 
-def from_png(primaries: str | tuple[float, ...]) -> tuple[ColorSpace, str | None]:
-    """The colour space of a PNG's sRGB/cICP name or cHRM xy (white, red, green, blue), and a note if unknown."""
+def colorspace_of_png(primaries: str | tuple[float, ...]) -> tuple[ColorSpace, str | None]:
+    """The colour space by a name (sRGB or cICP chunk) or eight xy of white, red, green, blue (cHRM), and a note."""
     if isinstance(primaries, str):
-        return next(space for space in KNOWN if space.name == primaries), None
+        return next(space for space in KNOWN_SPACES if space.name == primaries), None
     white, *rgb = list(zip(primaries[::2], primaries[1::2], strict=True))
-    for space in KNOWN:
-        if np.abs(np.array([*rgb, white]) - np.array(space.chromaticities)).max() < 0.003:
+    for space in KNOWN_SPACES:
+        if np.abs(np.array([*rgb, white]) - np.array(space.chromaticities)).max() < _CHRM_TOLERANCE:
             return space, None
     return SRGB, "unknown primaries in the PNG's cHRM chunk: sRGB primaries assumed"
 
 
 def _d50_colorants(space: ColorSpace) -> NDArray[np.float64]:
-    """(3, 3): XYZ relative to D50 of the space's red, green and blue, as columns."""
-    flat: Chromaticities = ((1 / 3, 1 / 3), (1 / 3, 1 / 3), (1 / 3, 1 / 3), D50)
-    identity = ColorSpace("xyz-d50", flat, camera_to_xyz=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
-    return conversion(space, identity)
+    """(3, 3) XYZ relative to D50 of red, green and blue, as columns."""
+    nominal: Chromaticities = ((1 / 3, 1 / 3), (1 / 3, 1 / 3), (1 / 3, 1 / 3), D50)
+    xyz_d50 = ColorSpace("xyz-d50", nominal, camera_to_xyz=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+    return conversion(space, xyz_d50)
 
 
 def _tag(profile: bytes, signature: bytes) -> bytes | None:
@@ -96,9 +98,9 @@ def _colorants(profile: bytes) -> NDArray[np.float64] | None:
         columns.append([value / 65536 for value in struct.unpack(">3i", tag[8:20])])
     matrix = np.array(columns).T
     white = np.array([D50[0] / D50[1], 1.0, (1 - D50[0] - D50[1]) / D50[1]])
-    balanced = np.abs(matrix.sum(1) - white).max() < 0.03 and np.linalg.det(matrix) > 0.01
-    colours = (matrix[1] > 0).all() and (matrix.sum(0) > 0.01).all()  # each has a luminance and a chromaticity
-    return matrix if balanced and colours else None
+    is_balanced = np.abs(matrix.sum(1) - white).max() < _WHITE_TOLERANCE and np.linalg.det(matrix) > 0.01
+    has_chromaticities = (matrix[1] > 0).all() and (matrix.sum(0) > 0.01).all()
+    return matrix if is_balanced and has_chromaticities else None
 
 
 def _description(profile: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What ``smarthdr info`` shows of each file: exposure stated and measured, clipping, sharpness, the reference."""
+"""The records of ``smarthdr info``: stated and measured exposure, clipping, sharpness, reference."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,11 +10,11 @@ from smarthdr_cli.burst.load import Paths, load_frames
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One file. EVs are relative to the reference, brighter positive; shares are 0 to 1; None is unknown.
+    """One file. EVs are relative to the reference, larger is brighter; shares are in [0, 1]; None is unknown.
 
-    ``ev_measured``: the median log2 ratio of well-exposed pixels, summed over neighbouring exposures, under the curve
-    named by ``measured_under`` ("srgb" or "linear"): with a camera's own tone curve it strays from the true ratio.
-    ``sharpness``: against the other frames on shared well-exposed pixels, 1 is as sharp as they are.
+    ``ev_measured``: median log2 ratio of well-exposed pixels, summed over neighbouring exposures, under the curve
+    ``measured_under``; the tone curve of a camera biases it. ``clipped``, ``black``: shares of pixels. ``sharpness``:
+    relative to the other frames, on common well-exposed pixels.
     """
 
     file: str
@@ -46,7 +46,7 @@ class FrameRecord:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The records in argument order and what was assumed on the way."""
+    """Records in argument order, and notes for the user."""
 
     records: tuple[FrameRecord, ...]
     notes: tuple[str, ...]
@@ -64,22 +64,21 @@ def inspect(
     reference: int | Literal["auto"] = "auto",
     max_pixels: int | None = None,
 ) -> Inspection:
-    """Measure one or more files; the arguments and errors are those of ``load_burst``, but any set of files will do."""
+    """Records of any files; arguments and errors as of ``load_frames``."""
     loaded = load_frames(paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels)
     frames, reduced = loaded.frames, list(loaded.reduced)
-    stated = [frame.exposure.ev for frame in frames]
+    evs = [frame.exposure.ev for frame in frames]
     measured: list[float | None] = [None] * len(frames)
-    sharp = [1.0] * len(frames)
+    sharpness = [1.0] * len(frames)
     if len({frame.linear.shape for frame in reduced}) == 1:
-        order = sorted(range(len(frames)), key=lambda i: stated[i])
-        at = order.index(loaded.reference)
-        upwards = measured_evs(reduced, order[at:])
-        downwards = measured_evs(reduced, order[at::-1])
-        measured = [up if up is not None else down for up, down in zip(upwards, downwards, strict=True)]
-        sharp = relative_sharpness(reduced)
+        order = sorted(range(len(frames)), key=lambda i: evs[i])
+        position = order.index(loaded.reference)
+        brighter = measured_evs(reduced, order[position:])
+        darker = measured_evs(reduced, order[position::-1])
+        measured = [up if up is not None else down for up, down in zip(brighter, darker, strict=True)]
+        sharpness = relative_sharpness(reduced)
     records = []
-    for index, (frame, small) in enumerate(zip(frames, reduced, strict=True)):
-        known = frame.exposure.source != "none"
+    for index, (frame, statistics) in enumerate(zip(frames, reduced, strict=True)):
         capture = frame.capture
         records.append(
             FrameRecord(
@@ -92,16 +91,16 @@ def inspect(
                 time=frame.exposure.time,
                 aperture=frame.exposure.aperture,
                 iso=frame.exposure.iso,
-                ev=stated[index] - stated[loaded.reference] if known else None,
+                ev=evs[index] - evs[loaded.reference] if frame.exposure.source != "none" else None,
                 ev_source=frame.exposure.source,
                 ev_measured=measured[index],
                 measured_under="linear" if frame.encoding == "linear" else "srgb",
-                clipped=small.clipped_share,
-                black=small.black_share,
-                sharpness=sharp[index],
+                clipped=statistics.clipped_share,
+                black=statistics.black_share,
+                sharpness=sharpness[index],
                 reference=index == loaded.reference,
                 sha256=frame.sha256,
-                camera=" ".join(part for part in (capture.make, capture.model) if part) or None,
+                camera=" ".join(name for name in (capture.make, capture.model) if name) or None,
                 lens=capture.lens,
                 datetime=capture.datetime,
             )

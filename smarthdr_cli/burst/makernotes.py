@@ -1,8 +1,8 @@
-"""Bracketing by the maker note: a frame's number, how many there are, the step asked for.
+"""Exposure bracketing in maker notes: number of the shot, length of the sequence, EV offset that was set.
 
-Tag numbers and layouts: the ExifTool tag tables, LibRaw's reading of Sony's 0x9400 and Foveon's description of Sigma's
-note, checked in the tests against blocks written by hand, and for Canon and Nikon against exifread on cameras' own
-files. Read through the bounded directory reader: exifread with details on follows a maker note's counts into gigabytes.
+Tag numbers and layouts: the ExifTool tag tables, LibRaw's reader of Sony's tag 0x9400, Foveon's description of Sigma's
+maker note. The tests compare them with blocks written byte by byte, and for Canon, Nikon, Fujifilm and Sony with
+exifread. Maker notes are read by ``tiff_ifd``, because exifread with details follows their counts into gigabytes.
 """
 
 import re
@@ -10,22 +10,27 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smarthdr_cli.burst.exif import Tags
-from smarthdr_cli.burst.tiff_ifd import Directory, Source, byte_order, directory
+from PIL.ExifTags import Base as Tag
 
-_NOTE = 0x927C
-_PLAIN = {pow(value, 3, 249): value for value in range(249)} | {value: value for value in range(249, 256)}
-_SONY_C = (0x23, 0x24, 0x26, 0x28, 0x31, 0x32, 0x33, 0x41, 0x43)
-_PANASONIC = {1: 3, 2: 3, 3: 5, 4: 5, 5: 7, 6: 7}
-_CANON_RECORDS = (0x0001, 0x0004, 0x0093)  # camera settings, shot info, file info
+from smarthdr_cli.burst.exif import Tags
+from smarthdr_cli.burst.tiff_ifd import BoundedReader, Ifd, read_byte_order, read_ifd
+
+CAMERA_SETTINGS, FOCAL_LENGTH, SHOT_INFO, FILE_INFO = 0x0001, 0x0002, 0x0004, 0x0093  # Canon
+_CANON_RECORDS = (CAMERA_SETTINGS, SHOT_INFO, FILE_INFO)
+_SONY_DECIPHER = {pow(value, 3, 249): value for value in range(249)} | {value: value for value in range(249, 256)}
+_SONY_TAG9400C = (0x23, 0x24, 0x26, 0x28, 0x31, 0x32, 0x33, 0x41, 0x43)  # first byte of this version of tag 0x9400
+_PANASONIC_LENGTHS = {1: 3, 2: 3, 3: 5, 4: 5, 5: 7, 6: 7}  # BracketSettings to frames
 _SIGMA_SHOT = re.compile(r"(\d\d?) of (\d\d?)")
+_MAX_SHOT = 99
+_MAX_EV_OFFSET = 20  # EV
 
 
 @dataclass(frozen=True)
-class Maker:
-    """``shot``: this frame's number, from 1. ``length``: frames in the sequence. ``bracket``: exposure bracketing on.
+class MakerBracketing:
+    """Bracketing as the maker note of one frame states it; None is unknown.
 
-    ``value``: the EV this frame was to differ by. None is unsaid. ``name``: the maker, for people.
+    ``name``: the maker, for messages. ``shot``: number of this frame, from 1. ``length``: frames of the sequence.
+    ``bracket``: whether exposure bracketing was on. ``value``: EV offset of this frame.
     """
 
     name: str = ""
@@ -35,179 +40,187 @@ class Maker:
     value: float | None = None
 
 
-NOTHING = Maker()
+UNKNOWN_BRACKETING = MakerBracketing()
 
 
-def read_maker(directories: Sequence[Tags], make: str, note: Tags | None = None) -> Maker:
-    """The maker's word, or NOTHING. ``note``: the note's own tags where the container gives them (CR3, CRW, X3F)."""
-    if note is not None:
-        return _canon(note) if isinstance(note, Directory) else _sigma(note)
-    exif = next((tags for tags in directories if isinstance(tags, Directory) and _NOTE in tags), None)
-    if exif is None:
-        return NOTHING
-    at = exif.fields[_NOTE].at
-    head = exif.source.read(at, 16)
-    order, base, source = exif.order, exif.base, exif.source
-    if make.startswith("Canon"):
-        return _canon(_canon_note(source, order, base, at))
-    if head.startswith(b"Nikon\0\x02"):
-        inner = byte_order(source, at + 10)
-        pointer = source.read(at + 14, 4)
-        if inner is None or len(pointer) < 4:
-            return NOTHING
-        return _nikon(directory(source, inner, at + 10, struct.unpack(inner + "I", pointer)[0]))
-    if head.startswith(b"FUJIFILM") and len(head) >= 12:
-        return _fujifilm(directory(source, "<", at, struct.unpack("<I", head[8:12])[0]))
-    if head.startswith((b"SONY DSC ", b"SONY CAM ", b"SONY MOBILE")):
-        return _sony(directory(source, order, base, at + 12 - base))
-    if make.upper().startswith("SONY"):
-        return _sony(directory(source, order, base, at - base))
-    if head.startswith(b"Panasonic\0"):
-        return _panasonic(directory(source, order, base, at + 12 - base))
-    if head.startswith(b"OLYMPUS\0"):
-        return _olympus(directory(source, byte_order(source, at + 8) or order, at, 12))
-    if head.startswith(b"OM SYSTEM\0"):
-        return _olympus(directory(source, byte_order(source, at + 12) or order, at, 16))
-    if head.startswith(b"OLYMP\0"):
-        return _olympus(directory(source, order, base, at + 8 - base))
-    if head.startswith(b"AOC\0"):
-        return _pentax(directory(source, byte_order(source, at + 4) or order, base, at + 6 - base))
-    if head.startswith(b"PENTAX \0"):
-        return _pentax(directory(source, byte_order(source, at + 8) or order, at, 10))
-    if head.startswith((b"SIGMA\0\0\0", b"FOVEON\0\0")):
-        return _sigma(directory(source, order, base, at + 10 - base))
-    if make.upper().startswith(("MINOLTA", "KONICA MINOLTA")):
-        return _minolta(directory(source, order, base, at - base))
-    return NOTHING
+def read_bracketing(directories: Sequence[Tags], make: str, maker_note: Tags | None = None) -> MakerBracketing:
+    """Bracketing by the MakerNote tag of ``directories``, or by ``maker_note`` where the container stores it apart.
 
-
-def _positive(value: float | None, most: int = 99) -> int | None:
-    return int(value) if value is not None and 1 <= value <= most else None
-
-
-def _canon_note(source: Source, order: str, base: int, at: int) -> Directory:
-    """The note's directory, with its offsets set right where an editor moved the note and left them as they were.
-
-    The values follow the directory, so the lowest offset tells how far it was moved. A record says its own length
-    first, which tells whether the offsets hold.
+    ``make``: the EXIF make. Returns UNKNOWN_BRACKETING for other makers. Raises IndexError, KeyError, ValueError or
+    OverflowError for damaged notes.
     """
-    note = directory(source, order, base, at - base)
-    apart = [field.at for field in note.fields.values() if field.size > 4]
-    if not apart or any(canon_record(note, tag) for tag in _CANON_RECORDS):
-        return note
-    moved = base + note.end - min(apart)
-    return directory(source, order, moved, at - moved)
+    if maker_note is not None:
+        return _canon(maker_note) if isinstance(maker_note, Ifd) else _sigma(maker_note)
+    exif = next((tags for tags in directories if isinstance(tags, Ifd) and Tag.MakerNote in tags), None)
+    if exif is None:
+        return UNKNOWN_BRACKETING
+    start = exif.entries[Tag.MakerNote].offset
+    header = exif.reader.read(start, 16)
+    order, base, reader = exif.order, exif.base, exif.reader
+    if make.startswith("Canon"):
+        return _canon(_canon_ifd(reader, order, base, start))
+    if header.startswith(b"Nikon\0\x02"):
+        nikon_order = read_byte_order(reader, start + 10)
+        pointer = reader.read(start + 14, 4)
+        if nikon_order is None or len(pointer) < 4:
+            return UNKNOWN_BRACKETING
+        return _nikon(read_ifd(reader, nikon_order, start + 10, struct.unpack(nikon_order + "I", pointer)[0]))
+    if header.startswith(b"FUJIFILM") and len(header) >= 12:
+        return _fujifilm(read_ifd(reader, "<", start, struct.unpack("<I", header[8:12])[0]))
+    if header.startswith((b"SONY DSC ", b"SONY CAM ", b"SONY MOBILE")):
+        return _sony(read_ifd(reader, order, base, start + 12 - base))
+    if make.upper().startswith("SONY"):
+        return _sony(read_ifd(reader, order, base, start - base))
+    if header.startswith(b"Panasonic\0"):
+        return _panasonic(read_ifd(reader, order, base, start + 12 - base))
+    if header.startswith(b"OLYMPUS\0"):
+        return _olympus(read_ifd(reader, read_byte_order(reader, start + 8) or order, start, 12))
+    if header.startswith(b"OM SYSTEM\0"):
+        return _olympus(read_ifd(reader, read_byte_order(reader, start + 12) or order, start, 16))
+    if header.startswith(b"OLYMP\0"):
+        return _olympus(read_ifd(reader, order, base, start + 8 - base))
+    if header.startswith(b"AOC\0"):
+        return _pentax(read_ifd(reader, read_byte_order(reader, start + 4) or order, base, start + 6 - base))
+    if header.startswith(b"PENTAX \0"):
+        return _pentax(read_ifd(reader, read_byte_order(reader, start + 8) or order, start, 10))
+    if header.startswith((b"SIGMA\0\0\0", b"FOVEON\0\0")):
+        return _sigma(read_ifd(reader, order, base, start + 10 - base))
+    if make.upper().startswith(("MINOLTA", "KONICA MINOLTA")):
+        return _minolta(read_ifd(reader, order, base, start - base))
+    return UNKNOWN_BRACKETING
 
 
-def canon_record(note: Directory, tag: int) -> tuple[int, ...]:
-    """A record's signed numbers, stored under the unsigned type; empty unless its first is its own length in bytes."""
-    values = tuple(int(v) - 65536 if v > 32767 else int(v) for v in note.numbers(tag))
-    return values if values and values[0] == note.fields[tag].size else ()
+def _shot_number(value: float | None) -> int | None:
+    return int(value) if value is not None and 1 <= value <= _MAX_SHOT else None
 
 
-def _canon(note: Directory) -> Maker:
-    """FileInfo (0x0093) mode, value and shot number; else ShotInfo's (0x0004) AEB value and shot."""
-    info, shots = canon_record(note, 0x0093), canon_record(note, 0x0004)
-    aeb = shots[16] if len(shots) > 16 else None
-    value = canon_ev(shots[17]) if len(shots) > 17 else None
-    mode = info[3] if len(info) > 5 else None
-    if mode in (1, 3):  # exposure, ISO
-        said = canon_ev(info[4])
-        return Maker("Canon", _positive(info[5]), None, True, value if not said and value else said)
-    if mode == 0 and aeb in (None, 0):
-        return Maker("Canon", bracket=False)
-    if aeb:
-        return Maker("Canon", _positive(aeb), None, True, value)
-    return Maker("Canon", bracket=False if aeb == 0 else None)
+def _canon_ifd(reader: BoundedReader, order: str, base: int, start: int) -> Ifd:
+    """The IFD of Canon's maker note at ``start``, with corrected offsets where an editor has moved the note.
+
+    The values follow the IFD, so the lowest offset shows how far the note was moved. A record begins with its own
+    length, which shows whether the offsets are valid as they are.
+    """
+    ifd = read_ifd(reader, order, base, start - base)
+    value_offsets = [entry.offset for entry in ifd.entries.values() if entry.size > 4]
+    if not value_offsets or any(canon_record(ifd, tag) for tag in _CANON_RECORDS):
+        return ifd
+    moved_base = base + ifd.end - min(value_offsets)
+    return read_ifd(reader, order, moved_base, start - moved_base)
+
+
+def canon_record(ifd: Ifd, tag: int) -> tuple[int, ...]:
+    """The signed 16-bit numbers of a Canon record; empty unless the first one is the length of the record in bytes."""
+    values = tuple(int(v) - 65536 if v > 32767 else int(v) for v in ifd.numbers(tag))
+    return values if values and values[0] == ifd.entries[tag].size else ()
+
+
+def _canon(ifd: Ifd) -> MakerBracketing:
+    """FileInfo: bracket mode, value, shot number. Cameras without it: AEB value and shot number of ShotInfo."""
+    file_info, shot_info = canon_record(ifd, FILE_INFO), canon_record(ifd, SHOT_INFO)
+    aeb_shot = shot_info[16] if len(shot_info) > 16 else None
+    aeb_value = canon_ev(shot_info[17]) if len(shot_info) > 17 else None
+    mode = file_info[3] if len(file_info) > 5 else None
+    if mode in (1, 3):  # AEB, ISO
+        value = canon_ev(file_info[4])
+        return MakerBracketing("Canon", _shot_number(file_info[5]), None, True, value or aeb_value or value)
+    if mode == 0 and aeb_shot in (None, 0):
+        return MakerBracketing("Canon", bracket=False)
+    if aeb_shot:
+        return MakerBracketing("Canon", _shot_number(aeb_shot), None, True, aeb_value)
+    return MakerBracketing("Canon", bracket=False if aeb_shot == 0 else None)
 
 
 def canon_ev(code: int) -> float:
-    """Canon's EV code: 1/32 steps, in which 12 and 20 of each 32 stand for a third and two thirds."""
-    sign, whole, part = (-1 if code < 0 else 1), abs(code) // 32, abs(code) % 32
-    return sign * (whole + {12: 1 / 3, 20: 2 / 3}.get(part, part / 32))
+    """Canon's EV code in EV: steps of 1/32, but 12 and 20 of each 32 are one and two thirds."""
+    sign = -1 if code < 0 else 1
+    ev, steps = divmod(abs(code), 32)
+    return sign * (ev + {12: 1 / 3, 20: 2 / 3}.get(steps, steps / 32))
 
 
-def _nikon(note: Directory) -> Maker:
-    """ShootingMode (0x0089) bit 4, ExposureBracketValue (0x0019)."""
-    mode, value = note.number(0x0089), note.number(0x0019)
+def _nikon(ifd: Ifd) -> MakerBracketing:
+    """Bit 4 of ShootingMode (0x0089), ExposureBracketValue (0x0019)."""
+    mode, value = ifd.number(0x0089), ifd.number(0x0019)
     bracket = None if mode is None else bool(int(mode) & 16)
-    return Maker("Nikon", bracket=bracket, value=value if bracket and value is not None and abs(value) < 20 else None)
+    if not bracket or value is None or abs(value) >= _MAX_EV_OFFSET:
+        value = None
+    return MakerBracketing("Nikon", bracket=bracket, value=value)
 
 
-def _fujifilm(note: Directory) -> Maker:
+def _fujifilm(ifd: Ifd) -> MakerBracketing:
     """AutoBracketing (0x1100), SequenceNumber (0x1101)."""
-    mode = note.number(0x1100)
-    return Maker("Fujifilm", _positive(note.number(0x1101)), None, None if mode is None else mode == 1)
+    mode = ifd.number(0x1100)
+    return MakerBracketing("Fujifilm", _shot_number(ifd.number(0x1101)), None, None if mode is None else mode == 1)
 
 
-def _sony(note: Directory) -> Maker:
-    """0x9400 where it is of a known version, else ReleaseMode (0xb049) and SequenceNumber (0xb04a)."""
-    data = note.raw(0x9400, 64)
-    plain = bytes(_PLAIN[value] for value in data)
-    at: tuple[int, int, int] | None = None  # release mode, image number (from 0), length in shots
-    if len(data) >= 31 and data[0] in _SONY_C:
-        at = (0x09, 0x12, 0x16)
+def _sony(ifd: Ifd) -> MakerBracketing:
+    """Tag 0x9400 in a known version, enciphered; else ReleaseMode (0xb049) and SequenceNumber (0xb04a)."""
+    data = ifd.value_bytes(0x9400, 64)
+    plain = bytes(_SONY_DECIPHER[value] for value in data)
+    offsets: tuple[int, int, int] | None = None  # of release mode, image number (from 0) and length in shots
+    if len(data) >= 31 and data[0] in _SONY_TAG9400C:
+        offsets = (0x09, 0x12, 0x16)
     elif len(data) >= 31 and data[0] == 0x0C:
-        at = (0x10, 0x08, 0x1E)
+        offsets = (0x10, 0x08, 0x1E)
     elif len(data) >= 35 and data[0] == 0x0A:
-        at = (0x10, 0x08, 0x22)
-    if at is not None:
-        mode, length = plain[at[0]], plain[at[2]]
-        shot = struct.unpack_from("<I", plain, at[1])[0] + 1
+        offsets = (0x10, 0x08, 0x22)
+    if offsets is not None:
+        mode, length = plain[offsets[0]], plain[offsets[2]]
+        shot = struct.unpack_from("<I", plain, offsets[1])[0] + 1
         if 2 <= length <= 32 and shot <= length:
-            return Maker("Sony", shot, length, True if mode == 2 else None)
-        return Maker("Sony", bracket=True if mode == 2 else False if mode == 0 else None)
-    release, shot_ = note.number(0xB049), note.number(0xB04A)
-    bracket = None if release is None or release == 65535 else release == 5
-    return Maker("Sony", _positive(shot_), None, bracket)
+            return MakerBracketing("Sony", shot, length, True if mode == 2 else None)
+        return MakerBracketing("Sony", bracket=True if mode == 2 else False if mode == 0 else None)
+    release_mode, sequence_number = ifd.number(0xB049), ifd.number(0xB04A)
+    bracket = None if release_mode is None or release_mode == 65535 else release_mode == 5
+    return MakerBracketing("Sony", _shot_number(sequence_number), None, bracket)
 
 
-def _panasonic(note: Directory) -> Maker:
-    """BurstMode (0x2a) 2, SequenceNumber (0x2b), BracketSettings (0x45)."""
-    mode, settings = note.number(0x2A), note.number(0x45)
-    length = _PANASONIC.get(int(settings)) if settings is not None else None
+def _panasonic(ifd: Ifd) -> MakerBracketing:
+    """BurstMode (0x2a) 2 is bracketing; SequenceNumber (0x2b), BracketSettings (0x45)."""
+    mode, settings = ifd.number(0x2A), ifd.number(0x45)
+    length = _PANASONIC_LENGTHS.get(int(settings)) if settings is not None else None
     bracket = None if mode is None else mode == 2
-    shot = _positive(note.number(0x2B))
-    return Maker("Panasonic", shot, length if bracket else None, bracket)
+    return MakerBracketing("Panasonic", _shot_number(ifd.number(0x2B)), length if bracket else None, bracket)
 
 
-def _olympus(note: Directory) -> Maker:
-    """DriveMode (0x0600 of the CameraSettings directory 0x2020): mode 2 brackets, then the shot number."""
-    pointer = note.fields.get(0x2020)
+def _olympus(ifd: Ifd) -> MakerBracketing:
+    """DriveMode (0x0600 of the CameraSettings IFD 0x2020): mode, of which 2 and 4 are bracketing, and shot number."""
+    pointer = ifd.entries.get(0x2020)
     if pointer is None:
-        return NOTHING
-    number = note.number(0x2020)
-    at = int(number) if pointer.count == 1 and number is not None else pointer.at - note.base
-    drive = directory(note.source, note.order, note.base, at).numbers(0x0600)
-    if len(drive) < 2:
-        return Maker("Olympus")
-    return Maker("Olympus", _positive(drive[1]), None, drive[0] in (2, 4))
+        return UNKNOWN_BRACKETING
+    number = ifd.number(0x2020)
+    offset = int(number) if pointer.count == 1 and number is not None else pointer.offset - ifd.base
+    drive_mode = read_ifd(ifd.reader, ifd.order, ifd.base, offset).numbers(0x0600)
+    if len(drive_mode) < 2:
+        return MakerBracketing("Olympus")
+    return MakerBracketing("Olympus", _shot_number(drive_mode[1]), None, drive_mode[0] in (2, 4))
 
 
-def _pentax(note: Directory) -> Maker:
-    """AutoBracketing (0x0018), the step; byte 9 of CameraSettings (0x0205), the shot (from 0) and the length."""
-    step = note.number(0x0018)
-    settings = note.raw(0x0205)
+def _pentax(ifd: Ifd) -> MakerBracketing:
+    """AutoBracketing (0x0018) is the EV step; byte 9 of CameraSettings (0x0205) is shot (from 0) and length."""
+    step = ifd.number(0x0018)
+    settings = ifd.value_bytes(0x0205)
     if not step:
-        return Maker("Pentax", bracket=None if step is None else False)
+        return MakerBracketing("Pentax", bracket=None if step is None else False)
     shot, length = divmod(settings[9], 16) if len(settings) > 9 else (0, 0)
     if 2 <= length <= 9 and shot < length:
-        return Maker("Pentax", shot + 1, length, True)
-    return Maker("Pentax", bracket=True)
+        return MakerBracketing("Pentax", shot + 1, length, True)
+    return MakerBracketing("Pentax", bracket=True)
 
 
-def _minolta(note: Directory) -> Maker:
-    """DriveMode of the camera settings (0x0003, 0x0001 in older models): big-endian numbers, the seventh 4 brackets."""
-    settings = note.raw(0x0003) or note.raw(0x0001)
+def _minolta(ifd: Ifd) -> MakerBracketing:
+    """The 7th big-endian number of the camera settings (0x0003, older models 0x0001) is DriveMode; 4 is bracketing."""
+    settings = ifd.value_bytes(0x0003) or ifd.value_bytes(0x0001)
     if len(settings) < 28:
-        return Maker("Minolta")
-    return Maker("Minolta", bracket=struct.unpack_from(">I", settings, 24) == (4,))
+        return MakerBracketing("Minolta")
+    return MakerBracketing("Minolta", bracket=struct.unpack_from(">I", settings, 24) == (4,))
 
 
-def _sigma(note: Tags) -> Maker:
-    """AutoBracket (0x0019), such as "2 of 3", blank where it is off."""
-    match = _SIGMA_SHOT.fullmatch(note.text(0x0019) or "")
+def _sigma(tags: Tags) -> MakerBracketing:
+    """AutoBracket (0x0019): text such as "2 of 3", blank when off."""
+    match = _SIGMA_SHOT.fullmatch(tags.text(0x0019) or "")
     if match is None:
-        return Maker("Sigma", bracket=False if 0x0019 in note else None)
+        return MakerBracketing("Sigma", bracket=False if 0x0019 in tags else None)
     shot, length = int(match.group(1)), int(match.group(2))
-    return Maker("Sigma", shot, length, True) if 1 <= shot <= length and length > 1 else Maker("Sigma")
+    if 1 <= shot <= length and length > 1:
+        return MakerBracketing("Sigma", shot, length, True)
+    return MakerBracketing("Sigma")

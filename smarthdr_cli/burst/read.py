@@ -1,4 +1,4 @@
-"""One file to one Frame: content decides the format, the size is known before decoding, damage is an error."""
+"""One file to one Frame: the content decides the format, dimensions are checked before decoding, damage is an error."""
 
 import hashlib
 import os
@@ -10,61 +10,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst import decode, input_profile, raw, scan
-from smarthdr_cli.burst.exif import Stated, with_block
-from smarthdr_cli.burst.exif_location import file_exif, parse_exif
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Frame
+from smarthdr_cli.burst.exif import ExifMetadata, with_exif_block
+from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.colorspace import ADOBE_RGB, SRGB, ColorSpace
 from smarthdr_cli.errors import InputError
 
+_SNIFFED_BYTES = 64
+_ICC_PROFILE = 34675  # TIFF tag
+
 
 @dataclass(frozen=True)
-class Reading:
-    """A frame, what its EXIF states, the notes to say aloud and, for RAW, the white balance and clip level it used."""
+class ReadResult:
+    """A frame, its EXIF, notes for the user and, for RAW, the settings it was developed with."""
 
     frame: Frame
-    stated: Stated
+    exif: ExifMetadata
     notes: tuple[str, ...] = ()
-    sensor: raw.Sensor | None = None
+    raw_settings: raw.RawSettings | None = None
 
 
 def read_frame(path: str | os.PathLike[str]) -> Frame:
-    """Read a JPEG, PNG, TIFF (8, 16 bits, float) or RAW file as RGB source codes in display orientation.
+    """Read a JPEG, PNG, TIFF (8 bits, 16 bits, float) or RAW file as RGB source codes in display orientation.
 
-    The content decides the format, not the name. 16 bits stay 16 bits; grey and palettes become RGB; alpha is dropped;
-    EXIF orientation is applied. Raises InputError (one line, with the file's name) for a missing, empty, truncated,
-    damaged or unsupported file, one above 250 megapixels (MAX_PIXELS), and for RAW without rawpy installed.
+    The content decides the format, not the name. 16 bits stay 16 bits, grey and palettes become RGB, alpha is dropped.
+    Raises InputError for a missing, empty, truncated, damaged or unsupported file, for more than MAX_PIXELS pixels, and
+    for RAW without rawpy installed; the message is one line with the name of the file.
     """
     return read_file(Path(path)).frame
 
 
-def read_file(path: Path, sensor: raw.Sensor | None = None, max_pixels: int | None = None) -> Reading:
-    """``read_frame`` with the record of the reading.
+def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixels: int | None = None) -> ReadResult:
+    """``read_frame`` with EXIF and notes.
 
-    ``sensor`` gives a RAW the white balance and clip level to use, ``max_pixels`` another limit than MAX_PIXELS.
+    ``raw_settings``: white balance and clip level for a RAW (None: its own). ``max_pixels``: None is MAX_PIXELS.
     """
-    limit = scan.MAX_PIXELS if max_pixels is None else max_pixels
-    name = path.name
-    kind = scan.sniff(_bytes(path, 64), name)  # a large file of another kind is never loaded
-    data = _bytes(path)
+    max_pixels = scan.MAX_PIXELS if max_pixels is None else max_pixels
+    kind = scan.sniff(_read_bytes(path, _SNIFFED_BYTES), path.name)  # before a large file of another kind is read
+    data = _read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     if kind == "tiff":
-        with decode.open_tiff(data, name) as tiff:
+        with decode.open_tiff(data, path.name) as tiff:
             if not decode.is_raw(tiff):
-                return _read_tiff(path, data, tiff, digest, limit)
+                return _read_tiff(path, data, tiff, digest, max_pixels)
         kind = "raw"
     if kind == "raw":
-        return _read_raw(path, data, sensor, digest, limit)
-    return _read_plain(path, data, kind, digest, limit)
+        return _read_raw(path, data, raw_settings, digest, max_pixels)
+    return _read_jpeg_or_png(path, data, kind, digest, max_pixels)
 
 
-def _bytes(path: Path, count: int = -1) -> bytes:
+def _read_bytes(path: Path, count: int = -1) -> bytes:
     try:
         if path.is_dir():
             raise InputError(f"{path.name or path} is a folder, not a picture")
         if not path.is_file():
             raise InputError(f"{path.name} does not exist" if not path.exists() else f"{path.name} is not a file")
-        if path.stat().st_size > scan.MAX_FILE:
-            raise InputError(f"{path.name} is larger than {scan.MAX_FILE >> 30} GB")
+        if path.stat().st_size > scan.MAX_FILE_BYTES:
+            raise InputError(f"{path.name} is larger than {scan.MAX_FILE_BYTES >> 30} GB")
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:
@@ -72,86 +74,89 @@ def _bytes(path: Path, count: int = -1) -> bytes:
         raise InputError(f"{path.name} cannot be read: {reason}") from error
 
 
-def _read_plain(path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str, limit: int) -> Reading:
-    name = path.name
+def _read_jpeg_or_png(
+    path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str, max_pixels: int
+) -> ReadResult:
     notes: list[str] = []
     codes: NDArray[Any]
     if kind == "jpeg":
-        found = scan.scan_jpeg(data, name, limit)
-        codes = decode.decode_jpeg(data, found, name, notes)
+        header = scan.scan_jpeg(data, path.name, max_pixels)
+        codes = decode.decode_jpeg(data, header, path.name, notes)
     else:
-        found = scan.scan_png(data, name, limit)
-        codes = decode.decode_png(found, name)
-    stated = Stated() if found.exif is None else parse_exif(found.exif)
-    if stated.damaged:
-        notes.append(f"{name}: its EXIF is damaged and was ignored")
-    space, note = SRGB, None
-    if found.icc:
-        space, note = input_profile.from_icc(found.icc)
-    elif found.primaries is not None:
-        space, note = input_profile.from_png(found.primaries)
-    elif stated.adobe_rgb:
+        header = scan.scan_png(data, path.name, max_pixels)
+        codes = decode.decode_png(header, path.name)
+    exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
+    if exif.damaged:
+        notes.append(f"{path.name}: its EXIF is damaged and was ignored")
+    space, profile_note = SRGB, None
+    if header.icc:
+        space, profile_note = input_profile.colorspace_of_icc(header.icc)
+    elif header.primaries is not None:
+        space, profile_note = input_profile.colorspace_of_png(header.primaries)
+    elif exif.adobe_rgb:
         space = ADOBE_RGB
-    if note:
-        notes.append(f"{name}: {note}")
-    return Reading(_frame(path, codes, stated, space, digest, kind), stated, tuple(notes))
+    if profile_note:
+        notes.append(f"{path.name}: {profile_note}")
+    return ReadResult(_make_frame(path, codes, exif, space, digest, kind), exif, tuple(notes))
 
 
-def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, limit: int) -> Reading:
-    name, notes = path.name, []
-    codes = decode.decode_tiff(data, tiff, name, limit)
+def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int) -> ReadResult:
+    notes: list[str] = []
+    codes = decode.decode_tiff(data, tiff, path.name, max_pixels)
     if decode.has_more_pictures(tiff):
-        notes.append(f"{name}: it holds several pictures; the first is read")
-    stated = with_block(file_exif(data, name))
-    icc = tiff.pages.first.tags.get(34675)
-    space, note = (ADOBE_RGB if stated.adobe_rgb else SRGB), None
+        notes.append(f"{path.name}: it holds several pictures; the first is read")
+    exif = with_exif_block(exif_of_file(data, path.name))
+    icc = tiff.pages.first.tags.get(_ICC_PROFILE)
+    space, profile_note = (ADOBE_RGB if exif.adobe_rgb else SRGB), None
     if icc is not None and isinstance(icc.value, bytes):
-        space, note = input_profile.from_icc(icc.value)
-    if note:
-        notes.append(f"{name}: {note}")
+        space, profile_note = input_profile.colorspace_of_icc(icc.value)
+    if profile_note:
+        notes.append(f"{path.name}: {profile_note}")
     if codes.dtype == np.float32 and codes.max() > 1:
-        notes.append(f"{name}: float values above 1 are taken as clipped at 1")
-    return Reading(_frame(path, codes, stated, space, digest, "tiff"), stated, tuple(notes))
+        notes.append(f"{path.name}: float values above 1 are taken as clipped at 1")
+    return ReadResult(_make_frame(path, codes, exif, space, digest, "tiff"), exif, tuple(notes))
 
 
-def _read_raw(path: Path, data: bytes, sensor: raw.Sensor | None, digest: str, limit: int) -> Reading:
-    developed = raw.develop(data, path.name, sensor, limit)
-    stated = file_exif(data, path.name)
-    if stated.time is None:  # RAW without EXIF (Kodak, Leaf): as LibRaw reads it
-        stated = replace(stated, time=developed.time, aperture=developed.aperture, iso=developed.iso)
-    stated = with_block(stated)
+def _read_raw(
+    path: Path, data: bytes, raw_settings: raw.RawSettings | None, digest: str, max_pixels: int
+) -> ReadResult:
+    developed = raw.develop(data, path.name, raw_settings, max_pixels)
+    exif = exif_of_file(data, path.name)
+    if exif.time is None:  # RAW without EXIF (Kodak, Leaf): as LibRaw reads it
+        exif = replace(exif, time=developed.time, aperture=developed.aperture, iso=developed.iso)
+    exif = with_exif_block(exif)
     frame = Frame(
         path=path,
         codes=developed.codes,
         white=65535.0,
         encoding="linear",
-        exposure=stated.exposure(),
+        exposure=exif.exposure(),
         colorspace=developed.colorspace,
-        capture=stated.capture,
+        capture=exif.capture,
         sha256=digest,
         kind="raw",
         clipped=developed.clipped,
     )
-    return Reading(frame, stated, developed.notes, developed.sensor)
+    return ReadResult(frame, exif, developed.notes, developed.settings)
 
 
-def _frame(
+def _make_frame(
     path: Path,
     codes: NDArray[Any],
-    stated: Stated,
+    exif: ExifMetadata,
     space: ColorSpace,
     digest: str,
     kind: Literal["jpeg", "png", "tiff"],
 ) -> Frame:
-    floating = codes.dtype == np.float32
+    is_float = codes.dtype == np.float32
     return Frame(
         path=path,
-        codes=decode.orient(codes, stated.orientation),
-        white=1.0 if floating else float(np.iinfo(codes.dtype).max),
-        encoding="linear" if floating else "display",
-        exposure=stated.exposure(),
+        codes=decode.orient(codes, exif.orientation),
+        white=1.0 if is_float else float(np.iinfo(codes.dtype).max),
+        encoding="linear" if is_float else "display",
+        exposure=exif.exposure(),
         colorspace=space,
-        capture=stated.capture,
+        capture=exif.capture,
         sha256=digest,
         kind=kind,
     )

@@ -1,7 +1,7 @@
-"""What the bytes of a file say before decoding: its kind, its size, its metadata blocks, and that it is whole.
+"""Format, dimensions and metadata blocks of a file before it is decoded, and a check that it is complete.
 
-JPEG: ITU-T T.81 annex B (markers), EXIF 2.32 4.7 (APP1), ICC.1:2022 annex B.4 (APP2). PNG: W3C PNG third
-edition, 5 and 11.
+JPEG: ITU-T T.81 annex B (markers), EXIF 2.32 section 4.7 (APP1), ICC.1:2022 annex B.4 (APP2). PNG: W3C PNG third
+edition, sections 5 and 11.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import Literal
 
 from smarthdr_cli.errors import InputError
 
-MAX_PIXELS = 250_000_000  # unless told; larger than any camera's picture; three bytes a pixel are 750 MB
-MAX_FILE = 4 << 30  # bytes
-JPEG_SCANS = 100  # encoders use 10 or so; each costs a pass over the whole picture, whatever its own size
+MAX_PIXELS = 250_000_000  # default limit, above any camera's images; 750 MB as 8-bit RGB
+MAX_FILE_BYTES = 4 << 30
+MAX_JPEG_SCANS = 100  # encoders write about 10; each costs a pass over all pixels
 
-Kind = Literal["jpeg", "png", "tiff", "raw"]
+FileKind = Literal["jpeg", "png", "tiff", "raw"]
 
-_FOREIGN = (
+_OTHER_FORMATS = (
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
     (b"\x76\x2f\x31\x01", "an OpenEXR file"),
@@ -33,21 +33,27 @@ _RAW_MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb"
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # The byte after 0xFF that ends entropy-coded data: not stuffing (00), not a restart (D0-D7), not fill (FF).
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_SOF_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame
+_HUFFMAN_SEQUENTIAL, _READ_SOF = (0xC0, 0xC1), (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 # A Huffman-coded block takes bits even when empty: 4:2:0 needs 12 bits for 256 pixels, a progressive DC scan 6.
-_JPEG_PIXELS_PER_BYTE = 400
+_MAX_JPEG_PIXELS_PER_BYTE = 400
+# PNG colour type to channels and permitted bit depths.
 _PNG_COLOR = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}
-RAW_PROFILE = b"Raw profile type exif"  # the keyword of a text chunk that holds EXIF
-_DEFLATE_RATIO = 1100  # deflate cannot expand by more than 1032:1
+_PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+TEXT_CHUNK_KEYWORD = b"Raw profile type exif"  # of EXIF in a PNG text chunk, as ImageMagick writes it
+_MAX_INFLATED_BYTES = 4 << 20  # of a compressed text chunk or ICC profile
+_MAX_DEFLATE_RATIO = 1100  # deflate cannot expand by more than 1032:1
 
 
 @dataclass(frozen=True)
-class Container:
-    """Metadata of a JPEG or PNG found without decoding it.
+class ImageHeader:
+    """Dimensions and metadata blocks of a JPEG or PNG.
 
-    ``exif``: the TIFF-structured EXIF block (no "Exif" prefix). ``icc``: the embedded profile. ``primaries``: of a PNG
-    the nominal primaries its sRGB, cICP or cHRM chunk states: a name or eight chromaticity coordinates (white first).
-    ``scan_end``: of a sequential JPEG the offset of its end-of-image marker, else 0. ``essential``: a PNG reduced to
-    the chunks its pixels need, so that the decoder meets no other.
+    ``exif``: the TIFF-structured EXIF block, without "Exif" prefix. ``icc``: the embedded profile. ``primaries``: of a
+    PNG by its sRGB, cICP or cHRM chunk, a name or eight chromaticity coordinates (white first). ``scan_end``: of a
+    sequential JPEG the offset of its end-of-image marker, else 0. ``pixel_chunks``: a PNG of only those chunks that its
+    pixels need.
     """
 
     width: int
@@ -56,11 +62,14 @@ class Container:
     icc: bytes | None = None
     primaries: str | tuple[float, ...] | None = None
     scan_end: int = 0
-    essential: bytes = b""
+    pixel_chunks: bytes = b""
 
 
-def sniff(data: bytes, name: str) -> Kind:
-    """Kind of file by its first bytes; TIFF-based RAW still counts as "tiff". Raises InputError for anything else."""
+def sniff(data: bytes, name: str) -> FileKind:
+    """Kind of file by its first 64 bytes; RAW in a TIFF structure counts as "tiff".
+
+    Raises InputError for any other content.
+    """
     if not data:
         raise InputError(f"{name} is empty")
     if data[:3] == b"\xff\xd8\xff":
@@ -72,33 +81,33 @@ def sniff(data: bytes, name: str) -> Kind:
     if data.startswith(_RAW_MAGIC) or data[6:14] == b"HEAPCCDR" or data[4:11] == b"ftypcrx":
         return "raw"
     if data[4:8] == b"ftyp":
-        what = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a HEIF/HEIC or video file"
+        content = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a HEIF/HEIC or video file"
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        what = "a WebP"
+        content = "a WebP"
     else:
-        what = next((label for magic, label in _FOREIGN if data.startswith(magic)), "not a picture")
-    raise InputError(f"{name} is {what}; JPEG, PNG, TIFF and RAW are read")
+        content = next((label for magic, label in _OTHER_FORMATS if data.startswith(magic)), "not a picture")
+    raise InputError(f"{name} is {content}; JPEG, PNG, TIFF and RAW are read")
 
 
-def check_size(width: int, height: int, name: str, limit: int = MAX_PIXELS) -> None:
-    """Raise InputError unless width x height is a picture of at most ``limit`` pixels."""
+def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Check stated dimensions. Raises InputError where one is below 1, or for more than ``max_pixels`` pixels."""
     if width < 1 or height < 1:
         raise InputError(f"{name} is damaged: its header says {width}x{height} pixels")
-    if width * height > limit:
-        most = f"{limit / 1e6:g} megapixels" if limit >= 1_000_000 else f"{limit} pixels"
-        raise InputError(f"{name} is {width}x{height} pixels; at most {most} are read (--max-pixels)")
+    if width * height > max_pixels:
+        limit = f"{max_pixels / 1e6:g} megapixels" if max_pixels >= 1_000_000 else f"{max_pixels} pixels"
+        raise InputError(f"{name} is {width}x{height} pixels; at most {limit} are read (--max-pixels)")
 
 
-def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
-    """Walk a JPEG's markers to its end-of-image.
+def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Header of a JPEG, by all its markers up to the end of image.
 
-    Raises InputError when cut short, damaged, of a kind not read, or of more than ``limit`` pixels.
+    Raises InputError where it is cut short, damaged, of an unsupported kind, or of more than ``max_pixels`` pixels.
     """
     position, exif = 2, None
-    icc: dict[int, bytes] = {}
-    width = height = frame = scans = 0
+    icc_parts: dict[int, bytes] = {}
+    width = height = sof_marker = scan_count = 0
     while True:
-        match = re.compile(rb"\xff+([^\x00\xff])").match(data, position)
+        match = _MARKER.match(data, position)
         if match is None:
             raise InputError(f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}")
         marker, position = match.group(1)[0], match.end()
@@ -111,104 +120,110 @@ def scan_jpeg(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
         if length < 2 or len(segment) != length - 2:
             raise InputError(f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}")
         position += length
-        if marker == 0xE1 and segment[:6] == b"Exif\x00\x00" and exif is None and not scans:
+        if marker == 0xE1 and segment[:6] == b"Exif\x00\x00" and exif is None and not scan_count:
             exif = segment[6:]
         elif marker == 0xE2 and segment[:12] == b"ICC_PROFILE\x00" and len(segment) > 14:
-            icc[segment[12]] = segment[14:]
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if len(segment) < 6:
-                raise InputError(f"{name} is damaged: its JPEG frame header is too short")
-            frame = marker
-            precision, height, width, components = struct.unpack(">BHHB", segment[:6])
-            check_size(width, height, name, limit)
-            if precision != 8 or components not in (1, 3) or marker not in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA):
-                kind = "CMYK" if components == 4 else f"{precision}-bit, {components} components"
-                raise InputError(f"{name} is a JPEG of a kind that is not read ({kind}); 8-bit grey and colour are")
-            if marker < 0xC9 and len(data) * _JPEG_PIXELS_PER_BYTE < width * height:
-                raise InputError(
-                    f"{name} is damaged or cut short: {len(data)} bytes cannot hold {width}x{height} pixels"
-                )
+            icc_parts[segment[12]] = segment[14:]
+        elif marker in _SOF_MARKERS:
+            sof_marker = marker
+            width, height = _check_jpeg_frame(marker, segment, len(data), name, max_pixels)
         elif marker == 0xDA:
-            end = _SCAN_END.search(data, position)
-            if end is None or not frame:
+            scan_end = _SCAN_END.search(data, position)
+            if scan_end is None or not sof_marker:
                 raise InputError(f"{name} is cut short: the JPEG has no end-of-image marker")
-            position, scans = end.start(), scans + 1
-            if scans > JPEG_SCANS:
-                raise InputError(f"{name} is damaged: a JPEG of more than {JPEG_SCANS} scans")
-    if not frame:
+            position, scan_count = scan_end.start(), scan_count + 1
+            if scan_count > MAX_JPEG_SCANS:
+                raise InputError(f"{name} is damaged: a JPEG of more than {MAX_JPEG_SCANS} scans")
+    if not sof_marker:
         raise InputError(f"{name} is damaged: the JPEG holds no picture")
-    profile = b"".join(icc[key] for key in sorted(icc)) or None
-    return Container(width, height, exif, profile, None, position - 2 if frame in (0xC0, 0xC1) else 0)
+    icc = b"".join(icc_parts[number] for number in sorted(icc_parts)) or None
+    return ImageHeader(width, height, exif, icc, None, position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0)
 
 
-def scan_png(data: bytes, name: str, limit: int = MAX_PIXELS) -> Container:
-    """Walk a PNG's chunks and check each one's CRC.
+def _check_jpeg_frame(marker: int, segment: bytes, file_bytes: int, name: str, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of a start-of-frame segment. Raises InputError as ``scan_jpeg`` does."""
+    if len(segment) < 6:
+        raise InputError(f"{name} is damaged: its JPEG frame header is too short")
+    precision, height, width, components = struct.unpack(">BHHB", segment[:6])
+    check_size(width, height, name, max_pixels)
+    if precision != 8 or components not in (1, 3) or marker not in _READ_SOF:
+        kind = "CMYK" if components == 4 else f"{precision}-bit, {components} components"
+        raise InputError(f"{name} is a JPEG of a kind that is not read ({kind}); 8-bit grey and colour are")
+    is_huffman = marker < 0xC9
+    if is_huffman and file_bytes * _MAX_JPEG_PIXELS_PER_BYTE < width * height:
+        raise InputError(f"{name} is damaged or cut short: {file_bytes} bytes cannot hold {width}x{height} pixels")
+    return width, height
 
-    Raises InputError when it is cut short, damaged, or of more than ``limit`` pixels.
+
+def scan_png(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+    """Header of a PNG, by all its chunks; checks the CRC of each.
+
+    Raises InputError where it is cut short, damaged, or of more than ``max_pixels`` pixels.
     """
-    position, stored, exif, icc, profile = 8, 0, None, None, None
-    essential = [data[:8]]
-    header: tuple[int, ...] = ()
+    position, idat_bytes, exif, text_exif, icc = 8, 0, None, None, None
+    pixel_chunks = [data[:8]]
+    ihdr: tuple[int, ...] = ()
     primaries: str | tuple[float, ...] | None = None
     while True:
         if position + 12 > len(data):
             raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
-        length, kind = struct.unpack_from(">I4s", data, position)
+        length, chunk = struct.unpack_from(">I4s", data, position)
         body = data[position + 8 : position + 8 + length]
         position += 12 + length
-        if header == () and kind == b"IHDR" and len(body) == 13:
-            header = struct.unpack(">IIBBBBB", body)
-            check_size(header[0], header[1], name, limit)
+        if ihdr == () and chunk == b"IHDR" and len(body) == 13:
+            ihdr = struct.unpack(">IIBBBBB", body)
+            check_size(ihdr[0], ihdr[1], name, max_pixels)
         if position > len(data):
             raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
-        if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[position - 4 : position], "big") or not header:
-            raise InputError(f"{name} is damaged: the checksum of its PNG chunk {kind.decode('latin-1')!r} is wrong")
-        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-            essential.append(data[position - 12 - length : position])
-        if kind == b"IDAT":
-            stored += length
-        elif kind == b"IEND":
+        if zlib.crc32(body, zlib.crc32(chunk)) != int.from_bytes(data[position - 4 : position], "big") or not ihdr:
+            raise InputError(f"{name} is damaged: the checksum of its PNG chunk {chunk.decode('latin-1')!r} is wrong")
+        if chunk in _PNG_PIXEL_CHUNKS:
+            pixel_chunks.append(data[position - 12 - length : position])
+        if chunk == b"IDAT":
+            idat_bytes += length
+        elif chunk == b"IEND":
             break
-        elif kind == b"eXIf":
+        elif chunk == b"eXIf":
             exif = body if exif is None else exif
-        elif kind in (b"tEXt", b"zTXt") and profile is None:
-            profile = raw_profile(kind, body)
-        elif kind == b"iCCP":
-            icc = _inflate_profile(body)
-        elif kind == b"sRGB" or (kind == b"cICP" and body[:1] == b"\x01"):
+        elif chunk in (b"tEXt", b"zTXt") and text_exif is None:
+            text_exif = exif_of_text_chunk(chunk, body)
+        elif chunk == b"iCCP":
+            icc = _inflate_icc(body)
+        elif chunk == b"sRGB" or (chunk == b"cICP" and body[:1] == b"\x01"):
             primaries = "rec709"
-        elif kind == b"cICP" and body[:1] in (b"\x09", b"\x0c"):
+        elif chunk == b"cICP" and body[:1] in (b"\x09", b"\x0c"):
             primaries = "rec2020" if body[0] == 9 else "display-p3"
-        elif kind == b"cHRM" and length == 32 and primaries is None:
+        elif chunk == b"cHRM" and length == 32 and primaries is None:
             primaries = tuple(value / 100_000 for value in struct.unpack(">8I", body))
-    width, height, depth, color = header[:4]
-    channels, depths = _PNG_COLOR.get(color, (0, ()))
-    if depth not in depths or header[4:6] != (0, 0) or header[6] > 1:
+    width, height, depth, color_type, compression, filters, interlace = ihdr
+    channels, depths = _PNG_COLOR.get(color_type, (0, ()))
+    if depth not in depths or (compression, filters) != (0, 0) or interlace > 1:
         raise InputError(f"{name} is damaged: its PNG header states a type that does not exist")
-    if stored * _DEFLATE_RATIO * 8 < height * width * channels * depth:
-        raise InputError(f"{name} is damaged or cut short: {stored} bytes cannot hold {width}x{height} pixels")
-    return Container(width, height, profile if exif is None else exif, icc, primaries, essential=b"".join(essential))
+    if idat_bytes * _MAX_DEFLATE_RATIO * 8 < height * width * channels * depth:
+        raise InputError(f"{name} is damaged or cut short: {idat_bytes} bytes cannot hold {width}x{height} pixels")
+    exif = text_exif if exif is None else exif
+    return ImageHeader(width, height, exif, icc, primaries, pixel_chunks=b"".join(pixel_chunks))
 
 
-def raw_profile(kind: bytes, body: bytes) -> bytes | None:
-    """The EXIF block in a PNG's text chunk of the form that ImageMagick writes; empty when damaged, None in any other.
+def exif_of_text_chunk(chunk: bytes, body: bytes) -> bytes | None:
+    """The EXIF block in a PNG text chunk as ImageMagick writes it; empty when damaged, None in any other chunk.
 
-    Behind the keyword the profile's name, its length and its bytes in hexadecimal.
+    The text behind the keyword is the profile's name, its length, and its bytes in hexadecimal.
     """
     keyword, _, text = body.partition(b"\0")
-    if keyword != RAW_PROFILE:
+    if keyword != TEXT_CHUNK_KEYWORD:
         return None
     try:
-        if kind == b"zTXt":
-            text = zlib.decompressobj().decompress(text[1:], 4 << 20)
+        if chunk == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _MAX_INFLATED_BYTES)
         return bytes.fromhex("".join(text.decode("ascii").split()[2:])).removeprefix(b"Exif\0\0")
     except (ValueError, zlib.error):
         return b""
 
 
-def _inflate_profile(body: bytes) -> bytes | None:
-    _, _, rest = body.partition(b"\x00")
+def _inflate_icc(body: bytes) -> bytes | None:
+    _, _, compressed = body.partition(b"\x00")
     try:
-        return zlib.decompressobj().decompress(rest[1:], 4 << 20) or None
+        return zlib.decompressobj().decompress(compressed[1:], _MAX_INFLATED_BYTES) or None
     except zlib.error:
         return None

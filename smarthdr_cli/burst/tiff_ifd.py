@@ -1,8 +1,10 @@
-"""A bounded reader of TIFF directories (TIFF 6.0, section 2), for EXIF blocks and maker notes alike.
+"""A bounded reader of TIFF image file directories (IFDs; TIFF 6.0, section 2), for EXIF blocks and maker notes.
 
-Nothing here follows a count or an offset further than its bounds: a directory has at most 1024 entries, a value is read
-only when asked for and to at most ``limit`` bytes, and a file gives at most ``BUDGET`` bytes in all. What does not fit
-is absent, never an error.
+An IFD is a 16-bit count, that many entries of 12 bytes (tag, value type, number of values, value or offset), and the
+offset of the next IFD. Offsets count from the base of the TIFF structure, which may lie anywhere in a file.
+
+Counts and offsets of a damaged file are limited: an IFD has at most _MAX_IFD_ENTRIES entries, a value is read only on
+request and up to a limit, one file gives at most MAX_BYTES_READ bytes. What exceeds a limit is absent, not an error.
 """
 
 import io
@@ -11,96 +13,103 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-BUDGET = 4 << 20  # bytes read of one file
-MAX_TEXT = 500  # characters of a text
-_HEAD = 64 << 10  # bytes read at once: most headers end before
-_ENTRIES = 1024
-_BIGTIFF = 43  # the magic number of a structure with 64-bit offsets, which holds no EXIF that cameras write
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
+MAX_BYTES_READ = 4 << 20  # of one file; EXIF blocks of cameras take at most some 100 kB
+MAX_TEXT_LENGTH = 500  # characters of a text
+_HEAD_BYTES = 64 << 10  # read at once: most headers end before
+_MAX_IFD_ENTRIES = 1024
+_BIGTIFF = 43  # magic number of TIFF with 64-bit offsets; cameras write no EXIF in it
+# Of the value types of TIFF 6.0: bytes of one value, and its struct code where it is one number.
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPE_CODES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
+_ASCII, _RATIONAL, _SRATIONAL = 2, 5, 10
+_TEXT_TYPES = (1, _ASCII, 7)  # BYTE, ASCII, UNDEFINED
 
 
-class Source:
-    """Byte ranges of an open file, short where the file or the budget ends. ``size``: the file's length."""
+class BoundedReader:
+    """Byte ranges of an open file, at most ``max_bytes`` in all.
 
-    def __init__(self, file: BinaryIO, budget: int = BUDGET) -> None:
-        self._file, self._left = file, budget - _HEAD
+    ``size``: bytes of the file. ``head``: its first 64 kB.
+    """
+
+    def __init__(self, file: BinaryIO, max_bytes: int = MAX_BYTES_READ) -> None:
+        self._file, self._bytes_left = file, max_bytes - _HEAD_BYTES
         self.size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        self.head = file.read(_HEAD)
+        self.head = file.read(_HEAD_BYTES)
 
-    def read(self, at: int, count: int) -> bytes:
-        """Up to ``count`` bytes from offset ``at``."""
-        if at < 0 or count <= 0:
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``offset``; fewer at the end of the file or of the limit."""
+        if offset < 0 or count <= 0:
             return b""
-        if at + count <= len(self.head) or len(self.head) < _HEAD:
-            return self.head[at : at + count]
-        count = min(count, self._left)
-        if count <= 0 or at >= self.size:
+        if offset + count <= len(self.head) or len(self.head) < _HEAD_BYTES:
+            return self.head[offset : offset + count]
+        count = min(count, self._bytes_left)
+        if count <= 0 or offset >= self.size:
             return b""
-        self._left -= count
-        self._file.seek(at)
+        self._bytes_left -= count
+        self._file.seek(offset)
         return self._file.read(count)
 
-    def number(self, code: str, at: int) -> int:
-        """The integer of a struct code such as "<I" at offset ``at``; 0 beyond the file's end."""
+    def integer(self, code: str, offset: int) -> int:
+        """The integer of a struct code such as "<I" at ``offset``; bytes beyond the end count as 0."""
         size = struct.calcsize(code)
-        (value,) = struct.unpack(code, self.read(at, size).ljust(size, b"\0"))
+        (value,) = struct.unpack(code, self.read(offset, size).ljust(size, b"\0"))
         return int(value)
 
 
 @dataclass(frozen=True)
-class Field:
-    """One entry of a directory: its type, how many values, where they lie in the file."""
+class IfdEntry:
+    """One IFD entry: TIFF value type, number of values, and the offset of the values in the file."""
 
-    kind: int
+    value_type: int
     count: int
-    at: int
+    offset: int
 
     @property
     def size(self) -> int:
-        """Bytes of all values; those of more than 4 lie outside the directory."""
-        return self.count * _SIZES[self.kind]
+        """Bytes of all values; more than 4 are stored outside the IFD."""
+        return self.count * _TYPE_BYTES[self.value_type]
 
 
 @dataclass(frozen=True)
-class Directory:
-    """The entries of one image file directory; ``base`` is what its offsets count from, ``end`` its end in the file."""
+class Ifd:
+    """Entries of one IFD by tag. ``order``: "<" or ">". ``base``: origin of its offsets. ``end``: offset of its end."""
 
-    source: Source
-    order: str  # "<" or ">"
+    reader: BoundedReader
+    order: str
     base: int
-    fields: dict[int, Field]
+    entries: dict[int, IfdEntry]
     end: int = 0
 
     def __contains__(self, tag: int) -> bool:
-        return tag in self.fields
+        return tag in self.entries
 
-    def raw(self, tag: int, limit: int = 4096) -> bytes:
-        """The value's bytes, cut at ``limit``; empty when absent."""
-        field = self.fields.get(tag)
-        return b"" if field is None else self.source.read(field.at, min(field.size, limit))
+    def value_bytes(self, tag: int, max_bytes: int = 4096) -> bytes:
+        """The bytes of all values, cut at ``max_bytes``; empty when absent."""
+        entry = self.entries.get(tag)
+        return b"" if entry is None else self.reader.read(entry.offset, min(entry.size, max_bytes))
 
-    def numbers(self, tag: int, limit: int = 64) -> tuple[float, ...]:
-        """The first ``limit`` values as numbers; an undefined one (1/0, NaN) ends them; empty when absent or text."""
-        field = self.fields.get(tag)
-        if field is None or field.kind == 2:
+    def numbers(self, tag: int, max_values: int = 64) -> tuple[float, ...]:
+        """The first values as numbers, up to an undefined one (1/0, NaN); empty when absent or text."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.value_type == _ASCII:
             return ()
-        data = self.raw(tag, limit * _SIZES[field.kind])
-        size = _SIZES[field.kind]
-        found: list[float] = []
-        for at in range(0, len(data) - size + 1, size):
-            if field.kind in (5, 10):
-                top, bottom = struct.unpack_from(self.order + ("II" if field.kind == 5 else "ii"), data, at)
-                if bottom == 0:
+        size = _TYPE_BYTES[entry.value_type]
+        data = self.value_bytes(tag, max_values * size)
+        values: list[float] = []
+        for position in range(0, len(data) - size + 1, size):
+            if entry.value_type in (_RATIONAL, _SRATIONAL):
+                code = "II" if entry.value_type == _RATIONAL else "ii"
+                numerator, denominator = struct.unpack_from(self.order + code, data, position)
+                if denominator == 0:
                     break
-                found.append(top / bottom)
+                values.append(numerator / denominator)
             else:
-                (value,) = struct.unpack_from(self.order + _CODES[field.kind], data, at)
+                (value,) = struct.unpack_from(self.order + _TYPE_CODES[entry.value_type], data, position)
                 if not math.isfinite(value):
                     break
-                found.append(value)
-        return tuple(found)
+                values.append(value)
+        return tuple(values)
 
     def number(self, tag: int) -> float | None:
         """The first value, or None."""
@@ -108,50 +117,51 @@ class Directory:
         return values[0] if values else None
 
     def text(self, tag: int) -> str | None:
-        """Printable text up to the first NUL, at most MAX_TEXT characters, or None."""
-        field = self.fields.get(tag)
-        if field is None or field.kind not in (1, 2, 7):
+        """Printable text as by ``printable_text``, or None."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.value_type not in _TEXT_TYPES:
             return None
-        return printable(self.raw(tag, MAX_TEXT))
+        return printable_text(self.value_bytes(tag, MAX_TEXT_LENGTH))
 
-    def linked(self, tag: int) -> "Directory | None":
-        """The directory that this one's value points at, or None."""
-        pointer = self.number(tag)
-        return None if pointer is None else directory(self.source, self.order, self.base, int(pointer))
+    def sub_ifd(self, tag: int) -> "Ifd | None":
+        """The IFD at the offset that is the value of ``tag``, or None."""
+        offset = self.number(tag)
+        return None if offset is None else read_ifd(self.reader, self.order, self.base, int(offset))
 
 
-def printable(data: bytes) -> str | None:
-    """The text that bytes hold up to the first NUL, without control characters; None when empty."""
-    text = data[:MAX_TEXT].partition(b"\0")[0].decode("utf-8", "replace")
+def printable_text(data: bytes) -> str | None:
+    """UTF-8 text up to the first NUL, without control characters, at most MAX_TEXT_LENGTH long; None when empty."""
+    text = data[:MAX_TEXT_LENGTH].partition(b"\0")[0].decode("utf-8", "replace")
     return "".join(character for character in text if character.isprintable()).strip() or None
 
 
-def byte_order(source: Source, at: int) -> str | None:
-    """ "<" or ">" from the II or MM at ``at``, or None."""
-    return {b"II": "<", b"MM": ">"}.get(source.read(at, 2))
+def read_byte_order(reader: BoundedReader, offset: int) -> str | None:
+    """ "<" for II or ">" for MM at ``offset``, else None."""
+    return {b"II": "<", b"MM": ">"}.get(reader.read(offset, 2))
 
 
-def directory(source: Source, order: str, base: int, at: int) -> Directory:
-    """The directory at offset ``at`` from ``base``; empty where none lies there. Of equal tags the first."""
-    fields: dict[int, Field] = {}
-    start = base + at
-    count = source.number(order + "H", start)
-    if count <= _ENTRIES:
-        data = source.read(start + 2, 12 * count)
-        for entry in range(len(data) // 12):
-            tag, kind, number, value = struct.unpack_from(order + "HHII", data, 12 * entry)
-            if kind in _SIZES:
-                inside = number * _SIZES[kind] <= 4
-                fields.setdefault(tag, Field(kind, number, start + 2 + 12 * entry + 8 if inside else base + value))
-    return Directory(source, order, base, fields, start + 2 + 12 * count + 4)
+def read_ifd(reader: BoundedReader, order: str, base: int, offset: int) -> Ifd:
+    """The IFD at ``offset`` from ``base``; empty where there is none. Of entries with one tag the first counts."""
+    entries: dict[int, IfdEntry] = {}
+    start = base + offset
+    entry_count = reader.integer(order + "H", start)
+    if entry_count <= _MAX_IFD_ENTRIES:
+        data = reader.read(start + 2, 12 * entry_count)
+        for position in range(0, len(data) - 11, 12):
+            tag, value_type, count, value = struct.unpack_from(order + "HHII", data, position)
+            if value_type in _TYPE_BYTES:
+                is_inline = count * _TYPE_BYTES[value_type] <= 4
+                value_offset = start + 2 + position + 8 if is_inline else base + value
+                entries.setdefault(tag, IfdEntry(value_type, count, value_offset))
+    return Ifd(reader, order, base, entries, start + 2 + 12 * entry_count + 4)
 
 
-def first_directory(source: Source, base: int = 0) -> Directory | None:
-    """The first directory of the TIFF structure at ``base``, whatever its magic number (RAW formats have their own).
+def read_first_ifd(reader: BoundedReader, base: int = 0) -> Ifd | None:
+    """The first IFD of the TIFF structure at ``base``; None where there is none, and for BigTIFF.
 
-    None where there is none, and for BigTIFF.
+    The magic number is free, because RAW formats have their own.
     """
-    order = byte_order(source, base)
-    if order is None or len(source.read(base, 8)) < 8 or source.number(order + "H", base + 2) == _BIGTIFF:
+    order = read_byte_order(reader, base)
+    if order is None or len(reader.read(base, 8)) < 8 or reader.integer(order + "H", base + 2) == _BIGTIFF:
         return None
-    return directory(source, order, base, source.number(order + "I", base + 4))
+    return read_ifd(reader, order, base, reader.integer(order + "I", base + 4))

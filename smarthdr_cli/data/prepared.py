@@ -20,7 +20,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.data.cache import RECORD, array_file, key_of, mapped, stamp, stored
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.data.splits import Part
@@ -144,7 +144,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     options = FuseOptions(align=cast(Literal["auto", "none"], align), response=response)
     source = register(burst, options, StageTimer(lambda _stage, _share: None))
     reference = source.burst.reference
-    order = [reference, *(i for i in spanning(source.burst, MOST_FRAMES) if i != reference)]
+    order = [reference, *(i for i in spanning_frames(source.burst, MOST_FRAMES) if i != reference)]
     height, width = source.burst.size
     shape = (len(order), height, width)
     with (

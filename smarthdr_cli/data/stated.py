@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from smarthdr_cli.burst import scan
-from smarthdr_cli.burst.exif import Stated
-from smarthdr_cli.burst.exif_location import parse_exif
-from smarthdr_cli.burst.exposure import resolve
+from smarthdr_cli.burst.exif import ExifMetadata
+from smarthdr_cli.burst.exif_containers import exif_of_block
+from smarthdr_cli.burst.exposure import resolve_exposures
 from smarthdr_cli.errors import InputError
 
 
@@ -32,17 +32,17 @@ def by_exif(frames: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[float, ...]
         each.append(_stated(path))
         if each[-1].time is None:
             raise InputError(f"no exposure.txt, and {path.name} states no exposure time")
-    exposures, _ = resolve(frames, each)
+    exposures, _ = resolve_exposures(frames, each)
     assert exposures is not None  # every frame has a time
     pairs = sorted(zip([exposure.ev for exposure in exposures], frames, strict=True))
     return tuple(path for _, path in pairs), _rising([ev for ev, _ in pairs], "the frames' EXIF")
 
 
-def _stated(path: Path) -> Stated:
+def _stated(path: Path) -> ExifMetadata:
     data = path.read_bytes()
     kind = scan.sniff(data, path.name)
     found = scan.scan_png(data, path.name) if kind == "png" else scan.scan_jpeg(data, path.name)
-    return parse_exif(found.exif) if found.exif else Stated()
+    return exif_of_block(found.exif) if found.exif else ExifMetadata()
 
 
 def _rising(values: Sequence[float], where: str) -> tuple[float, ...]:

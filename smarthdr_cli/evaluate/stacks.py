@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Burst, Frame
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import baselines, register

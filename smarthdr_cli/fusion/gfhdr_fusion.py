@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.fusion.network_fusion import Outcome
 from smarthdr_cli.fusion.static_merge import RadianceSigma, compare, flag_clipped, order

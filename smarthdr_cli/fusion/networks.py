@@ -11,7 +11,7 @@ from torch import nn
 
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.reference import spanning
+from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_precision
 from smarthdr_cli.fusion.gfhdr_fusion import fuse_three, side_within
@@ -79,7 +79,7 @@ class Network:
         """gfhdr takes three frames: the reference and the two that span the range best with it."""
         if len(source.burst) < 3:
             raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
-        chosen = spanning(source.burst, 3)
+        chosen = spanning_frames(source.burst, 3)
         calibration = self._calibration(source.burst)
         outcome = fuse_three(model, self.device, self.dtype, calibration, source, chosen, size, on_progress)
         left = len(source.burst) - 3
@@ -91,7 +91,7 @@ class Network:
 
 def members(burst: Burst) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The frames for the network (at most nine, spanning the range) and the rest as evidence."""
-    chosen = spanning(burst, NETWORK_FRAMES)
+    chosen = spanning_frames(burst, NETWORK_FRAMES)
     return chosen, tuple(i for i in range(len(burst)) if i not in chosen)
 
 

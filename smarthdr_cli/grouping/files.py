@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from smarthdr_cli.burst.exif_location import RAW_ENDINGS
+from smarthdr_cli.burst.exif_containers import RAW_SUFFIXES
 from smarthdr_cli.errors import InputError
 
 # HEIF, AVIF and WebP are not read; they are listed so that somebody is told.
 _PLAIN = ".jpg .jpeg .jpe .png .tif .tiff .heic .heif .hif .avif .webp"
-ENDINGS = frozenset(_PLAIN.split()) | RAW_ENDINGS
+ENDINGS = frozenset(_PLAIN.split()) | RAW_SUFFIXES
 _DIGITS = re.compile(r"(\d+)")
 
 

@@ -10,10 +10,11 @@ from datetime import MAXYEAR, UTC, datetime
 from pathlib import Path
 
 from smarthdr_cli.burst import raw
-from smarthdr_cli.burst.exif import Tags, exposure_value, interpret, utc_offset
-from smarthdr_cli.burst.exif_location import Kind, Located, locate
-from smarthdr_cli.burst.makernotes import NOTHING, Maker, read_maker
-from smarthdr_cli.burst.tiff_ifd import Source
+from smarthdr_cli.burst.exif import Tags, exposure_value, interpret_tags, parse_utc_offset
+from smarthdr_cli.burst.exif_containers import FileTags, read_tags
+from smarthdr_cli.burst.makernotes import UNKNOWN_BRACKETING, MakerBracketing, read_bracketing
+from smarthdr_cli.burst.scan import FileKind
+from smarthdr_cli.burst.tiff_ifd import BoundedReader
 from smarthdr_cli.errors import InputError
 
 _MOMENT = re.compile(r"(\d{4})\D(\d{1,2})\D(\d{1,2})\D+(\d{1,2})\D(\d{1,2})\D(\d{1,2})")
@@ -30,7 +31,7 @@ class Header:
     """
 
     path: Path
-    kind: Kind = "jpeg"
+    kind: FileKind = "jpeg"
     bytes: int = 0
     size: tuple[int, int] | None = None
     orientation: int = 1
@@ -50,7 +51,7 @@ class Header:
     stated: bool = False
     flash: bool | None = None
     focal: float | None = None
-    maker: Maker = NOTHING
+    maker: MakerBracketing = UNKNOWN_BRACKETING
 
     @property
     def ev(self) -> float | None:
@@ -66,17 +67,17 @@ def read_header(path: Path) -> Header:
             what = "does not exist" if not path.exists() else "is a folder" if path.is_dir() else "is not a file"
             raise InputError(f"{name} {what}")
         with path.open("rb") as file:
-            source = Source(file)
-            return _header(path, source.size, locate(source, name))
+            source = BoundedReader(file)
+            return _header(path, source.size, read_tags(source, name))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{name} cannot be read: {reason}") from error
 
 
-def _header(path: Path, count: int, found: Located) -> Header:
-    stated = interpret(found)
+def _header(path: Path, count: int, found: FileTags) -> Header:
+    stated = interpret_tags(found)
     if found.kind == "raw" and stated.time is None:
-        time, aperture, iso = raw.stated_exposure(path)
+        time, aperture, iso = raw.libraw_exposure(path)
         stated = replace(stated, time=time, aperture=aperture, iso=iso)
     size = found.size
     if size is not None and stated.orientation >= 5:
@@ -84,9 +85,9 @@ def _header(path: Path, count: int, found: Located) -> Header:
     start, offset, resolution = _moment(found)
     mode, program, flash = found.number(0xA402), found.number(0x8822), found.number(0x9209)
     make, model = stated.capture.make or "", stated.capture.model or ""
-    maker = NOTHING
+    maker = UNKNOWN_BRACKETING
     with contextlib.suppress(IndexError, KeyError, ValueError, OverflowError):  # a maker's note owes nobody a form
-        maker = read_maker(found.directories, make, found.note)
+        maker = read_bracketing(found.directories, make, found.maker_note)
     bias = found.number(0x9204)
     return Header(
         path=path,
@@ -129,5 +130,5 @@ def _moment(tags: Tags) -> tuple[float | None, float | None, float]:
         digits = re.match(r"\d+", tags.text(part) or "")
         fraction = float(f"0.{digits.group()}") if digits else 0.0
         step = 10.0 ** -min(len(digits.group()), 6) if digits else 1.0
-        return whole.timestamp() + fraction, utc_offset(tags.text(zone)), step
+        return whole.timestamp() + fraction, parse_utc_offset(tags.text(zone)), step
     return None, None, 1.0

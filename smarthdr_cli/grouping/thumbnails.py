@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst import decode, raw
-from smarthdr_cli.burst.scan import MAX_FILE, MAX_PIXELS, scan_jpeg, scan_png, sniff
+from smarthdr_cli.burst.scan import MAX_FILE_BYTES, MAX_PIXELS, scan_jpeg, scan_png, sniff
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.radiometry import srgb_to_linear
@@ -50,7 +50,7 @@ def tiny(header: Header, max_pixels: int | None = None) -> Tiny | None:
     """
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     width, height = header.size or (0, 0)
-    if width * height > limit or header.bytes > MAX_FILE:
+    if width * height > limit or header.bytes > MAX_FILE_BYTES:
         return None
     try:
         if header.kind == "raw":
@@ -91,7 +91,7 @@ def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
 
 def _raw(header: Header, limit: int) -> NDArray[np.uint8] | None:
     """The camera's own preview inside the RAW."""
-    preview = raw.preview(header.path)
+    preview = raw.embedded_preview(header.path)
     if isinstance(preview, bytes):
         return _decode(preview, header.path.name, limit)
     return None if preview is None else np.asarray(preview.mean(-1).astype(np.uint8))

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.version import __version__
 

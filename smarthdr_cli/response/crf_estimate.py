@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, F64, Response, srgb_to_linear, tabulated
 from smarthdr_cli.response.balance import Balance, freedom, measure_balance
@@ -116,7 +115,7 @@ def calibrate(burst: Burst, alignment: Alignment) -> Response:
     found = estimate_response(burst, alignment, "calibrated")
     if found.response is None:
         raise InputError(f"no camera curve can be calibrated from these frames: {found.reason}")
-    capture: Capture = burst.frames[burst.reference].capture
+    capture: CaptureMetadata = burst.frames[burst.reference].capture
     origin = {"make": capture.make, "model": capture.model, "date": capture.datetime, "frames": len(burst)}
     known = {key: value for key, value in origin.items() if value is not None}
     return Response(found.response.name, found.response.table, known | found.record)

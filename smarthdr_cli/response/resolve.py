@@ -7,7 +7,7 @@ import numpy as np
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, NAMES, Response, named_response, resampled
+from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, RESPONSE_NAMES, Response, named_response, resampled
 from smarthdr_cli.response.calibration_file import load_response
 from smarthdr_cli.response.crf_estimate import estimate_response
 from smarthdr_cli.response.exposure_ratios import ExposureCheck, check_exposures, measure_ratios, with_evs
@@ -44,7 +44,7 @@ def resolve_response(
         response = named_response("linear", entries)
         if option not in ("auto", "linear"):
             notes = (f"the frames are linear already; response {option} is not applied",)
-    elif option in NAMES:
+    elif option in RESPONSE_NAMES:
         response = named_response(option, entries)
     elif option != "auto":
         response = _from_file(option, entries)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Frame
+from smarthdr_cli.burst.burst import Burst, Frame
 
 F32 = NDArray[np.float32]
 

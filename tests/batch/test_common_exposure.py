@@ -15,7 +15,7 @@ from smarthdr_cli.batch.batch_options import BatchOptions
 from smarthdr_cli.batch.common_exposure import CommonExposure, common_exposure
 from smarthdr_cli.batch.run import Callbacks, run_batch
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.burst.frame import Exposure
+from smarthdr_cli.burst.burst import Exposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import fuse

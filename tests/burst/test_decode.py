@@ -1,4 +1,4 @@
-"""Good files are exact, what a decoder complains about is an error, and what a file inflates to is bounded."""
+"""Decoders: exact codes for valid files, errors for what they warn of, bounded memory for what inflates."""
 
 import io
 import logging
@@ -32,14 +32,14 @@ COMPRESSIONS = (None, "lzw", "packbits", "zlib", "zstd", "lzma")
 PREDICTED = ("lzw", "zlib", "zstd", "lzma")
 
 
-def refused(path: Path, why: str = "") -> str:
-    """The one line with which the file is refused, for reading as for grouping."""
+def error_of(path: Path, reason: str = "") -> str:
+    """The error of reading a file: one line with its name and the reason. Grouping finds no thumbnail in it."""
     with pytest.raises(InputError) as caught:
         read_frame(path)
     message = str(caught.value)
     assert message.startswith(path.name)
     assert "\n" not in message
-    assert why in message
+    assert reason in message
     assert tiny(read_header(path)) is None
     return message
 
@@ -51,18 +51,18 @@ def as_type(picture: NDArray[np.uint8], dtype: str) -> NDArray[Any]:
 
 
 def strips(*segments: bytes) -> Iterator[bytes]:
-    """Segments that are encoded already, as tifffile takes them."""
+    """Encoded segments in the form that tifffile takes."""
     yield from segments
 
 
-def zeroed(path: Path, kept: float) -> None:
-    """Zero every strip or tile of a TIFF behind the given share of it."""
+def zero_segments(path: Path, share: float) -> None:
+    """Set every strip or tile of a TIFF to zero from the given share of its bytes on."""
     data = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        for at, length in zip(page.dataoffsets, page.databytecounts, strict=True):
-            whole = int(length * kept)
-            data[at + whole : at + length] = bytes(length - whole)
+        for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+            start = offset + int(length * share)
+            data[start : offset + length] = bytes(offset + length - start)
     path.write_bytes(data)
 
 
@@ -85,30 +85,40 @@ def test_a_grey_jpeg_has_three_equal_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_frame(tmp_path / "a.jpg").codes, np.repeat(expected[..., None], 3, 2))
 
 
-def test_bytes_with_which_a_camera_pads_its_scan_are_a_note(
-    jpeg: Callable[..., Path], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_padding_bytes_in_a_scan_cause_a_note(jpeg: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     path = jpeg("a.jpg", PICTURE)
     whole, data = read_frame(path).codes, path.read_bytes()
     path.write_bytes(data[:-2] + bytes(64) + data[-2:])
-    reading = read_file(path)
-    np.testing.assert_array_equal(reading.frame.codes, whole)
-    assert len(reading.notes) == 1
-    assert reading.notes[0].startswith("a.jpg: its picture may be damaged in places")
-    assert "extraneous bytes" in reading.notes[0]
+    result = read_file(path)
+    np.testing.assert_array_equal(result.frame.codes, whole)
+    assert len(result.notes) == 1
+    assert result.notes[0].startswith("a.jpg: its picture may be damaged in places")
+    assert "extraneous bytes" in result.notes[0]
     assert tiny(read_header(path)) is not None
     assert capfd.readouterr().err == ""
 
 
-def test_what_libjpeg_only_warns_of_is_an_error(jpeg: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_libjpeg_are_errors(jpeg: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     path = jpeg("a.jpg", PICTURE)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 200 :])
-    refused(path, "premature end of data segment")
+    error_of(path, "premature end of data segment")
     assert capfd.readouterr().err == ""
 
 
-def test_of_many_jpegs_side_by_side_only_the_damaged_are_refused(tmp_path: Path, jpeg: Callable[..., Path]) -> None:
+def test_a_jpeg_that_ends_early_after_a_harmless_warning_is_an_error(jpeg: Callable[..., Path]) -> None:
+    """libjpeg reports its first warning only, here on the parameters of the scan, and fills the rest with grey."""
+    path = jpeg("a.jpg", PICTURE)
+    data = bytearray(path.read_bytes())
+    scan = data.index(b"\xff\xda")
+    data[scan + 12] = 62  # the last coefficient, 63 in every sequential JPEG
+    path.write_bytes(data)
+    assert "Invalid SOS parameters" in read_file(path).notes[0]
+    path.write_bytes(data[: (scan + len(data)) // 2] + b"\xff\xd9")
+    error_of(path, "cut short: the JPEG's data end before the picture does")
+
+
+def test_only_the_damaged_jpegs_among_threads_are_errors(tmp_path: Path, jpeg: Callable[..., Path]) -> None:
     good = jpeg("good.jpg", PICTURE)
     expected, data = read_frame(good).codes, good.read_bytes()
     (tmp_path / "bad.jpg").write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 200 :])
@@ -150,18 +160,18 @@ ROWS = b"".join(b"\0" + row.tobytes() for row in PICTURE)
     ],
     ids=["too few rows", "unknown filter", "too many rows", "bytes after the pixels"],
 )
-def test_what_libpng_complains_about_is_an_error_and_is_not_printed(
+def test_warnings_of_libpng_are_errors_and_are_not_printed(
     tmp_path: Path, data: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(ROWS))
     np.testing.assert_array_equal(read_frame(path).codes, PICTURE)
     path.write_bytes(data)
-    refused(path)
+    error_of(path)
     assert capfd.readouterr().err == ""
 
 
-def test_a_png_is_not_charged_with_what_another_thread_logs(tmp_path: Path) -> None:
+def test_warnings_of_other_threads_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(ROWS))
 
@@ -198,7 +208,7 @@ def test_tiff_of_every_compression_and_layout(tmp_path: Path, compression: str |
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_tiff_alpha_is_dropped_and_white_is_zero_turned(tmp_path: Path, compression: str | None) -> None:
+def test_tiff_alpha_is_dropped_and_white_is_zero_inverted(tmp_path: Path, compression: str | None) -> None:
     path = tmp_path / "a.tif"
     alpha = np.dstack([PICTURE, PICTURE[..., :1] // 2])
     tifffile.imwrite(
@@ -214,7 +224,7 @@ def test_tiff_alpha_is_dropped_and_white_is_zero_turned(tmp_path: Path, compress
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
 @pytest.mark.parametrize("bits", [4, 10, 12, 14])
 def test_other_bit_depths_reach_white(tmp_path: Path, bits: int, compression: str | None) -> None:
-    """Their codes fill the range of 8 or 16 bits, so that the brightest code is white."""
+    """Codes are scaled to the range of 8 or 16 bits, so that the highest code is white."""
     top, white = 2**bits - 1, 255 if bits < 8 else 65535
     grey = np.linspace(0, top, WIDTH * 40).round().astype(np.uint8 if bits < 8 else np.uint16).reshape(40, WIDTH)
     packed = bytes(imagecodecs.packints_encode(grey, bits, runlen=WIDTH))
@@ -246,14 +256,14 @@ def test_palettes_become_rgb(tmp_path: Path, compression: str | None) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 255, 257, 3 * 255, 832])
-def test_a_colour_table_of_another_size_is_damage(tmp_path: Path, count: int) -> None:
+def test_a_palette_of_another_size_is_damage(tmp_path: Path, count: int) -> None:
     path = tmp_path / "a.tif"
     Image.fromarray(PICTURE).convert("P").save(path)
     data = bytearray(path.read_bytes())
-    at = data.index(struct.pack("<HHI", 0x0140, 3, 768)) + 4
-    struct.pack_into("<I", data, at, count)
+    offset = data.index(struct.pack("<HHI", 0x0140, 3, 768)) + 4
+    struct.pack_into("<I", data, offset, count)
     path.write_bytes(data)
-    refused(path, "damaged")
+    error_of(path, "damaged")
 
 
 @pytest.mark.parametrize("tile", [None, (48, 64)])
@@ -271,7 +281,7 @@ def test_jpeg_in_a_tiff_equals_pillow(tmp_path: Path, tile: tuple[int, int] | No
 
 @pytest.mark.parametrize("tile", [None, (32, 48)])
 @pytest.mark.parametrize("compression", [*COMPRESSIONS[1:], "jpeg"])
-def test_a_tiff_with_65_percent_of_its_bytes_zeroed_is_refused(
+def test_a_tiff_with_65_percent_of_its_bytes_zero_is_an_error(
     tmp_path: Path, compression: str, tile: tuple[int, int] | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.tif"
@@ -279,13 +289,13 @@ def test_a_tiff_with_65_percent_of_its_bytes_zeroed_is_refused(
     tifffile.imwrite(path, PICTURE, photometric="rgb", compression=compression, tile=tile, rowsperstrip=rows,
                      metadata=None)  # fmt: skip
     assert read_frame(path).codes.shape == PICTURE.shape
-    zeroed(path, 0.35)
-    refused(path, "damaged or cut short")
+    zero_segments(path, 0.35)
+    error_of(path, "damaged or cut short")
     assert capfd.readouterr().err == ""
 
 
-def test_a_strip_that_holds_a_byte_too_few_is_refused(tmp_path: Path) -> None:
-    """The criterion is exact: a black picture takes next to no bytes and is read, one short of a pixel is not."""
+def test_a_strip_of_one_byte_too_few_is_an_error(tmp_path: Path) -> None:
+    """Whatever its size in the file: a black picture compresses to a few bytes and is valid."""
     path, black = tmp_path / "a.tif", bytes(WIDTH * HEIGHT * 3)
     encoders: dict[str, Callable[[bytes], bytes]] = {
         "lzw": imagecodecs.lzw_encode,
@@ -299,27 +309,27 @@ def test_a_strip_that_holds_a_byte_too_few_is_refused(tmp_path: Path) -> None:
             tifffile.imwrite(path, segment, shape=(HEIGHT, WIDTH, 3), dtype="u1", photometric="rgb",
                              compression=compression, rowsperstrip=HEIGHT, metadata=None)  # fmt: skip
             if missing:
-                refused(path, "damaged or cut short")
+                error_of(path, "damaged or cut short")
             else:
                 assert not read_frame(path).codes.any()
 
 
 @pytest.mark.parametrize("tag", ["StripOffsets", "StripByteCounts"])
-def test_a_strip_that_is_not_there_is_not_black(tmp_path: Path, tag: str) -> None:
+def test_a_missing_strip_is_an_error(tmp_path: Path, tag: str) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, PICTURE, photometric="rgb", compression="lzw", rowsperstrip=30, metadata=None)
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         field = tiff.pages.first.tags[tag]
         field.overwrite([field.value[0], 0, field.value[2]])
-    refused(path, "cut short")
+    error_of(path, "cut short")
 
 
 @pytest.mark.parametrize("compression", ["jpeg2000", "webp", "png", "jpegxl"])
-def test_other_compressions_are_named(tmp_path: Path, compression: str) -> None:
-    """One of them, JPEG 2000, was read as black."""
+def test_unsupported_compressions_are_named(tmp_path: Path, compression: str) -> None:
+    """JPEG 2000, for example, was once read as black."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, PICTURE, photometric="rgb", compression=compression, metadata=None)
-    refused(path, "compression that is not read")
+    error_of(path, "compression that is not read")
 
 
 # Memory
@@ -342,22 +352,22 @@ def attempt(path):
         return str(error)
     return "read"
 
-attempt(Path(sys.argv[1]))  # whatever is loaded on first use
-begun = peak()
-said = attempt(Path(sys.argv[2]))
+attempt(Path(sys.argv[1]))  # loads the libraries
+start = peak()
+message = attempt(Path(sys.argv[2]))
 try:
     tiny(read_header(Path(sys.argv[2])))
 except InputError:
     pass
-print(peak() - begun, said)
+print(peak() - start, message)
 """
 
 
 @pytest.fixture
 def cost(tmp_path: Path) -> Callable[[Path], tuple[int, str]]:
-    """``cost(path)``: MB that reading and grouping a file add to a fresh process's peak, and what is said of it."""
+    """``cost(path)``: MB that reading and grouping a file add to the peak of a new process, and its error or "read"."""
     if not Path("/proc/self/status").exists():
-        pytest.skip("the peak of a process's memory is read from /proc")
+        pytest.skip("reads the peak memory from /proc")
     small = tmp_path / "small.tif"
     tifffile.imwrite(small, PICTURE, photometric="rgb", compression="lzw", metadata=None)
 
@@ -365,8 +375,8 @@ def cost(tmp_path: Path) -> Callable[[Path], tuple[int, str]]:
         command = [sys.executable, "-c", MEASURE, str(small), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
         assert done.stderr == ""
-        megabytes, said = done.stdout.strip().split(" ", 1)
-        return int(megabytes), said
+        megabytes, message = done.stdout.strip().split(" ", 1)
+        return int(megabytes), message
 
     return measure
 
@@ -384,34 +394,34 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("compression", BOMBS)
-def test_a_strip_that_inflates_to_more_than_its_rows_costs_no_memory(
+def test_a_strip_that_inflates_beyond_its_rows_takes_no_memory(
     tmp_path: Path, compression: str, cost: Callable[[Path], tuple[int, str]]
 ) -> None:
-    """100x100 pixels by the header, 256 to 400 MB by the strip. LZW alone cannot tell that more would follow."""
+    """100x100 pixels by the header, 256 to 400 MB by the strip. Only LZW does not notice the rest."""
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, strips(BOMBS[compression]()), shape=(100, 100, 3), dtype="u1", photometric="rgb",
                      compression=compression, rowsperstrip=100, metadata=None)  # fmt: skip
-    megabytes, said = cost(path)
+    megabytes, message = cost(path)
     assert megabytes < 40
-    assert said == "read" if compression == "lzw" else said.startswith("bomb.tif is damaged or cut short")
+    assert message == "read" if compression == "lzw" else message.startswith("bomb.tif is damaged or cut short")
 
 
-def test_160_kilobytes_of_lzw_are_not_250_megapixels(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
+def test_160_kb_of_lzw_are_not_250_megapixels(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, strips(lzw_zeros(1 << 20) + bytes(160_000)), shape=(15_800, 15_800), dtype="u1",
                      photometric="minisblack", compression="lzw", rowsperstrip=15_800, metadata=None)  # fmt: skip
-    megabytes, said = cost(path)
+    megabytes, message = cost(path)
     assert megabytes < 40
-    assert said.startswith("bomb.tif is damaged or cut short")
+    assert message.startswith("bomb.tif is damaged or cut short")
 
 
 def test_the_tiles_of_a_small_picture_are_bounded(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, strips(zlib.compress(bytes(1 << 20))), shape=(100, 100), dtype="u1",
                      photometric="minisblack", compression="zlib", tile=(32_768, 32_768), metadata=None)  # fmt: skip
-    megabytes, said = cost(path)
+    megabytes, message = cost(path)
     assert megabytes < 40
-    assert "tiles of 32768x32768 pixels" in said
+    assert "tiles of 32768x32768 pixels" in message
 
 
 def test_a_jpeg_in_a_tiff_is_no_larger_than_its_strip(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
@@ -420,22 +430,22 @@ def test_a_jpeg_in_a_tiff_is_no_larger_than_its_strip(tmp_path: Path, cost: Call
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, strips(large.getvalue()), shape=(100, 100, 3), dtype="u1", photometric="ycbcr",
                      compression="jpeg", rowsperstrip=100, metadata=None)  # fmt: skip
-    megabytes, said = cost(path)
+    megabytes, message = cost(path)
     assert megabytes < 40
-    assert "8000x6000" in said
+    assert "8000x6000" in message
 
 
-def test_many_channels_are_refused(tmp_path: Path) -> None:
+def test_many_channels_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((10, 10, 9), np.float32), photometric="rgb", planarconfig="contig", metadata=None)
-    refused(path, "9 channels of float32")
+    error_of(path, "9 channels of float32")
 
 
-def test_a_profile_that_inflates_costs_no_memory(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
+def test_a_profile_that_inflates_takes_no_memory(tmp_path: Path, cost: Callable[[Path], tuple[int, str]]) -> None:
     body = b"name\0\0" + zlib.compress(bytes(400 << 20), 1)
     chunk = struct.pack(">I", len(body)) + b"iCCP" + body + struct.pack(">I", zlib.crc32(b"iCCP" + body))
     path = tmp_path / "a.png"
     path.write_bytes(png(ROWS, extra=chunk))
-    megabytes, said = cost(path)
+    megabytes, message = cost(path)
     assert megabytes < 40
-    assert said == "read"
+    assert message == "read"

@@ -1,27 +1,39 @@
+"""EXIF tags to exposure, orientation and capture metadata."""
+
+import doctest
 import math
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from smarthdr_cli.burst.exif import upright
-from smarthdr_cli.burst.exif_location import parse_exif
+from smarthdr_cli.burst import exif as exif_module
+from smarthdr_cli.burst.exif import (
+    ExifMetadata,
+    TagValues,
+    interpret_tags,
+    parse_utc_offset,
+    read_exif_block,
+    reset_orientation,
+    with_exif_block,
+)
+from smarthdr_cli.burst.exif_containers import exif_of_block
+from tests.support.files import exif_block, tiff_structure
 
-Exif = Callable[..., bytes]
+pytestmark = pytest.mark.unit
 
 
-def test_exposure_value_from_the_definition(exif: Exif) -> None:
-    stated = parse_exif(exif(ExposureTime=(1, 250), FNumber=(28, 5), ISOSpeedRatings=400))
-    assert (stated.time, stated.aperture, stated.iso) == (1 / 250, 5.6, 400)
-    assert stated.exposure().ev == pytest.approx(math.log2(1 / 250 * 4 / 5.6**2))
-    assert stated.exposure().source == "exif"
+def test_exposure_value_from_the_definition() -> None:
+    exif = exif_of_block(exif_block(ExposureTime=(1, 250), FNumber=(28, 5), ISOSpeedRatings=400))
+    assert (exif.time, exif.aperture, exif.iso) == (1 / 250, 5.6, 400)
+    assert exif.exposure().ev == pytest.approx(math.log2(1 / 250 * 4 / 5.6**2))
+    assert exif.exposure().source == "exif"
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_both_byte_orders(exif: Exif, order: str) -> None:
-    assert parse_exif(exif(order, ExposureTime=(1, 8), Orientation=6)).time == 1 / 8
+def test_both_byte_orders(order: str) -> None:
+    assert exif_of_block(exif_block(order, ExposureTime=(1, 8), Orientation=6)).time == 1 / 8
 
 
 @pytest.mark.parametrize(
@@ -44,18 +56,18 @@ def test_both_byte_orders(exif: Exif, order: str) -> None:
     ],
     ids=str,
 )
-def test_fallbacks(exif: Exif, tags: dict[str, Any], expected: tuple[float | None, ...]) -> None:
-    stated = parse_exif(exif(**tags))
-    assert (stated.time, stated.aperture, stated.iso) == expected
+def test_substitutes_of_absent_tags(tags: dict[str, Any], expected: tuple[float | None, ...]) -> None:
+    exif = exif_of_block(exif_block(**tags))
+    assert (exif.time, exif.aperture, exif.iso) == expected
 
 
-def test_without_a_time_there_is_no_exposure(exif: Exif) -> None:
-    assert parse_exif(exif(FNumber=(8, 1), ISOSpeedRatings=100)).exposure().source == "none"
+def test_without_a_time_there_is_no_exposure() -> None:
+    assert exif_of_block(exif_block(FNumber=(8, 1), ISOSpeedRatings=100)).exposure().source == "none"
 
 
-def test_capture_record(exif: Exif) -> None:
-    capture = parse_exif(
-        exif(
+def test_capture_metadata() -> None:
+    capture = exif_of_block(
+        exif_block(
             Make="Canon",
             Model="EOS R5",
             LensModel="RF24-70",
@@ -72,32 +84,72 @@ def test_capture_record(exif: Exif) -> None:
     assert capture.focal_length == 35
 
 
+@pytest.mark.parametrize("value_type", [1, 2, 7], ids=["BYTE", "ASCII", "UNDEFINED"])
+def test_text_of_every_value_type(value_type: int) -> None:
+    block = tiff_structure("<", [(0x010F, value_type, "Leica é\0".encode())], [])
+    assert exif_of_block(block).capture.make == "Leica é"
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_upright_resets_the_orientation_and_nothing_else(exif: Exif, order: str) -> None:
-    block = exif(order, Orientation=8, Make="Maker", ExposureTime=(1, 50), FNumber=(4, 1))
-    result = upright(block)
+def test_resetting_the_orientation_changes_no_other_byte(order: str) -> None:
+    block = exif_block(order, Orientation=8, Make="Maker", ExposureTime=(1, 50), FNumber=(4, 1))
+    result = reset_orientation(block)
     assert result is not None
-    read = Image.Exif()  # Pillow is the second reader
-    read.load(result)
-    assert read[0x0112] == 1
-    assert read[0x010F] == "Maker"
-    assert read.get_ifd(0x8769)[0x829A] == 1 / 50
+    pillow = Image.Exif()
+    pillow.load(result)
+    assert pillow[0x0112] == 1
+    assert pillow[0x010F] == "Maker"
+    assert pillow.get_ifd(0x8769)[0x829A] == 1 / 50
     assert len(result) == len(block) + 6
     assert sum(a != b for a, b in zip(result[6:], block, strict=True)) == 1
 
 
-def test_upright_unlinks_the_thumbnail(exif: Exif) -> None:
-    block = bytearray(exif(Orientation=1))
+def test_resetting_the_orientation_unlinks_the_thumbnail() -> None:
+    block = bytearray(exif_block(Orientation=1))
     count = struct.unpack_from("<H", block, 8)[0]
     struct.pack_into("<I", block, 10 + 12 * count, 8)
-    result = upright(bytes(block))
+    result = reset_orientation(bytes(block))
     assert result is not None
     assert struct.unpack_from("<I", result, 6 + 10 + 12 * count) == (0,)
 
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"nonsense" * 9, bytes(64)])
-def test_damage_is_reported_not_raised(block: bytes) -> None:
-    stated = parse_exif(block)
-    assert stated.damaged
-    assert stated.time is None
-    assert upright(block) is None
+def test_damaged_blocks_raise_nothing(block: bytes) -> None:
+    exif = exif_of_block(block)
+    assert exif.damaged
+    assert exif.time is None
+    assert reset_orientation(block) is None
+
+
+@pytest.mark.parametrize(
+    ("tags", "time"), [({0x829A: 1e-8}, None), ({0x829A: 1e-7}, 1e-7), ({0x829A: 1e6}, 1e6), ({0x829A: 2e6}, None)]
+)
+def test_exposure_times_out_of_range_are_unknown(tags: dict[int, float], time: float | None) -> None:
+    assert interpret_tags(TagValues(tags)).time == time
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("+02:00", 7200), ("-0330", -12600), ("+00:00", 0), ("Z", None), ("", None), (None, None), ("2:00", None)],
+)
+def test_utc_offsets(text: str | None, seconds: float | None) -> None:
+    assert parse_utc_offset(text) == seconds
+
+
+def test_a_new_block_holds_what_was_interpreted() -> None:
+    exif = exif_of_block(exif_block(ExposureTime=(1, 50), FNumber=(28, 10), ISOSpeedRatings=200, Make="Maker"))
+    block = with_exif_block(ExifMetadata(exif.time, exif.aperture, exif.iso, capture=exif.capture)).capture.exif
+    assert block is not None
+    again = exif_of_block(block.removeprefix(b"Exif\0\0"))
+    assert (again.time, again.aperture, again.iso, again.capture.make) == (1 / 50, 2.8, 200, "Maker")
+
+
+def test_a_chain_of_ifds_ends_at_the_limit_of_exifread() -> None:
+    """65,535 entries that all state a text as long as the block."""
+    entry = struct.pack("<HHII", 0x010E, 2, 1 << 20, 8)
+    block = b"II*\0\x08\0\0\0" + struct.pack("<H", 65535) + entry * 65535
+    assert read_exif_block(block) is None
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(exif_module) == (0, 1)

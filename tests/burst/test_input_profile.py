@@ -1,3 +1,5 @@
+"""Colour spaces by ICC profiles, PNG chunks and EXIF."""
+
 import io
 import struct
 from collections.abc import Callable
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.input_profile import from_icc, from_png
+from smarthdr_cli.burst.input_profile import colorspace_of_icc, colorspace_of_png
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.colorspace import ADOBE_RGB, D50, DISPLAY_P3, PROPHOTO, SRGB
+from tests.support.files import exif_block, with_png_chunk
 
-# Colorants as the makers' profiles hold them (s15Fixed16 rounded to four decimals), columns R, G, B.
+pytestmark = pytest.mark.unit
+
+# Colorants in published profiles (s15Fixed16, rounded to four decimals), columns R, G, B.
 PUBLISHED = {
     "adobe-rgb": [[0.6097, 0.2053, 0.1492], [0.3111, 0.6257, 0.0632], [0.0195, 0.0609, 0.7446]],
     "display-p3": [[0.5151, 0.2920, 0.1571], [0.2412, 0.6922, 0.0666], [-0.0011, 0.0419, 0.7841]],
@@ -23,7 +28,7 @@ SPACES = {space.name: space for space in (ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB)
 
 
 def matrix_profile(colorants: Any, description: bytes = b"a name") -> bytes:
-    """A version 2 matrix profile (ICC.1:2001-04) without curves: only what primaries need."""
+    """A version 2 matrix profile (ICC.1:2001-04) without curves."""
     desc = b"desc" + bytes(4) + struct.pack(">I", len(description) + 1) + description + b"\0"
     desc += bytes(-len(desc) % 4)
     tags = [(b"desc", desc)]
@@ -41,29 +46,28 @@ def matrix_profile(colorants: Any, description: bytes = b"a name") -> bytes:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_profile_is_known_by_its_colorants_whatever_its_name(name: str) -> None:
-    assert from_icc(matrix_profile(PUBLISHED[name])) == (SPACES[name], None)
+def test_a_matrix_profile_is_recognised_by_its_colorants(name: str) -> None:
+    assert colorspace_of_icc(matrix_profile(PUBLISHED[name])) == (SPACES[name], None)
 
 
-def test_littlecms_own_srgb_profile_is_srgb() -> None:
+def test_the_srgb_profile_of_littlecms_is_srgb() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert from_icc(profile) == (SRGB, None)
+    assert colorspace_of_icc(profile) == (SRGB, None)
 
 
-def test_an_unlisted_matrix_profile_keeps_its_own_primaries_and_says_so() -> None:
+def test_an_unknown_matrix_profile_keeps_its_primaries_with_a_note() -> None:
     colorants = np.array(PUBLISHED["adobe-rgb"]) * 0.5 + np.array(PUBLISHED["prophoto"]) * 0.5
-    space, note = from_icc(matrix_profile(colorants, b"My Monitor"))
+    space, note = colorspace_of_icc(matrix_profile(colorants, b"My Monitor"))
     assert note is not None
     assert "My Monitor" in note
-    # Red's xy from its colorant, and the white every ICC profile has.
     red = colorants[:, 0] / colorants[:, 0].sum()
     np.testing.assert_allclose(space.chromaticities[0], red[:2], atol=1e-4)
     assert space.chromaticities[3] == D50
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(200), b"\xff" * 500])
-def test_a_damaged_profile_is_srgb_and_said_aloud(damage: bytes) -> None:
-    space, note = from_icc(damage)
+def test_a_damaged_profile_is_srgb_with_a_note(damage: bytes) -> None:
+    space, note = colorspace_of_icc(damage)
     assert space == SRGB
     assert note is not None
     assert "sRGB primaries assumed" in note
@@ -77,19 +81,19 @@ def test_a_damaged_profile_is_srgb_and_said_aloud(damage: bytes) -> None:
         ((0.9, 0.25, -1.2), (-0.2, 0.5, 0.2)),
     ],
 )
-def test_a_colorant_without_a_chromaticity_is_damage(red: Any, green: Any) -> None:
-    """Its X + Y + Z is zero or less."""
+def test_colorants_without_chromaticity_are_damage(red: Any, green: Any) -> None:
+    """X + Y + Z of a colorant is 0 or less."""
     blue = np.array((0.9642, 1.0, 0.8249)) - red - green
-    space, note = from_icc(matrix_profile(np.array((red, green, blue)).T))
+    space, note = colorspace_of_icc(matrix_profile(np.array((red, green, blue)).T))
     assert space == SRGB
     assert note is not None
     assert "sRGB primaries assumed" in note
 
 
 def test_png_chromaticities() -> None:
-    assert from_png((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)) == (ADOBE_RGB, None)
-    assert from_png("rec709") == (SRGB, None)
-    space, note = from_png((0.3127, 0.3290, 0.6, 0.35, 0.25, 0.65, 0.15, 0.07))
+    assert colorspace_of_png((0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)) == (ADOBE_RGB, None)
+    assert colorspace_of_png("rec709") == (SRGB, None)
+    space, note = colorspace_of_png((0.3127, 0.3290, 0.6, 0.35, 0.25, 0.65, 0.15, 0.07))
     assert space == SRGB
     assert note is not None
 
@@ -101,15 +105,15 @@ def test_the_profile_of_a_file_reaches_the_frame(kind: str, tmp_path: Path) -> N
     assert read_file(path).frame.colorspace == DISPLAY_P3
 
 
-def test_exif_colour_space_two_is_adobe_rgb(jpeg: Callable[..., Path], exif: Callable[..., bytes]) -> None:
-    path = jpeg("a.jpg", np.full((16, 16, 3), 90, np.uint8), exif(ColorSpace=2))
+def test_exif_colour_space_two_is_adobe_rgb(jpeg: Callable[..., Path]) -> None:
+    path = jpeg("a.jpg", np.full((16, 16, 3), 90, np.uint8), exif_block(ColorSpace=2))
     assert read_file(path).frame.colorspace == ADOBE_RGB
 
 
-def test_png_chrm_reaches_the_frame(png_chunk: Callable[..., bytes], tmp_path: Path) -> None:
+def test_png_chrm_reaches_the_frame(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
     body = struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
     path = tmp_path / "a.png"
-    path.write_bytes(png_chunk(file.getvalue(), b"cHRM", body))
+    path.write_bytes(with_png_chunk(file.getvalue(), b"cHRM", body))
     assert read_file(path).frame.colorspace == ADOBE_RGB

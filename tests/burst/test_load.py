@@ -1,3 +1,5 @@
+"""Files to a burst: order, exposures, reference, and inputs that make no burst."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,21 +12,24 @@ from PIL import Image
 
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.errors import InputError, UsageError
+from tests.support.files import exif_block, random_scene, srgb_codes
 
 Write = Callable[..., Path]
 EVS = (-2, 0, 2)
 
 
 @pytest.fixture
-def bracket(jpeg: Write, exif: Callable[..., bytes], scene: Any, srgb: Any) -> Callable[..., list[Path]]:
+def bracket(jpeg: Write) -> Callable[..., list[Path]]:
     """Three JPEGs two EV apart, in shuffled order (bright, dark, middle), with EXIF unless ``tags`` is None."""
 
     def write(tags: dict[str, Any] | None = None, *, plain: bool = False) -> list[Path]:
-        light = cv2.GaussianBlur(scene(120, 160), (0, 0), 1.0)
+        light = cv2.GaussianBlur(random_scene(120, 160), (0, 0), 1.0)
         paths = []
         for name, ev in (("x.jpg", 2), ("y.jpg", -2), ("z.jpg", 0)):
-            block = None if plain else exif(ExposureTime=(2 ** (ev + 2), 400), ISOSpeedRatings=100, **(tags or {}))
-            paths.append(jpeg(name, srgb(light * 2.0**ev), block))
+            block = (
+                None if plain else exif_block(ExposureTime=(2 ** (ev + 2), 400), ISOSpeedRatings=100, **(tags or {}))
+            )
+            paths.append(jpeg(name, srgb_codes(light * 2.0**ev), block))
         return paths
 
     return write
@@ -34,7 +39,7 @@ def names(paths: Any) -> list[str]:
     return [frame.path.name for frame in paths.frames]
 
 
-def test_any_order_comes_out_sorted_with_exif(bracket: Callable[..., list[Path]]) -> None:
+def test_frames_are_sorted_by_exposure(bracket: Callable[..., list[Path]]) -> None:
     burst = load_burst(bracket({"FNumber": (8, 1)}))
     assert names(burst) == ["y.jpg", "z.jpg", "x.jpg"]
     np.testing.assert_allclose(burst.evs, EVS, atol=1e-9)
@@ -42,7 +47,7 @@ def test_any_order_comes_out_sorted_with_exif(bracket: Callable[..., list[Path]]
     assert burst.notes == ()
 
 
-def test_notes_are_carried(bracket: Callable[..., list[Path]]) -> None:
+def test_notes_of_assumptions(bracket: Callable[..., list[Path]]) -> None:
     assert "no aperture" in load_burst(bracket()).notes[0]
 
 
@@ -59,7 +64,7 @@ def test_reference_counts_from_one_in_argument_order(bracket: Callable[..., list
         assert burst.evs[burst.reference] == 0
 
 
-def test_without_exif_the_pixels_give_order_and_a_first_guess(bracket: Callable[..., list[Path]]) -> None:
+def test_without_exif_the_pixels_give_the_order(bracket: Callable[..., list[Path]]) -> None:
     burst = load_burst(bracket(plain=True))
     assert names(burst) == ["y.jpg", "z.jpg", "x.jpg"]
     assert {frame.exposure.source for frame in burst.frames} == {"none"}
@@ -98,18 +103,18 @@ def test_missing_file(bracket: Callable[..., list[Path]], tmp_path: Path) -> Non
         load_burst([*bracket(), tmp_path / "gone.jpg"])
 
 
-def test_one_frame_equal_exposures_and_sizes(bracket: Callable[..., list[Path]], jpeg: Write, exif: Any) -> None:
+def test_one_frame_equal_exposures_and_other_sizes_are_errors(bracket: Callable[..., list[Path]], jpeg: Write) -> None:
     paths = bracket()
     with pytest.raises(InputError, match="at least two"):
         load_burst(paths[:1])
     with pytest.raises(InputError, match="equal exposures"):
         load_burst(paths, evs=(1, 1, 1))
-    small = jpeg("small.jpg", np.zeros((40, 40, 3), np.uint8), exif(ExposureTime=(1, 9)))
+    small = jpeg("small.jpg", np.zeros((40, 40, 3), np.uint8), exif_block(ExposureTime=(1, 9)))
     with pytest.raises(InputError, match="differ in size"):
         load_burst([*paths, small])
 
 
-def test_the_same_picture_twice(bracket: Callable[..., list[Path]], tmp_path: Path) -> None:
+def test_identical_files_are_an_error(bracket: Callable[..., list[Path]], tmp_path: Path) -> None:
     paths = bracket()
     copy = tmp_path / "copy.jpg"
     copy.write_bytes(paths[1].read_bytes())
@@ -117,11 +122,11 @@ def test_the_same_picture_twice(bracket: Callable[..., list[Path]], tmp_path: Pa
         load_burst([*paths, copy])
 
 
-def test_colour_spaces_and_encodings_do_not_mix(
-    bracket: Callable[..., list[Path]], jpeg: Write, exif: Any, tmp_path: Path
+def test_colour_spaces_and_encodings_must_agree(
+    bracket: Callable[..., list[Path]], jpeg: Write, tmp_path: Path
 ) -> None:
     paths = bracket()
-    adobe = jpeg("adobe.jpg", np.full((120, 160, 3), 9, np.uint8), exif(ColorSpace=2, ExposureTime=(1, 9)))
+    adobe = jpeg("adobe.jpg", np.full((120, 160, 3), 9, np.uint8), exif_block(ColorSpace=2, ExposureTime=(1, 9)))
     with pytest.raises(InputError, match="colour space"):
         load_burst([*paths, adobe])
     Image.fromarray(np.full((120, 160), 0.5, np.float32)).save(tmp_path / "float.tif")
@@ -129,9 +134,9 @@ def test_colour_spaces_and_encodings_do_not_mix(
         load_burst([*paths, tmp_path / "float.tif"], evs=(2, -2, 0, 5))
 
 
-def test_a_blurred_frame_is_not_the_reference(jpeg: Write, scene: Any, srgb: Any) -> None:
-    light: NDArray[np.float64] = cv2.GaussianBlur(scene(240, 320), (0, 0), 0.7)
+def test_a_blurred_frame_is_not_the_reference(jpeg: Write) -> None:
+    light: NDArray[np.float64] = cv2.GaussianBlur(random_scene(240, 320), (0, 0), 0.7)
     blurred = cv2.GaussianBlur(light, (0, 0), 3.0)
-    paths = [jpeg(n, srgb(x)) for n, x in (("a.jpg", light / 1.5), ("b.jpg", blurred), ("c.jpg", light * 4))]
+    paths = [jpeg(n, srgb_codes(x)) for n, x in (("a.jpg", light / 1.5), ("b.jpg", blurred), ("c.jpg", light * 4))]
     burst = load_burst(paths, evs=(-0.6, 0, 2))
     assert burst.frames[burst.reference].path.name == "a.jpg"

@@ -1,3 +1,5 @@
+"""RAW files: linear light, clip mask, shared white balance, damage."""
+
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.raw import probe
+from smarthdr_cli.burst.raw import read_raw_settings
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
@@ -111,9 +113,9 @@ def test_a_camera_that_clips_below_its_stated_white(dng: Dng) -> None:
     scene = np.tile(np.linspace(0, 2, 128), (128, 1))
     low = np.minimum(mosaic(scene), 14500)
     short = mosaic(scene / 8)
-    sensor = probe(dng("long.dng", low).read_bytes(), "long.dng")
-    assert sensor.clip_level == 14500
-    assert probe(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
+    settings = read_raw_settings(dng("long.dng", low).read_bytes(), "long.dng")
+    assert settings.clip_level == 14500
+    assert read_raw_settings(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
     burst = load_burst([Path(dng("short.dng", short, time=(1, 800))), dng("long.dng", low)], reference=2)
     dark, bright = burst.frames
     assert (bright.codes[4:-4, -10:] == 65535).all()  # neutral white, no cast
@@ -129,8 +131,8 @@ def test_cut_and_damaged(dng: Dng, ramp: NDArray[np.float64]) -> None:
             read_frame(path)
 
 
-def test_a_colour_pattern_that_nobody_knows_is_refused(dng: Dng, ramp: NDArray[np.float64]) -> None:
-    """Four by four, of red but for two samples."""
+def test_an_unknown_colour_filter_pattern_is_an_error(dng: Dng, ramp: NDArray[np.float64]) -> None:
+    """4x4 samples, all but two of them red."""
     path = dng("a.dng", mosaic(ramp), pattern=bytes((0, 1, 2, *[0] * 13)))
     with pytest.raises(InputError, match=r"^a\.dng is damaged: LibRaw cannot develop it \(filters"):
         read_frame(path)
@@ -145,26 +147,26 @@ def test_without_rawpy_the_error_names_the_extra(
         read_frame(path)
 
 
-def test_notes_and_sensor_of_a_reading(dng: Dng, ramp: NDArray[np.float64]) -> None:
-    reading: Any = read_file(dng("a.dng", mosaic(ramp)))
-    assert reading.notes == ()
-    np.testing.assert_allclose(reading.sensor.white_balance, (2.0, 1.0, 1.6, 1.0), rtol=1e-5)
-    assert reading.sensor.clip_level == WHITE
+def test_notes_and_settings(dng: Dng, ramp: NDArray[np.float64]) -> None:
+    result: Any = read_file(dng("a.dng", mosaic(ramp)))
+    assert result.notes == ()
+    np.testing.assert_allclose(result.raw_settings.white_balance, (2.0, 1.0, 1.6, 1.0), rtol=1e-5)
+    assert result.raw_settings.clip_level == WHITE
 
 
 def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]) -> None:
     path = dng("a.dng", np.full((64, 96), 900))
-    whole = path.read_bytes()
-    for length in range(1024, len(whole), 1024):
-        path.write_bytes(whole[:length])
+    data = path.read_bytes()
+    for length in range(1024, len(data), 1024):
+        path.write_bytes(data[:length])
         with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
             read_file(path)
         tiny(read_header(path))
     assert capfd.readouterr().err == ""
 
 
-def test_a_sensor_far_larger_than_its_picture_is_refused_unread(dng: Dng) -> None:
-    """A DNG of 48x32 pixels by its active area, of 30000x30000 by what is to be unpacked."""
+def test_a_sensor_far_larger_than_its_picture_is_not_unpacked(dng: Dng) -> None:
+    """A DNG with an active area of 48x32 pixels on a sensor of 30000x30000."""
     path = dng("a.dng", np.full((64, 96), 900), active=(0, 0, 32, 48))
     assert read_frame(path).size == (32, 48)
     with tifffile.TiffFile(path, mode="r+b") as tiff:
@@ -174,8 +176,8 @@ def test_a_sensor_far_larger_than_its_picture_is_refused_unread(dng: Dng) -> Non
         read_frame(path)
 
 
-class Talking:
-    """rawpy with a LibRaw that writes lines to the process's stderr while it unpacks, as it does of damaged data."""
+class WarningLibRaw:
+    """Replaces rawpy.imread by one that writes lines to stderr while unpacking, as LibRaw does for damaged data."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import rawpy
@@ -183,37 +185,42 @@ class Talking:
         lines = self.lines = [b""]
         unpack = rawpy.RawPy.unpack
 
-        class Muttering(rawpy.RawPy):  # type: ignore[misc]
+        class RawPyWithWarnings(rawpy.RawPy):  # type: ignore[misc]
             def unpack(self) -> None:
                 os.write(2, lines.pop(0))
                 unpack(self)
 
         def opened(file: object) -> rawpy.RawPy:
-            raw = Muttering()
+            raw = RawPyWithWarnings()
             raw.open_buffer(file)
             return raw
 
         monkeypatch.setattr(rawpy, "imread", opened)
 
 
-def test_what_libraw_says_of_pixels_is_an_error(
+def test_a_warning_of_libraw_is_an_error(
     dng: Dng, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It counts faults in compressed data and goes on. What anybody else prints meanwhile is printed afterwards."""
+    """LibRaw decodes on after damaged data. Other output to stderr during the capture is printed afterwards."""
     path = dng("a.dng", np.full((64, 96), 900))
-    Talking(monkeypatch).lines[:] = [b"somebody else\nunknown file: data corrupted at 4711\n", b"somebody else\n"]
+    WarningLibRaw(monkeypatch).lines[:] = [
+        b"another library\nunknown file: data corrupted at 4711\n",
+        b"another library\n",
+    ]
     with pytest.raises(InputError, match=r"a\.dng is damaged or cut short: LibRaw says data corrupted at 4711"):
         read_file(path)
     assert read_file(path).frame.size == (64, 96)
     os.write(2, b"after\n")
-    assert capfd.readouterr().err == "somebody else\nsomebody else\nafter\n"
+    assert capfd.readouterr().err == "another library\nanother library\nafter\n"
 
 
-def test_raws_read_side_by_side_hear_of_themselves_alone(
+def test_warnings_belong_to_one_file_among_threads(
     dng: Dng, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = dng("a.dng", np.full((64, 96), 900))
-    Talking(monkeypatch).lines[:] = [b"unknown file: data corrupted at 1\n" if n % 4 == 0 else b"" for n in range(40)]
+    WarningLibRaw(monkeypatch).lines[:] = [
+        b"unknown file: data corrupted at 1\n" if n % 4 == 0 else b"" for n in range(40)
+    ]
 
     def damaged(_: int) -> bool:
         try:
@@ -228,18 +235,18 @@ def test_raws_read_side_by_side_hear_of_themselves_alone(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
-def test_raws_leave_no_file_open(dng: Dng) -> None:
+def test_no_file_stays_open(dng: Dng) -> None:
     path = dng("a.dng", np.full((64, 96), 900))
     path.write_bytes(path.read_bytes()[:5000])
-    begun = len(list(Path("/proc/self/fd").iterdir()))
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         with pytest.raises(InputError):
             read_file(path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == begun
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files
 
 
 @pytest.mark.parametrize("missing", ["dup", "dup2"])
-def test_a_raw_is_read_in_a_process_without_stderr(dng: Dng, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_a_process_without_stderr_reads_raw(dng: Dng, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     def refuse(*_arguments: int) -> int:
         raise OSError(9, "Bad file descriptor")
 

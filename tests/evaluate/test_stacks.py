@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol, stacks
@@ -37,7 +37,7 @@ def write_stack(folder: Path, evs: list[int]) -> None:
 
 def frame(ev: float, code: int) -> Frame:
     codes = np.full((16, 16, 3), code, np.uint8)
-    return Frame(Path("x.jpg"), codes, 255.0, "display", Exposure(ev), SRGB, Capture(), "", "jpeg")
+    return Frame(Path("x.jpg"), codes, 255.0, "display", Exposure(ev), SRGB, CaptureMetadata(), "", "jpeg")
 
 
 def test_frames_are_read_in_any_order_and_sorted(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import torch
 
 from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.fusion.motion import PairMotion, estimate, padded
 from smarthdr_cli.fusion.network_fusion import Learned
@@ -27,8 +26,8 @@ SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4
 def frame(codes, ev, white=None, clipped=None, space=SRGB):
     white = {"uint8": 255, "uint16": 65535, "float32": 1.0}[str(codes.dtype)] if white is None else white
     encoding = "linear" if codes.dtype == np.float32 else "display"
-    return Frame(Path(f"{ev:+g}.tif"), codes, white, encoding, Exposure(ev, source="ev"), space, Capture(), "", "array",
-                 clipped)  # fmt: skip
+    exposure, capture = Exposure(ev, source="ev"), CaptureMetadata()
+    return Frame(Path(f"{ev:+g}.tif"), codes, white, encoding, exposure, space, capture, "", "array", clipped)
 
 
 def texture(height, width, seed=0, low=0.02, high=0.9):

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.fusion.result import FusionResult
@@ -19,7 +18,7 @@ def fused(sigma):
     frames = tuple(
         Frame(
             Path("a.png"), np.zeros_like(light, np.uint8), 255.0, "display", Exposure(ev, None, None, None, "given"),
-            REC709, Capture(), "0" * 64, "png",
+            REC709, CaptureMetadata(), "0" * 64, "png",
         )
         for ev in (-2.0, 0.0)
     )  # fmt: skip

@@ -40,6 +40,7 @@ from PIL import Image, ImageCms
 
 from tests.grouping import shoot as maker
 from tests.grouping.shoot import Camera, Shoot
+from tests.support.raw_files import SIGMA_PROPERTIES, cr3, crw, mrw, raf, x3f
 
 NOTES = (
     ("SONY", maker.sony(2, 3)), ("SONY", maker.sony(5, 9, version="b")), ("SONY", maker.sony_old(3)),
@@ -50,7 +51,6 @@ NOTES = (
     ("PENTAX", maker.pentax(5, 5, 10, b"PENTAX \0MM")), ("Minolta", maker.minolta(4)), ("SIGMA", maker.sigma("2 of 3")),
 )  # fmt: skip
 MAX_PIXELS = 250_000
-CANON = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 TINY = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "match": 4, "verify": 8, "refine": 8}
 # Values that programs trip over, and some that networks, records and notes hold.
 ODD_VALUES = (
@@ -61,11 +61,6 @@ ODD_VALUES = (
 
 One = Callable[[bytes], None]
 Mutate = Callable[[bytes, int, int], bytes]
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I", 8 + len(body)) + kind + body
 
 
 def check_line(error: Exception, name: str, *, quotes: bool = False) -> None:
@@ -151,21 +146,15 @@ def write_pictures(folder: Path) -> None:
 
 
 def write_raw(folder: Path) -> None:
-    from tests.burst.test_raw_containers import SIGMA, crw, mrw, x3f
-
     blocks = exif_blocks(folder)
     (folder / "a.arw").write_bytes(blocks[0])
-    inner = jpeg_with(blocks[7])
-    raf = b"FUJIFILMCCD-RAW ".ljust(84, b"\0") + struct.pack(">II", 160, len(inner)) + bytes(68) + inner
-    (folder / "a.raf").write_bytes(raf)
-    boxes = (box(name, blocks[3]) for name in (b"CMT1", b"CMT2", b"CMT3"))
-    cr3 = box(b"ftyp", b"crx \0\0\0\x01crx isom") + box(b"moov", box(b"uuid", CANON, *boxes))
-    (folder / "a.cr3").write_bytes(cr3)
-    (folder / "a.crw").write_bytes(crw(shot=2, value=-32, rotation=270))
-    (folder / "b.crw").write_bytes(crw(exact=False))
+    (folder / "a.raf").write_bytes(raf(jpeg_with(blocks[7])))
+    (folder / "a.cr3").write_bytes(cr3(blocks[3], blocks[3], blocks[3]))
+    (folder / "a.crw").write_bytes(crw(shot=2, bracket_value=-32, rotation=270))
+    (folder / "b.crw").write_bytes(crw(exposure_record=False))
     (folder / "a.mrw").write_bytes(mrw(blocks[13]))
-    (folder / "a.x3f").write_bytes(x3f(SIGMA, rotation=90))
-    (folder / "b.x3f").write_bytes(x3f(SIGMA, jpeg_with(blocks[14]), version=0x40000))
+    (folder / "a.x3f").write_bytes(x3f(SIGMA_PROPERTIES, rotation=90))
+    (folder / "b.x3f").write_bytes(x3f(SIGMA_PROPERTIES, jpeg_with(blocks[14]), version=0x40000))
     for magic in (b"IIRO", b"IIU\0"):
         (folder / f"{magic[2:3].decode()}.orf").write_bytes(magic + blocks[9][4:])
     rational = [(33434, "2I", 1, (1, 100), True), (33437, "2I", 1, (8, 1), True), (34855, "H", 1, 200, True)]
@@ -180,7 +169,7 @@ def write_raw(folder: Path) -> None:
 def files_target(home: Path, name: str) -> One:
     """Reads a file as ``info`` and as ``group`` do: what the one takes the other knows by its header, and both say
     the same of it."""
-    from smarthdr_cli.burst.exif_location import file_exif
+    from smarthdr_cli.burst.exif_containers import exif_of_file
     from smarthdr_cli.burst.read import read_file
     from smarthdr_cli.colorspace import REC709, conversion
     from smarthdr_cli.errors import InputError
@@ -214,11 +203,11 @@ def files_target(home: Path, name: str) -> One:
         except InputError as error:
             check_line(error, name)
             return
-        frame, stated = reading.frame, reading.stated
+        frame, stated = reading.frame, reading.exif
         assert math.isfinite(frame.exposure.ev)
         assert np.isfinite(conversion(frame.colorspace, REC709)).all()
         assert header is not None
-        if header.kind != "raw" or file_exif(data, name).time is not None:
+        if header.kind != "raw" or exif_of_file(data, name).time is not None:
             # LibRaw, asked twice of a damaged file, may give two answers: it reads memory that it never wrote.
             assert (header.time, header.aperture, header.iso) == (stated.time, stated.aperture, stated.iso)
         assert header.orientation == stated.orientation

@@ -15,8 +15,8 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from smarthdr_cli.burst.exif import Stated
-from smarthdr_cli.burst.exif_location import file_exif, parse_exif
+from smarthdr_cli.burst.exif import ExifMetadata
+from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
@@ -275,8 +275,8 @@ def test_exif_that_leads_in_circles(smarthdr: Any, tmp_path: Path, name: str) ->
 @pytest.mark.parametrize(
     "data", [*corpus.EXIF.values(), corpus.chain(4000, 60_000), corpus.EXIF["texts"].ljust(20_000_000, b"A")]
 )
-@pytest.mark.parametrize("read", [parse_exif, lambda data: file_exif(data, "a.tif")], ids=["block", "file"])
-def test_bombs_cost_little(tmp_path: Path, data: bytes, read: Callable[[bytes], Stated]) -> None:
+@pytest.mark.parametrize("read", [exif_of_block, lambda data: exif_of_file(data, "a.tif")], ids=["block", "file"])
+def test_bombs_cost_little(tmp_path: Path, data: bytes, read: Callable[[bytes], ExifMetadata]) -> None:
     path = _written(tmp_path / "a.tif", data)
     begun = time.process_time()
     tracemalloc.start()

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
 from smarthdr_cli.fusion.result import FusionResult
 
@@ -43,7 +42,7 @@ def make_fused() -> MakeFused:
         *,
         colorspace: ColorSpace = REC709,
         anchor_ev: float = 0.0,
-        capture: Capture | None = None,
+        capture: CaptureMetadata | None = None,
         reference: int = 1,
         report: dict[str, Any] | None = None,
     ) -> FusionResult:
@@ -53,7 +52,7 @@ def make_fused() -> MakeFused:
         if uncertainty is None:
             uncertainty = np.geomspace(1e-5, 0.5, radiance.shape[0] * radiance.shape[1]).astype(np.float32)
             uncertainty = uncertainty.reshape(radiance.shape[:2])
-        capture = capture or Capture(
+        capture = capture or CaptureMetadata(
             make="Maker",
             model="Model X",
             lens="50 mm",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import ACESCG, DISPLAY_P3, PROPHOTO, REC709, REC2020
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output import exr
@@ -89,7 +89,7 @@ def test_attributes_by_name_type_and_value(tmp_path, fused):
 
 
 def test_what_is_not_known_is_absent(tmp_path, make_fused):
-    write_exr(make_fused(capture=Capture(), report={}), tmp_path / "a.exr")
+    write_exr(make_fused(capture=CaptureMetadata(), report={}), tmp_path / "a.exr")
     found = raw_attributes(tmp_path / "a.exr")
     assert not {"owner", "comments", "capDate", "utcOffset", "lensModel", "smarthdr:model"} & set(found)
 

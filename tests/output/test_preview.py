@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import REC709, REC2020, convert_rgb
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.output import tonemap
@@ -185,7 +185,7 @@ def test_tiff_has_sixteen_bits(tmp_path, make_fused):
     "block", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*" + b"\xff" * 60, b"text"]
 )
 def test_damaged_exif_costs_only_itself(tmp_path, make_fused, block):
-    write_preview_file(make_fused(scene(), capture=Capture(exif=block)), tmp_path / "p.jpg")
+    write_preview_file(make_fused(scene(), capture=CaptureMetadata(exif=block)), tmp_path / "p.jpg")
     with Image.open(tmp_path / "p.jpg") as picture:
         assert picture.getexif()[0x0112] == 1
 
@@ -193,7 +193,7 @@ def test_damaged_exif_costs_only_itself(tmp_path, make_fused, block):
 def test_exif_too_large_for_jpeg(tmp_path, make_fused):
     exif = Image.Exif()
     exif[0x010E] = "x" * 70_000
-    notes = write_preview_file(make_fused(scene(), capture=Capture(exif=exif.tobytes())), tmp_path / "p.jpg")
+    notes = write_preview_file(make_fused(scene(), capture=CaptureMetadata(exif=exif.tobytes())), tmp_path / "p.jpg")
     assert "larger than JPEG allows" in notes[0]
     with Image.open(tmp_path / "p.jpg") as picture:
         assert 0x010E not in picture.getexif()

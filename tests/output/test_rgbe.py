@@ -151,7 +151,7 @@ def test_what_the_format_cannot_hold(tmp_path, make_fused, bad):
 
 
 def test_a_line_break_in_the_date_cannot_end_the_header(tmp_path, make_fused):
-    from smarthdr_cli.burst.frame import Capture
+    from smarthdr_cli.burst.burst import CaptureMetadata
 
-    write_rgbe(make_fused(capture=Capture(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
+    write_rgbe(make_fused(capture=CaptureMetadata(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
     assert cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED).shape == (37, 53, 3)

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import ACESCG, PROPHOTO, REC709, REC2020
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.icc_profile import matrix_profile
@@ -36,7 +36,7 @@ def test_tags(tmp_path, make_fused):
 
 @pytest.mark.parametrize("date", [None, "yesterday", "2024:05:06 07:08:0é"])
 def test_a_date_tiff_cannot_hold_is_left_out(tmp_path, make_fused, date):
-    write_tiff(make_fused(capture=Capture(datetime=date)), tmp_path / "a.tif")
+    write_tiff(make_fused(capture=CaptureMetadata(datetime=date)), tmp_path / "a.tif")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert "DateTime" not in file.pages[0].tags
 

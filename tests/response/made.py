@@ -5,8 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.frame import Capture, Exposure, Frame
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 
 LIGHT = np.concatenate([[0.0], np.exp(np.linspace(np.log(1e-7), 0.0, 8191))])
@@ -97,7 +96,9 @@ def shoot(radiance, ev, curve, noise=0.01, quality=92, seed=0, shift=(0.0, 0.0),
 def frame(codes, ev, index=0, source="exif", encoding="display", capture=None):
     white = 255.0 if codes.dtype == np.uint8 else 65535.0 if codes.dtype == np.uint16 else 1.0
     exposure = Exposure(float(ev), source=source)
-    return Frame(Path(f"img{index}.jpg"), codes, white, encoding, exposure, SRGB, capture or Capture(), "", "array")
+    return Frame(
+        Path(f"img{index}.jpg"), codes, white, encoding, exposure, SRGB, capture or CaptureMetadata(), "", "array"
+    )
 
 
 def make(curve, evs=(-2, 0, 2), stated=None, share=0.0, residue=0.0, source="exif", radiance=None, capture=None, **how):

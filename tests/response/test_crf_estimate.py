@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from response_bursts import CURVES, make, relative_error, scene, srgb_encode, true_table
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.frame import Capture
+from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.radiometry import srgb_to_linear
 from smarthdr_cli.response import calibrate, estimate_response, named_response
@@ -129,7 +129,7 @@ def test_any_curve_given_is_monotone(seed, low, high, share):
 
 
 def test_calibration_from_many_frames_records_the_camera():
-    capture = Capture(make="Acme", model="Z1", datetime="2026:01:02 03:04:05")
+    capture = CaptureMetadata(make="Acme", model="Z1", datetime="2026:01:02 03:04:05")
     burst = make(CURVES["contrast"], evs=tuple(np.arange(-4, 5, 1.0)), radiance=scene(200, 300), capture=capture)
     response = calibrate(burst, Alignment.identity(9))
     assert {key: response.record[key] for key in ("make", "model", "date", "frames")} == {

@@ -1,4 +1,4 @@
-"""Mutated files: a Frame or an error of ours comes out, never another exception nor more pixels than bytes allow."""
+"""Mutated files give a Frame or a SmartHDRError, never another exception, nor more pixels than their bytes allow."""
 
 import io
 import struct
@@ -17,6 +17,7 @@ from PIL import Image
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import SmartHDRError
+from tests.support.files import exif_block
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -38,21 +39,22 @@ def mutations(draw: st.DrawFn) -> list[tuple[str, float, bytes]]:
 def mutate(data: bytes, edits: list[tuple[str, float, bytes]], head: int) -> bytes:
     out = bytearray(data)
     for kind, share, content in edits:
-        at = int(share * min(head, len(out)))
+        position = int(share * min(head, len(out)))
         if kind == "set":
-            out[at : at + len(content)] = content
+            out[position : position + len(content)] = content
         elif kind == "insert":
-            out[at:at] = content
+            out[position:position] = content
         elif kind == "delete":
-            del out[at : at + len(content)]
+            del out[position : position + len(content)]
         elif kind == "cut":
             del out[int(share * len(out)) :]
         else:
-            out[at : at + 4] = b"\xff\xff\xff\x7f"
+            out[position : position + 4] = b"\xff\xff\xff\x7f"
     return bytes(out)
 
 
-def only_ours(path: Path, data: bytes) -> None:
+def check_read(path: Path, data: bytes) -> None:
+    """Reading the data gives a frame of a plausible size, or an error in one line with the name of the file."""
     path.write_bytes(data)
     try:
         frame = read_frame(path)
@@ -70,8 +72,8 @@ def only_ours(path: Path, data: bytes) -> None:
     assert frame.codes.size < 4_000 * len(data)
 
 
-def jpeg_of(exif: Callable[..., bytes]) -> bytes:
-    block = exif(
+def jpeg_of() -> bytes:
+    block = exif_block(
         ExposureTime=(1, 60),
         FNumber=(28, 10),
         ISOSpeedRatings=200,
@@ -103,72 +105,75 @@ def lzw_of() -> bytes:
     return file.getvalue()
 
 
-def png_of(exif: Callable[..., bytes]) -> bytes:
+def png_of() -> bytes:
     file = io.BytesIO()
-    Image.fromarray(PIXELS).save(file, "PNG", exif=b"Exif\0\0" + exif(ExposureTime=(1, 60)), icc_profile=bytes(140))
+    Image.fromarray(PIXELS).save(
+        file, "PNG", exif=b"Exif\0\0" + exif_block(ExposureTime=(1, 60)), icc_profile=bytes(140)
+    )
     return file.getvalue()
 
 
-def mend(png: bytes) -> bytes:
-    """The PNG with every chunk's checksum made right, so that mutations reach what lies behind it."""
-    out, at = bytearray(png), 8
-    while at + 12 <= len(out):
-        length = int.from_bytes(out[at : at + 4], "big")
-        if at + 12 + length > len(out):
+def fix_checksums(png: bytes) -> bytes:
+    """The PNG with correct checksums, so that mutations reach what the checksums protect."""
+    out, position = bytearray(png), 8
+    while position + 12 <= len(out):
+        length = int.from_bytes(out[position : position + 4], "big")
+        end = position + 8 + length
+        if end + 4 > len(out):
             break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
+        struct.pack_into(">I", out, end, zlib.crc32(out[position + 4 : end]))
+        position = end + 4
     return bytes(out)
 
 
-def run(kind: str, edits: Any, exif: Callable[..., bytes], dng: Callable[..., Path], path: Path) -> None:
+def check_mutated(kind: str, edits: Any, dng: Callable[..., Path], path: Path) -> None:
     if kind == "jpeg":
-        data = mutate(jpeg_of(exif), edits, 700)
+        data = mutate(jpeg_of(), edits, 700)
     elif kind == "png":
-        data = mend(mutate(png_of(exif), edits, 400))
+        data = fix_checksums(mutate(png_of(), edits, 400))
     elif kind == "dng":
         ramp = np.tile(np.linspace(512, 16000, 24), (16, 1))
         data = mutate(dng("source.dng", ramp).read_bytes(), edits, 700)
     else:
         data = mutate(tiff_of() if kind == "tiff" else lzw_of(), edits, 400)
-    only_ours(path, data)
+    check_read(path, data)
 
 
 @given(edits=mutations())
 @FAST
-def test_mutated_jpeg(edits: Any, exif: Any, dng: Any, tmp_path: Path) -> None:
-    run("jpeg", edits, exif, dng, tmp_path / "m.jpg")
+def test_mutated_jpeg(edits: Any, dng: Any, tmp_path: Path) -> None:
+    check_mutated("jpeg", edits, dng, tmp_path / "m.jpg")
 
 
 @given(edits=mutations(), kind=st.sampled_from(["png", "tiff", "lzw", "dng"]))
 @FAST
-def test_mutated_png_tiff_and_dng(edits: Any, kind: str, exif: Any, dng: Any, tmp_path: Path) -> None:
-    run(kind, edits, exif, dng, tmp_path / "m.bin")
+def test_mutated_png_tiff_and_dng(edits: Any, kind: str, dng: Any, tmp_path: Path) -> None:
+    check_mutated(kind, edits, dng, tmp_path / "m.bin")
 
 
 @pytest.mark.slow
 @given(edits=mutations())
 @SLOW
-def test_thousands_of_mutated_jpegs(edits: Any, exif: Any, dng: Any, tmp_path: Path) -> None:
-    run("jpeg", edits, exif, dng, tmp_path / "m.jpg")
+def test_thousands_of_mutated_jpegs(edits: Any, dng: Any, tmp_path: Path) -> None:
+    check_mutated("jpeg", edits, dng, tmp_path / "m.jpg")
 
 
 @pytest.mark.slow
 @given(edits=mutations(), kind=st.sampled_from(["png", "tiff", "lzw", "dng"]))
 @SLOW
-def test_thousands_of_mutated_other_files(edits: Any, kind: str, exif: Any, dng: Any, tmp_path: Path) -> None:
-    run(kind, edits, exif, dng, tmp_path / "m.bin")
+def test_thousands_of_mutated_other_files(edits: Any, kind: str, dng: Any, tmp_path: Path) -> None:
+    check_mutated(kind, edits, dng, tmp_path / "m.bin")
 
 
 @given(edits=mutations())
 @settings(max_examples=60, deadline=3000, suppress_health_check=CHECKS)
-def test_a_burst_with_a_mutated_frame(edits: Any, exif: Any, tmp_path: Path) -> None:
-    whole = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    for path, (time, level) in zip(whole, ((10, 40), (40, 90)), strict=True):
-        Image.fromarray(PIXELS // 3 + level).save(path, exif=b"Exif\0\0" + exif(ExposureTime=(1, time)))
-    (tmp_path / "m.jpg").write_bytes(mutate(jpeg_of(exif), edits, 700))
+def test_a_burst_with_a_mutated_frame(edits: Any, tmp_path: Path) -> None:
+    intact = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path, (time, level) in zip(intact, ((10, 40), (40, 90)), strict=True):
+        Image.fromarray(PIXELS // 3 + level).save(path, exif=b"Exif\0\0" + exif_block(ExposureTime=(1, time)))
+    (tmp_path / "m.jpg").write_bytes(mutate(jpeg_of(), edits, 700))
     try:
-        burst = load_burst([*whole, tmp_path / "m.jpg"])
+        burst = load_burst([*intact, tmp_path / "m.jpg"])
     except SmartHDRError as error:
         message = str(error)
     else:
@@ -181,9 +186,9 @@ def test_a_burst_with_a_mutated_frame(edits: Any, exif: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("length", range(8, 45))
-def test_a_png_header_cut_anywhere(length: int, exif: Any, tmp_path: Path) -> None:
+def test_a_png_header_cut_at_every_byte(length: int, tmp_path: Path) -> None:
     path = tmp_path / "c.png"
-    path.write_bytes(png_of(exif)[:length])
+    path.write_bytes(png_of()[:length])
     with pytest.raises(SmartHDRError, match=r"c\.png is cut short"):
         read_frame(path)
 
@@ -194,4 +199,4 @@ def test_a_png_header_cut_anywhere(length: int, exif: Any, tmp_path: Path) -> No
 )
 @FAST
 def test_random_bytes(data: bytes, magic: bytes, tmp_path: Path) -> None:
-    only_ours(tmp_path / "r.jpg", magic + data)
+    check_read(tmp_path / "r.jpg", magic + data)
