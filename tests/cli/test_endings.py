@@ -83,7 +83,7 @@ def test_a_crash_is_one_line(
     def broken(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError("a [fault]\nin the code")
 
-    monkeypatch.setattr("smarthdr_cli.fusion.pipeline.align_burst", broken)
+    monkeypatch.setattr("smarthdr_cli.aligned_burst.align_burst", broken)
     line = refused(1, "fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
     assert line == (
         "smarthdr: crashed (ZeroDivisionError: a [fault] in the code); set SMARTHDR_TRACEBACK=1 to see where"
