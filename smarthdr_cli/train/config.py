@@ -133,7 +133,8 @@ class TrainConfig:
         return self.learning_rate * up * max(down, 0.0)
 
 
-# What a run on scenes does where nothing else is said, and SmartHDR beyond its paper: see benchmarks/ablation.py.
+# What a run on scenes does where nothing else is said, and SmartHDR beyond its paper: see
+# benchmarks/training/ablation.py.
 SCENES = {
     "method": "smarthdr", "iterations": 12_000, "decay": 0.3, "learning_rate": 4e-4, "batch": 4, "validate_every": 250,
 }  # fmt: skip
