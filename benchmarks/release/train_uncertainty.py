@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lib.frozen_set import read_frozen_scene
+from benchmarks.lib.uncertainty_training import UncertaintySample, predict_log_sigma, train_uncertainty_head
 from benchmarks.release.calibrate import save_half
 from smarthdr_cli.data.synth.burst import make_bursts
 from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
@@ -43,7 +44,6 @@ from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.system import usable_cores
-from smarthdr_cli.train.judging import Lesson, judged, teach
 
 SIDE_PX = 256  # of a burst: one tile
 FRAME_COUNTS = (3, 3, 3, 3, 3, 3, 2, 4, 5)  # drawn with equal probability
@@ -89,7 +89,7 @@ class SampleMaker:
             load(list(paths), fuse_options, timer).burst, fuse_options, timer, open_network=lambda *_: self.network
         )
 
-    def make(self, bank: SceneBank, number: int) -> Lesson | None:
+    def make(self, bank: SceneBank, number: int) -> UncertaintySample | None:
         """Burst ``number`` synthesised, degraded, written, fused and scored; None where it is all clipped or black."""
         rng = np.random.default_rng(number)
         degradation, kind, config = draw_burst(rng)
@@ -118,7 +118,7 @@ class SampleMaker:
         (features,) = self.features
         error = error_map(protocol.scale_and_limit(radiance, scene.truth, pixels), np.clip(scene.truth, 0, 1))
         known = torch.from_numpy(scene.truth.max(axis=2) < 1)
-        return Lesson(features[0].half(), torch.from_numpy(error), known, degradation)
+        return UncertaintySample(features[0].half(), torch.from_numpy(error), known, degradation)
 
 
 class Worker:
@@ -146,18 +146,18 @@ class Worker:
         return buffer.getvalue()
 
 
-def make_samples(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[Lesson]:
+def make_samples(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[UncertaintySample]:
     """The samples of ``count`` bursts, without those that cannot be scored."""
     first, samples = HELD_OUT_SEED if held_out else 0, []
     for number, data in enumerate(pool.map(Worker.make, [held_out] * count, range(first, first + count)), start=1):
         values = torch.load(io.BytesIO(data), weights_only=True)
-        samples += [] if values is None else [Lesson(**values)]
+        samples += [] if values is None else [UncertaintySample(**values)]
         if number % 20 == 0:
             print(f"{number} of {count} bursts", file=sys.stderr, flush=True)
     return samples
 
 
-def ranking_table(heads: dict[str, UncertaintyHead], samples: Sequence[Lesson]) -> str:
+def ranking_table(heads: dict[str, UncertaintyHead], samples: Sequence[UncertaintySample]) -> str:
     """AUSE of every head on held-out samples and their mean error, by kind of burst.
 
     Last row: Spearman's rank correlation of mean sigma and mean error over whole bursts.
@@ -177,15 +177,15 @@ def ranking_table(heads: dict[str, UncertaintyHead], samples: Sequence[Lesson]) 
     return markdown_table(header, [*rows, ranks])
 
 
-def _known_pixels(plane: Tensor, sample: Lesson) -> np.ndarray:
+def _known_pixels(plane: Tensor, sample: UncertaintySample) -> np.ndarray:
     """The known pixels of every third row and column."""
     return np.asarray(plane[::3, ::3][sample.known[::3, ::3]].numpy(), np.float64)
 
 
 @torch.inference_mode()
-def _sigma(head: UncertaintyHead, sample: Lesson) -> np.ndarray:
+def _sigma(head: UncertaintyHead, sample: UncertaintySample) -> np.ndarray:
     h, w = sample.error.shape
-    return _known_pixels(judged(head, sample.features[None].float())[0, 0, :h, :w].exp(), sample)
+    return _known_pixels(predict_log_sigma(head, sample.features[None].float())[0, 0, :h, :w].exp(), sample)
 
 
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
@@ -216,7 +216,9 @@ def main() -> None:
         samples = make_samples(pool, False, options.bursts)
     model, checkpoint = load_model(options.weights)
     head = copy.deepcopy(model.judge).requires_grad_(True)
-    teach(head, [sample for sample in samples if bool(sample.known.any())], steps=options.steps, on_step=log_step)
+    train_uncertainty_head(
+        head, [sample for sample in samples if bool(sample.known.any())], steps=options.steps, on_step=log_step
+    )
     print(ranking_table({"before": model.judge, "after": head}, held_out))
     state = checkpoint.state | {f"judge.{name}": value for name, value in head.state_dict().items()}
     record = checkpoint.record | {"judge": {"lessons": len(samples), "steps": options.steps}}

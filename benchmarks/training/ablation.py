@@ -34,10 +34,11 @@ from smarthdr_cli.evaluate import metrics
 from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.train.config import PUBLISHED
+from smarthdr_cli.train.methods.smarthdr import PUBLISHED
 from smarthdr_cli.train.pseudo_labels import predict_scene
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import Plan, plan, run_scenes
+from smarthdr_cli.train.run import run_scenes
+from smarthdr_cli.train.run_folder import DataRequest
+from smarthdr_cli.train.scene_data import PreparedRun, prepare_run
 from smarthdr_cli.train.state import read_state
 
 TestSet = tuple[list[PreparedScene], list[np.ndarray]]  # scenes, their moving pixels (H, W)
@@ -71,12 +72,12 @@ def key_of(name: str, draw: int, options: argparse.Namespace) -> tuple[str, dict
     return hashlib.sha256(text.encode()).hexdigest()[:16], values
 
 
-def plan_row(name: str, values: dict[str, Any], options: argparse.Namespace) -> Plan:
+def plan_row(name: str, values: dict[str, Any], options: argparse.Namespace) -> PreparedRun:
     """The plan of a run. Extensions of the paper are off unless the row turns them on."""
-    return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
+    return prepare_run(DataRequest(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
 
 
-def train_and_score(folder: Path, run_plan: Plan, test: TestSet) -> dict[str, Any]:
+def train_and_score(folder: Path, run_plan: PreparedRun, test: TestSet) -> dict[str, Any]:
     """Finish a run, resumed where it was stopped, and score student and teacher on the test scenes.
 
     Ends the program where a signal stops the run.

@@ -29,7 +29,7 @@ from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate.figures import PALETTE, Curve, line_chart
 from smarthdr_cli.evaluate.metrics import bootstrap_interval
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
-from smarthdr_cli.train.scene_run import Plan
+from smarthdr_cli.train.scene_data import PreparedRun
 
 Results = dict[str, dict[int, dict[str, Any]]]  # by row and draw
 MIN_GAP_DB = 0.1  # between all labels and few, below which the share closed says nothing
@@ -117,7 +117,7 @@ def write_labels_chart(path: Path, results: Results, reference_psnr: float) -> b
 
 
 def write_masks_figure(
-    path: Path, options: argparse.Namespace, plan_row: Callable[..., Plan], values: dict[str, Any]
+    path: Path, options: argparse.Namespace, plan_row: Callable[..., PreparedRun], values: dict[str, Any]
 ) -> str:
     """Figure of the masks in the first draw of SmartHDR, and its table as Markdown; empty without that run."""
     run = options.work / f"{PUBLISHED_ROW}-0"
@@ -143,7 +143,9 @@ def rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def write(results: Results, options: argparse.Namespace, reference_psnr: float, plan_row: Callable[..., Plan]) -> None:
+def write(
+    results: Results, options: argparse.Namespace, reference_psnr: float, plan_row: Callable[..., PreparedRun]
+) -> None:
     """Write the section, its JSON and its figures. Ends the program where there is no result."""
     if not results:
         raise SystemExit("nothing has been measured yet")

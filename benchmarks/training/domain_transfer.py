@@ -25,9 +25,9 @@ from benchmarks.training.ablation import read_test_set, reference_psnr, train_an
 from benchmarks.training.ablation_report import Results, mean_over_draws, rounded, with_interval
 from benchmarks.training.ablation_rows import BUDGET, HALVES, LABELS, ROWS, TRAIN, UNMASKED, make_scenes
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
-from smarthdr_cli.train.config import PUBLISHED
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.scene_run import plan
+from smarthdr_cli.train.methods.smarthdr import PUBLISHED
+from smarthdr_cli.train.run_folder import DataRequest
+from smarthdr_cli.train.scene_data import prepare_run
 
 CLEAN, STATIC, JPEG = "clean", "still", "scenes"  # folders of the sets
 DEFAULT = ROWS["first"].changes
@@ -165,11 +165,11 @@ def main() -> None:
             if wanted and not result_file.exists():
                 unlabeled = (str(roots[JPEG] / "Training"),) if experiment.with_target else ()
                 data = few_scenes(roots[experiment.labelled], draw) if experiment.few else roots[experiment.labelled]
-                request = Request(data=str(data), labeled=None, unlabeled=unlabeled)
+                request = DataRequest(data=str(data), labeled=None, unlabeled=unlabeled)
                 folder.mkdir(exist_ok=True)
                 try:
                     with FileLock(folder / "lock", blocking=False):
-                        run_plan = plan(request, PUBLISHED | BUDGET | experiment.changes | {"seed": draw})
+                        run_plan = prepare_run(request, PUBLISHED | BUDGET | experiment.changes | {"seed": draw})
                         write_json(result_file, train_and_score(folder, run_plan, test))
                 except Timeout:
                     continue

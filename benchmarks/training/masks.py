@@ -20,8 +20,7 @@ from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.methods import smae
 from smarthdr_cli.train.pseudo_labels import predict_scene
-from smarthdr_cli.train.scene_run import Plan
-from smarthdr_cli.train.scene_session import whole
+from smarthdr_cli.train.scene_data import PreparedRun, whole
 
 CPU = torch.device("cpu")
 HEATMAP_MAX = 0.15  # error and sigma, mu-law domain
@@ -30,7 +29,7 @@ ROWS = 3
 
 
 def write_figure(
-    path: Path, run: Path, run_plan: Plan, scenes: list[PreparedScene], truths: list[PreparedScene]
+    path: Path, run: Path, run_plan: PreparedRun, scenes: list[PreparedScene], truths: list[PreparedScene]
 ) -> dict[str, float]:
     """Write the figure; ``scenes``: the run's unlabelled ones, ``truths``: the same with ground truth.
 
@@ -48,12 +47,12 @@ def write_figure(
     threshold = smae.Threshold()
     for scene in run_plan.data.labeled:
         prediction = predict_scene(teacher, scene, CPU, config.precision, config.views)
-        threshold.update(smae.patch_loss(prediction.radiance, whole(scene)))
+        threshold.labelled.update(smae.patch_loss(prediction.radiance, whole(scene)))
     rerendered = [
         smae.patch_loss(label.radiance, whole(scene)) for label, scene in zip(pseudo_labels, scenes, strict=True)
     ]
     for losses in rerendered:
-        threshold.update_unlabelled(losses)
+        threshold.unlabelled.update(losses)
     tau = uncertainty_masks.Thresholds(config.masks.tau_patch, config.masks.tau_pixel)
     rows, scores = [], []
     sums: dict[str, list[NDArray[np.float64]]] = {}

@@ -81,7 +81,9 @@ def evaluate_command(
     from smarthdr_cli.evaluate.methods import FusionSettings
 
     methods = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
-    options = evaluate.EvaluateOptions(split, scenes, methods, protocol, cvvdp, FusionSettings(device, precision, align))
+    options = evaluate.EvaluateOptions(
+        split, scenes, methods, protocol, cvvdp, FusionSettings(device, precision, align)
+    )
     written: list[Path] = []
     plan = evaluate.plan_evaluation(weights, data, options)
     with report.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
