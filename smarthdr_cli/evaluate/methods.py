@@ -59,7 +59,7 @@ class FusionSettings:
     """The fields of ``FuseOptions`` that hold for all methods of an evaluation."""
 
     device: str = "auto"
-    precision: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     align: Literal["auto", "none"] = "auto"
 
 
