@@ -30,7 +30,7 @@ ROOMS = (
     ("cli",),
 )
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
-FREE = {"errors", "system", "version"}  # importable by everybody
+FREE = {"command_option", "errors", "system", "version"}  # importable by everybody
 ROOT = {"__init__", "__main__"}  # the front door: opens what it is asked for, late
 WITHOUT_TORCH = {
     "radiometry",

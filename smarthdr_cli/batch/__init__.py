@@ -1,1 +1,1 @@
-"""Whole shoots: which set becomes which files, done once, recorded, and taken up again where they were left."""
+"""A whole shoot: every bracket fused once, recorded, and continued where an earlier run ended."""

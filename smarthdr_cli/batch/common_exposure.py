@@ -1,74 +1,162 @@
-"""One curve for each camera of a shoot, estimated from many of its sets and kept beside the results."""
+"""One brightness and one tone curve for a whole shoot, so that the views of a panorama agree.
+
+The absolute exposure of a frame is ``log2(t * (ISO / 100) / N**2)`` EV, with t in seconds and the f-number N as EXIF
+states them. With ``common`` the exposure of the shoot and ``reference`` that of a burst's reference, its radiance is
+scaled by ``2 ** (common - reference)``: then 1.0 is the clip of a frame exposed as ``common`` in every result.
+
+The tone curve of each camera is estimated from many of its sets together (response/camera_calibration.py) and stored
+beside the results.
+"""
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from smarthdr_cli.align import align_burst
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.names import fit_part
-from smarthdr_cli.batch.settings import Settings
+from smarthdr_cli.batch.jobs import Job, safe_part
 from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
+from smarthdr_cli.burst.burst import Burst, Exposure
+from smarthdr_cli.burst.exif import exposure_value
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.errors import InputError, OutputError, SmartHDRError
+from smarthdr_cli.errors import InputError, OutputError, SmartHDRError, UsageError
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.result import FusionResult
+from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.response import load_response, to_toml
 from smarthdr_cli.response.camera_calibration import CameraCalibrator
 
-MAX_SETS = 24  # of a camera; beyond, so many spread evenly over the shoot: reading all twice would add nothing
+FACTORS = {"time": "exposure time", "aperture": "aperture", "iso": "ISO"}
+MAX_EV = 60.0  # of --common-ev; no camera comes near it
+MAX_SETS = 24  # of a camera for its curve, spread evenly over the shoot; each is read once more for its fusion
+
+
+@dataclass(frozen=True)
+class CommonExposure:
+    """``ev``: the absolute exposure whose clip is 1 in every result.
+
+    ``assumed``: the factors ("aperture", "iso") that no frame of the shoot states, such as the aperture of a manual
+    lens; they count as equal in all sets.
+    """
+
+    ev: float
+    assumed: tuple[str, ...] = ()
+
+    def of(self, name: str, exposure: Exposure | Header) -> float:
+        """The absolute exposure of the file ``name``, EV. Raises InputError where a factor is missing."""
+        missing = [
+            noun for factor, noun in FACTORS.items() if getattr(exposure, factor) is None and factor not in self.assumed
+        ]
+        if missing or exposure.time is None:
+            raise InputError(f"{name} states no {' and no '.join(missing)}, which a common exposure needs")
+        return exposure_value(exposure.time, exposure.aperture, exposure.iso)
+
+    def of_reference(self, burst: Burst) -> float:
+        """The absolute exposure of the burst's reference, EV. Raises InputError."""
+        frame = burst.frames[burst.reference]
+        return self.of(frame.path.name, frame.exposure)
+
+    def scale(self, result: FusionResult) -> FusionResult:
+        """``result`` with 1.0 at the clip of a frame exposed as ``ev``; its radiance is scaled in place.
+
+        Raises InputError where the reference does not state its exposure.
+        """
+        reference_ev = self.of_reference(result.burst)
+        gain_ev = self.ev - reference_ev - result.anchor_ev
+        radiance = result.radiance
+        radiance *= radiance.dtype.type(2.0**gain_ev)
+        exposures = {"ev": round(self.ev, 4), "reference_ev": round(reference_ev, 4)}
+        return replace(
+            result,
+            radiance=radiance,
+            anchor_ev=result.anchor_ev + gain_ev,
+            scale_short=result.scale_short / 2.0**gain_ev,
+            report=replace(result.report, common_exposure=exposures),
+        )
+
+
+def common_exposure(
+    sets: Sequence[Sequence[Path]], headers: Mapping[Path, Header], ev: float | None = None
+) -> tuple[CommonExposure, tuple[str, ...]]:
+    """The exposure of a shoot, and notes on what is assumed for it.
+
+    It is ``ev`` or, without it, the median over the sets of each set's median exposure, from headers alone.
+    Raises UsageError for an ``ev`` beyond MAX_EV, InputError where no set states its exposures.
+    """
+    if ev is not None and not (math.isfinite(ev) and abs(ev) <= MAX_EV):
+        raise UsageError(f"--common-ev {ev:g}: use a number of EV between -{MAX_EV:g} and {MAX_EV:g}")
+    frames = [headers[path] for paths in sets for path in paths if path in headers]
+    assumed = tuple(factor for factor in ("aperture", "iso") if all(getattr(h, factor) is None for h in frames))
+    notes = tuple(f"no frame states its {FACTORS[factor]}; it is assumed to be equal in all sets" for factor in assumed)
+    if ev is not None:
+        return CommonExposure(ev, assumed), notes
+    rule = CommonExposure(0.0, assumed)
+    medians = [m for paths in sets if (m := _median_exposure(paths, headers, rule)) is not None]
+    if not medians:
+        raise InputError("no set states exposure time, aperture and ISO, which a common exposure needs")
+    return CommonExposure(round(median(medians), 4), assumed), notes
+
+
+def _median_exposure(paths: Iterable[Path], headers: Mapping[Path, Header], rule: CommonExposure) -> float | None:
+    """EV, or None where a frame cannot be read or does not state its exposure."""
+    try:
+        return median(rule.of(path.name, headers[path]) for path in paths)
+    except (KeyError, InputError):
+        return None
 
 
 def calibrate_cameras(
     jobs: Sequence[Job],
-    settings: Settings,
+    options: FuseOptions,
     out: Path,
     stage: Path,
-    on_set: Callable[[int, int], None] = lambda _done, _all: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """(camera and calibration file, for each camera), and what to say aloud.
+    """((``Job.curve``, --response) for each camera, notes): its calibration file, or "srgb" where none is possible.
 
-    The file lies in ``out`` under a name that tells which sets it is from, so that shards and later runs take it as it
-    is. RAW is linear and needs none. A camera whose sets support no curve takes sRGB throughout.
-    ``stage``: the folder for files being written. Raises OutputError where a file cannot be written.
+    The file's name in ``out`` holds a digest of what the curve follows from, so that shards and later runs reuse it.
+    RAW is linear and needs none. ``stage``: the folder for files being written. Raises OutputError.
     """
     cameras: dict[str, list[Job]] = {}
     for job in jobs:
         if job.kind != "raw" and not job.ambiguous:
             cameras.setdefault(job.curve, []).append(job)
-    chosen = {camera: _spread(own) for camera, own in cameras.items()}
-    total, done = sum(len(own) for own in chosen.values()), 0
+    chosen = {camera: _spread(camera_jobs) for camera, camera_jobs in cameras.items()}
+    total, done = sum(map(len, chosen.values())), 0
     responses: list[tuple[str, str]] = []
     notes: list[str] = []
-    for camera, own in chosen.items():
-        path = out / f"response-{fit_part(camera)}-{_digest(own, settings)}.toml"
-        shown = camera or "a camera without a name"
-        if not _sound(path):
-            shoot = CameraCalibrator()
-            for job in own:
-                _take_in(shoot, job, settings)
+    for camera, camera_jobs in chosen.items():
+        path = out / f"response-{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
+        label = camera or "a camera without a name"
+        if not _is_calibration(path):
+            calibrator = CameraCalibrator()
+            for job in camera_jobs:
+                _add_set(calibrator, job, options)
                 done += 1
-                on_set(done, total)
-            found = shoot.estimate(path.name)
-            if found.response is None:
+                on_progress(done, total)
+            estimate = calibrator.estimate(path.name)
+            if estimate.response is None:
                 responses.append((camera, "srgb"))
-                notes.append(f"{shown}: sRGB for all its sets; {found.note}")
+                notes.append(f"{label}: sRGB for all its sets; {estimate.note}")
                 continue
-            _keep(to_toml(found.response), path, open_stage(stage, CURVE))
-            notes.append(f"{shown}: one curve from {len(shoot)} of {len(cameras[camera])} sets, in {path.name}")
+            _write_through(open_stage(stage, CURVE), to_toml(estimate.response), path)
+            notes.append(f"{label}: one curve from {len(calibrator)} of {len(cameras[camera])} sets, in {path.name}")
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)
 
 
-def _keep(text: str, path: Path, stage: Path) -> None:
-    """Write ``text`` by way of ``stage``, where whoever comes after a crash clears up."""
+def _write_through(stage: Path, text: str, path: Path) -> None:
+    """Write ``path`` by way of ``stage``, which the next run clears up after a crash."""
     with atomic_file(path, overwrite=True, staging_folder=stage) as partial:
         partial.write_text(text, encoding="utf-8")
     close_stage(stage)
 
 
-def _take_in(shoot: CameraCalibrator, job: Job, settings: Settings) -> None:
-    options = settings.fuse
+def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> None:
     try:
         burst, _ = load_burst(
             job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
@@ -78,31 +166,31 @@ def _take_in(shoot: CameraCalibrator, job: Job, settings: Settings) -> None:
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):
             raise InputError("its frames are linear already")
-        shoot.add(burst, align_burst(burst, None, mode=options.align))
+        calibrator.add(burst, align_burst(burst, None, mode=options.align))
     except OutputError:
         raise
-    except SmartHDRError as error:  # the set's own failure is recorded when its turn comes
-        shoot.refused.append(str(error))
+    except SmartHDRError as error:  # the set's failure is recorded when it is fused
+        calibrator.refused.append(str(error))
 
 
 def _spread(jobs: Sequence[Job]) -> list[Job]:
+    """At most MAX_SETS jobs, evenly over the shoot."""
     if len(jobs) <= MAX_SETS:
         return list(jobs)
     return [jobs[round(k * (len(jobs) - 1) / (MAX_SETS - 1))] for k in range(MAX_SETS)]
 
 
-def _digest(jobs: Sequence[Job], settings: Settings) -> str:
+def _digest(jobs: Sequence[Job], options: FuseOptions) -> str:
     """Of the files (names, sizes, times of change) and the options that the curve follows from."""
-    options = settings.fuse
-    told = [repr((options.align, options.evs, options.exposure_times, options.reference))]
+    lines = [repr((options.align, options.evs, options.exposure_times, options.reference))]
     for path in (path for job in jobs for path in job.files):
         with contextlib.suppress(OSError):
-            seen = path.stat()
-            told.append(f"{path.name} {seen.st_size} {seen.st_mtime_ns}")
-    return hashlib.sha256("\n".join(told).encode(errors="surrogateescape")).hexdigest()[:12]
+            stat = path.stat()
+            lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _sound(path: Path) -> bool:
+def _is_calibration(path: Path) -> bool:
     with contextlib.suppress(InputError):
         load_response(path)
         return True

@@ -1,4 +1,7 @@
-"""How many sets may be held at once within ``--max-memory``: one read ahead or written behind costs memory too."""
+"""How many sets are in memory at once within ``--max-memory``.
+
+A set that is read ahead or written behind takes ``pixels * (3 * frames * code bytes + BYTES_PER_PIXEL_WRITTEN)`` of it.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +10,23 @@ from pathlib import Path
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.header import Header
 
-# Bytes a pixel of a finished set costs while it is written: radiance and uncertainty, the halves, a preview's planes.
-WRITTEN = 12 + 4 + 6 + 12
+# Of a finished set while it is written: radiance and uncertainty, the same as half floats, the planes of a preview.
+BYTES_PER_PIXEL_WRITTEN = 12 + 4 + 6 + 12
 
 
 @dataclass(frozen=True)
-class Budget:
-    """``options``: as given, with what the neighbours take off ``max_memory``. ``overlap``: whether there are any."""
+class BatchBudget:
+    """``options``: ``max_memory`` without what the neighbours of a set take. ``overlap``: whether it has any."""
 
     options: FuseOptions
     overlap: bool
 
 
-def budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mapping[Path, Header]) -> Budget:
-    """Read ahead and write behind where the largest set still fits beside two neighbours of its size, else do not.
+def batch_budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mapping[Path, Header]) -> BatchBudget:
+    """Overlap reading, fusing and writing if the largest set still fits beside two neighbours of its size.
 
-    On CUDA ``max_memory`` is the device's, which holds one set at a time anyway. Whether a set fits at all is for its
-    own fusion to say.
+    On CUDA ``max_memory`` is the device's, which holds one set at a time. A set that does not fit alone fails when it
+    is fused.
     """
     from smarthdr_cli.fusion.device import resolve_device
     from smarthdr_cli.fusion.memory_budget import BurstSize
@@ -31,25 +34,25 @@ def budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: Mappin
 
     device = resolve_device(options.device)
     if options.max_memory is None or device.type != "cpu":
-        return Budget(options, True)
-    neighbours, largest = 0.0, BurstSize(0, 0, 2)
+        return BatchBudget(options, True)
+    neighbour_bytes, largest = 0.0, BurstSize(0, 0, 2)
     for paths in sets:
         size = next((headers[p].size for p in paths if p in headers and headers[p].size is not None), None)
         if size is None:
             continue
         pixels = size[0] * size[1]
-        codes = pixels * len(paths) * 3.0 * max(_depth(headers[p]) for p in paths if p in headers)
-        if codes + pixels * WRITTEN > neighbours:
-            neighbours = codes + pixels * WRITTEN
-            largest = BurstSize(pixels, codes, min(len(paths), MAX_NETWORK_FRAMES))
-    if not neighbours:
-        return Budget(options, True)
-    left = options.max_memory - neighbours
-    if left < largest.min_bytes(device, with_motion=options.deghost != "off"):
-        return Budget(options, False)
-    return Budget(replace(options, max_memory=left), True)
+        code_bytes = pixels * len(paths) * 3.0 * max(_bytes_per_code(headers[p]) for p in paths if p in headers)
+        if code_bytes + pixels * BYTES_PER_PIXEL_WRITTEN > neighbour_bytes:
+            neighbour_bytes = code_bytes + pixels * BYTES_PER_PIXEL_WRITTEN
+            largest = BurstSize(pixels, code_bytes, min(len(paths), MAX_NETWORK_FRAMES))
+    if not neighbour_bytes:
+        return BatchBudget(options, True)
+    remaining = options.max_memory - neighbour_bytes
+    if remaining < largest.min_bytes(device, with_motion=options.deghost != "off"):
+        return BatchBudget(options, False)
+    return BatchBudget(replace(options, max_memory=remaining), True)
 
 
-def _depth(header: Header) -> int:
-    """Bytes of a code once read: a JPEG's one; others may have two."""
+def _bytes_per_code(header: Header) -> int:
+    """1 for JPEG; 2 for others, which may have 16 bits."""
     return 1 if header.kind == "jpeg" else 2

@@ -1,4 +1,7 @@
-"""``results.jsonl``: a line a set, on the disk before the next set is reported, and readable after any crash."""
+"""``results.jsonl``: one line of JSON for each set, on the disk before the next set is reported.
+
+A line that a crash tore is skipped by every reader; the lines around it stay readable.
+"""
 
 import contextlib
 import errno
@@ -11,18 +14,19 @@ from typing import IO, Any, Required, TypedDict
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.atomic import RESERVED_PREFIX
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
-_MAX_SECONDS = 1e9  # seconds, thirty years
-_NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOTSUP)  # what file systems that know no locks say
+MAX_SECONDS = 1e9  # of a stage, thirty years; a record with more is damaged
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # errors of file systems without locks
 
 
 class Record(TypedDict, total=False):
-    """What became of a set: a line of the file. ``parse_record`` says what of it is checked when it is read.
+    """The line of one set; ``parse_record`` checks it when it is read.
 
     ``inputs``: "file" of each and, where it was read, "sha256", "ev" and "source". ``outputs``: "path" and "bytes" of
-    each. ``settings``: what the result was made with (settings.py). ``seconds``: of each stage. ``finished``: ISO time.
+    each. ``settings``: see ``recorded`` in settings.py. ``seconds``: of each stage. ``waited``: seconds that the fusion
+    was idle before the set. ``finished``: ISO time.
     """
 
     name: Required[str]
@@ -51,9 +55,9 @@ class Record(TypedDict, total=False):
 
 
 class Results:
-    """The results file of one process: appended to, each line flushed to the disk, locked against a second writer.
+    """The results file of one process: append only, each line flushed to the disk, locked against a second writer.
 
-    Raises OutputError where it cannot be written or another process has it.
+    Raises OutputError if it cannot be written or another process has locked it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,15 +69,15 @@ class Results:
             size = self._file.seek(0, os.SEEK_END)
             if size:
                 self._file.seek(size - 1)
-                if self._file.read(1) != b"\n":  # a line torn by a crash: it ends here, and the next begins whole
+                if self._file.read(1) != b"\n":  # a crash tore the last line: end it, so that the next one is whole
                     self._file.write(b"\n")
                     self._file.flush()
         except OSError as error:
             raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
     def append(self, record: Record) -> None:
-        """Add one line. Raises OutputError."""
-        line = json.dumps(record, default=plain, allow_nan=False).encode() + b"\n"
+        """Add one line and flush it to the disk. Raises OutputError."""
+        line = json.dumps(record, default=to_json, allow_nan=False).encode() + b"\n"
         try:
             self._file.write(line)
             self._file.flush()
@@ -86,11 +90,11 @@ class Results:
             raise OutputError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file and release the lock."""
         with contextlib.suppress(OSError):
             self._file.close()
         if self._lock.is_locked:
-            with contextlib.suppress(OSError):  # while it is held: who takes the lock next sees that its file is gone
+            with contextlib.suppress(OSError):  # while the lock is held; the next process notices that the file is gone
                 Path(self._lock.lock_file).unlink()
             self._lock.release()
 
@@ -101,7 +105,7 @@ class Results:
             self._file.close()
             raise OutputError(f"{self.path} is in use: another smarthdr batch is writing there") from error
         except OSError as error:
-            if error.errno not in _NO_LOCK_ERRORS:
+            if error.errno not in _NO_LOCKS:
                 self._file.close()
                 raise
 
@@ -113,10 +117,9 @@ class Results:
 
 
 def read_results(path: Path, on_note: Callable[[str], None] = lambda _text: None) -> Iterator[Record]:
-    """The lines of a results file in order. One that is no record, such as one torn by a crash, counts as absent, and
-    ``on_note`` is told of it.
+    """The records of a results file in order; nothing for a missing file. ``on_note``: gets a note on each bad line.
 
-    Raises OutputError where the file is there and cannot be read.
+    Raises OutputError if the file exists and cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -134,7 +137,7 @@ def read_results(path: Path, on_note: Callable[[str], None] = lambda _text: None
 
 
 def parse_json(text: bytes) -> Any:
-    """What a JSON text means. Raises ValueError for anything else, and for numbers that JSON does not know."""
+    """The value of a JSON text. Raises ValueError for anything else, NaN and infinity included."""
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False)
@@ -144,41 +147,43 @@ def parse_json(text: bytes) -> Any:
 
 
 def parse_record(value: Any) -> Record:
-    """``value`` as a record: what is read back of it has the types that it was written with.
+    """``value`` as a record. Raises ValueError unless the fields that resuming reads have the right types.
 
-    A set that is done (ok, skipped) states its outputs and the digests of its inputs. Raises ValueError for others.
+    A set that is done (ok, skipped) states its outputs and the digests of its inputs.
     """
     match value:
         case {"name": str(), "status": "failed" | "ambiguous"}:
-            sound = True
+            valid = True
         case {"name": str(), "status": "ok" | "skipped", "inputs": list(inputs), "outputs": list(outputs)}:
-            sound = all(map(_is_input, inputs)) and all(map(_is_output, outputs))
+            valid = all(map(_is_input, inputs)) and all(map(_is_output, outputs))
         case _:
-            sound = False
-    if not (sound and isinstance(value.get("finished", ""), str) and _are_seconds(value.get("seconds", {}))):
+            valid = False
+    if not (valid and isinstance(value.get("finished", ""), str) and _are_seconds(value.get("seconds", {}))):
         raise ValueError("it is not the record of a set")
     record: Record = value
     return record
 
 
 def last_results(paths: Iterable[Path], on_note: Callable[[str], None] = lambda _text: None) -> dict[str, Record]:
-    """Of each set the last line that says what became of it, over several files (the shards of one folder), by the
-    time each was written. A set skipped stays what it was. ``on_note``: see ``read_results``."""
-    found: dict[str, Record] = {}
+    """The last record of each set by its time, over several files (the shards of one folder).
+
+    "skipped" does not replace an earlier record. ``on_note``: see ``read_results``.
+    """
+    last: dict[str, Record] = {}
     for path in paths:
         for record in read_results(path, on_note):
-            before = found.get(record["name"])
+            before = last.get(record["name"])
             if before is not None and before.get("finished", "") > record.get("finished", ""):
                 continue
             if record["status"] != SKIPPED or before is None:
-                found[record["name"]] = record
-    return found
+                last[record["name"]] = record
+    return last
 
 
 def results_files(folder: Path) -> list[Path]:
-    """Every results file in ``folder``: of the whole, and of shards. A pipe, which may have no end, is none."""
-    found = sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
-    return [path for path in found if path.is_file()]
+    """The results files in ``folder``, those of shards included; regular files only, since a pipe may never end."""
+    paths = sorted(folder.glob("results.jsonl")) + sorted(folder.glob("results-*-of-*.jsonl"))
+    return [path for path in paths if path.is_file()]
 
 
 def _is_input(entry: Any) -> bool:
@@ -197,10 +202,24 @@ def _is_output(entry: Any) -> bool:
 
 def _are_seconds(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(seconds, int | float) and abs(seconds) < _MAX_SECONDS for seconds in value.values()
+        isinstance(seconds, int | float) and abs(seconds) < MAX_SECONDS for seconds in value.values()
     )
 
 
-def plain(value: Any) -> Any:
-    """What ``json.dumps`` writes for what it does not know: NumPy's numbers as numbers, all else as text."""
+def to_json(value: Any) -> Any:
+    """``default`` of ``json.dumps``: NumPy's numbers as numbers, everything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def error_record(error: BaseException) -> dict[str, Any]:
+    """``{"code", "type", "message"}``: the exit code of ``smarthdr fuse``, the class, one line.
+
+    >>> error_record(OutputError("no space"))
+    {'code': 5, 'type': 'OutputError', 'message': 'no space'}
+    """
+    kind, message = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, SmartHDRError):
+        return {"code": error.exit_code, "type": kind, "message": message}
+    if out_of_memory(error):
+        return {"code": MemoryLimitError.exit_code, "type": "MemoryLimitError", "message": "out of memory"}
+    return {"code": 1, "type": kind, "message": f"crashed ({kind}: {message})"}

@@ -1,151 +1,206 @@
-"""A whole run: what there is to do, checked before it begins; then every set once, recorded, and taken up again."""
+"""A whole batch: group the shoot, check everything before it begins, fuse every set once, record each.
+
+A later run continues where this one ended: from results.jsonl, from what the files state, and from the stages that an
+interrupted process left.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from smarthdr_cli.batch.anchor import common_exposure
-from smarthdr_cli.batch.common_exposure import calibrate_cameras
-from smarthdr_cli.batch.jobs import Job, make_jobs
-from smarthdr_cli.batch.memory_budget import budget
-from smarthdr_cli.batch.names import DEFAULT, real_path
+from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions, Shard
+from smarthdr_cli.batch.common_exposure import calibrate_cameras, common_exposure
+from smarthdr_cli.batch.jobs import Job, make_jobs, real_path
+from smarthdr_cli.batch.memory_budget import batch_budget
 from smarthdr_cli.batch.pipeline import Tally, run
-from smarthdr_cli.batch.ray_engine import Cluster, run_on_cluster
-from smarthdr_cli.batch.results import FAILED, OK, SKIPPED, Record, Results, last_results, results_files
-from smarthdr_cli.batch.session import Session
+from smarthdr_cli.batch.ray_engine import run_on_cluster
+from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.settings import Settings, model_digest
-from smarthdr_cli.batch.shard import Shard
 from smarthdr_cli.batch.transaction import recover
-from smarthdr_cli.batch.worker import Plan, Worker, ambiguous_record
+from smarthdr_cli.batch.worker import NetworkCache, Worker, WorkerConfig, ambiguous_record
 from smarthdr_cli.errors import InputError, OutputError, UsageError
-from smarthdr_cli.grouping.group import BracketSet
+from smarthdr_cli.fusion.result import check_limit
+from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files
 from smarthdr_cli.grouping.header import Header, read_header
 
-_THREADS = 8
+HEADER_THREADS = 8
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What to do with a shoot's sets.
+class Callbacks:
+    """What a batch calls: with the record of each set, with notes for the user, and with (stage, done, total)."""
 
-    ``out``: folder of the results. ``name``: template of their names. ``ambiguous``: leave sets alone that the grouping
-    was not sure of, or fuse them. ``retry_failed``: only sets whose last line says that they failed. ``common``: anchor
-    all to one exposure, ``common_ev`` or the shoot's own, under one curve for each camera. ``cluster``: where to run,
-    None for this machine.
+    on_record: Callable[[Record], None] = lambda _record: None
+    on_note: Callable[[str], None] = lambda _note: None
+    on_progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None
+
+
+def group_shoot(
+    shoot: Path,
+    out: Path,
+    *,
+    bracket: int | None = None,
+    gap: float | None = None,
+    max_pixels: int | None = None,
+    on_file: Callable[[int, int], None] | None = None,
+) -> tuple[list[BracketSet], list[str]]:
+    """The brackets below ``shoot``, and notes on the other files; files in ``out`` are results of earlier runs.
+
+    ``bracket``, ``gap``, ``max_pixels``: see ``smarthdr group``. ``on_file``: called with (files read, files in all).
+    Raises InputError for a folder that cannot be read.
     """
-
-    settings: Settings
-    out: Path
-    name: str = DEFAULT
-    shard: Shard = field(default_factory=Shard)
-    ambiguous: Literal["skip", "merge"] = "skip"
-    skip_existing: bool = False
-    overwrite: bool = False
-    retry_failed: bool = False
-    fail_fast: bool = False
-    common: bool = False
-    common_ev: float | None = None
-    cluster: Cluster | None = None
+    notes: list[str] = []
+    images, real_out = find_pictures(shoot, on_error=notes.append), real_path(out)
+    if real_out != real_path(shoot):  # if they are the same, run_batch refuses it
+        images = [path for path in images if not real_path(path).is_relative_to(real_out)]
+    grouping = group_files(images, bracket=bracket, gap=gap, on_file=on_file, max_pixels=max_pixels)
+    notes += grouping.notes
+    notes += [f"{skipped.path}: {skipped.reason}" for skipped in grouping.skipped]
+    if grouping.singles:
+        notes.append(f"{len(grouping.singles)} frames belong to no bracket (smarthdr group says why)")
+    return list(grouping.sets), notes
 
 
-@dataclass(frozen=True)
-class Told:
-    """Who is told what: each set's record, notes for people, and how many sets of how many are done."""
+def run_batch(
+    sets: Sequence[BracketSet],
+    out: Path,
+    settings: Settings,
+    options: BatchOptions | None = None,
+    engine: EngineOptions | None = None,
+    callbacks: Callbacks | None = None,
+    shoot: Path | None = None,
+) -> Tally:
+    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept.
 
-    record: Callable[[Record], None] = lambda _record: None
-    note: Callable[[str], None] = lambda _note: None
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _all: None
-
-
-def run_batch(sets: Sequence[BracketSet], batch: Batch, told: Told, shoot: Path | None = None) -> Tally:
-    """Fuse ``sets`` into ``batch.out``. ``shoot``: the folder whose sub-folders are kept.
-
-    Raises before any work starts: UsageError (options, unsafe names, two sets of one name), ModelError, OutputError
-    (outputs exist, folder not writable or in use), InputError (no sets). What befalls one set is in its record and
-    in the tally.
+    Raises before any set is read: UsageError (options, unsafe names, two sets of one name), ModelError, InputError (no
+    sets, a bad calibration), OutputError (existing outputs, a folder that is not writable or in use). What goes wrong
+    with one set is in its record.
     """
-    batch.settings.check()
-    if not sets:
-        raise InputError("there are no sets to fuse")
-    if shoot is not None and real_path(shoot) == real_path(batch.out):
-        raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
-    headers = read_headers((p for s in sets for p in (s.frames if _whole(batch) else s.frames[:1])), told)
-    settings = batch.settings
-    if batch.common or batch.common_ev is not None:
-        common, notes = common_exposure([s.frames for s in sets], headers, batch.common_ev)
-        settings = replace(settings, common=common)
-        for note in (*notes, f"all sets are anchored to an exposure of {common.ev:+.2f} EV"):
-            told.note(note)
-    settings.check()
-    jobs = make_jobs(sets, batch.out, batch.name, settings, headers, shoot)
+    options, engine, callbacks = options or BatchOptions(), engine or EngineOptions(), callbacks or Callbacks()
+    shard = options.shard or Shard()
+    _check(sets, out, settings, options, shoot)
+    settings, headers = _prepare(sets, settings, options, callbacks)
+    jobs = make_jobs(sets, out, options.name, settings.files, headers, shoot)
     model = model_digest(settings.fuse)
-    session = Session()
-    if batch.cluster is None:
-        session.prepare(settings.fuse)
-    mine = batch.shard.of(jobs)
-    _make_folder(batch.out)
-    with Results(batch.out / batch.shard.results_name) as results:
-        last = last_results(results_files(batch.out), told.note)
-
-        def keep(record: Record) -> None:
-            before = last.get(record["name"])
-            known = before is not None and before["status"] in (OK, SKIPPED)
-            if not (record["status"] == SKIPPED and known):
-                results.append(record)
-                last[record["name"]] = record
-            told.record(record)
-
-        def found(record: Record) -> None:
-            before = last.get(record["name"])
-            if before is None or _record_key(before) != _record_key(record):  # not recorded yet
-                results.append(record)
-                last[record["name"]] = record
-
-        stage = batch.out / batch.shard.staging_name
-        recover(stage, found, told.note)
-        todo, left = _sift(mine, batch, last)
+    networks = NetworkCache()
+    if engine.engine == "local":
+        networks.prepare(settings.fuse)
+    shard_jobs = shard.of(jobs)
+    _make_folder(out)
+    stage = out / shard.staging_name
+    with Results(out / shard.results_name) as results:
+        log = _Log(results, last_results(results_files(out), callbacks.on_note), callbacks)
+        recover(stage, log.add_recovered, callbacks.on_note)
+        todo, ambiguous = _select(shard_jobs, options, log.last)
         if todo and settings.common is not None and settings.fuse.response == "auto":
             responses, notes = calibrate_cameras(
-                jobs, settings, batch.out, stage, lambda done, every: told.progress("curves", done, every)
+                jobs, settings.fuse, out, stage, lambda done, total: callbacks.on_progress("curves", done, total)
             )
             settings = replace(settings, responses=responses)
             for note in notes:
-                told.note(note)
-        for job in left:
-            keep(ambiguous_record(job))
+                callbacks.on_note(note)
+        for job in ambiguous:
+            log.add(ambiguous_record(job))
         overlap = False
-        if batch.cluster is None:
-            room = budget(settings.fuse, (job.files for job in todo), headers)
-            settings, overlap = replace(settings, fuse=room.options), room.overlap
-        plan = Plan(settings, stage, model, batch.skip_existing, batch.overwrite)
-        done = 0
-
-        def count(record: Record) -> None:
-            nonlocal done
-            keep(record)
-            done += 1
-            told.progress("sets", done, len(todo))
-
-        told.progress("sets", 0, len(todo))
+        if engine.engine == "local":
+            budget = batch_budget(settings.fuse, (job.files for job in todo), headers)
+            settings, overlap = replace(settings, fuse=budget.options), budget.overlap
+        config = WorkerConfig(settings, options, stage, model)
+        log.start(len(todo))
         try:
-            if batch.cluster is not None:
-                tally = run_on_cluster(todo, plan, count, last, batch.cluster, told.note, fail_fast=batch.fail_fast)
+            if engine.engine == "ray":
+                tally = run_on_cluster(
+                    todo, config, log.add_done, log.last, engine, callbacks.on_note, fail_fast=options.fail_fast
+                )
             else:
-                worker = Worker(plan, session)
-                tally = run(todo, worker, count, last, fail_fast=batch.fail_fast, overlap=overlap)
-        finally:  # an interrupt may have left something
+                tally = run(
+                    todo, Worker(config, networks), log.add_done, log.last,
+                    fail_fast=options.fail_fast, overlap=overlap,
+                )  # fmt: skip
+        finally:  # clear up after an interrupt
             with contextlib.suppress(OutputError):
-                recover(stage, found)
-        if left:
-            tally.counts["ambiguous"] = len(left)
+                recover(stage, log.add_recovered)
+        if ambiguous:
+            tally.counts[AMBIGUOUS] = len(ambiguous)
         return tally
 
 
-def read_headers(paths: Iterable[Path], told: Told) -> dict[Path, Header]:
-    """What each file says; files that cannot be read are left out, for their set to fail by when its turn comes."""
+class _Log:
+    """Appends records to the results file and passes them on; ``last``: the last record of each set."""
+
+    def __init__(self, results: Results, last: dict[str, Record], callbacks: Callbacks) -> None:
+        self.last = last
+        self._results, self._callbacks = results, callbacks
+        self._done = self._total = 0
+
+    def start(self, total: int) -> None:
+        """Report progress over ``total`` sets from now on."""
+        self._total = total
+        self._callbacks.on_progress("sets", 0, total)
+
+    def add(self, record: Record) -> None:
+        """Append ``record``, unless it skips a set that is recorded as done, and pass it on."""
+        before = self.last.get(record["name"])
+        recorded_as_done = before is not None and before["status"] in (OK, SKIPPED)
+        if not (record["status"] == SKIPPED and recorded_as_done):
+            self._append(record)
+        self._callbacks.on_record(record)
+
+    def add_done(self, record: Record) -> None:
+        """As ``add``, for one of the sets that ``start`` announced."""
+        self.add(record)
+        self._done += 1
+        self._callbacks.on_progress("sets", self._done, self._total)
+
+    def add_recovered(self, record: Record) -> None:
+        """Append the record of a set that an earlier process finished, unless it did so itself."""
+        before = self.last.get(record["name"])
+        if before is None or _record_key(before) != _record_key(record):
+            self._append(record)
+
+    def _append(self, record: Record) -> None:
+        self._results.append(record)
+        self.last[record["name"]] = record
+
+
+def _record_key(record: Record) -> tuple[str, str | None, int | None]:
+    """What differs between two records of one set."""
+    return record["status"], record.get("finished"), record.get("pid")
+
+
+def _check(
+    sets: Sequence[BracketSet], out: Path, settings: Settings, options: BatchOptions, shoot: Path | None
+) -> None:
+    """Raises UsageError or InputError for what is wrong whatever the files say."""
+    settings.check()
+    if options.fail_above is not None:
+        check_limit(options.fail_above)
+    if not sets:
+        raise InputError("there are no brackets to fuse; smarthdr group shows how the files of a folder are sorted")
+    if shoot is not None and real_path(shoot) == real_path(out):
+        raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
+
+
+def _prepare(
+    sets: Sequence[BracketSet], settings: Settings, options: BatchOptions, callbacks: Callbacks
+) -> tuple[Settings, dict[Path, Header]]:
+    """``settings`` with the common exposure where one is wanted, and the headers that the run needs."""
+    all_frames = options.anchored or settings.fuse.max_memory is not None
+    frames = (path for bracket in sets for path in (bracket.frames if all_frames else bracket.frames[:1]))
+    headers = read_headers(frames, lambda done, total: callbacks.on_progress("headers", done, total))
+    if options.anchored:
+        common, notes = common_exposure([bracket.frames for bracket in sets], headers, options.common_ev)
+        for note in (*notes, f"all sets are anchored to an exposure of {common.ev:+.2f} EV"):
+            callbacks.on_note(note)
+        settings = replace(settings, common=common)
+        settings.check()
+    return settings, headers
+
+
+def read_headers(paths: Iterable[Path], on_progress: Callable[[int, int], None]) -> dict[Path, Header]:
+    """The header of each file that can be read; for the others their set fails when it is read."""
     files = list(dict.fromkeys(paths))
 
     def read(path: Path) -> Header | None:
@@ -154,40 +209,32 @@ def read_headers(paths: Iterable[Path], told: Told) -> dict[Path, Header]:
         except InputError:
             return None
 
-    found: dict[Path, Header] = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    headers: dict[Path, Header] = {}
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
         for done, (path, header) in enumerate(zip(files, pool.map(read, files), strict=True), start=1):
-            told.progress("headers", done, len(files))
+            on_progress(done, len(files))
             if header is not None:
-                found[path] = header
-    return found
+                headers[path] = header
+    return headers
 
 
-def _whole(batch: Batch) -> bool:
-    """Whether the headers of all frames are needed, rather than of each set's first."""
-    return batch.common or batch.common_ev is not None or batch.settings.fuse.max_memory is not None
-
-
-def _sift(jobs: Sequence[Job], batch: Batch, last: Mapping[str, Record]) -> tuple[list[Job], list[Job]]:
-    """(to do, left alone as ambiguous). Raises OutputError where outputs are in the way and nothing was said of it."""
-    todo = [job for job in jobs if not job.ambiguous or batch.ambiguous == "merge"]
-    left = [job for job in jobs if job.ambiguous and batch.ambiguous == "skip"]
-    if batch.retry_failed:
-        todo = [job for job in todo if job.name in last and last[job.name]["status"] == FAILED]
-        left = []
-    if not (batch.skip_existing or batch.overwrite):
-        there = [path for job in todo for path in job.outputs.values() if path.exists()]
-        if there:
+def _select(
+    jobs: Sequence[Job], options: BatchOptions, last_records: Mapping[str, Record]
+) -> tuple[list[Job], list[Job]]:
+    """(jobs to do, jobs skipped as ambiguous). Raises OutputError for existing outputs that no option allows."""
+    todo = [job for job in jobs if not job.ambiguous or options.ambiguous == "merge"]
+    ambiguous = [job for job in jobs if job.ambiguous and options.ambiguous == "skip"]
+    if options.retry_failed:
+        todo = [job for job in todo if job.name in last_records and last_records[job.name]["status"] == FAILED]
+        ambiguous = []
+    if not (options.skip_existing or options.overwrite):
+        existing = [path for job in todo for path in job.outputs.values() if path.exists()]
+        if existing:
             raise OutputError(
-                f"{there[0]} exists already, and {len(there) - 1} more outputs; "
-                "use --skip-existing to go on where it was left, or --overwrite to do all again"
+                f"{existing[0]} exists already, and {len(existing) - 1} more outputs; "
+                "use --skip-existing to continue the earlier run, or --overwrite to fuse all again"
             )
-    return todo, left
-
-
-def _record_key(record: Record) -> tuple[str, str | None, int | None]:
-    """What tells one record of a set from the next."""
-    return record["status"], record.get("finished"), record.get("pid")
+    return todo, ambiguous
 
 
 def _make_folder(out: Path) -> None:

@@ -1,77 +1,47 @@
-"""What a batch was told: how to fuse, what to write, and the part of it that a result must record to count as done."""
+"""What results are made with, and the part of it that a result must state to count as done."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from smarthdr_cli.batch.anchor import CommonExposure
+from smarthdr_cli.batch.batch_options import OutputFiles
+from smarthdr_cli.batch.common_exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
-from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.models.weights import find_weights
-from smarthdr_cli.output.write import ResultFormat, check_write_options
+from smarthdr_cli.output.write import check_write_options
+from smarthdr_cli.output.write_options import WriteOptions
 from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
 
-# What does not change the picture beyond rounding: where it is computed, and in how large parts.
-_FREE = {"device", "tile", "max_memory", "max_pixels", "weights", "response", "precision"}
-
-
-@dataclass(frozen=True)
-class Writing:
-    """The files of each set and their form: endings without a dot, ``None`` for a file that is not wanted."""
-
-    result: ResultFormat = "exr"
-    preview: str | None = None
-    uncertainty: str | None = None
-    compression: str = "zip"
-    float32: bool = False
-    embed_uncertainty: bool = False
-
-    def __post_init__(self) -> None:
-        options = {"compression": self.compression, "embed_uncertainty": self.embed_uncertainty}
-        check_write_options(Path(f"result.{self.result}"), float32=self.float32, **options)
-
-    def paths(self, base: Path) -> dict[str, Path]:
-        """Role to path for the set whose path without an ending is ``base``; the result last."""
-        out: dict[str, Path] = {}
-        if self.uncertainty is not None:
-            out["uncertainty"] = base.with_name(f"{base.name}-uncertainty.{self.uncertainty}")
-        if self.preview is not None:
-            mark = "-preview" if self.preview == self.result else ""
-            out["preview"] = base.with_name(f"{base.name}{mark}.{self.preview}")
-        out["result"] = base.with_name(f"{base.name}.{self.result}")
-        return out
-
-    def recorded(self) -> dict[str, Any]:
-        """What shapes the result's own bytes; previews and maps beside it are judged by being there."""
-        return {
-            "format": self.result, "compression": self.compression, "float": self.float32,
-            "embed_uncertainty": self.embed_uncertainty,
-        }  # fmt: skip
+# Options that change a result by rounding at most (where it is computed, in parts of which size) or that are recorded
+# in another form (the weights and the curve by a digest, the precision as resolved).
+NOT_RECORDED = frozenset({"device", "tile", "max_memory", "max_pixels", "weights", "response", "precision"})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``fuse``: as for one burst. ``common``: the absolute exposure every set is anchored to, or None.
-    ``responses``: of each ``Job.curve`` the calibration file to use instead of ``fuse.response``. ``fail_above``: mean
-    uncertainty above which a set fails and is not written; what is written does not depend on it."""
+    """How every set of a run is fused and written.
 
-    fuse: FuseOptions
-    writing: Writing
+    ``common``: the exposure that all sets are scaled to, or None. ``responses``: for each ``Job.curve`` what
+    --response is instead of ``fuse.response``. Raises UsageError for an option that the format lacks.
+    """
+
+    fuse: FuseOptions = field(default_factory=FuseOptions)
+    files: OutputFiles = field(default_factory=OutputFiles)
+    write: WriteOptions = field(default_factory=WriteOptions)
     common: CommonExposure | None = None
     responses: tuple[tuple[str, str], ...] = ()
-    fail_above: float | None = None
+
+    def __post_init__(self) -> None:
+        check_write_options(Path(f"result.{self.files.format}"), **vars(self.write))
 
     def check(self) -> None:
-        """Raises UsageError for words an option does not know and options that exclude each other, InputError for a
-        calibration file that is none: once, and not for each set."""
+        """Raises UsageError for unknown words and options that exclude each other, InputError for a bad calibration."""
         check_options(self.fuse)
-        if self.fail_above is not None:
-            check_limit(self.fail_above)
         option = self.fuse.response
-        if _is_word(option):
+        if _is_name(option):
             named_response("srgb" if option == "auto" else option)
         else:
             load_response(Path(option))
@@ -80,33 +50,36 @@ class Settings:
 
     def of_curve(self, curve: str) -> FuseOptions:
         """The options for a set of this ``Job.curve``."""
-        known = dict(self.responses)
-        return replace(self.fuse, response=known[curve]) if curve in known else self.fuse
+        responses = dict(self.responses)
+        return replace(self.fuse, response=responses[curve]) if curve in responses else self.fuse
 
 
 def recorded(settings: Settings, curve: str, model: str) -> dict[str, Any]:
     """What a result of ``curve`` must state to count as made with ``settings``; plain values, ready for JSON.
 
-    Only what differs from the defaults. The ``model`` and a calibration file go in by the digest of their contents, the
-    precision as this machine resolves it.
+    Options at their defaults are left out. ``model``: see ``model_digest``. Previews and maps are not part of it: they
+    count as done where they exist.
     """
     options, default = settings.of_curve(curve), FuseOptions()
-    out: dict[str, Any] = {
+    values: dict[str, Any] = {
         "model": model, "response": response_digest(options.response), "precision": network_precision(options),
     }  # fmt: skip
-    for name in FuseOptions.__dataclass_fields__:
+    for name in (option.name for option in fields(FuseOptions)):
         value = getattr(options, name)
-        if name not in _FREE and value != getattr(default, name):
-            out[name] = list(value) if isinstance(value, tuple) else value
+        if name not in NOT_RECORDED and value != getattr(default, name):
+            values[name] = list(value) if isinstance(value, tuple) else value
     if settings.common is not None:
-        out["common_exposure"] = round(settings.common.ev, 4)
-    return out | settings.writing.recorded()
+        values["common_exposure"] = round(settings.common.ev, 4)
+    return values | {
+        "format": settings.files.format, "compression": settings.write.compression, "float": settings.write.float32,
+        "embed_uncertainty": settings.write.embed_uncertainty,
+    }  # fmt: skip
 
 
 def model_digest(options: FuseOptions) -> str:
     """sha256 of the weights that ``options`` mean, "none" where no network is used. Loads no torch.
 
-    Raises ModelError for weights that are not there.
+    Raises ModelError for weights that do not exist.
     """
     if options.deghost == "off":
         return "none"
@@ -114,9 +87,9 @@ def model_digest(options: FuseOptions) -> str:
 
 
 def network_precision(options: FuseOptions) -> str:
-    """fp32, bf16 or fp16: what the network of ``options`` computes in on this machine; fp32 where none is used.
+    """fp32, bf16 or fp16: what the network computes in on this machine; fp32 where none is used.
 
-    Raises UsageError for a device or a precision that is not there.
+    Raises UsageError for a device or a precision that this machine lacks.
     """
     from smarthdr_cli.fusion.device import PRECISION_NAMES, resolve_device, resolve_precision
 
@@ -126,14 +99,14 @@ def network_precision(options: FuseOptions) -> str:
 
 
 def response_digest(option: str) -> str:
-    """A named curve's name, or what tells a calibration file's contents. Raises InputError where there is none."""
-    if _is_word(option):
+    """A curve's name, or a digest of a calibration file's contents. Raises InputError where the file is missing."""
+    if _is_name(option):
         return option
     return f"sha256:{_sha256(Path(option))[:16]}"
 
 
-def _is_word(option: str) -> bool:
-    """Whether ``--response`` means a name, a wrong one included, rather than a file."""
+def _is_name(option: str) -> bool:
+    """Whether ``--response`` means a named curve, misspelt ones included, rather than a file."""
     return option == "auto" or option in RESPONSE_NAMES or (not Path(option).suffix and not Path(option).exists())
 
 

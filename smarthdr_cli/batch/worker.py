@@ -2,125 +2,170 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smarthdr_cli.batch.failure import failure
+from smarthdr_cli.batch.batch_options import BatchOptions
 from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
-from smarthdr_cli.batch.resume import digests, judge
-from smarthdr_cli.batch.session import Session, anchored
+from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, error_record
+from smarthdr_cli.batch.resume import existing_outputs, sha256_of
 from smarthdr_cli.batch.settings import Settings, recorded
 from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, open_stage, stage_key
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
-from smarthdr_cli.fusion.pipeline import StageTimer
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
 from smarthdr_cli.system import peak_memory, reset_peak_memory
 
+if TYPE_CHECKING:
+    import torch
+
+    from smarthdr_cli.fusion.fuser import Fuser
+
+QUANTILE_PIXELS = 1_000_000  # above it the quantile of the uncertainty is of every fourth row and column
+
 
 @dataclass(frozen=True)
-class Plan:
-    """What every set of a run has in common. ``stage``: the folder for files being written, below the output folder.
+class WorkerConfig:
+    """What all sets of a run have in common, as it goes to every worker.
 
-    ``model``: digest of the weights, or "none". ``skip`` and ``overwrite``: what to do about outputs that exist.
+    ``stage``: the folder for files being written, below the output folder. ``model``: digest of the weights, or "none".
     """
 
     settings: Settings
+    options: BatchOptions
     stage: Path
     model: str
-    skip: bool = False
-    overwrite: bool = False
 
     def recorded(self, job: Job) -> dict[str, Any]:
-        """The settings that the job's result has to state."""
+        """The settings that the job's result must state."""
         return recorded(self.settings, job.curve, self.model)
 
 
 @dataclass
 class Task:
-    """A job on its way: what is known of it so far. ``waited``: seconds the fusing idled before it."""
+    """A job in progress.
+
+    ``notes``: of reading. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of memory.
+    """
 
     job: Job
-    clock: StageTimer = field(default_factory=lambda: StageTimer(lambda _stage, _share: None))
+    timer: StageTimer = field(default_factory=StageTimer)
     burst: Burst | None = None
     notes: tuple[str, ...] = ()
-    fused: FusionResult | None = None
-    replaces: bool = False
+    result: FusionResult | None = None
+    overwrite: bool = False
     waited: float = 0.0
     peak: int = 0
 
 
+class NetworkCache:
+    """Finds, verifies and builds each network once, however many sets there are."""
+
+    def __init__(self) -> None:
+        self._networks: dict[tuple[str, str, str], Fuser] = {}
+
+    def __len__(self) -> int:
+        """The number of networks built."""
+        return len(self._networks)
+
+    def prepare(self, options: FuseOptions) -> None:
+        """Build the network of ``options``, so that what is missing is reported before the first set is read.
+
+        Raises UsageError (device, precision) or ModelError.
+        """
+        from smarthdr_cli.fusion.device import resolve_device, resolve_precision
+
+        device = resolve_device(options.device)
+        if options.deghost == "off":
+            resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
+        else:
+            self.open(options.weights, device, options.precision)
+
+    def open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Fuser":
+        """As ``load_network``, from memory where it has been built."""
+        from smarthdr_cli.fusion.fuser import load_network
+
+        key = (str(weights), str(device), precision)
+        if key not in self._networks:
+            self._networks[key] = load_network(weights, device, precision)
+        return self._networks[key]
+
+
 class Worker:
-    """The steps of a set. Each returns the record of a set that ended there, or the task for the next step."""
+    """The steps of a set. Each returns the task for the next step, or the record of a set that ends there."""
 
-    def __init__(self, plan: Plan, session: Session | None = None) -> None:
-        self.plan = plan
-        self.session = session or Session()
+    def __init__(self, config: WorkerConfig, networks: NetworkCache | None = None) -> None:
+        self.config = config
+        self.networks = networks or NetworkCache()
 
-    def read(self, job: Job, last: Record | None = None) -> Task | Record:
-        """Decide whether the set is done already and read its files. ``last``: its last line in the results."""
-        task = Task(job, replaces=self.plan.overwrite)
+    def read(self, job: Job, last_record: Record | None = None) -> Task | Record:
+        """Check whether the set is done already, else read its files. ``last_record``: of earlier runs."""
+        settings = self.config.settings
+        task = Task(job, overwrite=self.config.options.overwrite)
         try:
-            if self.plan.skip and self._is_done(task, last):
-                return self._skipped(job, last)
-            options = self.plan.settings.of_curve(job.curve)
-            task.burst, task.notes = self.session.load(job.files, options, task.clock)
-            if self.plan.settings.common is not None:
-                self.plan.settings.common.of_reference(task.burst)  # what is missing is said before the slow stages
-        except Exception as error:  # any failure is this set's own; it is recorded with its reason
+            if self.config.options.skip_existing and self._is_done(task, last_record):
+                return self._skipped(job, last_record)
+            task.burst, task.notes = load(job.files, settings.of_curve(job.curve), task.timer)
+            if settings.common is not None:
+                settings.common.of_reference(task.burst)  # reports a missing exposure before the slow stages
+        except Exception as error:  # fails this set alone, and is recorded
             return self.failed(task, error)
         return task
 
     def fuse(self, task: Task) -> Task | Record:
-        """Fuse what was read. The burst's pixels are given up afterwards."""
+        """Fuse the burst of ``task``, whose pixels are freed afterwards. One set at a time."""
         assert task.burst is not None
+        settings, limit = self.config.settings, self.config.options.fail_above
         reset_peak_memory()
         try:
-            settings = self.plan.settings
-            fused = self.session.fuse(task.burst, settings.of_curve(task.job.curve), task.clock, task.notes)
-            if settings.fail_above is not None:
-                fused.check_uncertainty(settings.fail_above)
+            result = fuse_loaded(
+                task.burst,
+                settings.of_curve(task.job.curve),
+                task.timer,
+                notes=task.notes,
+                open_network=self.networks.open,
+            )
+            if limit is not None:
+                result.check_uncertainty(limit)
             if settings.common is not None:
-                fused = anchored(fused, settings.common)
-            report = replace(fused.report, settings=self.plan.recorded(task.job))
-            task.fused = replace(fused, burst=_without_pixels(fused.burst), report=report)
+                result = settings.common.scale(result)
+            report = replace(result.report, settings=self.config.recorded(task.job))
+            task.result = replace(result, burst=_without_pixels(result.burst), report=report)
         except Exception as error:
             return self.failed(task, error)
         finally:
             task.peak = peak_memory()
-        task.burst = task.fused.burst
+        task.burst = task.result.burst
         return task
 
     def write(self, task: Task) -> Record:
-        """Write the set's files aside, move them into place and return its record; ``done`` with it afterwards."""
-        job, writing = task.job, self.plan.settings.writing
-        assert task.fused is not None
-        stage = self.stage(job)
+        """Write the set's files into its stage, move them into place and return the record.
+
+        Call ``clean_up`` once the record is on the disk.
+        """
+        job, result, stage = task.job, task.result, self.stage(task.job)
+        assert result is not None
         try:
-            with task.clock.stage("write"):
+            with task.timer.stage("write"):
                 open_stage(stage.parent, stage.name)
-                staged = {path.name: stage / path.name for path in job.outputs.values()}
-                notes: list[str] = []
-                for role, path in job.outputs.items():
-                    target = staged[path.name]
-                    if role == "uncertainty":
-                        notes += write_uncertainty(task.fused, target)
-                    elif role == "preview":
-                        notes += write_preview(task.fused, target)
-                    else:
-                        notes += write_result(
-                            task.fused, target, compression=writing.compression,
-                            float32=True if writing.float32 else None, embed_uncertainty=writing.embed_uncertainty,
-                        )  # fmt: skip
-            outputs = [{"path": str(path), "bytes": staged[path.name].stat().st_size} for path in job.outputs.values()]
-            record = self._made(task, task.fused, outputs, notes)
-            commit(stage, {path.name: path for path in job.outputs.values()}, record, task.replaces)
+                notes = [
+                    note
+                    for role, path in job.outputs.items()
+                    for note in self._write_file(role, result, stage / path.name)
+                ]
+            outputs = [
+                {"path": str(path), "bytes": (stage / path.name).stat().st_size} for path in job.outputs.values()
+            ]
+            record = _ok_record(task, result, outputs, notes)
+            commit(stage, {path.name: path for path in job.outputs.values()}, record, task.overwrite)
         except BaseException as error:
             if not is_committed(stage):
                 close_stage(stage)
@@ -128,84 +173,96 @@ class Worker:
                 return self.failed(task, error)
             raise
         finally:
-            task.fused = None
+            task.result = None
         return record
 
-    def done(self, job: Job) -> None:
-        """The record of ``job`` is on the disk: what was kept in case it would not get there may go."""
+    def _write_file(self, role: str, result: FusionResult, path: Path) -> list[str]:
+        options = self.config.settings.write
+        match role:
+            case "uncertainty":
+                return write_uncertainty(result, path)
+            case "preview":
+                return write_preview(result, path)
+        return write_result(
+            result, path, compression=options.compression, float32=True if options.float32 else None,
+            embed_uncertainty=options.embed_uncertainty,
+        )  # fmt: skip
+
+    def clean_up(self, job: Job) -> None:
+        """Remove the job's stage, which ``write`` leaves until the record is on the disk."""
         close_stage(self.stage(job))
 
     def stage(self, job: Job) -> Path:
-        """Where the job's files are written before they are moved into place."""
-        return self.plan.stage / stage_key(job.name)
+        """The folder into which the job's files are written before they are moved into place."""
+        return self.config.stage / stage_key(job.name)
 
     def failed(self, task: Task, error: BaseException) -> Record:
         """The record of a set that failed."""
-        burst = task.burst
-        inputs = [{"file": str(path)} for path in task.job.files] if burst is None else _inputs(burst)
+        inputs = _files(task.job) if task.burst is None else _inputs(task.burst)
         return _record(task.job, FAILED, inputs) | {
-            "outputs": [], "seconds": task.clock.seconds, "waited": round(task.waited, 3), "error": failure(error),
+            "outputs": [], "seconds": task.timer.seconds, "waited": round(task.waited, 3),
+            "error": error_record(error),
         }  # fmt: skip
 
-    def _is_done(self, task: Task, last: Record | None) -> bool:
+    def _is_done(self, task: Task, last_record: Record | None) -> bool:
         try:
-            state = judge(task.job, self.plan.recorded(task.job), last)
+            state = existing_outputs(task.job, self.config.recorded(task.job), last_record)
         except InputError:
             raise
         except Exception:
-            if not self.plan.overwrite:
+            if not self.config.options.overwrite:
                 raise
-            state = "ours"
-        task.replaces |= state == "ours"
+            state = "incomplete"
+        task.overwrite |= state == "incomplete"
         return state == "done"
 
-    def _skipped(self, job: Job, last: Record | None) -> Record:
-        """A set that is done: what is known of it, from the results or, without them, from its files."""
-        if last is not None and last["status"] in (OK, SKIPPED):
-            return {**last, "status": SKIPPED}
-        inputs = [{"file": str(p), "sha256": d} for p, d in zip(job.files, digests(job.files), strict=True)]
+    def _skipped(self, job: Job, last_record: Record | None) -> Record:
+        """The record of a set that is done: the last one or, without it, what its files state."""
+        if last_record is not None and last_record["status"] in (OK, SKIPPED):
+            return {**last_record, "status": SKIPPED}
+        digests = sha256_of(job.files)
+        inputs = [{"file": str(path), "sha256": digest} for path, digest in zip(job.files, digests, strict=True)]
         outputs = [{"path": str(path), "bytes": path.stat().st_size} for path in job.outputs.values()]
-        known = _record(job, SKIPPED, inputs)
-        return {**known, "outputs": outputs, "settings": self.plan.recorded(job), "error": None}
-
-    def _made(self, task: Task, fused: FusionResult, outputs: list[dict[str, Any]], notes: list[str]) -> Record:
-        report, sigma = fused.report.to_dict(), fused.uncertainty
-        every = 4 if sigma.size > 1_000_000 else 1
-        return {
-            **_record(task.job, OK, _inputs(fused.burst)),
-            "reference": report["reference"],
-            "evs": report["evs"],
-            "size": report["size"],
-            "outputs": outputs,
-            "seconds": dict(task.clock.seconds),
-            "waited": round(task.waited, 3),
-            "peak_memory": task.peak,
-            "changed_share": report.get("guard", {}).get("changed_share"),
-            "uncertainty": {
-                "mean": float(sigma.mean()),
-                "p99": float(np.quantile(sigma[::every, ::every], 0.99)),
-                "clipped_share": report["uncertainty"]["clipped_share"],
-            },
-            "anchor_ev": round(fused.anchor_ev, 4),
-            "model": report["model"],
-            "device": report["device"],
-            "settings": report["settings"],
-            "warnings": [*report["notes"], *notes],
-            "error": None,
-        }
+        record = _record(job, SKIPPED, inputs)
+        return {**record, "outputs": outputs, "settings": self.config.recorded(job), "error": None}
 
 
-def _without_pixels(burst: Burst) -> Burst:
-    """``burst`` for the record alone: its codes are not written, and reading ahead needs their memory."""
-    none = np.zeros((0, 0, 3), np.uint8)
-    return Burst(tuple(replace(f, codes=none, clipped=None) for f in burst.frames), burst.reference)
+def ambiguous_record(job: Job) -> Record:
+    """The record of a set that is skipped because the grouping was not sure of it."""
+    return _record(job, AMBIGUOUS, _files(job)) | {"outputs": [], "error": None}
 
 
-def _inputs(burst: Burst) -> list[dict[str, Any]]:
-    return [
-        {"file": str(frame.path), "sha256": frame.sha256, "ev": round(float(ev), 4), "source": frame.exposure.source}
-        for frame, ev in zip(burst.frames, burst.evs, strict=True)
-    ]
+def lost_record(job: Job, reason: str) -> Record:
+    """The record of a set whose process died."""
+    error = {"code": 1, "type": "WorkerDied", "message": reason}
+    return _record(job, FAILED, _files(job)) | {"outputs": [], "error": error}
+
+
+def _ok_record(task: Task, result: FusionResult, outputs: list[dict[str, Any]], notes: Sequence[str]) -> Record:
+    report, sigma = result.report.to_dict(), result.uncertainty
+    step = 4 if sigma.size > QUANTILE_PIXELS else 1
+    return {
+        **_record(task.job, OK, _inputs(result.burst)),
+        "reference": report["reference"],
+        "evs": report["evs"],
+        "size": report["size"],
+        "outputs": outputs,
+        "seconds": dict(task.timer.seconds),
+        "waited": round(task.waited, 3),
+        "peak_memory": task.peak,
+        "changed_share": report.get("guard", {}).get("changed_share"),
+        "uncertainty": {
+            "mean": float(sigma.mean()),
+            "p99": float(np.quantile(sigma[::step, ::step], 0.99)),
+            "clipped_share": report["uncertainty"]["clipped_share"],
+        },
+        "anchor_ev": round(result.anchor_ev, 4),
+        "model": report["model"],
+        "device": report["device"],
+        "settings": report["settings"],
+        "warnings": [*report["notes"], *notes],
+        "error": None,
+    }
 
 
 def _record(job: Job, status: str, inputs: list[dict[str, Any]]) -> Record:
@@ -216,12 +273,18 @@ def _record(job: Job, status: str, inputs: list[dict[str, Any]]) -> Record:
     }  # fmt: skip
 
 
-def ambiguous_record(job: Job) -> Record:
-    """The record of a set that the grouping was not sure of and that was left alone."""
-    return _record(job, AMBIGUOUS, [{"file": str(path)} for path in job.files]) | {"outputs": [], "error": None}
+def _files(job: Job) -> list[dict[str, Any]]:
+    return [{"file": str(path)} for path in job.files]
 
 
-def lost_record(job: Job, reason: str) -> Record:
-    """The record of a set whose process died."""
-    error = {"code": 1, "type": "WorkerDied", "message": reason}
-    return _record(job, FAILED, [{"file": str(path)} for path in job.files]) | {"outputs": [], "error": error}
+def _inputs(burst: Burst) -> list[dict[str, Any]]:
+    return [
+        {"file": str(frame.path), "sha256": frame.sha256, "ev": round(float(ev), 4), "source": frame.exposure.source}
+        for frame, ev in zip(burst.frames, burst.evs, strict=True)
+    ]
+
+
+def _without_pixels(burst: Burst) -> Burst:
+    """``burst`` for the record alone: reading ahead needs the memory of its codes."""
+    empty = np.zeros((0, 0, 3), np.uint8)
+    return Burst(tuple(replace(f, codes=empty, clipped=None) for f in burst.frames), burst.reference)

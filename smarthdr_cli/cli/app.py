@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from smarthdr_cli.cli import batch, calibrate, doctor, evaluate, fuse, group, info, models, synth, train
+from smarthdr_cli.cli import batch, doctor, evaluate, fuse, group, info, models, train
 from smarthdr_cli.system import exit_process, keep_freed_memory
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
     name="smarthdr",
-    help="Fuse handheld, moving brackets into ghost-free linear HDR, with a map of how far each pixel can be trusted.",
+    help="Ghost-free HDR from handheld exposure brackets, with a map of how far each pixel can be trusted.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -19,11 +19,11 @@ app = typer.Typer(
 app.command("fuse")(fuse.command)
 app.command("batch")(batch.command)
 app.command("group")(group.command)
-app.command("info")(info.command)
-app.command("calibrate")(calibrate.command)
-app.command("synth")(synth.command)
+app.command("info")(info.info_command)
+app.command("calibrate")(info.calibrate_command)
+app.command("synth")(evaluate.synth_command)
 app.command("train")(train.command)
-app.command("evaluate")(evaluate.command)
+app.command("evaluate")(evaluate.evaluate_command)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.command)
 

@@ -1,4 +1,4 @@
-"""How commands talk: errors as one line and an exit code, notes and progress on stderr, JSON on stdout."""
+"""How commands talk: one line and an exit code for an error, notes and progress on stderr, JSON on stdout."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,46 +16,47 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from smarthdr_cli.cli.options import flatten
 from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
 
-P = ParamSpec("P")
 R = TypeVar("R")
-INTERRUPTED = 130
-TRACEBACK = "SMARTHDR_TRACEBACK"  # environment variable: show where a crash comes from
+INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
+TRACEBACK = "SMARTHDR_TRACEBACK"  # environment variable: show the traceback of a crash
 
 
-def stderr() -> Console:
-    """Made when needed, so that it follows a redirected stderr; honours NO_COLOR."""
-    return Console(stderr=True, highlight=False, emoji=False)
+def cli_command(command: Callable[..., R]) -> Callable[..., R]:
+    """Give ``command`` the flags of its dataclasses (see options.py), and turn errors into one line and an exit code.
 
-
-def handled(command: Callable[P, R]) -> Callable[P, R]:
-    """One place where errors end: one line on stderr and the error's own exit code; 130 when interrupted."""
+    A SmartHDRError has its own exit code; an interrupt ends with 130, a crash with 1.
+    """
+    call, signature = flatten(command)
 
     @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(**values: Any) -> R:
         try:
             with terminated_as_interrupt():
-                return command(*args, **kwargs)
+                return call(**values)
         except SmartHDRError as error:
-            tell(f"[bold red]smarthdr:[/] {_plain(str(error))}")
+            print_markup(f"[bold red]smarthdr:[/] {_one_line(str(error))}")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            tell("smarthdr: interrupted; nothing was left half-written")
+            print_markup("smarthdr: interrupted; nothing was left half-written")
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            _forget_stdout()
+            _discard_stdout()
             raise typer.Exit(1) from error
         except Exception as error:
             if isinstance(error, typer.Exit) or os.environ.get(TRACEBACK):
                 raise
             if out_of_memory(error):
-                tell("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
+                print_markup("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
                 raise typer.Exit(MemoryLimitError.exit_code) from error
-            said = f"{type(error).__name__}: {error}"
-            tell(f"smarthdr: crashed ({_plain(said)}); set {TRACEBACK}=1 to see where")
+            message = f"{type(error).__name__}: {error}"
+            print_markup(f"smarthdr: crashed ({_one_line(message)}); set {TRACEBACK}=1 to see where")
             raise typer.Exit(1) from error
 
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return run
 
 
@@ -63,12 +64,12 @@ def handled(command: Callable[P, R]) -> Callable[P, R]:
 def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM cleans up as Ctrl-C does."""
 
-    def stop(_number: int, _frame: Any) -> None:
+    def interrupt(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
     try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: signals are somebody else's business
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread, which alone may set handlers
         yield
         return
     try:
@@ -78,17 +79,17 @@ def terminated_as_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(what: Path) -> Iterator[None]:
-    """What the system refuses inside (a name too long, a disk gone) is an OutputError about ``what``."""
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError inside, such as a name too long, into an OutputError about ``path``."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {what}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 @contextlib.contextmanager
-def printing() -> Iterator[None]:
-    """What stdout refuses inside (a full disk) is an OutputError; a reader that is gone stays a BrokenPipeError."""
+def stdout_errors() -> Iterator[None]:
+    """Turn an OSError of stdout inside, such as a full disk, into an OutputError; a BrokenPipeError stays one."""
     if sys.stdout is None:
         raise OutputError("cannot write to stdout: it is closed")
     try:
@@ -97,64 +98,69 @@ def printing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _forget_stdout()
+        _discard_stdout()
         raise OutputError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}") from error
 
 
-def _forget_stdout() -> None:
-    """What is still buffered goes nowhere, or Python would try again at the end and change the exit code."""
+def _discard_stdout() -> None:
+    """Send buffered output nowhere; else Python tries to write it again at exit and changes the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def tell(line: str) -> None:
-    """A line of markup on stderr; where that cannot be written, the exit code has to speak for itself."""
+def stderr() -> Console:
+    """A console on the present stderr, which tests and shells redirect; honours NO_COLOR."""
+    return Console(stderr=True, highlight=False, emoji=False)
+
+
+def print_markup(line: str) -> None:
+    """Print a line of rich markup on stderr; a stderr that cannot be written is ignored, the exit code remains."""
     with contextlib.suppress(OSError):
         stderr().print(line, soft_wrap=True)
 
 
-def shown(text: str) -> str:
-    """``text`` on one line as a terminal may have it: control characters and broken bytes of names as escapes."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+def printable(text: str) -> str:
+    """``text`` on one line, with control characters and undecodable bytes of file names as escapes.
+
+    >>> printable("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def _one_line(text: str) -> str:
+    return escape(printable(" ".join(text.split())))
 
 
-def _plain(text: str) -> str:
-    return escape(shown(" ".join(text.split())))
-
-
-def say(notes: Sequence[str], *, quiet: bool, mark: str = "note: ") -> None:
-    """Notes on stderr, one a line, each after ``mark``."""
+def print_notes(notes: Sequence[str], *, quiet: bool, prefix: str = "note: ") -> None:
+    """Print notes on stderr, one a line, each after ``prefix``."""
     if not quiet:
         for note in notes:
-            tell(f"[yellow]{mark}[/]{_plain(note)}")
+            print_markup(f"[yellow]{prefix}[/]{_one_line(note)}")
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout; NumPy's numbers are numbers there, paths are text.
+    """Print one JSON object on one line of stdout; NumPy's numbers as numbers, paths as text.
 
-    Raises ValueError for NaN and infinity, which JSON cannot hold, and OutputError where stdout takes no more.
+    Raises ValueError for NaN and infinity, which JSON cannot hold, and OutputError if stdout cannot be written.
     """
     line = json.dumps(value, default=_to_json, allow_nan=False)
-    with printing():
+    with stdout_errors():
         typer.echo(line)
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines of text on stdout, as a terminal may have them. Raises OutputError where stdout takes no more."""
-    with printing():
+    """Print lines of text on stdout, see ``printable``. Raises OutputError if stdout cannot be written."""
+    with stdout_errors():
         for line in lines:
-            typer.echo(shown(line))
+            typer.echo(printable(line))
 
 
 def print_table(table: Table) -> None:
-    """A table on stdout, whole rows wherever it goes: a pipe has no width to fold them to. Raises OutputError."""
+    """Print a table on stdout; rows are not folded in a pipe. Raises OutputError if stdout cannot be written."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000
-    with printing():
+    with stdout_errors():
         console.print(table)
 
 
@@ -164,7 +170,7 @@ def _to_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A live bar per stage on a terminal's stderr, nothing elsewhere. Yields what to call with (stage, share done)."""
+    """A live bar for each stage on a terminal's stderr, nothing elsewhere. Yields ``report(stage, share_done)``."""
     console = stderr()
     if quiet or not console.is_terminal:
         yield lambda _stage, _share: None
@@ -173,9 +179,9 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(stage: str, share: float) -> None:
+        def report(stage: str, share_done: float) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=1.0)
-            bars.update(tasks[stage], completed=share)
+            bars.update(tasks[stage], completed=share_done)
 
-        yield tell
+        yield report

@@ -1,14 +1,14 @@
-"""``smarthdr doctor``: whether fusing works here, with what, and what is missing for the rest."""
+"""``smarthdr doctor``: whether fusing works on this machine, and what is missing for optional features."""
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table, shown
+from smarthdr_cli.cli.console import cli_command, print_json, print_table, printable
 
 
-@handled
+@cli_command
 def command(as_json: opt.Json = False) -> None:
-    """Look at this installation: versions, devices, weights and their sha256, extras, and a small fusion with a truth.
+    """Check this installation: versions, devices, weights and their sha256, extras, and a fusion with known truth.
 
-    Ends with 0 where fusing works, else with the code that smarthdr fuse would end with. Nothing is written or fetched.
+    Ends with 0 if fusing works, else with the exit code of smarthdr fuse. Writes and downloads nothing.
 
     Examples: smarthdr doctor · smarthdr doctor --json | jq .problems
     """
@@ -17,15 +17,15 @@ def command(as_json: opt.Json = False) -> None:
 
     from smarthdr_cli.doctor.checks import run_checks
 
-    found = run_checks()
+    report = run_checks()
     if as_json:
-        print_json(found.to_dict())
+        print_json(report.to_dict())
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         colours = {"ok": "green", "-": "dim", "!": "bold red"}
-        for section in found.sections:
-            for mark, what, words in section.lines:
-                table.add_row(Text(mark, colours[mark]), *(Text(shown(text)) for text in (what, words)))
+        for section in report.sections:
+            for mark, topic, text in section.lines:
+                table.add_row(Text(mark, colours[mark]), *(Text(printable(cell)) for cell in (topic, text)))
         print_table(table)
-    if found.error is not None:
-        raise found.error
+    if report.error is not None:
+        raise report.error

@@ -1,99 +1,152 @@
-"""``smarthdr evaluate``: checkpoints and classical rivals on scenes with a ground truth."""
+"""``smarthdr synth`` makes scenes with a ground truth; ``smarthdr evaluate`` measures checkpoints on such scenes."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, printing, progress
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.cli.console import cli_command, output_errors, print_json, progress, stdout_errors
+from smarthdr_cli.command_option import FUSION, INPUT, OUTPUT, CommandOption
+from smarthdr_cli.errors import OutputError, UsageError
+from smarthdr_cli.fusion.fuse_options import Align, Device, Precision
 
-Input: dict[str, Any] = {"rich_help_panel": opt.INPUT}
-RIVALS = "reference,debevec,mtb-debevec,static"
+CLASSICAL_METHODS = "reference,debevec,mtb-debevec,static"
 
 
-@handled
-def command(
+@cli_command
+def evaluate_command(
     weights: Annotated[
         list[str],
         typer.Argument(
             metavar="WEIGHTS|RUN...",
-            help="Checkpoints: run folders (with their teacher, where kept), files, or names such as saf-base.",
+            help="Checkpoints: folders of training runs (with their teacher, where kept), files, or names such as "
+            "saf-base.",
             show_default=False,
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", metavar="DIR", help="The set: scene folders with a truth.", show_default=False, **Input),
-    ],
+    data: Annotated[Path, CommandOption("Folder of scenes with a ground truth.", INPUT, metavar="DIR")],
     split: Annotated[
-        Literal["train", "test", "all"], typer.Option("--split", help="The part of the set to measure on.", **Input)
+        Literal["train", "test", "all"], CommandOption("The part of the scenes to measure on.", INPUT)
     ] = "test",
-    scenes: Annotated[int | None, typer.Option("--scenes", min=1, help="Only the first N scenes.", **Input)] = None,
+    scenes: Annotated[int | None, CommandOption("Only the first N scenes.", INPUT, metavar="N", minimum=1)] = None,
     rivals: Annotated[
         str,
-        typer.Option(
-            "--rivals",
+        CommandOption(
+            "Classical methods in the same table; the oracle joins where the set has its frames.",
+            FUSION,
             metavar="NAME,NAME,...|none",
-            help="In the same table; the oracle joins where the set has its frames.",
-            rich_help_panel=opt.FUSION,
         ),
-    ] = RIVALS,
-    align: opt.Align = "auto",
+    ] = CLASSICAL_METHODS,
+    align: Align = "auto",
     protocol: Annotated[
         Literal["auto", "published", "fitted"],
-        typer.Option(
-            "--protocol",
-            help="published: nothing rescaled, as in papers; fitted: one scale per scene and method; "
-            "auto: published where every scene's curve is known.",
+        CommandOption(
+            "published: no rescaling, as in papers; fitted: one scale for each scene and method; auto: published where "
+            "the tone curve of every scene is known.",
+            opt.OPTIONS,
         ),
     ] = "auto",
-    cvvdp: Annotated[bool, typer.Option("--cvvdp", help="Add ColorVideoVDP (JOD); needs the package cvvdp.")] = False,
-    device: opt.Device = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option("--precision", help="The network's arithmetic.", rich_help_panel=opt.COMPUTATION),
-    ] = "auto",
+    cvvdp: Annotated[
+        bool, CommandOption("Also measure ColorVideoVDP (JOD); needs the package cvvdp.", opt.OPTIONS)
+    ] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Folder for results.json, table.md, sheet.png and sparsification.png.",
-            rich_help_panel=opt.OUTPUT,
+        CommandOption(
+            "Also write results.json, table.md, sheet.png and sparsification.png into this folder.",
+            OUTPUT,
+            ("--output", "-o"),
+            "DIR",
         ),
     ] = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Measure checkpoints on scenes with a ground truth, beside classical rivals, and judge their uncertainty.
+    """Measure image quality and uncertainty of checkpoints on scenes with a ground truth, beside classical methods.
 
-    The table goes to stdout; with -o everything goes to files too.
+    The table goes to stdout.
 
     Examples: smarthdr evaluate saf-base --data scenes/ ·
     smarthdr evaluate runs/mine saf-base --data scenes/ -o results/
     """
     if overwrite and output is None:
         raise UsageError("--overwrite belongs to -o DIR")
-    from contextlib import nullcontext
+    from smarthdr_cli.evaluate import evaluate, report
+    from smarthdr_cli.evaluate.methods import FusionSettings
 
-    from smarthdr_cli.evaluate import evaluate, tables, write
-    from smarthdr_cli.evaluate.methods import Computation
-
-    chosen = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
-    options = evaluate.EvaluateOptions(split, scenes, chosen, protocol, cvvdp, Computation(device, precision, align))
+    methods = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
+    options = evaluate.EvaluateOptions(
+        split, scenes, methods, protocol, cvvdp, FusionSettings(device, precision, align)
+    )
     written: list[Path] = []
-    planned = evaluate.plan(weights, data, options)
-    with write.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
-        with progress(quiet=quiet) as tell:
-            found = evaluate.evaluate(planned, lambda share: tell("evaluate", share))
+    plan = evaluate.plan_evaluation(weights, data, options)
+    with report.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
+        with progress(quiet=quiet) as report_progress:
+            evaluation = evaluate.evaluate(plan, lambda share: report_progress("evaluate", share))
         if output is not None:
-            written = write.write_evaluation(found, output, overwrite=overwrite)
+            written = report.write_report(evaluation, output, overwrite=overwrite)
     if as_json:
-        print_json(tables.results(found) | {"outputs": [str(path) for path in written]})
+        print_json(report.results(evaluation) | {"outputs": [str(path) for path in written]})
     else:
-        with printing():
-            typer.echo(tables.markdown(found), nl=False)
+        with stdout_errors():
+            typer.echo(report.markdown(evaluation), nl=False)
+
+
+@cli_command
+def synth_command(
+    output: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder to write; must be new or empty.", show_default=False)
+    ],
+    panoramas: opt.Panoramas = None,
+    scenes: Annotated[int, CommandOption("Number of scenes in Training/.", opt.OPTIONS, minimum=0)] = 75,
+    test: Annotated[
+        int, CommandOption("Number of scenes in Test/, rendered from held-out sources.", opt.OPTIONS, minimum=0)
+    ] = 60,
+    kind: Annotated[
+        Literal["gamma16", "camera8"],
+        CommandOption("gamma16: 16-bit TIFF with gamma 2.2; camera8: 8-bit JPEG with random tone curves.", opt.OPTIONS),
+    ] = "gamma16",
+    size: Annotated[str, CommandOption("Size of the frames in pixels.", opt.OPTIONS, metavar="WxH")] = "512x384",
+    frames: Annotated[int, CommandOption("Number of exposures in each burst.", opt.OPTIONS, minimum=2, maximum=9)] = 3,
+    seed: opt.Seed = 0,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Render handheld bursts of moving scenes with ground truth, in the Kalantari layout, for training and measuring.
+
+    Examples: smarthdr synth scenes/ --scenes 20 --test 5 · smarthdr synth scenes/ --panoramas hdri/ --kind camera8
+    """
+    shape = parse_size(size)
+    if scenes + test == 0:
+        raise UsageError("--scenes and --test are both 0; nothing to write")
+    with output_errors(output):
+        in_use = output.exists() and (not output.is_dir() or any(output.iterdir()))
+    if in_use:
+        raise OutputError(f"{output} exists and is not an empty folder")
+    from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+    from smarthdr_cli.data.synth.sources import load_bank
+
+    config = benchmark_config(kind, shape, frames)
+    with progress(quiet=quiet) as report_progress:
+        for part, count, held_out in (("Training", scenes, False), ("Test", test, True)):
+            if count:
+                bank = load_bank(panoramas, held_out=held_out, seed=seed)
+                on_scene = partial(_report_scene, report_progress, part, count)
+                write_benchmark(output / part, bank, count, seed * 2 + held_out, config, on_scene=on_scene)
+
+
+def _report_scene(report_progress: Callable[[str, float], None], part: str, count: int, number: int) -> None:
+    report_progress(part, (number + 1) / count)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) from WIDTHxHEIGHT, both at least 64. Raises UsageError."""
+    width, _, height = text.lower().partition("x")
+    if not (text.isascii() and width.isdigit() and height.isdigit()) or min(int(width), int(height)) < 64:
+        raise UsageError(f"--size {text}: use WIDTHxHEIGHT in pixels, each at least 64")
+    return int(height), int(width)

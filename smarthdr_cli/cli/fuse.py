@@ -1,14 +1,14 @@
 """``smarthdr fuse``: one burst in, one linear HDR file out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, progress, say, writing
-from smarthdr_cli.cli.summary import summary
+from smarthdr_cli.cli.console import cli_command, output_errors, print_json, print_notes, progress
+from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.fusion.fuse_options import FuseOptions, UncertaintyLimit
 from smarthdr_cli.output.write import (
     check_outputs,
     check_write_options,
@@ -17,106 +17,120 @@ from smarthdr_cli.output.write import (
     write_result,
     write_uncertainty,
 )
+from smarthdr_cli.output.write_options import WriteOptions
 
-Output: dict[str, Any] = {"rich_help_panel": opt.OUTPUT}
 
-
-@handled
+@cli_command
 def command(
     files: opt.Files,
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help=f"The result: {listed('result')}.", show_default=False, **Output
-        ),
+        Path, CommandOption(f"The HDR file to write: {listed('result')}.", OUTPUT, ("--output", "-o"), "FILE")
     ],
-    ev: opt.Evs = None,
-    exposure_times: opt.Times = None,
-    exposure_check: opt.ExposureCheck = "warn",
-    gains: opt.Gains = "auto",
-    response: opt.ResponseCurve = "auto",
-    reference: opt.ReferenceFrame = "auto",
-    align: opt.Align = "auto",
-    deghost: opt.Deghost = "auto",
-    weights: opt.Weights = None,
-    device: opt.Device = "auto",
-    precision: opt.Precision = "auto",
-    tile: opt.Tile = "auto",
-    max_memory: opt.MaxMemory = None,
-    max_pixels: opt.MaxPixels = None,
+    *,
     uncertainty: Annotated[
         Path | None,
-        typer.Option(
-            "--uncertainty",
+        CommandOption(
+            "Also write a map of how far each pixel can be trusted: .png heatmap or .exr channels.",
+            OUTPUT,
             metavar="FILE",
-            help="How far each pixel can be trusted: .png heatmap or .exr channels.",
-            **Output,
         ),
     ] = None,
     preview: Annotated[
-        Path | None,
-        typer.Option("--preview", metavar="FILE", help=f"A tone-mapped picture: {listed('preview')}.", **Output),
+        Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
     ] = None,
-    colorspace: opt.ColorSpaceName = "rec709",
-    anchor: opt.Anchor = "reference",
-    float32: opt.Float32 = False,
-    compression: opt.Compression = "zip",
-    embed_uncertainty: opt.EmbedUncertainty = False,
-    fail_above: opt.UncertaintyLimit = None,
+    fuse_options: FuseOptions,
+    write_options: WriteOptions,
+    fail_above: UncertaintyLimit = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Fuse a bracketed burst, handheld and moving, into linear radiance at the reference frame's moment and pose.
+    """Fuse bracketed exposures, handheld and with moving subjects, into one linear HDR image.
+
+    The result shows the scene at the moment and from the viewpoint of the reference frame.
 
     Examples: smarthdr fuse *.jpg -o out.exr · smarthdr fuse *.png -o out.exr --ev -2,0,2 ·
     smarthdr fuse *.dng -o out.exr --preview out.jpg --uncertainty out.png
     """
-    from smarthdr_cli.burst.exposure import check_overrides, parse_evs, parse_times
+    from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.fusion.result import check_limit
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
-    check_write_options(output, float32=float32, compression=compression, embed_uncertainty=embed_uncertainty)
-    evs = None if ev is None else parse_evs(ev)
-    times = None if exposure_times is None else parse_times(exposure_times)
-    check_overrides(len(files), evs, times)
+    check_write_options(output, **vars(write_options))
+    check_overrides(len(files), fuse_options.evs, fuse_options.exposure_times)
     if fail_above is not None:
         check_limit(fail_above)
-    chosen = opt.parse_reference(reference)
-    memory, pixels = opt.parse_memory(max_memory), opt.parse_pixels(max_pixels)
-    with writing(output):
+    with output_errors(output):
         check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
-    with progress(quiet=quiet) as tell:
-        fused = fuse(
-            files, progress=tell, weights=weights, device=device, precision=precision, tile=tile, max_memory=memory,
-            reference=chosen, align=align, response=response, deghost=deghost, evs=evs, exposure_times=times,
-            exposure_check=exposure_check, gains=gains, colorspace=colorspace, anchor=anchor, max_pixels=pixels,
-        )  # fmt: skip
-        tell("write", 0.0)
+    with progress(quiet=quiet) as report_progress:
+        result = fuse(files, progress=report_progress, **vars(fuse_options))
+        report_progress("write", 0.0)
         notes = write_result(
-            fused, output, compression=compression, float32=True if float32 else None,
-            embed_uncertainty=embed_uncertainty, overwrite=overwrite,
+            result, output, compression=write_options.compression, float32=True if write_options.float32 else None,
+            embed_uncertainty=write_options.embed_uncertainty, overwrite=overwrite,
         )  # fmt: skip
-        tell("write", 0.4)
+        report_progress("write", 0.4)
         if uncertainty is not None:
-            notes += write_uncertainty(fused, uncertainty, overwrite=overwrite)
-        tell("write", 0.7)
+            notes += write_uncertainty(result, uncertainty, overwrite=overwrite)
+        report_progress("write", 0.7)
         if preview is not None:
-            notes += write_preview(fused, preview, overwrite=overwrite)
-    report = fused.report.to_dict()
+            notes += write_preview(result, preview, overwrite=overwrite)
+    report = result.report.to_dict()
     report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
     report["notes"] = [*report["notes"], *notes]
     if verbose:
-        say(summary(report), quiet=False, mark="")
-    say(report["notes"], quiet=quiet)
+        print_notes(summary(report), quiet=False, prefix="")
+    print_notes(report["notes"], quiet=quiet)
     if as_json:
         print_json(report)
     if fail_above is not None:
         try:
-            fused.check_uncertainty(fail_above)
+            result.check_uncertainty(fail_above)
         except UncertaintyLimitError as error:
             raise UncertaintyLimitError(f"{error}; {output} was written all the same") from error
+
+
+def summary(report: Mapping[str, Any]) -> list[str]:
+    """The report of a fusion in a few lines, for --verbose."""
+    frames = ", ".join(f"{file} {ev:+.2f} EV" for file, ev in zip(report["files"], report["evs"], strict=True))
+    aligned = [entry["file"] for entry in report["alignment"] if entry["moved"]]
+    lines = [
+        f"frames: {frames}; reference {report['reference']}",
+        f"alignment: {', '.join(aligned) if aligned else 'no frame'} moved onto the reference",
+        f"response: {report['options'].get('response', 'auto')}; {_pairs(report['response'])}",
+        f"model: {_model(report['model'])} on {report['device']}, {report['precision']}{_tiles(report)}",
+    ]
+    if (difference := report.get("guard")) is not None:
+        lines.append(f"against the classical merge: {_pairs(difference)}")
+    if still_share := report.get("still_share"):
+        lines.append(f"motion: none in {still_share:.2%} of the picture, which is merged without the network")
+    lines.append(f"uncertainty: {_pairs(report['uncertainty'])}")
+    seconds: Mapping[str, float] = report["seconds"]
+    lines.append(f"seconds: {_pairs(seconds)} (in all {sum(seconds.values()):.2f})")
+    return lines
+
+
+def _model(model: Any) -> str:
+    if isinstance(model, Mapping):
+        return f"{model['name']} ({model['network']}, sha256 {str(model['sha256'])[:12]})"
+    return str(model)
+
+
+def _tiles(report: Mapping[str, Any]) -> str:
+    side = report.get("tile_after_retreat", report.get("tile"))
+    if side is None:
+        return ""
+    return ", untiled" if side == 0 else f", tiles of {side}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """ "key value" for each number and text; tables, such as the curve's, are in the JSON only."""
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value:.3g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+        for key, value in values.items()
+        if isinstance(value, float | int | str)
+    )

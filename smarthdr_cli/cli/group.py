@@ -1,4 +1,4 @@
-"""``smarthdr group``: which frames of a shoot belong together, and why. A dry run of ``smarthdr batch``."""
+"""``smarthdr group``: which frames of a shoot form a bracket, and why. A dry run of ``smarthdr batch``."""
 
 import os
 from collections.abc import Sequence
@@ -8,82 +8,82 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table, progress, say, shown
+from smarthdr_cli.cli.console import cli_command, print_json, print_notes, print_table, printable, progress
+from smarthdr_cli.command_option import COMPUTATION, INPUT, OUTPUT, CommandOption
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.fusion.fuse_options import parse_pixels
 
 if TYPE_CHECKING:
     from smarthdr_cli.grouping.group import BracketSet, Grouping
 
+MAX_LISTED_EVS = 9  # of a bracket; of longer ones the first and the last
 
-@handled
+
+@cli_command
 def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FOLDER|FILES", help="A shoot's folder, or its files.", show_default=False)
     ],
     bracket: opt.Bracket = None,
     gap: opt.Gap = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Look into sub-folders.", rich_help_panel=opt.INPUT)
-    ] = True,
+    recursive: Annotated[bool, CommandOption("Search sub-folders.", INPUT, ("--recursive/--no-recursive",))] = True,
     across_folders: Annotated[
         bool,
-        typer.Option("--across-folders", help="Let a set span folders, as at a card's 999.", rich_help_panel=opt.INPUT),
+        CommandOption("Allow a bracket to span folders, as when a camera starts a new folder after 999 files.", INPUT),
     ] = False,
     max_pixels: Annotated[
-        str | None,
-        typer.Option(
-            "--max-pixels",
+        int | None,
+        CommandOption(
+            "Use only the headers of larger images, e.g. 60M.",
+            COMPUTATION,
             metavar="N",
-            help="Larger pictures are never looked at, only their headers, e.g. 60M; without it 250M.",
-            rich_help_panel=opt.COMPUTATION,
+            parse=parse_pixels,
+            show_default="250M",
         ),
     ] = None,
     as_json: Annotated[
         bool,
-        typer.Option(
-            "--json",
-            help="Print JSON lines on stdout: a line for each set, single frame, twin and skipped file.",
-            rich_help_panel=opt.OUTPUT,
+        CommandOption(
+            "Print one line of JSON on stdout for each set, single frame, twin and skipped file.", OUTPUT, ("--json",)
         ),
     ] = False,
     quiet: opt.Quiet = False,
-) -> None:  # fmt: skip
-    """Sort a shoot into brackets, each with its confidence and reasons; nothing is written.
+) -> None:
+    """Sort a shoot into brackets, each with its confidence and reasons. Writes nothing.
 
-    Headers are read, and pixels only where those leave a doubt. A set marked "?" is ambiguous: batch leaves it alone
-    unless told.
+    Decides by headers, and by pixels only where those leave a doubt. A set marked "?" is ambiguous: batch skips it
+    unless --ambiguous merge is given.
 
     Examples: smarthdr group shoot/ · smarthdr group shoot/ --json > sets.jsonl · smarthdr group shoot/ --bracket 5
     """
     from smarthdr_cli.grouping.group import group_files
 
     notes: list[str] = []
-    most = opt.parse_pixels(max_pixels)
-    files = pictures(paths, recursive, notes)
-    with progress(quiet=quiet) as tell:
-        found = group_files(
+    files = find_files(paths, recursive, notes)
+    with progress(quiet=quiet) as report_progress:
+        grouping = group_files(
             files,
             bracket=bracket,
             gap=gap,
             across_folders=across_folders,
-            on_file=lambda done, every: tell("headers", done / every),
-            on_look=lambda done, every: tell("pictures", done / every),
-            max_pixels=most,
+            on_file=lambda done, total: report_progress("headers", done / total),
+            on_look=lambda done, total: report_progress("pictures", done / total),
+            max_pixels=max_pixels,
         )
-    if len(found.skipped) == len(files):
-        first = found.skipped[0].reason
-        raise InputError(first if len(files) == 1 else f"none of {len(files)} files can be read; the first: {first}")
+    if len(grouping.skipped) == len(files):
+        reason = grouping.skipped[0].reason
+        raise InputError(reason if len(files) == 1 else f"none of {len(files)} files can be read; the first: {reason}")
     if as_json:
-        for lines in (found.sets, found.singles, found.twins, found.skipped):
-            for line in lines:
-                print_json(line.to_dict())
+        for items in (grouping.sets, grouping.singles, grouping.twins, grouping.skipped):
+            for item in items:
+                print_json(item.to_dict())
     else:
-        show(found)
-    say([*notes, *found.notes, summary(found)], quiet=quiet)
+        print_grouping(grouping)
+    print_notes([*notes, *grouping.notes, summary(grouping)], quiet=quiet)
 
 
-def pictures(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[Path]:
-    """The files named and the pictures of the folders named. Raises InputError where there are none."""
+def find_files(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[Path]:
+    """The given files and the images of the given folders. Raises InputError if there are none."""
     from smarthdr_cli.grouping.group import find_pictures
 
     files: list[Path] = []
@@ -99,66 +99,62 @@ def pictures(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[P
     return files
 
 
-def show(found: "Grouping") -> None:
-    """A row for each set, single, twin and skipped file; whole rows wherever it goes, as in ``smarthdr info``."""
+def print_grouping(grouping: "Grouping") -> None:
+    """Print a row for each set, single frame, twin and skipped file on stdout."""
     from rich.table import Table
     from rich.text import Text
 
-    root = _root(found)
+    root = _common_folder(grouping)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("files", "frames", "EV", "confidence", "why"):
         table.add_column(name, justify="right" if name in ("frames", "confidence") else "left", overflow="fold")
 
-    def row(files: Sequence[Path], count: str, evs: str, confidence: str, why: Sequence[str]) -> None:
-        named = " .. ".join(_shown(path, root) for path in dict.fromkeys((files[0], files[-1])))
-        cells = (named, count, evs, confidence, "; ".join(why))
-        table.add_row(*(Text(shown(cell)) for cell in cells))
+    def add_row(files: Sequence[Path], count: str, evs: str, confidence: str, reasons: Sequence[str]) -> None:
+        ends = (str(path if root is None else path.relative_to(root)) for path in (files[0], files[-1]))
+        cells = (" .. ".join(dict.fromkeys(ends)), count, evs, confidence, "; ".join(reasons))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
 
-    for one in found.sets:
-        mark = "?" if one.ambiguous else ""
-        row(one.frames, str(len(one.frames)), _evs(one), f"{one.confidence:.2f}{mark}", one.reasons)
-    for single in found.singles:
-        row((single.path,), "1", "", "", single.reasons)
-    for twin in found.twins:
-        row((twin.path,), "-", "", "", (twin.reason,))
-    for skipped in found.skipped:
-        row((skipped.path,), "-", "", "", (f"skipped: {skipped.reason}",))
+    for bracket in grouping.sets:
+        mark = "?" if bracket.ambiguous else ""
+        confidence = f"{bracket.confidence:.2f}{mark}"
+        add_row(bracket.frames, str(len(bracket.frames)), _evs(bracket), confidence, bracket.reasons)
+    for single in grouping.singles:
+        add_row((single.path,), "1", "", "", single.reasons)
+    for twin in grouping.twins:
+        add_row((twin.path,), "-", "", "", (twin.reason,))
+    for skipped in grouping.skipped:
+        add_row((skipped.path,), "-", "", "", (f"skipped: {skipped.reason}",))
     print_table(table)
 
 
-def _root(found: "Grouping") -> Path | None:
-    """The folder that all files have in common, which need not be said on every row."""
-    folders = {p.parent for one in found.sets for p in one.frames}
-    folders |= {one.path.parent for lines in (found.singles, found.twins, found.skipped) for one in lines}
+def _common_folder(grouping: "Grouping") -> Path | None:
+    """The folder that holds all files, left out of every row; None for two drives, or relative and absolute paths."""
+    folders = {path.parent for bracket in grouping.sets for path in bracket.frames}
+    folders |= {item.path.parent for items in (grouping.singles, grouping.twins, grouping.skipped) for item in items}
     try:
         return Path(os.path.commonpath(folders))
-    except ValueError:  # relative and absolute, or two drives
+    except ValueError:
         return None
 
 
-def _shown(path: Path, root: Path | None) -> str:
-    return str(path if root is None else path.relative_to(root))
-
-
-def _evs(one: "BracketSet") -> str:
-    """All of up to nine, the ends of more."""
-    if one.evs is None:
+def _evs(bracket: "BracketSet") -> str:
+    if bracket.evs is None:
         return "-"
-    said = [f"{ev:+.1f}" for ev in one.evs]
-    return " ".join(said) if len(said) <= 9 else f"{said[0]} .. {said[-1]}"
+    texts = [f"{ev:+.1f}" for ev in bracket.evs]
+    return " ".join(texts) if len(texts) <= MAX_LISTED_EVS else f"{texts[0]} .. {texts[-1]}"
 
 
-def summary(found: "Grouping") -> str:
+def summary(grouping: "Grouping") -> str:
     """12 sets (1 ambiguous), 3 single frames, 2 files skipped."""
-    unsure = sum(one.ambiguous for one in found.sets)
+    ambiguous = sum(bracket.ambiguous for bracket in grouping.sets)
     parts = [
-        _many(len(found.sets), "set") + (f" ({unsure} ambiguous)" if unsure else ""),
-        _many(len(found.singles), "single frame"),
+        _count(len(grouping.sets), "set") + (f" ({ambiguous} ambiguous)" if ambiguous else ""),
+        _count(len(grouping.singles), "single frame"),
     ]
-    if found.skipped:
-        parts.append(f"{_many(len(found.skipped), 'file')} skipped")
+    if grouping.skipped:
+        parts.append(f"{_count(len(grouping.skipped), 'file')} skipped")
     return ", ".join(parts)
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

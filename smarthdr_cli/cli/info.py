@@ -1,43 +1,55 @@
-"""``smarthdr info``: what the files say and what their pixels say."""
+"""``smarthdr info``: exposures and pixels of a burst's files. ``smarthdr calibrate``: a camera's tone curve."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_table, say, shown
+from smarthdr_cli.cli.console import (
+    cli_command,
+    output_errors,
+    print_json,
+    print_notes,
+    print_table,
+    printable,
+    progress,
+)
+from smarthdr_cli.command_option import OUTPUT, CommandOption
+from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.fusion.fuse_options import Align, Evs, ExposureTimes, MaxPixels, Reference
 
 if TYPE_CHECKING:
     from smarthdr_cli.burst.inspect import FrameRecord
 
+SHORT_EXPOSURE = 0.3  # seconds, below which a time is shown as a fraction, as cameras do
 
-@handled
-def command(
-    files: opt.Files, ev: opt.Evs = None, exposure_times: opt.Times = None, reference: opt.ReferenceFrame = "auto",
-    max_pixels: opt.MaxPixels = None, as_json: opt.Json = False, quiet: opt.Quiet = False,
-) -> None:  # fmt: skip
-    """Show each file's exposure, stated and measured, its clipping and sharpness, and the reference chosen.
+
+@cli_command
+def info_command(
+    files: opt.Files,
+    evs: Evs = None,
+    exposure_times: ExposureTimes = None,
+    reference: Reference = "auto",
+    max_pixels: MaxPixels = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Show each file's exposure, stated and measured, its clipping and sharpness, and which frame is the reference.
 
     Examples: smarthdr info *.jpg · smarthdr info *.png --ev -2,0,2 --json
     """
-    from smarthdr_cli.burst.exposure import parse_evs, parse_times
     from smarthdr_cli.burst.inspect import inspect
 
-    seen = inspect(
-        files,
-        evs=None if ev is None else parse_evs(ev),
-        times=None if exposure_times is None else parse_times(exposure_times),
-        reference=opt.parse_reference(reference),
-        max_pixels=opt.parse_pixels(max_pixels),
-    )
+    inspection = inspect(files, evs=evs, times=exposure_times, reference=reference, max_pixels=max_pixels)
     if as_json:
-        print_json(seen.to_dict())
+        print_json(inspection.to_dict())
         return
-    show(seen.records)
-    say(seen.notes, quiet=quiet)
+    print_frames(inspection.records)
+    print_notes(inspection.notes, quiet=quiet)
 
 
-def show(records: "Sequence[FrameRecord]") -> None:
-    """The records as a table on stdout, whole rows wherever it goes: a pipe has no width to fold them to."""
+def print_frames(records: "Sequence[FrameRecord]") -> None:
+    """Print a row for each frame on stdout."""
     from rich.table import Table
     from rich.text import Text
 
@@ -45,10 +57,9 @@ def show(records: "Sequence[FrameRecord]") -> None:
     for name in ("file", "size", "time", "f/", "ISO", "EV", "measured", "clipped", "black", "sharpness", ""):
         table.add_column(name, justify="left" if name in ("file", "") else "right", no_wrap=name != "file")
     for r in records:
-        file = Text(shown(r.file))
         table.add_row(
-            file, f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso), signed(r.ev),
-            signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
+            Text(printable(r.file)), f"{r.width}x{r.height}", seconds(r.time), number(r.aperture), number(r.iso),
+            signed(r.ev), signed(r.ev_measured), f"{r.clipped:.1%}", f"{r.black:.1%}", f"{r.sharpness:.2f}",
             "reference" if r.reference else "",
         )  # fmt: skip
     print_table(table)
@@ -58,7 +69,7 @@ def seconds(time: float | None) -> str:
     """1/125 for short times, 2.5 for long ones, a dash for none."""
     if time is None:
         return "-"
-    return f"1/{round(1 / time)}" if 0 < time < 0.3 else f"{time:g}"
+    return f"1/{round(1 / time)}" if 0 < time < SHORT_EXPOSURE else f"{time:g}"
 
 
 def number(value: float | None) -> str:
@@ -69,3 +80,45 @@ def number(value: float | None) -> str:
 def signed(value: float | None) -> str:
     """An EV with its sign, or a dash."""
     return "-" if value is None else f"{value:+.2f}"
+
+
+@cli_command
+def calibrate_command(
+    files: opt.Files,
+    output: Annotated[Path, CommandOption("The calibration file to write.", OUTPUT, ("--output", "-o"), "FILE.toml")],
+    evs: Evs = None,
+    exposure_times: ExposureTimes = None,
+    align: Align = "auto",
+    max_pixels: MaxPixels = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Estimate a camera's tone curve from two or more frames of one scene, for smarthdr fuse --response FILE.
+
+    Examples: smarthdr calibrate *.jpg -o camera.toml · smarthdr fuse more/*.jpg -o out.exr --response camera.toml
+    """
+    from smarthdr_cli.align import align_burst
+    from smarthdr_cli.atomic import check_targets
+    from smarthdr_cli.burst.exposure import check_overrides
+    from smarthdr_cli.burst.load import load_burst
+    from smarthdr_cli.response import calibrate, save_response
+
+    if output.suffix.lower() != ".toml":
+        raise UsageError(f"the calibration is written as .toml; {output.name} is not")
+    check_overrides(len(files), evs, exposure_times)
+    with output_errors(output):
+        check_targets([output], overwrite, files)
+    with progress(quiet=quiet) as report_progress:
+        report_progress("read", 0.0)
+        burst, notes = load_burst(files, evs=evs, times=exposure_times, max_pixels=max_pixels)
+        if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
+            raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
+        report_progress("align", 0.0)
+        alignment = align_burst(burst, None, mode=align)
+        report_progress("response", 0.0)
+        response = calibrate(burst, alignment)
+    save_response(response, output, overwrite=overwrite)
+    print_notes(notes, quiet=quiet)
+    if as_json:
+        print_json({"output": str(output), "response": response.record, "notes": list(notes)})

@@ -1,4 +1,4 @@
-"""``smarthdr models``: the weights that are known, what they are, whether they are whole, and how to get them."""
+"""``smarthdr models``: list, show, verify and download network weights."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,23 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import handled, print_json, print_lines, print_table, shown
+from smarthdr_cli.cli.console import cli_command, print_json, print_lines, print_table, printable
 from smarthdr_cli.errors import ModelError
 
 if TYPE_CHECKING:
     from smarthdr_cli.models.catalog import CatalogEntry, Description
 
-app = typer.Typer(no_args_is_help=True, help="List, show, verify and download weights.")
+app = typer.Typer(no_args_is_help=True, help="List, show, verify and download network weights.")
 _COLOURS = {"verified": "green", "unlisted": "yellow", "absent": "dim", "damaged": "bold red"}
 
 
 @app.command("list")
-@handled
+@cli_command
 def list_command(as_json: opt.Json = False) -> None:
-    """List every name that --weights takes: network, parameters, size, licence, place, and whether it is whole.
+    """List every name that --weights takes, with network, parameters, size, licence, place and state.
 
-    Known are the weights in the package, in $SMARTHDR_HOME/weights and, where SMARTHDR_HUB_REPO is set, in the hub's
-    cache. "verified": byte for byte the file a manifest lists. "unlisted": in no manifest. "absent": to be downloaded.
+    Weights are found in the package, in $SMARTHDR_HOME/weights and, if SMARTHDR_HUB_REPO is set, in the hub's cache.
+    States: verified: the file is byte for byte the one in a manifest; unlisted: in no manifest; absent: smarthdr models
+    download fetches it; damaged: it differs from the manifest or cannot be read.
 
     Examples: smarthdr models list · smarthdr models list --json
     """
@@ -31,33 +32,33 @@ def list_command(as_json: opt.Json = False) -> None:
 
     from smarthdr_cli.models.catalog import list_weights
 
-    found = list_weights()
+    items = list_weights()
     if as_json:
-        print_json({"weights": [item.to_dict() for item in found]})
+        print_json({"weights": [item.to_dict() for item in items]})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("name", "network", "parameters", "size", "licence", "", "state", "where"):
         table.add_column(name, justify="right" if name in ("parameters", "size") else "left", overflow="fold")
-    for item in found:
+    for item in items:
         where = item.problem or f"{item.path}" + (f" ({item.place})" if item.place else "")
         table.add_row(
-            shown(item.name), _or_dash(item.network), _count(item.parameters), _bytes(item.size),
+            printable(item.name), _or_dash(item.network), _count(item.parameters), _bytes(item.size),
             _or_dash(item.licence), "default" if item.default else "", Text(item.state, _COLOURS[item.state]),
-            Text(shown(where)),
+            Text(printable(where)),
         )  # fmt: skip
     print_table(table)
 
 
 @app.command("show")
-@handled
+@cli_command
 def show_command(
     weights: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="As for --weights; without it the default.", show_default=False),
+        typer.Argument(metavar="[NAME|FILE]", help="As for --weights. Without it: the default.", show_default=False),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Show what weights are and how they came to be: network, settings, training, calibration, sha256, model card.
+    """Show one file of weights: network, configuration, training, calibration, sha256 and model card.
 
     Examples: smarthdr models show · smarthdr models show runs/mine · smarthdr models show saf-base --json
     """
@@ -66,34 +67,34 @@ def show_command(
 
     from smarthdr_cli.models.catalog import describe
 
-    found = describe(weights)
+    description = describe(weights)
     if as_json:
-        print_json(found.to_dict())
+        print_json(description.to_dict())
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for what, words in _facts(found):
-        table.add_row(what, Text(shown(words)))
+    for label, text in _facts(description):
+        table.add_row(label, Text(printable(text)))
     print_table(table)
-    if found.card is not None:
-        print_lines(["", *found.card.splitlines()])
+    if description.card is not None:
+        print_lines(["", *description.card.splitlines()])
 
 
 @app.command("verify")
-@handled
+@cli_command
 def verify_command(
     weights: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE]...", help="As for --weights; without any, all on this machine.", show_default=False
+            metavar="[NAME|FILE]...", help="As for --weights. Without any: all on this machine.", show_default=False
         ),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Compute each file's sha256 anew, compare it with the one listed, and load every tensor into its network.
+    """Compare each file's sha256 with the listed one, and load every tensor into its network.
 
-    Ends with 4 where one of them fails, after all were looked at.
+    Checks all files before it ends with exit code 4 if one of them fails.
 
     Examples: smarthdr models verify · smarthdr models verify saf-base runs/mine
     """
@@ -102,68 +103,68 @@ def verify_command(
 
     from smarthdr_cli.models.catalog import verify
 
-    found = verify(weights or ())
+    items = verify(weights or ())
     if as_json:
-        print_json({"weights": [item.to_dict() for item in found]})
+        print_json({"weights": [item.to_dict() for item in items]})
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
-        for item in found:
-            words = item.problem or f"sha256 {item.sha256}, {item.path}"
-            table.add_row(Text(item.state, _COLOURS[item.state]), Text(shown(item.name)), Text(shown(words)))
+        for item in items:
+            text = item.problem or f"sha256 {item.sha256}, {item.path}"
+            table.add_row(Text(item.state, _COLOURS[item.state]), Text(printable(item.name)), Text(printable(text)))
         print_table(table)
-    _refuse([item for item in found if item.problem], len(found))
+    _raise_for_problems([item for item in items if item.problem], len(items))
 
 
 @app.command("download")
-@handled
+@cli_command
 def download_command(
     weights: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Without any, all that are listed.", show_default=False),
+        typer.Argument(metavar="[NAME]...", help="Without any: all that are listed.", show_default=False),
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Fetch weights that are listed and not on this machine, into the hub's cache, and check their sha256.
+    """Download listed weights that are not on this machine into the hub's cache, and verify their sha256.
 
-    The repository is a setting without a default: SMARTHDR_HUB_REPO=owner/name@revision, the revision a commit or a
-    version tag. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured. What is here and whole is not fetched again.
+    SMARTHDR_HUB_REPO=owner/name@revision names the repository; it has no default, and the revision is a commit or a
+    version tag. HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured.
 
     Examples: smarthdr models download · smarthdr models download saf-base
     """
     from smarthdr_cli.models.catalog import download
 
-    done = []
-    for one in download(weights or ()):
-        done.append({"name": one.name, "path": str(one.path), "fetched": one.fetched})
+    downloads = []
+    for item in download(weights or ()):
+        downloads.append({"name": item.name, "path": str(item.path), "fetched": item.fetched})
         if not as_json:
-            print_lines([f"{one.name}: {'downloaded' if one.fetched else 'here already'}, verified, {one.path}"])
+            print_lines([f"{item.name}: {'downloaded' if item.fetched else 'here already'}, verified, {item.path}"])
     if as_json:
-        print_json({"weights": done})
+        print_json({"weights": downloads})
 
 
-def _refuse(broken: "list[CatalogEntry]", among: int) -> None:
-    """Raises ModelError where anything is broken: what is wrong with the one, or with how many of several."""
+def _raise_for_problems(broken: "list[CatalogEntry]", count: int) -> None:
+    """Raises ModelError if any of ``count`` files is broken."""
     if broken:
-        first = broken[0].problem
-        raise ModelError(str(first) if among == 1 else f"{len(broken)} of {among} are not fit for use; {first}")
+        problem = broken[0].problem
+        raise ModelError(str(problem) if count == 1 else f"{len(broken)} of {count} cannot be used; {problem}")
 
 
-def _facts(found: "Description") -> list[tuple[str, str]]:
-    """What there is to say, line by line; settings nested deeper are in the JSON."""
-    item, curve = found.item, found.calibration
+def _facts(description: "Description") -> list[tuple[str, str]]:
+    """(label, text) of each line; nested settings are in the JSON only."""
+    item, curve = description.item, description.calibration
     rows = [
         ("name", item.name + (" (default)" if item.default else "")),
         ("file", f"{item.path}, {_bytes(item.size)}, {item.state}"),
         ("sha256", str(item.sha256)),
         ("licence", _or_dash(item.licence)),
         ("network", f"{item.network}, {_count(item.parameters)} parameters"),
-        ("parts", ", ".join(f"{part} {count:,}" for part, count in found.parts.items())),
-        ("config", _flat({key: value for key, value in found.config.items() if key != "name"})),
-        ("training", _flat(found.record)),
-        ("metrics", _flat(found.metrics)),
+        ("parts", ", ".join(f"{part} {count:,}" for part, count in description.parts.items())),
+        ("config", _flat({key: value for key, value in description.config.items() if key != "name"})),
+        ("training", _flat(description.record)),
+        ("metrics", _flat(description.metrics)),
     ]
     if curve is None:
-        return [*rows, ("calibration", "none: its uncertainty is a ranking")]
+        return [*rows, ("calibration", "none: the uncertainty orders pixels, but its values are not calibrated")]
     rows.append(("calibration", f"sigma is the {curve['quantile']:.0%} quantile of |error|; fitted on {_fit(curve)}"))
     return [*rows, ("for 8-bit files", f"fitted on {_fit(curve['eight_bit'])}")] if "eight_bit" in curve else rows
 
@@ -173,12 +174,11 @@ def _fit(curve: dict[str, Any]) -> str:
 
 
 def _flat(values: Mapping[str, Any]) -> str:
-    said = [f"{key} {value}" for key, value in values.items() if not isinstance(value, Mapping)]
-    return ", ".join(said) or "-"
+    return ", ".join(f"{key} {value}" for key, value in values.items() if not isinstance(value, Mapping)) or "-"
 
 
 def _or_dash(text: str | None) -> str:
-    return shown(text) if text else "-"
+    return printable(text) if text else "-"
 
 
 def _count(number: int | None) -> str:

@@ -1,4 +1,4 @@
-"""``smarthdr train`` once its options are known: plan, say what was drawn, train, watch, and say what came of it."""
+"""``smarthdr train`` once its options are checked: plan the run, print the split, train with a display, report."""
 
 import contextlib
 import math
@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
-from smarthdr_cli.cli.console import print_json, progress, say, writing
-from smarthdr_cli.cli.training_display import watching
+from smarthdr_cli.cli.console import output_errors, print_json, print_notes, progress
+from smarthdr_cli.cli.training_display import OnRecord, training_display
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
@@ -22,12 +22,12 @@ from smarthdr_cli.train.run import run_scenes, run_training
 from smarthdr_cli.train.scene_data import PreparedRun, prepare_run, steps_of_a_pass
 from smarthdr_cli.train.tensorboard import TensorBoard
 
-SAID = 3  # notes on single scenes
+MAX_SCENE_NOTES = 3  # printed, of all notes on single scenes
 
 
 @dataclass(frozen=True)
-class How:
-    """The options that do not change what is learned."""
+class RunOptions:
+    """The options that do not change what is learned. ``earlier``: the run that --resume continues."""
 
     output: Path | None
     device: str
@@ -37,93 +37,100 @@ class How:
     tensorboard: bool
     as_json: bool
     quiet: bool
-    before: run_folder.SavedRun | None
+    earlier: run_folder.SavedRun | None
 
 
-def run_on_stream(how: How, values: dict[str, Any], panoramas: Path | None) -> None:
-    """A run on streamed bursts, or what it would cost."""
+def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path | None) -> None:
+    """Train on streamed bursts or, under --dry-run, print the options and the cost."""
     config = train_config(values)
-    if how.dry_run:
-        cost = stream_run_cost(values, panoramas, resolve_device(how.device))
-        found = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
-        _print_plan(found, cost, as_json=how.as_json)
+    if options.dry_run:
+        cost = stream_run_cost(values, panoramas, resolve_device(options.device))
+        plan_values = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
+        _print_plan(plan_values, cost, as_json=options.as_json)
         return
-    assert how.output is not None
-    with _told(how, how.output, config.iterations) as (on_step, on_log, _), writing(how.output):
+    folder = options.output
+    assert folder is not None
+    with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
         summary = run_training(
-            how.output, values, panoramas, device=how.device, resume=how.before is not None, init=how.init,
-            budget=how.budget, on_log=on_log, on_step=on_step,
+            folder, values, panoramas, device=options.device, resume=options.earlier is not None, init=options.init,
+            budget=options.budget, on_log=on_log, on_step=on_step,
         )  # fmt: skip
-    _finish(how, how.output, summary, config.iterations)
+    _print_summary(options, folder, summary, config.iterations)
 
 
-def run_on_scenes(how: How, values: dict[str, Any], request: run_folder.DataRequest) -> None:
-    """A run on scenes, or what it would cost."""
-    before = how.before
-    if before is not None and before.request is not None and how.output is not None:
-        request = run_folder.resumed_request(before.request, request, how.output)
-    with progress(quiet=how.quiet) as tell, distributed.main_process_first():
-        planned = prepare_run(request, values, tell)
-    if before is not None and how.output is not None:
-        run_folder.check_split(how.output, planned.split)
-    say([*planned.notes, *_noted(planned)], quiet=how.quiet)
-    say(_drawn(planned), quiet=how.quiet, mark="")
-    if how.dry_run:
-        _dry_run(how, planned)
+def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_folder.DataRequest) -> None:
+    """Train on scenes or, under --dry-run, print the options, the split and the cost."""
+    earlier = options.earlier
+    if earlier is not None and earlier.request is not None and options.output is not None:
+        request = run_folder.resumed_request(earlier.request, request, options.output)
+    with progress(quiet=options.quiet) as report_progress, distributed.main_process_first():
+        planned = prepare_run(request, values, report_progress)
+    if earlier is not None and options.output is not None:
+        run_folder.check_split(options.output, planned.split)
+    print_notes([*planned.notes, *_scene_notes(planned)], quiet=options.quiet)
+    print_notes(_split_lines(planned), quiet=options.quiet, prefix="")
+    if options.dry_run:
+        _dry_run(options, planned)
         return
     with contextlib.ExitStack() as stack:
-        with writing(how.output or run_folder.RUNS):
-            run = how.output or stack.enter_context(run_folder.numbered_folder())
-        if how.output is None:
-            say([f"run: {run}"], quiet=how.quiet, mark="")
+        with output_errors(options.output or run_folder.RUNS):
+            folder = options.output or stack.enter_context(run_folder.numbered_folder())
+        if options.output is None:
+            print_notes([f"run: {folder}"], quiet=options.quiet, prefix="")
         iterations = planned.config.iterations
-        with _told(how, run, iterations) as (on_step, on_log, on_validation), writing(run):
+        with (
+            _callbacks(options, folder, iterations) as (on_step, on_log, on_validation),
+            output_errors(folder),
+        ):
             summary = run_scenes(
-                run, planned, device=how.device, resume=before is not None, init=how.init,
-                budget=how.budget, on_log=on_log, on_step=on_step, on_validation=on_validation,
+                folder, planned, device=options.device, resume=earlier is not None, init=options.init,
+                budget=options.budget, on_log=on_log, on_step=on_step, on_validation=on_validation,
             )  # fmt: skip
-    _finish(how, run, summary, iterations)
+    _print_summary(options, folder, summary, iterations)
 
 
 @contextlib.contextmanager
-def _told(how: How, run: Path, iterations: int) -> Iterator[tuple[Any, Any, Callable[..., None]]]:
-    """What a run calls at each update, record and validation."""
+def _callbacks(
+    options: RunOptions, folder: Path, iterations: int
+) -> Iterator[tuple[OnRecord, OnRecord, Callable[..., None]]]:
+    """(on_step, on_log, on_validation) of a run: the display on the terminal and TensorBoard."""
     with contextlib.ExitStack() as stack:
         board = None
-        if how.tensorboard and distributed.rank() == 0:
-            board = TensorBoard(run, 0 if how.before is None else how.before.step)
+        if options.tensorboard and distributed.rank() == 0:
+            board = TensorBoard(folder, 0 if options.earlier is None else options.earlier.step)
             stack.callback(board.close)
-        on_step, show = stack.enter_context(watching(iterations, quiet=how.quiet))
+        on_step, show_record = stack.enter_context(training_display(iterations, quiet=options.quiet))
 
         def on_log(record: dict[str, Any]) -> None:
-            show(record)
+            show_record(record)
             if board is not None:
                 board.log(record)
 
         yield on_step, on_log, (lambda *_: None) if board is None else board.log_panels
 
 
-def _finish(how: How, run: Path, summary: dict[str, Any], iterations: int) -> None:
+def _print_summary(options: RunOptions, folder: Path, summary: dict[str, Any], iterations: int) -> None:
     if distributed.rank() > 0:
         return
     steps = summary["record"]["steps"]
     if steps < iterations:
-        say([f"stopped at step {steps} of {iterations}; go on with -o {run} --resume"], quiet=how.quiet)
-    if how.as_json:
+        note = f"stopped at step {steps} of {iterations}; continue with -o {folder} --resume"
+        print_notes([note], quiet=options.quiet)
+    if options.as_json:
         print_json(summary)
 
 
-def _noted(planned: PreparedRun) -> list[str]:
-    """What preparing the scenes gave cause to say, the first of it."""
+def _scene_notes(planned: PreparedRun) -> list[str]:
+    """The first notes from preparing the scenes, and how many there are more."""
     data = planned.data
     scenes = (*data.labeled, *data.held_out, *data.unlabeled)
     notes = list(dict.fromkeys(f"scene {s.band.scene.name}: {note}" for s in scenes for note in s.notes))
-    more = len(notes) - SAID
-    return notes[:SAID] + ([f"and {more} more of that kind"] if more > 0 else [])
+    more = len(notes) - MAX_SCENE_NOTES
+    return notes[:MAX_SCENE_NOTES] + ([f"and {more} more of that kind"] if more > 0 else [])
 
 
-def _drawn(planned: PreparedRun) -> list[str]:
-    """Which scenes have which part, in words."""
+def _split_lines(planned: PreparedRun) -> list[str]:
+    """The split: which scenes are labelled, held out, unlabelled and for testing."""
     split = planned.split
     return [
         f"labelled: {_names(split.labeled)}; held out: {_names(split.held_out)}",
@@ -131,42 +138,42 @@ def _drawn(planned: PreparedRun) -> list[str]:
     ]
 
 
-def _names(parts: tuple[SceneBand, ...]) -> str:
-    whole = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in parts]
-    return ", ".join(whole) or "none"
+def _names(bands: tuple[SceneBand, ...]) -> str:
+    names = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in bands]
+    return ", ".join(names) or "none"
 
 
-def _dry_run(how: How, planned: PreparedRun) -> None:
+def _dry_run(options: RunOptions, planned: PreparedRun) -> None:
     split = planned.split.to_dict()
-    first, then = steps_of_a_pass(planned.config, planned.data)
-    found = {
+    labeled_steps, unlabeled_steps = steps_of_a_pass(planned.config, planned.data)
+    plan_values = {
         "config": planned.config.to_dict(),
         "data": {
             "labeled": split["labeled"], "held_out": split["held_out"], "unlabeled": len(split["unlabeled"]),
             "test": planned.tests,
         },
-        "steps_of_a_pass": {"labeled": first, "unlabeled": then},
+        "steps_of_a_pass": {"labeled": labeled_steps, "unlabeled": unlabeled_steps},
     }  # fmt: skip
-    _print_plan(found, scene_run_cost(planned, resolve_device(how.device)), as_json=how.as_json)
+    _print_plan(plan_values, scene_run_cost(planned, resolve_device(options.device)), as_json=options.as_json)
 
 
-def _print_plan(found: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:
-    """As JSON, or as TOML that --config takes, with the rest in comments."""
+def _print_plan(plan_values: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:
+    """Print as JSON, or as TOML that --config takes, with data and cost in comments."""
     if as_json:
-        print_json(found | {"cost": cost})
+        print_json(plan_values | {"cost": cost})
         return
-    data = found["data"]
-    for name, value in data.items():
-        words = ", ".join(part["name"] for part in value) or "none" if isinstance(value, list) else value
-        typer.echo(f"# {name}: {words}")
-    if "steps_of_a_pass" in found:
-        passes = found["steps_of_a_pass"]
-        typer.echo(f"# steps of a pass: {passes['labeled']} labelled, {passes['unlabeled']} unlabelled")
+    for name, value in plan_values["data"].items():
+        text = ", ".join(part["name"] for part in value) or "none" if isinstance(value, list) else value
+        typer.echo(f"# {name}: {text}")
+    if "steps_of_a_pass" in plan_values:
+        steps = plan_values["steps_of_a_pass"]
+        typer.echo(f"# steps of a pass: {steps['labeled']} labelled, {steps['unlabeled']} unlabelled")
     for phase in cost["phases"]:
         typer.echo(f"# {phase['phase']}: {phase['steps']} updates of {phase['seconds_per_update']:.3g} s")
     for name in ("pseudo_labels", "validation"):
         if cost[name]["times"]:
             typer.echo(f"# {name.replace('_', ' ')}: {cost[name]['times']} times {cost[name]['seconds']:.3g} s")
     typer.echo(f"# in all about {timedelta(seconds=math.ceil(cost['seconds']))}")
-    without = () if found["config"]["vgg"] else ("weight_vgg",)  # 0 for want of features, not for good
-    typer.echo(run_folder.to_toml({name: value for name, value in found["config"].items() if name not in without}))
+    config = plan_values["config"]
+    omitted = () if config["vgg"] else ("weight_vgg",)  # 0 only because no features are given
+    typer.echo(run_folder.to_toml({name: value for name, value in config.items() if name not in omitted}))

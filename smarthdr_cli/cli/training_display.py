@@ -1,4 +1,4 @@
-"""How a training run is watched: a live table on a terminal's stderr, a line at each validation elsewhere."""
+"""The display of a training run: a live table on a terminal's stderr, a line at each validation elsewhere."""
 
 import contextlib
 import math
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,9 +15,9 @@ from rich.text import Text
 
 from smarthdr_cli.cli.console import stderr
 
-Told = Callable[[dict[str, Any]], None]
-RECENT = 50  # updates that the means shown remember
-_KNOWN = ("step", "phase", "patches_per_second", "seconds")
+OnRecord = Callable[[dict[str, Any]], None]
+MEAN_UPDATES = 50  # that the displayed means cover
+_NOT_TERMS = ("step", "phase", "patches_per_second", "seconds")
 
 
 def line(record: dict[str, Any]) -> str:
@@ -26,71 +26,72 @@ def line(record: dict[str, Any]) -> str:
     return f"step {record['step']}: {numbers}"
 
 
-class Mean:
-    """Of all finite values so far, and of about the last ``RECENT`` once there are more."""
+class RunningMean:
+    """Mean of all finite values at first, and of about the last ``MEAN_UPDATES`` once there are more."""
 
     def __init__(self) -> None:
         self.value, self.count = 0.0, 0
 
     def add(self, value: float) -> None:
-        """Take one more into account."""
+        """Include ``value``, unless it is not finite."""
         if math.isfinite(value):
-            self.count = min(self.count + 1, RECENT)
+            self.count = min(self.count + 1, MEAN_UPDATES)
             self.value += (value - self.value) / self.count
 
 
-class Watch:
-    """What is shown of a run of ``iterations`` updates; ``now`` is a clock in seconds."""
+class TrainingTable:
+    """The live table of a run of ``iterations`` updates; ``now`` is a clock in seconds."""
 
     def __init__(self, iterations: int, now: Callable[[], float] = time.monotonic) -> None:
         self.iterations, self.now = iterations, now
-        self.step, self.phase, self.speed = 0, "", 0.0
-        self.terms: dict[str, Mean] = {}
-        self.shares: dict[str, Mean] = {}
+        self.step, self.phase, self.patches_per_second = 0, "", 0.0
+        self.losses: dict[str, RunningMean] = {}
+        self.shares: dict[str, RunningMean] = {}
         self.scores: dict[str, float] = {}
-        self._seconds = Mean()  # an update takes
-        self._last: float | None = None
+        self._update_seconds = RunningMean()
+        self._last_update: float | None = None
 
-    def on_step(self, told: dict[str, Any]) -> None:
-        """An update: its losses and shares go into running means; those of another phase go."""
-        at = self.now()
-        if told["phase"] != self.phase:
-            self.terms, self.shares, self._seconds = {}, {}, Mean()
-        elif self._last is not None:
-            self._seconds.add(at - self._last)
-        self._last = at
-        self.step, self.phase, self.speed = told["step"], told["phase"], told["patches_per_second"]
-        for name, value in told.items():
-            if name not in _KNOWN:
-                means = self.shares if name.startswith("kept") else self.terms
-                means.setdefault(name, Mean()).add(value)
+    def on_step(self, record: dict[str, Any]) -> None:
+        """Include an update in the running means; another phase starts them anew."""
+        time_now = self.now()
+        if record["phase"] != self.phase:
+            self.losses, self.shares, self._update_seconds = {}, {}, RunningMean()
+        elif self._last_update is not None:
+            self._update_seconds.add(time_now - self._last_update)
+        self._last_update = time_now
+        self.step, self.phase = record["step"], record["phase"]
+        self.patches_per_second = record["patches_per_second"]
+        for name, value in record.items():
+            if name not in _NOT_TERMS:
+                means = self.shares if name.startswith("kept") else self.losses
+                means.setdefault(name, RunningMean()).add(value)
 
     def on_log(self, record: dict[str, Any]) -> None:
-        """A validation: its scores stay until the next."""
+        """Show the scores of a validation until the next one."""
         self.scores = {
             k.removeprefix("validation_"): v for k, v in record.items() if k.startswith("validation_")
         } or self.scores
-        self._last = None  # the time it took is no update's
+        self._last_update = None  # the time of a validation is no update's
 
     @property
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Time to the end at the present speed, as H:MM:SS."""
-        if not self._seconds.count:
+        if not self._update_seconds.count:
             return "-:--:--"
-        return str(timedelta(seconds=round(self._seconds.value * max(self.iterations - self.step, 0))))
+        return str(timedelta(seconds=round(self._update_seconds.value * max(self.iterations - self.step, 0))))
 
     def __rich__(self) -> RenderableType:
-        """The table as it stands."""
+        """The table at this moment."""
         head = Table.grid(padding=(0, 2))
         head.add_row(
             Text(self.phase or "preparing", style="bold"),
             f"{self.step}/{self.iterations}",
             ProgressBar(total=self.iterations, completed=self.step, width=30),
-            f"{self.speed:.1f} patches/s",
-            f"{self.left} left",
+            f"{self.patches_per_second:.1f} patches/s",
+            f"{self.time_left} left",
         )
         rows = Table.grid(padding=(0, 2))
-        rows.add_row("loss", _pairs({k: mean.value for k, mean in self.terms.items()}, "{:.4g}"))
+        rows.add_row("loss", _pairs({k: mean.value for k, mean in self.losses.items()}, "{:.4g}"))
         if self.shares:
             rows.add_row("kept", _pairs({_share(k): 100 * v.value for k, v in self.shares.items()}, "{:.1f} %"))
         if self.scores:
@@ -111,23 +112,25 @@ def _score(name: str) -> str:
 
 
 @contextlib.contextmanager
-def watching(iterations: int, *, quiet: bool) -> Iterator[tuple[Told, Told]]:
-    """What to call with each update and with each record of the log. Nothing is shown where ``quiet``."""
-    console = stderr()
+def training_display(
+    iterations: int, *, quiet: bool, console: Console | None = None
+) -> Iterator[tuple[OnRecord, OnRecord]]:
+    """(on_step, on_log): what to call with each update and with each record of the log. ``console``: stderr."""
+    console = console or stderr()
 
-    def say(record: dict[str, Any]) -> None:
-        stderr().print(line(record), soft_wrap=True)
+    def print_line(record: dict[str, Any]) -> None:
+        console.print(line(record), soft_wrap=True)
 
     if quiet:
-        yield lambda _told: None, lambda _record: None
+        yield lambda _record: None, lambda _record: None
     elif not console.is_terminal:
-        yield lambda _told: None, say
+        yield lambda _record: None, print_line
     else:
-        watch = Watch(iterations)
-        with Live(watch, console=console, redirect_stdout=False) as live:
+        table = TrainingTable(iterations)
+        with Live(table, console=console, redirect_stdout=False) as live:
 
-            def log(record: dict[str, Any]) -> None:
-                watch.on_log(record)
+            def on_log(record: dict[str, Any]) -> None:
+                table.on_log(record)
                 live.console.print(line(record), soft_wrap=True, style="dim")
 
-            yield watch.on_step, log
+            yield table.on_step, on_log

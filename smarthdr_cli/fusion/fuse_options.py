@@ -1,65 +1,47 @@
-"""The options of a fusion, shared by ``fuse``, ``smarthdr fuse`` and ``smarthdr batch``. Loads no torch."""
+"""The options of a fusion: ``FuseOptions`` holds them for Python, ``smarthdr fuse`` and ``smarthdr batch`` alike.
 
-from collections.abc import Mapping, Sequence
+A new option is a field here; both commands have it then. Loads neither NumPy nor torch.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+from smarthdr_cli.command_option import COMPUTATION, FUSION, INPUT, OUTPUT, QUALITY, CommandOption
 from smarthdr_cli.errors import UsageError
 
 
-@dataclass(frozen=True)
-class FuseOptions:
-    """Options and their defaults; ``smarthdr_cli.fuse`` explains each.
+def parse_evs(text: str) -> tuple[float, ...]:
+    """ "-2,0,2" to EVs. Raises UsageError."""
+    from smarthdr_cli.burst import exposure
 
-    ``tile``: "auto" or a number of pixels, as text. ``max_memory``: bytes. ``max_pixels``: of one file, None for the
-    built-in limit.
-    """
-
-    weights: str | Path | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: str = "auto"
-    max_memory: float | None = None
-    max_pixels: int | None = None
-    reference: int | Literal["auto"] = "auto"
-    align: Literal["auto", "none"] = "auto"
-    response: str = "auto"
-    deghost: Literal["auto", "off", "strong"] = "auto"
-    evs: Sequence[float] | None = None
-    exposure_times: Sequence[float] | None = None
-    exposure_check: Literal["off", "warn", "fix"] = "warn"
-    gains: Literal["auto", "off"] = "auto"
-    colorspace: str = "rec709"
-    anchor: Literal["reference", "short"] = "reference"
+    return exposure.parse_evs(text)
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "align": ("auto", "none"),
-    "deghost": ("auto", "off", "strong"),
-    "exposure_check": ("off", "warn", "fix"),
-    "gains": ("auto", "off"),
-    "colorspace": ("rec709", "rec2020", "acescg"),
-    "anchor": ("reference", "short"),
-}
+def parse_times(text: str) -> tuple[float, ...]:
+    """ "1/100,1/25" to seconds. Raises UsageError."""
+    from smarthdr_cli.burst import exposure
+
+    return exposure.parse_times(text)
 
 
-def check_options(options: FuseOptions) -> None:
-    """Raises UsageError for a value that is not one of an option's choices."""
-    for name, choices in _CHOICES.items():
-        value = getattr(options, name)
-        if value not in choices:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(choices)}")
+def parse_reference(text: str) -> int | Literal["auto"]:
+    """ "auto" or a whole number from 1. Raises UsageError."""
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UsageError(f"--reference {text}: use auto or a number counting the files from 1")
+    return int(text)
 
 
 def parse_memory(text: str) -> float:
-    """Bytes from 800M, 3G, 2.5GiB or a plain number; binary units. Raises UsageError.
+    """Bytes from 800M, 3G, 2.5GiB or a plain number; units are powers of 1024. Raises UsageError.
 
     >>> parse_memory("1.5G")
     1610612736.0
     """
-    units = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
-    value = _scaled(text.strip().upper().removesuffix("B").removesuffix("I"), units)
+    value = _scaled(text.strip().upper().removesuffix("B").removesuffix("I"), "KMGT", 1024)
     if value is None:
         raise UsageError(f"--max-memory {text}: use a size such as 800M or 3G")
     if not 0 < value < float("inf"):
@@ -68,8 +50,8 @@ def parse_memory(text: str) -> float:
 
 
 def parse_pixels(text: str) -> int:
-    """A number of pixels from 60M, 24MP, 0.3G or a plain number; decimal units. Raises UsageError."""
-    value = _scaled(text.strip().upper().removesuffix("P"), {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9})
+    """A number of pixels from 60M, 24MP, 0.3G or a plain number; units are powers of 1000. Raises UsageError."""
+    value = _scaled(text.strip().upper().removesuffix("P"), "KMG", 1000)
     if value is None:
         raise UsageError(f"--max-pixels {text}: use a number such as 60M")
     if not 1 <= value <= 2.0**40:
@@ -77,10 +59,156 @@ def parse_pixels(text: str) -> int:
     return int(value)
 
 
-def _scaled(text: str, units: Mapping[str, float]) -> float | None:
-    """A number with an optional unit at its end; None where it is neither."""
+def _scaled(text: str, units: str, base: float) -> float | None:
+    """A number with an optional unit behind it, the first of ``units`` meaning ``base``; None for anything else."""
     unit = text[-1:] if text[-1:].isalpha() else ""
     try:
-        return float(text.removesuffix(unit)) * units[unit]
-    except (ValueError, KeyError):
+        return float(text.removesuffix(unit)) * base ** (units.index(unit) + 1 if unit else 0)
+    except ValueError:
         return None
+
+
+# Options that other commands have too.
+Evs = Annotated[
+    Sequence[float] | None,
+    CommandOption(
+        "EV of each file, in the order given, e.g. -2,0,2; larger is brighter. Without it: from EXIF.",
+        INPUT,
+        ("--ev",),
+        "EV,EV,...",
+        parse_evs,
+    ),
+]
+ExposureTimes = Annotated[
+    Sequence[float] | None,
+    CommandOption(
+        "Exposure time of each file in seconds, in the order given, e.g. 1/100,1/25,0.25; ISO and aperture are taken "
+        "as equal.",
+        INPUT,
+        metavar="T,T,...",
+        parse=parse_times,
+    ),
+]
+Reference = Annotated[
+    int | Literal["auto"],
+    CommandOption(
+        "The frame whose moment and viewpoint the result has; N counts the files from 1.",
+        INPUT,
+        metavar="auto|N",
+        parse=parse_reference,
+    ),
+]
+Align = Annotated[
+    Literal["auto", "none"],
+    CommandOption("auto: align each frame to the reference by a homography, where that helps.", FUSION),
+]
+Device = Annotated[
+    str, CommandOption("The processor or GPU that the network runs on.", COMPUTATION, metavar="auto|cpu|cuda[:N]")
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    CommandOption("The network's number format; auto: bf16 where the processor supports it.", COMPUTATION),
+]
+MaxPixels = Annotated[
+    int | None,
+    CommandOption(
+        "Reject larger images before decoding them, e.g. 60M.",
+        COMPUTATION,
+        metavar="N",
+        parse=parse_pixels,
+        show_default="250M",
+    ),
+]
+
+UncertaintyLimit = Annotated[
+    float | None,
+    CommandOption(
+        "Fail if the mean of the uncertainty map is above X. 0.01 is an eighth of a stop, 0.02 a quarter; each percent "
+        "of the image that is clipped in every frame adds 0.01. A clean burst has about 0.01 or less, so 0.013 is a "
+        "good start. fuse still writes its files and ends with exit code 8; batch records the set as failed and writes "
+        "none.",
+        QUALITY,
+        ("--fail-if-uncertainty-above",),
+        "X",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """Every option of ``fuse`` with its default; the texts are those of ``smarthdr fuse --help``.
+
+    ``max_memory`` is in bytes, ``max_pixels`` counts the pixels of one file; None: the limit of burst/scan.py.
+    """
+
+    evs: Evs = None
+    exposure_times: ExposureTimes = None
+    exposure_check: Annotated[
+        Literal["off", "warn", "fix"],
+        CommandOption(
+            "If the pixels contradict the stated exposures: off: ignore it; warn: print a note; fix: use the exposures "
+            "measured from the pixels.",
+            INPUT,
+        ),
+    ] = "warn"
+    gains: Annotated[
+        Literal["auto", "off"],
+        CommandOption(
+            "auto: match each frame's brightness and white balance to the reference where they drifted.", INPUT
+        ),
+    ] = "auto"
+    response: Annotated[
+        str,
+        CommandOption(
+            "The camera's tone curve: auto estimates it from the burst; or a named curve, or a FILE written by "
+            "smarthdr calibrate.",
+            INPUT,
+            metavar="auto|srgb|gamma2.2|linear|FILE",
+        ),
+    ] = "auto"
+    reference: Reference = "auto"
+    align: Align = "auto"
+    deghost: Annotated[
+        Literal["auto", "off", "strong"],
+        CommandOption(
+            "auto: the network finds and removes ghosts; strong: it also trusts the other frames less; off: merge the "
+            "aligned frames without the network.",
+            FUSION,
+        ),
+    ] = "auto"
+    weights: Annotated[
+        str | Path | None,
+        CommandOption(
+            "Network weights: a NAME of smarthdr models list, a file or a training run's folder.",
+            FUSION,
+            metavar="NAME|PATH",
+            parse=str,
+            show_default="the shipped ones",
+        ),
+    ] = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    tile: Annotated[
+        str,
+        CommandOption("Side of the tiles in pixels; 0: the whole image at once.", COMPUTATION, metavar="auto|N|0"),
+    ] = "auto"
+    max_memory: Annotated[
+        float | None,
+        CommandOption("Use at most this much memory, e.g. 3G.", COMPUTATION, metavar="SIZE", parse=parse_memory),
+    ] = None
+    max_pixels: MaxPixels = None
+    colorspace: Annotated[
+        Literal["rec709", "rec2020", "acescg"], CommandOption("RGB primaries of the result.", OUTPUT)
+    ] = "rec709"
+    anchor: Annotated[
+        Literal["reference", "short"],
+        CommandOption("Pixel value 1 is the clip level of this frame: the reference or the shortest.", OUTPUT),
+    ] = "reference"
+
+
+def check_options(options: FuseOptions) -> None:
+    """Raises UsageError where the value of a ``Literal`` field is none of its words."""
+    for name, kind in get_type_hints(FuseOptions).items():
+        value: Any = getattr(options, name)
+        if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
+            raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(get_args(kind))}")

@@ -21,12 +21,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import out_of_memory
-from smarthdr_cli.fusion.fuse_options import (
-    FuseOptions,
-    check_options,
-    parse_memory,
-    parse_pixels,
-)
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
 
 if TYPE_CHECKING:
@@ -45,7 +40,7 @@ def fuse(
     *,
     weights: str | Path | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     tile: int | str = "auto",
     max_memory: float | str | None = None,
     max_pixels: int | str | None = None,
@@ -57,7 +52,7 @@ def fuse(
     exposure_times: Sequence[float] | None = None,
     exposure_check: Literal["off", "warn", "fix"] = "warn",
     gains: Literal["auto", "off"] = "auto",
-    colorspace: str = "rec709",
+    colorspace: Literal["rec709", "rec2020", "acescg"] = "rec709",
     anchor: Literal["reference", "short"] = "reference",
     progress: Progress | None = None,
 ) -> FusionResult:

@@ -176,7 +176,7 @@ class TrainConfig(SceneOptions, StreamOptions, LossOptions, OptimizerOptions):
         return self.learning_rate * up * max(down, 0.0)
 
 
-# Defaults of a run on scenes; a method adds its own (``Method.defaults``). See benchmarks/ablation.py.
+# Defaults of a run on scenes; a method adds its own (``Method.defaults``). See benchmarks/training/ablation.py.
 SCENE_DEFAULTS = {
     "method": "smarthdr",
     "iterations": 12_000,

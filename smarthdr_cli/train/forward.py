@@ -1,4 +1,4 @@
-"""A network's prediction for a batch, under the precision of the run, and its PSNR-mu against the truth."""
+"""A network's prediction for a batch, under the precision of the run; and its PSNR-mu against the truth."""
 
 from collections.abc import Iterable
 

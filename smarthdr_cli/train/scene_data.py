@@ -31,7 +31,7 @@ OnStage = Callable[[str, float], None]  # name of the stage, share of it that is
 
 @dataclass(frozen=True)
 class SceneData:
-    """PreparedScene scenes by their role."""
+    """Prepared scenes by their role."""
 
     labeled: tuple[PreparedScene, ...]
     unlabeled: tuple[PreparedScene, ...]

@@ -1,15 +1,15 @@
-"""Memory: neighbours only where they fit, errors as records."""
+"""Sets are read ahead and written behind only where the memory limit allows it."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from smarthdr_cli.batch.failure import failure
-from smarthdr_cli.batch.memory_budget import budget
-from smarthdr_cli.errors import InputError, MemoryLimitError, OutputError
+from smarthdr_cli.batch.memory_budget import batch_budget
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.header import Header
+
+pytestmark = pytest.mark.unit
 
 CPU = FuseOptions(device="cpu")
 GB = 2.0**30
@@ -20,53 +20,38 @@ def shoot(width, height, frames=3, kind="jpeg"):
     return [paths], {path: Header(path, kind=kind, size=(width, height)) for path in paths}
 
 
-def test_without_a_limit_there_are_neighbours():
-    found = budget(CPU, *shoot(6000, 4000))
-    assert found.overlap
-    assert found.options == CPU
+def test_without_a_limit_sets_overlap():
+    budget = batch_budget(CPU, *shoot(6000, 4000))
+    assert budget.overlap
+    assert budget.options == CPU
 
 
-def test_a_large_limit_is_shared_with_them():
+def test_the_neighbours_of_a_set_reduce_its_limit():
     limited = replace(CPU, max_memory=16 * GB)
-    found = budget(limited, *shoot(6000, 4000))
-    assert found.overlap
-    held = 24e6 * (3 * 3 + 34)  # a set's codes read ahead, a finished one being written
-    assert found.options.max_memory == pytest.approx(16 * GB - held)
-    deep = budget(limited, *shoot(6000, 4000, kind="tiff"))
-    assert deep.options.max_memory == pytest.approx(16 * GB - held - 24e6 * 9)
+    budget = batch_budget(limited, *shoot(6000, 4000))
+    assert budget.overlap
+    neighbours = 24e6 * (3 * 3 + 34)  # bytes: the codes of a set read ahead, a finished set being written
+    assert budget.options.max_memory == pytest.approx(16 * GB - neighbours)
+    deep = batch_budget(limited, *shoot(6000, 4000, kind="tiff"))
+    assert deep.options.max_memory == pytest.approx(16 * GB - neighbours - 24e6 * 9)
 
 
-def test_a_small_limit_is_kept_by_doing_one_after_the_other():
+def test_under_a_small_limit_sets_do_not_overlap():
     limited = replace(CPU, max_memory=2.5 * GB)
-    found = budget(limited, *shoot(6000, 4000))
-    assert not found.overlap
-    assert found.options == limited
-    assert budget(limited, *shoot(600, 400)).overlap
+    budget = batch_budget(limited, *shoot(6000, 4000))
+    assert not budget.overlap
+    assert budget.options == limited
+    assert batch_budget(limited, *shoot(600, 400)).overlap
 
 
-def test_the_largest_set_decides():
+def test_the_largest_set_counts():
     small, large = shoot(600, 400), shoot(9000, 6000)
     sets = [small[0][0], [p.with_name(f"large-{p.name}") for p in large[0][0]]]
     headers = small[1] | {p.with_name(f"large-{p.name}"): h for p, h in large[1].items()}
-    assert not budget(replace(CPU, max_memory=4 * GB), sets, headers).overlap
+    assert not batch_budget(replace(CPU, max_memory=4 * GB), sets, headers).overlap
 
 
-def test_headers_that_say_nothing_are_no_obstacle():
+def test_sets_of_unknown_size_are_ignored():
     limited = replace(CPU, max_memory=GB)
-    assert budget(limited, [[Path("a")]], {}).options == limited
-    assert budget(limited, [], {}).overlap
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (InputError("a.jpg\nis damaged"), 3, "a.jpg is damaged"),
-        (OutputError("no space"), 5, "no space"),
-        (MemoryLimitError("raise it"), 6, "raise it"),
-        (MemoryError(), 6, "out of memory"),
-        (KeyError("x"), 1, "crashed (KeyError: 'x')"),
-    ],
-)
-def test_errors_as_records(error, code, message):
-    found = failure(error)
-    assert (found["code"], found["message"]) == (code, message)
+    assert batch_budget(limited, [[Path("a")]], {}).options == limited
+    assert batch_budget(limited, [], {}).overlap

@@ -1,4 +1,4 @@
-"""A batch on Ray: what is asked of the cluster and refused; real clusters whose workers, machines and driver die."""
+"""A batch on Ray: resources and refusals on a fake; real clusters whose workers, machines and driver die."""
 
 import json
 import os
@@ -12,15 +12,16 @@ from pathlib import Path
 from threading import Timer
 from types import SimpleNamespace
 
-import batch_shoots as made
 import pytest
 
+from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions
 from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.ray_engine import Cluster, fuse_set, run_on_cluster
-from smarthdr_cli.batch.settings import Settings, Writing
-from smarthdr_cli.batch.worker import Plan
+from smarthdr_cli.batch.ray_engine import fuse_set, run_on_cluster
+from smarthdr_cli.batch.settings import Settings
+from smarthdr_cli.batch.worker import WorkerConfig
 from smarthdr_cli.errors import OutputError, SmartHDRError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
+from tests.support.shoots import write_shoot
 
 TIMEOUT = 120  # seconds that nothing here may last
 
@@ -30,12 +31,12 @@ class TaskError(Exception):
 
 
 class FakeRay:
-    """As much of Ray as is used, in one thread: counts the tasks in flight and tells what each asks for."""
+    """The part of Ray that is used, in one thread: counts the tasks in flight and stores what each asks for."""
 
     exceptions = SimpleNamespace(RayTaskError=TaskError, LocalRayletDiedError=LookupError, RayError=Exception)
 
     def __init__(self, *machines, fails=None):
-        self.machines, self.fails, self.flying, self.most = machines, fails or {}, [], 0
+        self.machines, self.fails, self.in_flight, self.most = machines, fails or {}, [], 0
 
     def is_initialized(self):
         return True
@@ -51,8 +52,8 @@ class FakeRay:
         return lambda _function: SimpleNamespace(remote=self.submit)
 
     def submit(self, _plan, _folder, job, _last):
-        self.flying.append(job.name)
-        self.most = max(self.most, len(self.flying))
+        self.in_flight.append(job.name)
+        self.most = max(self.most, len(self.in_flight))
         return job.name
 
     def wait(self, tasks, *, timeout, num_returns=1):
@@ -60,80 +61,81 @@ class FakeRay:
         return tasks[:num_returns], tasks[num_returns:]
 
     def get(self, name):
-        self.flying.remove(name)
+        self.in_flight.remove(name)
         if name in self.fails:
             raise self.fails[name]
         return {"name": name, "status": "ok", "waited": 0.5, "seconds": {"write": 0.25}}
 
     def cancel(self, name, *, force):
         assert force
-        self.flying.remove(name)
+        self.in_flight.remove(name)
 
 
-def run(monkeypatch, ray, tmp_path, count=20, cluster=None, memory=None, **options):
+def run(monkeypatch, ray, tmp_path, count=20, engine=None, memory=None, **options):
     monkeypatch.setitem(sys.modules, "ray", ray)
-    plan = Plan(Settings(FuseOptions(deghost="off", max_memory=memory), Writing()), tmp_path / ".stage", "none")
+    settings = Settings(FuseOptions(deghost="off", max_memory=memory))
+    config = WorkerConfig(settings, BatchOptions(), tmp_path / ".stage", "none")
     jobs = [Job(f"s{n}", (Path(f"{n}.jpg"),), {"result": Path(f"{n}.exr")}) for n in range(count)]
-    kept = []
-    tally = run_on_cluster(jobs, plan, kept.append, {}, cluster or Cluster(), print, **options)
-    return kept, tally
+    records = []
+    tally = run_on_cluster(jobs, config, records.append, {}, engine or EngineOptions("ray"), print, **options)
+    return records, tally
 
 
-def test_every_set_once_and_two_for_each_worker_in_flight(monkeypatch, tmp_path):
+def test_every_set_once_with_two_tasks_for_each_worker_in_flight(monkeypatch, tmp_path):
     ray = FakeRay({"CPU": 2.0}, {"CPU": 1.0})
-    kept, tally = run(monkeypatch, ray, tmp_path)
-    assert [record["name"] for record in kept] == [f"s{n}" for n in range(20)]
+    records, tally = run(monkeypatch, ray, tmp_path)
+    assert [record["name"] for record in records] == [f"s{n}" for n in range(20)]
     assert ray.most == 2 * 3
     assert tally.counts == {"ok": 20}
     assert tally.idle == pytest.approx(20 * 0.75 / 3)
 
 
-def test_the_limit_of_workers_is_kept(monkeypatch, tmp_path):
+def test_the_number_of_workers_is_limited(monkeypatch, tmp_path):
     ray = FakeRay({"CPU": 64.0})
-    run(monkeypatch, ray, tmp_path, cluster=Cluster(workers=5))
+    run(monkeypatch, ray, tmp_path, engine=EngineOptions("ray", workers=5))
     assert ray.most == 5
 
 
 @pytest.mark.parametrize(
-    ("cluster", "memory", "asked", "workers"),
+    ("engine", "memory", "asked", "workers"),
     [
-        (Cluster(), None, (1, 1, 0), 4),  # a GPU each where there are some
-        (Cluster(num_gpus=0.5), None, (1, 0.5, 0), 8),
-        (Cluster(num_gpus=0, num_cpus=8), None, (8, 0, 0), 4),
-        (Cluster(num_gpus=0), 2e9, (1, 0, 2e9), 3),  # 5 GB hold two of 2 GB, 2 GB one
+        (EngineOptions("ray"), None, (1, 1, 0), 4),  # a GPU each where there are some
+        (EngineOptions("ray", num_gpus=0.5), None, (1, 0.5, 0), 8),
+        (EngineOptions("ray", num_gpus=0, num_cpus=8), None, (8, 0, 0), 4),
+        (EngineOptions("ray", num_gpus=0), 2e9, (1, 0, 2e9), 3),  # 5 GB hold two of 2 GB, 2 GB one
     ],
 )
-def test_what_a_worker_takes(monkeypatch, tmp_path, cluster, memory, asked, workers):
+def test_resources_of_a_worker(monkeypatch, tmp_path, engine, memory, asked, workers):
     ray = FakeRay({"CPU": 16.0, "GPU": 4.0, "memory": 5e9}, {"CPU": 16.0, "memory": 2e9})
-    run(monkeypatch, ray, tmp_path, 100, cluster, memory)
+    run(monkeypatch, ray, tmp_path, 100, engine, memory)
     assert tuple(ray.asked[name] for name in ("num_cpus", "num_gpus", "memory")) == asked
     assert ray.most == 2 * workers
 
 
-def test_what_befalls_a_task_is_its_sets_failure(monkeypatch, tmp_path):
+def test_an_error_of_a_task_fails_its_set(monkeypatch, tmp_path):
     ray = FakeRay({"CPU": 2.0}, fails={"s3": RuntimeError("The worker died.\nSee the log."), "s5": TaskError()})
-    kept, tally = run(monkeypatch, ray, tmp_path)
+    records, tally = run(monkeypatch, ray, tmp_path)
     assert tally.counts == {"ok": 18, "failed": 2}
-    errors = {record["name"]: record["error"] for record in kept if record["status"] == "failed"}
-    assert errors["s3"]["message"] == "its process died in every attempt, the last of 4 so: The worker died."
+    errors = {record["name"]: record["error"] for record in records if record["status"] == "failed"}
+    assert errors["s3"]["message"] == "its process died in all 4 attempts; Ray reports: The worker died."
     assert errors["s5"] == {"code": 5, "type": "OutputError", "message": str(TaskError.cause)}
     assert ray.asked["max_retries"] > 0
     assert ray.asked["retry_exceptions"]
 
 
-def test_the_end_of_ray_on_this_machine_ends_the_run(monkeypatch, tmp_path):
+def test_losing_the_node_of_this_machine_ends_the_run(monkeypatch, tmp_path):
     ray = FakeRay({"CPU": 2.0}, fails={"s3": LookupError()})
     with pytest.raises(SmartHDRError, match="--skip-existing"):
         run(monkeypatch, ray, tmp_path)
-    assert ray.flying == []
+    assert ray.in_flight == []
 
 
-def test_a_first_failure_can_end_the_run(monkeypatch, tmp_path):
+def test_fail_fast_cancels_the_tasks_in_flight(monkeypatch, tmp_path):
     ray = FakeRay({"CPU": 2.0}, fails={"s3": RuntimeError("The worker died.\nSee the log.")})
-    kept, tally = run(monkeypatch, ray, tmp_path, fail_fast=True)
+    records, tally = run(monkeypatch, ray, tmp_path, fail_fast=True)
     assert tally.stopped
-    assert [record["status"] for record in kept] == ["ok"] * 3 + ["failed"]
-    assert ray.flying == []  # what was under way is cancelled
+    assert [record["status"] for record in records] == ["ok"] * 3 + ["failed"]
+    assert ray.in_flight == []
 
 
 def test_nothing_to_do_needs_no_cluster(monkeypatch, tmp_path):
@@ -141,49 +143,49 @@ def test_nothing_to_do_needs_no_cluster(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cluster", "said"),
+    ("engine", "message"),
     [
-        (Cluster(num_gpus=8), r"no machine .*8 GPU, 1 CPU"),
-        (Cluster(num_gpus=0, num_cpus=0), "above 0"),
+        (EngineOptions("ray", num_gpus=8), r"no machine .*8 GPU, 1 CPU"),
+        (EngineOptions("ray", num_gpus=0, num_cpus=0), "above 0"),
     ],
 )
-def test_resources_that_no_machine_has(monkeypatch, tmp_path, cluster, said):
-    with pytest.raises(UsageError, match=said):
-        run(monkeypatch, FakeRay({"CPU": 16.0, "GPU": 4.0}), tmp_path, cluster=cluster)
+def test_resources_that_no_machine_has(monkeypatch, tmp_path, engine, message):
+    with pytest.raises(UsageError, match=message):
+        run(monkeypatch, FakeRay({"CPU": 16.0, "GPU": 4.0}), tmp_path, engine=engine)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999", "auto", "local"])
-def test_no_cluster_is_one_line(monkeypatch, tmp_path, address):
+def test_a_missing_cluster_is_a_usage_error(monkeypatch, tmp_path, address):
     def init(**_options):
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")
 
     ray = SimpleNamespace(is_initialized=lambda: False, init=init)
     with pytest.raises(UsageError) as error:
-        run(monkeypatch, ray, tmp_path, cluster=Cluster(address))
+        run(monkeypatch, ray, tmp_path, engine=EngineOptions("ray", address))
     assert str(error.value).startswith(f"no Ray cluster at {address}: ")
     assert "\n" not in str(error.value)
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
+def test_a_missing_ray_is_a_usage_error(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match=r"smarthdr\[ray\]"):
         run(monkeypatch, None, tmp_path)
 
 
-def test_a_second_attempt_finds_what_the_first_committed(tmp_path):
-    """Its process died between moving the files and saying so: the next one neither fuses again nor fails."""
-    shoot = made.write_shoot(tmp_path / "s", 1)
+def test_a_second_attempt_finishes_the_commit_of_the_first(tmp_path):
+    """The process died after moving the files: the next one neither fuses again nor fails."""
+    shoot = write_shoot(tmp_path / "s", 1)
     options = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
-    plan = Plan(Settings(options, Writing()), tmp_path / "o" / ".smarthdr-batch", "none")
+    config = WorkerConfig(Settings(options), BatchOptions(), tmp_path / "o" / ".smarthdr-batch", "none")
     job = Job("a", tuple(shoot[0]), {"result": tmp_path / "o" / "a.exr"})
-    first = fuse_set(plan, Path.cwd(), job, None)
+    first = fuse_set(config, Path.cwd(), job, None)
     assert first["status"] == "ok"
-    made_at = job.result.stat().st_mtime_ns
-    assert fuse_set(plan, Path.cwd(), job, None) == json.loads(json.dumps(first, default=str))
-    assert job.result.stat().st_mtime_ns == made_at
+    written_at = job.result.stat().st_mtime_ns
+    assert fuse_set(config, Path.cwd(), job, None) == json.loads(json.dumps(first, default=str))
+    assert job.result.stat().st_mtime_ns == written_at
 
 
-# A cluster of its own process. Its machines do to a process that opens PATH, or moves a file to it, what a file beside
-# it says: PATH.kill kills it, PATH.kill-once the first time only, PATH.hold keeps it waiting, with PATH.held to show.
+# A cluster in a process of its own. When a process on its machines opens PATH or moves a file to it, a file beside PATH
+# decides: PATH.kill kills the process, PATH.kill-once only the first one; PATH.hold makes it wait and write PATH.held.
 HOOK = """
 import os, sys, time
 
@@ -218,7 +220,7 @@ cluster.shutdown()
 
 @contextmanager
 def limited(process):
-    """A process that is killed if it keeps the test waiting for too long."""
+    """Kill the process after TIMEOUT."""
     timer = Timer(TIMEOUT, process.kill)
     timer.start()
     try:
@@ -227,9 +229,9 @@ def limited(process):
         timer.cancel()
 
 
-def wait_for(what):
+def wait_for(condition):
     deadline = time.monotonic() + TIMEOUT
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -245,7 +247,7 @@ def cluster_of(folder, *machines, **variables):
     command = [sys.executable, "-c", START, json.dumps(machines)]
     log, environment = folder / "cluster.log", os.environ | {"PYTHONPATH": paths} | variables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with log.open("w") as said, subprocess.Popen(command, env=environment, stderr=said, **pipes) as process:
+    with log.open("w") as log_file, subprocess.Popen(command, env=environment, stderr=log_file, **pipes) as process:
         with limited(process):
             address, *raylets = process.stdout.readline().split() or pytest.fail(log.read_text()[-2000:])
         yield SimpleNamespace(address=address, raylets=[int(pid) for pid in raylets])
@@ -264,7 +266,7 @@ class Shoot:
     """Brackets, and ``smarthdr batch`` on them in processes of its own."""
 
     def __init__(self, folder, count):
-        self.frames = made.write_shoot(folder / "shoot", count)
+        self.frames = write_shoot(folder / "shoot", count)
         self.out, self.folder = folder / "out", folder
         self.names = [f"{frames[0].stem}-{frames[-1].stem}" for frames in self.frames]
 
@@ -274,8 +276,8 @@ class Shoot:
         command += ["--device", "cpu", "--deghost", "off", *options]
         command += ["--engine", "ray", "--address", address] if address else []
         self.log = self.folder / "driver.log"
-        with self.log.open("w") as said:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, cwd=self.folder)
+        with self.log.open("w") as log_file:
+            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log_file, text=True, cwd=self.folder)
 
     def first(self, process):
         """The first record that it prints."""
@@ -286,9 +288,9 @@ class Shoot:
         """(records by name, stderr) of what it prints until its end, which has to come in time."""
         with limited(process):
             stdout, _ = process.communicate()
-        said = self.log.read_text()
-        assert process.returncode == code, said
-        return {record["name"]: record for record in map(json.loads, stdout.splitlines())}, said
+        stderr = self.log.read_text()
+        assert process.returncode == code, stderr
+        return {record["name"]: record for record in map(json.loads, stdout.splitlines())}, stderr
 
     def run(self, address, *options, code=0):
         return self.finish(self.start(address, *options), code)
@@ -297,7 +299,7 @@ class Shoot:
         return [json.loads(line) for line in (self.out / "results.jsonl").read_text().splitlines()]
 
     def check_done(self):
-        """All sets are there once, and nothing else."""
+        """Every set is recorded and written once, and no other file exists."""
         assert sorted(line["name"] for line in self.lines() if line["status"] == "ok") == self.names
         written = [f"{name}.{ending}" for name in self.names for ending in ("exr", "jpg")]
         assert sorted(path.name for path in self.out.iterdir()) == sorted([*written, "results.jsonl"])
@@ -313,9 +315,9 @@ def mark(path, what):
 
 def test_records_are_those_of_this_process(tmp_path, cluster):
     shoot = Shoot(tmp_path, 4)
-    there, said = shoot.run(cluster.address)
+    there, stderr = shoot.run(cluster.address)
     shoot.check_done()
-    assert len(said.splitlines()) == 1  # the summary
+    assert len(stderr.splitlines()) == 1  # the summary
     here, _ = shoot.run(None, "--overwrite")
     own = {"pid", "finished", "seconds", "waited", "peak_memory"}
     for name in shoot.names:
@@ -325,20 +327,20 @@ def test_records_are_those_of_this_process(tmp_path, cluster):
     assert len({record["pid"] for record in there.values()}) <= 2  # a process is kept, and the network in it
 
 
-def test_workers_that_die(tmp_path, cluster):
+def test_workers_that_are_killed(tmp_path, cluster):
     """One dies once, one between moving the first file of a set and the second, and each that opens the third set."""
     shoot = Shoot(tmp_path, 6)
     mark(shoot.frames[0][1], "kill-once")
     moving = mark(shoot.out / f"{shoot.names[1]}.exr", "kill-once")
     mark(shoot.frames[2][1], "kill")
-    records, said = shoot.run(cluster.address, code=7)
+    records, stderr = shoot.run(cluster.address, code=7)
     assert {name: record["status"] for name, record in records.items()} == {
         name: "failed" if name == shoot.names[2] else "ok" for name in shoot.names
     }
     error = records[shoot.names[2]]["error"]
-    assert "its process died in every attempt, the last of 4" in error["message"]
+    assert "its process died in all 4 attempts" in error["message"]
     assert not moving.exists()
-    assert "\nnote: (raylet) A worker died" in said
+    assert "\nnote: (raylet) A worker died" in stderr
     assert shoot.lines() == list(records.values())
     del shoot.names[2]
     shoot.check_done()
@@ -350,8 +352,8 @@ def test_terminated(tmp_path, cluster):
     process = shoot.start(cluster.address)
     shoot.first(process)
     process.send_signal(signal.SIGTERM)
-    _, said = shoot.finish(process, 130)
-    assert said.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    _, stderr = shoot.finish(process, 130)
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
     assert [path.name for path in shoot.out.iterdir() if path.name.startswith(".")] == []
     held.unlink()
     shoot.run(cluster.address, "--skip-existing")
@@ -373,8 +375,8 @@ def test_a_driver_that_is_killed_is_resumed(tmp_path, cluster):
 
 
 @pytest.mark.slow
-def test_sets_that_memory_does_not_suffice_for(tmp_path):
-    """Ray kills their processes and would try again for ever."""
+def test_sets_that_need_too_much_memory(tmp_path):
+    """Ray kills their processes; without a limit it would retry without end."""
     shoot = Shoot(tmp_path, 2)
     for frames in shoot.frames:
         mark(frames[1], "hold")
@@ -384,8 +386,8 @@ def test_sets_that_memory_does_not_suffice_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_machine_that_dies(tmp_path):
-    """Of two with one worker each, both of them busy: the other machine does what it had in hand."""
+def test_a_lost_machine(tmp_path):
+    """Two machines with one busy worker each: the other one fuses its sets."""
     shoot = Shoot(tmp_path, 6)
     busy = [mark(frames[1], "hold") for frames in shoot.frames[:2]]
     with cluster_of(tmp_path, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
@@ -402,34 +404,36 @@ def test_a_machine_that_dies(tmp_path):
 IMPATIENT = """
 import sys
 from pathlib import Path
-from smarthdr_cli.batch.ray_engine import Cluster
-from smarthdr_cli.batch.settings import Settings, Writing
-from smarthdr_cli.batch.run import Batch, Told, run_batch
+from smarthdr_cli.batch.batch_options import EngineOptions
+from smarthdr_cli.batch.run import Callbacks, run_batch
+from smarthdr_cli.batch.settings import Settings
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
-from smarthdr_cli.fusion.pipeline import FuseOptions
 
 files = sorted(Path("shoot").iterdir())
 sets = [BracketSet(files[n].stem, tuple(files[n : n + 3]), 1.0, (), False) for n in range(0, len(files), 3)]
-settings = Settings(FuseOptions(device="cpu", deghost="off"), Writing())
-batch = Batch(settings, Path("out"), cluster=Cluster(sys.argv[1], patience=2))
-run_batch(sets, batch, Told(lambda record: print(record["name"], flush=True)))
+run_batch(
+    sets, Path("out"), Settings(FuseOptions(device="cpu", deghost="off")),
+    engine=EngineOptions("ray", sys.argv[1], patience=2),
+    callbacks=Callbacks(lambda record: print(record["name"], flush=True)),
+)
 """
 
 
 @pytest.mark.slow
-def test_no_machine_is_left(tmp_path):
-    """The last with room for a worker dies and none takes its place: the run ends, and says how it goes on."""
-    made.write_shoot(tmp_path / "shoot", 60)
+def test_the_last_machine_is_lost(tmp_path):
+    """None takes its place: the run ends with a hint on how to continue."""
+    write_shoot(tmp_path / "shoot", 60)
     with cluster_of(tmp_path, {"num_cpus": 0}, {"num_cpus": 1}) as cluster:
         command = [sys.executable, "-c", IMPATIENT, cluster.address]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with subprocess.Popen(command, cwd=tmp_path, **pipes) as process, limited(process):
             process.stdout.readline()
             os.kill(cluster.raylets[1], signal.SIGKILL)
-            _, said = process.communicate()
+            _, stderr = process.communicate()
     assert process.returncode == 1
-    assert "SmartHDRError: the Ray cluster has no machine left with room for a worker" in said
-    assert "--skip-existing" in said
+    assert "SmartHDRError: the Ray cluster has lost every machine with room for a worker" in stderr
+    assert "--skip-existing" in stderr
 
 
 @pytest.mark.slow
@@ -443,5 +447,5 @@ def test_terminated_while_ray_starts(tmp_path, monkeypatch, seconds):
         wait_for(lambda: list(Path(short).glob("ray/session_*")))
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
-        _, said = shoot.finish(process, 130)
-    assert said.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+        _, stderr = shoot.finish(process, 130)
+    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]

@@ -1,4 +1,4 @@
-"""Lines that are whole or not there, read after any crash."""
+"""Lines of results.jsonl are whole or skipped by readers, after any crash; errors as records."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarthdr_cli.batch.results import Results, last_results, read_results, results_files
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.batch.results import Results, error_record, last_results, read_results, results_files
+from smarthdr_cli.errors import InputError, MemoryLimitError, OutputError
 
 
 def record(name, status="ok", finished="2026-01-01T00:00:00", **more):
@@ -19,7 +19,7 @@ def record(name, status="ok", finished="2026-01-01T00:00:00", **more):
     return {"name": name, "status": status, "finished": finished} | done | more
 
 
-def test_lines_are_appended_and_come_back(tmp_path):
+def test_appended_records_are_read_back(tmp_path):
     path = tmp_path / "results.jsonl"
     with Results(path) as results:
         results.append(record("a", share=np.float32(0.5)))
@@ -38,44 +38,44 @@ def test_each_line_is_on_the_disk_before_append_returns(tmp_path, monkeypatch):
         assert synced == [(tmp_path / "r.jsonl").stat().st_size]
 
 
-def test_nothing_that_json_does_not_know_is_written(tmp_path):
+def test_nan_is_refused(tmp_path):
     with Results(tmp_path / "r.jsonl") as results, pytest.raises(ValueError, match="JSON"):
         results.append(record("a", share=float("nan")))
     assert (tmp_path / "r.jsonl").read_bytes() == b""
 
 
 @given(st.integers(1, 200))
-def test_a_torn_last_line_is_passed_over_and_the_next_is_whole(tmp_path_factory, cut):
+def test_a_torn_last_line_is_skipped_and_the_next_one_is_whole(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("r") / "results.jsonl"
     with Results(path) as results:
         results.append(record("a"))
         results.append(record("b"))
-    whole = path.read_bytes()
-    first = whole.index(b"\n") + 1
-    path.write_bytes(whole[: max(first, len(whole) - cut)])
-    kept = [r["name"] for r in read_results(path)]
-    assert kept in (["a"], ["a", "b"])
+    content = path.read_bytes()
+    first = content.index(b"\n") + 1
+    path.write_bytes(content[: max(first, len(content) - cut)])
+    names = [r["name"] for r in read_results(path)]
+    assert names in (["a"], ["a", "b"])
     with Results(path) as results:
         results.append(record("c"))
-    assert [r["name"] for r in read_results(path)] == [*kept, "c"]
+    assert [r["name"] for r in read_results(path)] == [*names, "c"]
 
 
-def test_lines_of_something_else_are_passed_over(tmp_path):
+def test_other_lines_are_skipped_with_a_note(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(b'\xff\xfe\n[1]\n"x"\n{"name": 3, "status": "ok"}\n{"name": "a"}\n' + b"[" * 100000 + b"\n{}\n")
-    told = []
-    assert list(read_results(path, told.append)) == []
-    assert [line.partition(" counts")[0] for line in told] == [f"{path}, line {number}" for number in range(1, 8)]
+    notes = []
+    assert list(read_results(path, notes.append)) == []
+    assert [line.partition(" counts")[0] for line in notes] == [f"{path}, line {number}" for number in range(1, 8)]
     assert list(read_results(tmp_path / "none.jsonl")) == []
 
 
-def test_the_last_word_on_each_set(tmp_path):
-    whole, shard = tmp_path / "results.jsonl", tmp_path / "results-1-of-2.jsonl"
+def test_the_last_record_of_each_set_over_several_files(tmp_path):
+    unsharded, shard = tmp_path / "results.jsonl", tmp_path / "results-1-of-2.jsonl"
     lines = [record("a", "failed", "1"), record("a", "ok", "2"), record("a", "skipped", "3"), record("b", "ok", "9")]
-    whole.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unsharded.write_text("".join(json.dumps(line) + "\n" for line in lines))
     shard.write_text(json.dumps(record("b", "failed", "5")) + "\n" + json.dumps(record("c", "skipped", "1")) + "\n")
     (tmp_path / "results-old.jsonl").write_text(json.dumps(record("z")) + "\n")
-    assert results_files(tmp_path) == [whole, shard]
+    assert results_files(tmp_path) == [unsharded, shard]
     last = last_results(results_files(tmp_path))
     assert {name: r["status"] for name, r in last.items()} == {"a": "ok", "b": "ok", "c": "skipped"}
 
@@ -85,12 +85,12 @@ OPEN += "results = Results(Path(sys.argv[1]))\n"
 
 
 def opened_elsewhere(path, then=""):
-    """Another process that opens the same file."""
+    """Open the file in another process and run ``then``."""
     command = [sys.executable, "-c", OPEN + then, str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_a_second_process_is_refused(tmp_path):
+def test_a_second_writer_is_refused(tmp_path):
     path = tmp_path / "r.jsonl"
     with Results(path):
         assert f"{path} is in use: another smarthdr batch" in opened_elsewhere(path).stderr
@@ -102,7 +102,7 @@ def test_a_second_process_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_process_that_was_killed_leaves_nothing_in_the_way(tmp_path):
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
     path = tmp_path / "r.jsonl"
     assert opened_elsewhere(path, "os.kill(os.getpid(), signal.SIGKILL)").returncode == -9
     with Results(path) as results:
@@ -110,9 +110,24 @@ def test_a_process_that_was_killed_leaves_nothing_in_the_way(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
 
 
-def test_a_folder_that_refuses_is_one_line(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         Results(tmp_path / "missing" / "r.jsonl")
     (tmp_path / "r.jsonl").mkdir()
     with pytest.raises(OutputError):
         Results(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (InputError("a.jpg\nis damaged"), 3, "a.jpg is damaged"),
+        (OutputError("no space"), 5, "no space"),
+        (MemoryLimitError("raise it"), 6, "raise it"),
+        (MemoryError(), 6, "out of memory"),
+        (KeyError("x"), 1, "crashed (KeyError: 'x')"),
+    ],
+)
+def test_errors_as_records(error, code, message):
+    record = error_record(error)
+    assert (record["code"], record["message"]) == (code, message)

@@ -1,4 +1,4 @@
-"""A set's files appear together, whatever moment the process dies at, and nothing else is ever moved or removed."""
+"""All files of a set appear or none, whenever the process dies; nothing else is moved or removed."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import pytest
 
 from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.batch.transaction import (
-    NOTE,
+    COMMIT_FILE,
     close_stage,
     commit,
-    finish,
+    finish_commit,
     is_committed,
     open_stage,
     recover,
@@ -31,7 +31,7 @@ def staged(out, names=("a.jpg", "a.exr"), key=KEY):
     return stage, {name: out / name for name in names}
 
 
-def test_files_are_moved_and_the_stage_goes(tmp_path):
+def test_files_are_moved_and_the_stage_is_removed(tmp_path):
     stage, targets = staged(tmp_path)
     targets["a.jpg"] = tmp_path / "deep" / "er" / "a.jpg"
     commit(stage, targets, RECORD, overwrite=False)
@@ -42,7 +42,7 @@ def test_files_are_moved_and_the_stage_goes(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.exr", "deep"]
 
 
-def test_a_file_in_the_way_stops_it_before_anything_moves(tmp_path):
+def test_an_existing_file_stops_the_commit_before_any_move(tmp_path):
     stage, targets = staged(tmp_path)
     (tmp_path / "a.exr").write_text("old")
     with pytest.raises(OutputError, match="exists already"):
@@ -53,7 +53,7 @@ def test_a_file_in_the_way_stops_it_before_anything_moves(tmp_path):
     assert (tmp_path / "a.exr").read_text() == "new a.exr"
 
 
-def test_a_folder_in_the_way_stops_it_even_with_overwrite(tmp_path):
+def test_an_existing_folder_stops_the_commit_even_with_overwrite(tmp_path):
     stage, targets = staged(tmp_path)
     (tmp_path / "a.exr").mkdir()
     with pytest.raises(OutputError, match="exists already"):
@@ -64,14 +64,14 @@ class Killed(BaseException):
     """The process ends here, without cleaning up."""
 
 
-def die_at(monkeypatch, place):
-    """Raise at the ``place``-th step that touches the disk; returns what counts them."""
-    seen = []
+def die_at(monkeypatch, number):
+    """Raise at the ``number``-th call that changes the disk; returns the list of calls."""
+    calls = []
 
     def step(real):
         def run(*arguments, **options):
-            seen.append(real)
-            if len(seen) == place:
+            calls.append(real)
+            if len(calls) == number:
                 raise Killed
             return real(*arguments, **options)
 
@@ -79,36 +79,36 @@ def die_at(monkeypatch, place):
 
     monkeypatch.setattr(os, "replace", step(os.replace))  # Path.replace calls it too
     monkeypatch.setattr(os, "fsync", step(os.fsync))
-    return seen
+    return calls
 
 
-@pytest.mark.parametrize("place", range(1, 9))
-def test_whatever_moment_it_dies_at_all_or_nothing(tmp_path, monkeypatch, place):
-    """Killed at every step: afterwards either nothing happened, or all is there and its record is kept, once."""
+@pytest.mark.parametrize("number", range(1, 9))
+def test_killed_at_any_step_all_files_or_none(tmp_path, monkeypatch, number):
+    """After recovery either nothing has happened, or all files exist and the record was given once."""
     (tmp_path / "a.exr").write_text("old")
     stage, targets = staged(tmp_path)
     with monkeypatch.context() as patch:
-        seen = die_at(patch, place)
+        calls = die_at(patch, number)
         try:
             commit(stage, targets, RECORD, overwrite=True)
         except Killed:
             pass
         else:
-            assert len(seen) < place
-    kept = []
-    finished = recover(tmp_path / ROOT, kept.append)
+            assert len(calls) < number
+    records = []
+    finished = recover(tmp_path / ROOT, records.append)
     now = {p.name: p.read_text() for p in tmp_path.iterdir()}
     if finished:
-        assert kept == [RECORD]
+        assert records == [RECORD]
         assert now == {"a.jpg": "new a.jpg", "a.exr": "new a.exr"}
     else:
-        assert kept == []
+        assert records == []
         assert now == {"a.exr": "old"}
-    assert finished == (place > 2)  # the note's flush and its move are steps 1 and 2
-    assert recover(tmp_path / ROOT, kept.append) == 0
+    assert finished == (number > 2)  # flush and move of the commit file are calls 1 and 2
+    assert recover(tmp_path / ROOT, records.append) == 0
 
 
-def test_recovery_survives_dying_itself(tmp_path, monkeypatch):
+def test_recovery_can_be_killed_too(tmp_path, monkeypatch):
     stage, targets = staged(tmp_path)
     commit(stage, targets, RECORD, overwrite=False)
 
@@ -117,29 +117,29 @@ def test_recovery_survives_dying_itself(tmp_path, monkeypatch):
 
     with pytest.raises(Killed):
         recover(tmp_path / ROOT, killed)
-    kept = []
-    assert recover(tmp_path / ROOT, kept.append) == 1
-    assert kept == [RECORD]
+    records = []
+    assert recover(tmp_path / ROOT, records.append) == 1
+    assert records == [RECORD]
 
 
-def test_a_note_that_was_being_written_counts_as_none_and_is_cleared_up(tmp_path):
+def test_a_commit_file_that_was_being_written_is_removed(tmp_path):
     stage, _ = staged(tmp_path)
     (stage / f"{RESERVED_PREFIX}0123456789ab.json").write_text('{"moves": {"a.exr": "a.e')
     assert recover(tmp_path / ROOT, lambda record: pytest.fail(str(record))) == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_torn_note_counts_as_none(tmp_path):
+def test_a_torn_commit_file_is_ignored(tmp_path):
     stage, _ = staged(tmp_path)
-    (stage / NOTE).write_text('{"moves": {"a.exr": "a.e')
-    kept = []
-    assert recover(tmp_path / ROOT, kept.append) == 0
+    (stage / COMMIT_FILE).write_text('{"moves": {"a.exr": "a.e')
+    records = []
+    assert recover(tmp_path / ROOT, records.append) == 0
     assert list(tmp_path.iterdir()) == []
-    assert kept == []
+    assert records == []
 
 
-def killed_after_the_note(out, monkeypatch, overwrite=False):
-    """A set whose move was decided and not begun: the process was killed at its fourth step on the disk."""
+def killed_after_the_commit_file(out, monkeypatch, overwrite=False):
+    """A stage with a commit file and no file moved yet: killed at the fourth call that changes the disk."""
     stage, targets = staged(out)
     with monkeypatch.context() as patch:
         die_at(patch, 4)
@@ -148,14 +148,14 @@ def killed_after_the_note(out, monkeypatch, overwrite=False):
     return stage
 
 
-def test_the_folder_may_have_been_moved_since(tmp_path, monkeypatch):
-    killed_after_the_note(tmp_path / "out", monkeypatch)
+def test_the_output_folder_may_have_been_renamed_since(tmp_path, monkeypatch):
+    killed_after_the_commit_file(tmp_path / "out", monkeypatch)
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     assert recover(tmp_path / "elsewhere" / ROOT, lambda _record: None) == 1
     assert (tmp_path / "elsewhere" / "a.exr").read_text() == "new a.exr"
 
 
-def test_a_folder_of_the_results_that_is_gone_is_made_again(tmp_path, monkeypatch):
+def test_a_removed_sub_folder_is_made_again(tmp_path, monkeypatch):
     stage, targets = staged(tmp_path, ["a.exr"])
     targets["a.exr"] = tmp_path / "day" / "a.exr"
     with monkeypatch.context() as patch:
@@ -168,14 +168,14 @@ def test_a_folder_of_the_results_that_is_gone_is_made_again(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_appeared_meanwhile_is_replaced_only_with_overwrite(tmp_path, monkeypatch, overwrite):
-    killed_after_the_note(tmp_path, monkeypatch, overwrite)
+def test_a_file_that_appeared_since_is_replaced_only_with_overwrite(tmp_path, monkeypatch, overwrite):
+    killed_after_the_commit_file(tmp_path, monkeypatch, overwrite)
     (tmp_path / "a.exr").write_text("mine")
-    told = []
-    assert recover(tmp_path / ROOT, lambda _record: None, told.append) == overwrite
+    notes = []
+    assert recover(tmp_path / ROOT, lambda _record: None, notes.append) == overwrite
     assert (tmp_path / "a.exr").read_text() == ("new a.exr" if overwrite else "mine")
-    assert len(told) == (not overwrite)
-    assert all(f"{tmp_path / 'a.exr'} exists already; use --overwrite" in line for line in told)
+    assert len(notes) == (not overwrite)
+    assert all(f"{tmp_path / 'a.exr'} exists already; use --overwrite" in line for line in notes)
 
 
 def tree(folder):
@@ -187,11 +187,11 @@ def tree(folder):
 
 
 def forged(out, note, key=KEY, name="a.exr"):
-    """A stage that no batch made: ``name`` and a note, an object or text as it is."""
+    """A stage that no batch made: the file ``name`` and a commit file of ``note``, an object or text."""
     stage = out / ROOT / key
     stage.mkdir(parents=True)
     (stage / name).write_text("forged")
-    (stage / NOTE).write_text(note if isinstance(note, str) else json.dumps(note))
+    (stage / COMMIT_FILE).write_text(note if isinstance(note, str) else json.dumps(note))
     return stage
 
 
@@ -205,7 +205,7 @@ def forged(out, note, key=KEY, name="a.exr"):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_note_moves_nothing_but_results_into_the_folder_of_the_results(tmp_path, place, overwrite):
+def test_a_commit_file_moves_only_results_into_the_output_folder(tmp_path, place, overwrite):
     out, name = tmp_path / "out", place.rpartition("/")[2] or "victim.exr"
     moves = {name: place.format(out=out)}
     forged(out, {"moves": moves, "record": RECORD, "overwrite": overwrite}, name="victim.exr")
@@ -213,10 +213,10 @@ def test_a_note_moves_nothing_but_results_into_the_folder_of_the_results(tmp_pat
     (out / "loop").symlink_to(out / "loop")
     for victim in (tmp_path / "victim.exr", out / "results.jsonl"):
         victim.write_text("precious")
-    told = []
-    assert recover(out / ROOT, lambda _record: None, told.append) == 0
-    assert len(told) == 1
-    assert told[0].startswith(f"{out / ROOT / KEY / NOTE} is not followed: ")
+    notes = []
+    assert recover(out / ROOT, lambda _record: None, notes.append) == 0
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{out / ROOT / KEY / COMMIT_FILE} is ignored: ")
     assert tree(tmp_path) == {
         "victim.exr": "precious", "out": None, "out/results.jsonl": "precious", "out/link": str(tmp_path),
         "out/loop": str(out / "loop"),
@@ -235,11 +235,11 @@ def test_a_note_moves_nothing_but_results_into_the_folder_of_the_results(tmp_pat
         {"moves": {"a.exr": "a.exr"}, "record": RECORD | {"outputs": [3]}},
     ],
 )  # fmt: skip
-def test_a_note_of_another_form_decides_nothing(tmp_path, note):
+def test_a_commit_file_of_another_form_is_ignored(tmp_path, note):
     stage = forged(tmp_path, note)
-    told = []
-    assert finish(stage, told.append) is None
-    assert [line.partition(":")[0] for line in told] == [f"{stage / NOTE} is not followed"]
+    notes = []
+    assert finish_commit(stage, notes.append) is None
+    assert [line.partition(":")[0] for line in notes] == [f"{stage / COMMIT_FILE} is ignored"]
     assert recover(tmp_path / ROOT, lambda _record: None) == 0
     assert tree(tmp_path) == {}
     assert open_stage(tmp_path / ROOT, KEY).is_dir()
@@ -253,16 +253,16 @@ def test_only_what_a_batch_made_is_removed(tmp_path):
     (out / ROOT / "notes.txt").write_text("precious")
     (out / ROOT / stage_key("c")).symlink_to(elsewhere)
     (out / ROOT / stage_key("b") / "link.exr").symlink_to(elsewhere / KEY / "a.exr")
-    (out / ROOT / stage_key("b") / NOTE).symlink_to(elsewhere / KEY / "a.exr")
+    (out / ROOT / stage_key("b") / COMMIT_FILE).symlink_to(elsewhere / KEY / "a.exr")
     (out / ROOT / stage_key("b") / "thesis.docx").write_text("precious")
     before = tree(tmp_path)
     stage, _ = staged(out)
     (stage / ".smarthdr-00ff.exr").write_text("half")
-    told = []
-    assert recover(out / ROOT, lambda _record: None, told.append) == 0
+    notes = []
+    assert recover(out / ROOT, lambda _record: None, notes.append) == 0
     assert tree(tmp_path) == before
     for left in ("mine", "notes.txt", stage_key("b"), stage_key("c")):
-        assert sum(line.startswith(f"{out / ROOT / left} is left alone: ") for line in told) == 1
+        assert sum(line.startswith(f"{out / ROOT / left} is left alone: ") for line in notes) == 1
         with pytest.raises(OutputError, match="move it away"):
             open_stage(out / ROOT, left)
     close_stage(out / ROOT / stage_key("c"))
@@ -270,7 +270,7 @@ def test_only_what_a_batch_made_is_removed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_staging_folder_that_is_none_is_refused(tmp_path, kind):
+def test_a_staging_folder_that_is_a_link_or_a_file_is_refused(tmp_path, kind):
     (tmp_path / "elsewhere" / KEY).mkdir(parents=True)
     (tmp_path / "elsewhere" / KEY / "a.exr").write_text("precious")
     out = tmp_path / "out"
@@ -284,12 +284,12 @@ def test_a_staging_folder_that_is_none_is_refused(tmp_path, kind):
         with pytest.raises(OutputError, match=f"{out / ROOT} .*move it away"):
             step()
     close_stage(out / ROOT / KEY)
-    assert finish(out / ROOT / KEY) is None
+    assert finish_commit(out / ROOT / KEY) is None
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_link_where_a_result_is_to_be_stays(tmp_path, overwrite):
+def test_a_link_at_the_path_of_a_result_is_not_replaced(tmp_path, overwrite):
     stage, targets = staged(tmp_path)
     (tmp_path / "a.exr").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OutputError, match=r"a\.exr exists already and is not a regular file; move it away"):
@@ -297,28 +297,28 @@ def test_a_link_where_a_result_is_to_be_stays(tmp_path, overwrite):
     assert (tmp_path / "a.exr").is_symlink()
 
 
-def test_a_folder_that_refuses_is_an_error_of_one_line(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="cannot write"):
         open_stage(tmp_path / "out" / ROOT, KEY)
 
 
-def test_moves_stay_below_the_folder_of_the_results(tmp_path):
+def test_targets_outside_the_output_folder_are_refused(tmp_path):
     stage, targets = staged(tmp_path / "out")
     targets["a.exr"] = tmp_path / "elsewhere.exr"
     with pytest.raises(ValueError, match="subpath"):
         commit(stage, targets, RECORD, overwrite=False)
 
 
-def test_a_parent_that_vanishes_meanwhile_is_made_again(tmp_path, monkeypatch):
-    real, seen = Path.mkdir, []
+def test_a_parent_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
+    real, calls = Path.mkdir, []
 
     def mkdir(self, *arguments, **options):
-        if self.parent.name == ROOT and len(seen) < 3:
-            seen.append(self)
+        if self.parent.name == ROOT and len(calls) < 3:
+            calls.append(self)
             raise FileNotFoundError(2, "No such file or directory")
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     assert open_stage(tmp_path / ROOT, KEY).is_dir()
-    assert len(seen) == 3
+    assert len(calls) == 3

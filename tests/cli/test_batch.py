@@ -1,12 +1,10 @@
-"""``smarthdr batch`` as it is typed: what it prints, how it ends, and that it takes up where it was left."""
+"""``smarthdr batch`` on the command line: its output, its exit codes, and continuing an interrupted run."""
 
-import importlib.util
 import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.cli.batch import command
-from smarthdr_cli.fusion.fuse_options import FuseOptions
+from tests.support.shoots import write_bracket, write_shoot
 
-from .conftest import Run
-
-spec = importlib.util.spec_from_file_location("batch_shoots_cli", Path(__file__).parents[1] / "batch" / "made.py")
-assert spec is not None
-assert spec.loader is not None
-made: Any = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
+from .conftest import Refused, Run
 
 FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
 
@@ -37,7 +28,7 @@ def _no_array(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def shoot(tmp_path: Path) -> Path:
     """Three brackets in one folder."""
-    made.write_shoot(tmp_path / "shoot", 3)
+    write_shoot(tmp_path / "shoot", 3)
     return tmp_path / "shoot"
 
 
@@ -55,13 +46,13 @@ def test_a_shoot(smarthdr: Run, shoot: Path, out: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1].startswith("3 ok; ")
-    assert "the fusing waited for files" in result.stderr
+    assert "of which the fusion waited" in result.stderr
     names = sorted(p.name for p in out.iterdir())
     assert names[:3] == ["IMG_0001-IMG_0003-uncertainty.png", "IMG_0001-IMG_0003.exr", "IMG_0001-IMG_0003.jpg"]
     assert len(names) == 10
 
 
-def test_json_lines_are_those_of_the_file(smarthdr: Run, shoot: Path, out: Path) -> None:
+def test_json_prints_the_lines_of_results_jsonl(smarthdr: Run, shoot: Path, out: Path) -> None:
     result = smarthdr("batch", shoot, "-o", out, "--json", *FAST)
     assert result.exit_code == 0
     assert lines(result.stdout) == lines((out / "results.jsonl").read_text())
@@ -76,20 +67,20 @@ def test_quiet_and_verbose(smarthdr: Run, shoot: Path, out: Path) -> None:
     assert smarthdr("batch", shoot, "-o", out, "-q", "-v").exit_code == 2
 
 
-def test_a_failure_is_named_and_the_end_is_7(smarthdr: Run, shoot: Path, out: Path) -> None:
+def test_a_failed_set_is_reported_and_the_exit_code_is_7(smarthdr: Run, shoot: Path, out: Path) -> None:
     path = shoot / "IMG_0005.jpg"
-    path.write_bytes(path.read_bytes()[:-300])  # its header is whole, its end is not
+    path.write_bytes(path.read_bytes()[:-300])  # cut short behind a valid header
     result = smarthdr("batch", shoot, "-o", out, *FAST)
     assert result.exit_code == 7
-    said = result.stderr.splitlines()
-    assert said[0].startswith("failed: IMG_0004-IMG_0006: IMG_0005.jpg is ")
-    assert said[0].endswith("(exit 3)")
-    assert said[-1] == f"smarthdr: 1 of 3 sets failed; {out / 'results.jsonl'} says why"
+    stderr = result.stderr.splitlines()
+    assert stderr[0].startswith("failed: IMG_0004-IMG_0006: IMG_0005.jpg is ")
+    assert stderr[0].endswith("(exit 3)")
+    assert stderr[-1] == f"smarthdr: 1 of 3 sets failed; {out / 'results.jsonl'} says why"
     assert len(list(out.glob("*.exr"))) == 2
     stopped = smarthdr("batch", shoot, "-o", out, "--overwrite", "--fail-fast", *FAST)
     assert stopped.exit_code == 7
     assert "stopped at the first" in stopped.stderr
-    made.write_bracket(shoot, 1)
+    write_bracket(shoot, 1)
     assert smarthdr("batch", shoot, "-o", out, "--retry-failed", "--json", *FAST).stdout.count("\n") == 1
 
 
@@ -103,7 +94,7 @@ def test_sets_from_a_file_and_from_stdin(smarthdr: Run, shoot: Path, out: Path, 
     (tmp_path / "sets.jsonl").write_text(text)
     result = smarthdr("batch", "--sets", tmp_path / "sets.jsonl", "-o", out, "--name", "{stem}", *FAST)
     assert result.exit_code == 0
-    assert "left alone, ambiguous: two: a riddle" in result.stderr
+    assert "skipped as ambiguous: two: a riddle" in result.stderr
     assert sorted(p.name for p in out.glob("*.exr")) == ["one.exr"]
     arguments = ["batch", "--sets", "-", "-o", str(tmp_path / "all"), "--ambiguous", "merge", "--name", "{stem}", *FAST]
     merged = CliRunner().invoke(app, arguments, input=text)
@@ -111,7 +102,7 @@ def test_sets_from_a_file_and_from_stdin(smarthdr: Run, shoot: Path, out: Path, 
     assert sorted(p.name for p in (tmp_path / "all").glob("*.exr")) == ["one.exr", "two.exr"]
 
 
-def test_results_inside_the_shoot_are_no_frames(smarthdr: Run, shoot: Path) -> None:
+def test_results_inside_the_shoot_are_not_taken_for_frames(smarthdr: Run, shoot: Path) -> None:
     out = shoot / "merged"
     assert smarthdr("batch", shoot, "-o", out, "--preview", *FAST).exit_code == 0
     again = smarthdr("batch", shoot, "-o", out, "--preview", "--skip-existing", "--json", *FAST)
@@ -131,7 +122,7 @@ def test_shards_from_slurm(smarthdr: Run, shoot: Path, out: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("code", "options", "said"),
+    ("code", "options", "message"),
     [
         (2, ("--sets", "x.jsonl"), "either a folder of frames or --sets"),
         (2, ("--name", "same"), "--name same: it needs"),
@@ -150,54 +141,44 @@ def test_shards_from_slurm(smarthdr: Run, shoot: Path, out: Path, monkeypatch: p
         (4, ("--deghost", "auto", "--weights", "nowhere"), "no weights are called"),
     ],
 )
-def test_what_is_refused_before_any_work(
-    refused: Callable[..., str], shoot: Path, out: Path, code: int, options: tuple[str, ...], said: str
+def test_options_refused_before_any_work(
+    refused: Refused, shoot: Path, out: Path, code: int, options: tuple[str, ...], message: str
 ) -> None:
-    assert said in refused(code, "batch", shoot, "-o", out, "-q", *FAST, *options)
+    assert message in refused(code, "batch", shoot, "-o", out, "-q", *FAST, *options)
     assert not list(out.glob("*.exr")) if out.exists() else True
 
 
-def test_other_refusals(refused: Callable[..., str], shoot: Path, out: Path, tmp_path: Path) -> None:
+def test_folders_and_sets_that_are_refused(refused: Refused, shoot: Path, out: Path, tmp_path: Path) -> None:
     assert "either a folder" in refused(2, "batch", "-o", out)
     assert "--bracket and --gap" in refused(2, "batch", "--sets", "x.jsonl", "-o", out, "--gap", 2)
     assert "does not exist" in refused(3, "batch", tmp_path / "missing", "-o", out)
     (tmp_path / "empty").mkdir()
-    assert "no sets" in refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
+    assert "no brackets to fuse" in refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
     assert "folder of their own" in refused(2, "batch", shoot, "-o", shoot, "-q")
     out.write_text("a file")
     assert "cannot write in" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
 
 
-def test_a_second_run_without_a_word_is_refused(
-    smarthdr: Run, refused: Callable[..., str], shoot: Path, out: Path
-) -> None:
+def test_a_second_run_needs_skip_existing_or_overwrite(smarthdr: Run, refused: Refused, shoot: Path, out: Path) -> None:
     assert smarthdr("batch", shoot, "-o", out, *FAST).exit_code == 0
-    assert "--skip-existing to go on" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
-
-
-def test_the_defaults_are_those_of_the_library() -> None:
-    import inspect
-
-    given = {name: p.default for name, p in inspect.signature(command).parameters.items()}
-    for name in FuseOptions.__dataclass_fields__:
-        assert given[{"evs": "ev"}.get(name, name)] == getattr(FuseOptions(), name), name
+    assert "--skip-existing to continue" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
 
 
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.static_merge as physical
-merge, marker = physical.static_merge, Path(sys.argv.pop(1))
+import smarthdr_cli.fusion.static_merge as static
+merge, marker = static.static_merge, Path(sys.argv.pop(1))
 
 def slow(*arguments, **options):
-    plane = merge(*arguments, **options)
+    result = merge(*arguments, **options)
     if marker.exists():  # the second set
         marker.with_suffix(".now").touch()
         time.sleep(60)
     marker.touch()
-    return plane
+    return result
 
-physical.static_merge = slow
+static.static_merge = slow
 from smarthdr_cli.cli.app import app
 app(sys.argv[1:])
 """
@@ -205,15 +186,15 @@ app(sys.argv[1:])
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
-def test_an_interrupted_batch_goes_on_later(
+def test_an_interrupted_batch_is_continued(
     smarthdr: Run, shoot: Path, out: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     arguments = ["batch", str(shoot), "-o", str(out), *FAST]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(tmp_path / "begun"), *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, str(tmp_path / "started"), *arguments], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 100
-    while not (tmp_path / "begun.now").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / "started.now").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     while not list(out.glob("*.exr")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""How the command ends when it is interrupted, crashes, or nobody reads what it prints."""
+"""How the command ends when it is interrupted, crashes, or cannot print."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,23 @@ import pytest
 
 from smarthdr_cli.cli.console import print_json
 
-from .conftest import Run, WriteBurst
+from .conftest import Refused, Run, WriteBurst
 
-# A fusion that has begun and takes its time: the merge tells that it runs, then waits for the signal.
+# A slow fusion: it writes a marker when the merge has run, then waits for the signal.
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.static_merge as physical
+import smarthdr_cli.fusion.static_merge as static
 from smarthdr_cli import atomic
-merge = physical.static_merge
+merge = static.static_merge
 
 def slow(*arguments, **options):
-    plane = merge(*arguments, **options)
+    result = merge(*arguments, **options)
     Path(sys.argv[1]).touch()
     time.sleep({before})
-    return plane
+    return result
 
-physical.static_merge = slow
+static.static_merge = slow
 flush = atomic._flush
 
 def slow_flush(path):
@@ -49,7 +48,7 @@ app(sys.argv[2:])
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
 @pytest.mark.parametrize(("before", "writing"), [(60, 0), (0, 60)], ids=["fusing", "writing"])
-def test_an_interrupted_fusion_leaves_nothing(
+def test_an_interrupted_fusion_leaves_no_files(
     burst: list[Path], tmp_path: Path, number: signal.Signals, before: int, writing: int
 ) -> None:
     marker = tmp_path / "begun"
@@ -66,7 +65,7 @@ def test_an_interrupted_fusion_leaves_nothing(
     deadline = time.monotonic() + 100
     while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    if writing:  # the marker of the merge comes first; wait for the temporary file
+    if writing:  # the marker comes before the temporary file
         while not list(out.iterdir()) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
     time.sleep(0.1)
@@ -79,15 +78,15 @@ def test_an_interrupted_fusion_leaves_nothing(
 
 
 def test_a_crash_is_one_line(
-    refused: Callable[..., str], burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_arguments: object, **_options: object) -> None:
-        raise ZeroDivisionError("a [fault]\nof our own")
+        raise ZeroDivisionError("a [fault]\nin the code")
 
     monkeypatch.setattr("smarthdr_cli.aligned_burst.align_burst", broken)
-    said = refused(1, "fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
-    assert said == (
-        "smarthdr: crashed (ZeroDivisionError: a [fault] of our own); set SMARTHDR_TRACEBACK=1 to see where"
+    line = refused(1, "fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
+    assert line == (
+        "smarthdr: crashed (ZeroDivisionError: a [fault] in the code); set SMARTHDR_TRACEBACK=1 to see where"
     )
     monkeypatch.setenv("SMARTHDR_TRACEBACK", "1")
     from typer.testing import CliRunner
@@ -98,15 +97,15 @@ def test_a_crash_is_one_line(
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-def test_words_are_printed_as_they_are(refused: Callable[..., str], tmp_path: Path) -> None:
-    """Neither markup nor emoji nor a width folds or changes a name."""
+def test_file_names_are_printed_unchanged(refused: Refused, tmp_path: Path) -> None:
+    """No markup, no emoji, no line break changes a name."""
     name = "[bold]a[red] \\[b] :cat: " + "long" * 40 + ".jpg"
-    said = refused(3, "fuse", tmp_path / name, tmp_path / "b.jpg", "-o", tmp_path / "o.exr")
-    assert name in said
+    line = refused(3, "fuse", tmp_path / name, tmp_path / "b.jpg", "-o", tmp_path / "o.exr")
+    assert name in line
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
-def test_a_reader_that_went_away(burst: list[Path]) -> None:
+def test_a_closed_pipe(burst: list[Path]) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "smarthdr_cli", "info", "--json", *map(str, burst)]
@@ -129,20 +128,20 @@ def test_stdout_on_a_full_disk(burst: list[Path], command: tuple[str, ...]) -> N
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_stderr_on_a_full_disk_leaves_the_code_as_it_is() -> None:
+def test_stderr_on_a_full_disk_does_not_change_the_exit_code() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "smarthdr_cli", "info", "absent.jpg"]
         assert subprocess.run(command, stderr=full, timeout=100).returncode == 3
 
 
-def test_json_holds_numbers_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_of_numpy_numbers_and_paths(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"a": np.float32(0.5), "b": np.int64(3), "c": np.arange(2), "d": Path("x")})
     assert json.loads(capsys.readouterr().out) == {"a": 0.5, "b": 3, "c": [0, 1], "d": "x"}
     with pytest.raises(ValueError, match="JSON"):
         print_json({"a": float("nan")})
 
 
-def test_no_colour_when_nobody_sees_it(
+def test_no_colour_outside_a_terminal(
     smarthdr: Run, write_burst: WriteBurst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
@@ -155,8 +154,6 @@ def test_no_colour_when_nobody_sees_it(
 @pytest.mark.parametrize(
     "arguments", [("fuse", "a.jpg", "b.jpg", "-o"), ("calibrate", "a.jpg", "b.jpg", "-o"), ("synth",), ("train", "-o")]
 )
-def test_a_name_longer_than_the_system_takes(
-    refused: Callable[..., str], tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_file_name_that_is_too_long(refused: Refused, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     suffix = {"fuse": ".exr", "calibrate": ".toml"}.get(arguments[0], "")
     assert "too long" in refused(5, *arguments, tmp_path / ("x" * 300 + suffix))

@@ -1,30 +1,22 @@
-"""``--fail-if-uncertainty-above``: the bar holds on both sides, fuse leaves its outputs, batch keeps the set out."""
+"""``--fail-if-uncertainty-above``: above the limit fuse writes its files and fails, batch writes none."""
 
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 
-from .conftest import HEIGHT, TIMES, WIDTH, Run, jpeg, parse, scene, srgb
+from tests.support.shoots import TIMES, jpeg, scene, srgb, write_bracket
 
-spec = importlib.util.spec_from_file_location("batch_shoots_above", Path(__file__).parents[1] / "batch" / "made.py")
-assert spec is not None
-assert spec.loader is not None
-made: Any = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
+from .conftest import HEIGHT, SEED, WIDTH, Refused, Run, parse
 
 FLAG = "--fail-if-uncertainty-above"
 FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
 
 
-def test_both_sides_of_the_bar(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_just_below_and_just_above_the_limit(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     out, chart = tmp_path / "out.exr", tmp_path / "sigma.exr"
-    # Left to itself fuse tries which precision is faster, and a busy moment later it takes the other.
     given = ("--weights", weights, "--precision", "fp32", "--json", "-q", "--overwrite")
     common = ("fuse", *burst, "-o", out, "--uncertainty", chart, *given)
     plain = smarthdr(*common)
@@ -45,11 +37,11 @@ def test_both_sides_of_the_bar(smarthdr: Run, burst: list[Path], weights: Path, 
     assert chart.exists()
 
 
-def test_ghosts_are_above_the_bar(smarthdr: Run, tmp_path: Path) -> None:
-    """A dark object walks through the burst: the merge of all frames shows it three times, the network once."""
+def test_ghosts_are_above_the_limit(smarthdr: Run, tmp_path: Path) -> None:
+    """An object moves through the burst: the static merge shows it three times, the network once."""
     files = []
     for number, time in enumerate(TIMES):
-        light = scene(WIDTH, HEIGHT)
+        light = scene(SEED, WIDTH, HEIGHT)
         light[30:90, 60 + 25 * number : 80 + 25 * number] *= 0.1
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(jpeg(srgb(light * float(time / TIMES[1])), time))
@@ -61,21 +53,21 @@ def test_ghosts_are_above_the_bar(smarthdr: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "1", "-1", "nan", "5"])
-def test_no_limit_at_all(refused: Callable[..., str], burst: list[Path], tmp_path: Path, limit: str) -> None:
-    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", f"{FLAG}={limit}")
-    assert f"{FLAG} {limit}: use a number above 0 and below 1" in said
-    said = refused(2, "batch", burst[0].parent, "-o", tmp_path / "out", "-q", f"{FLAG}={limit}", *FAST)
-    assert "use a number above 0 and below 1" in said
+def test_limits_outside_0_and_1_are_refused(refused: Refused, burst: list[Path], tmp_path: Path, limit: str) -> None:
+    line = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", f"{FLAG}={limit}")
+    assert f"{FLAG} {limit}: use a number above 0 and below 1" in line
+    line = refused(2, "batch", burst[0].parent, "-o", tmp_path / "out", "-q", f"{FLAG}={limit}", *FAST)
+    assert "use a number above 0 and below 1" in line
 
 
-def test_batch(smarthdr: Run, tmp_path: Path) -> None:
-    """Of three sets the one whose shortest frame is clipped in a part fails; it is written where the bar is lifted."""
+def test_a_set_above_the_limit_fails_in_batch(smarthdr: Run, tmp_path: Path) -> None:
+    """One of three sets is clipped in its shortest frame: it fails, and is written once the limit is removed."""
     shoot, out = tmp_path / "shoot", tmp_path / "merged"
     for number in range(3):
-        light = made.scene(number)
+        light = scene(number)
         if number == 1:
             light[:16] = 50.0  # beyond even the shortest frame
-        made.write_bracket(shoot, number, light=light)
+        write_bracket(shoot, number, light=light)
     run = ("batch", shoot, "-o", out, *FAST)
     result = smarthdr(*run, FLAG, 0.1)
     assert result.exit_code == 7
@@ -88,9 +80,9 @@ def test_batch(smarthdr: Run, tmp_path: Path) -> None:
     assert sorted(path.stem for path in out.glob("*.exr")) == ["IMG_0001-IMG_0003", "IMG_0007-IMG_0009"]
     others = [records[name]["uncertainty"]["mean"] for name in sorted(records) if name != failed["name"]]
     assert max(others) < 0.1
-    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 7  # it fails again, the others are done
+    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 7  # it fails again, the others are skipped
     lifted = smarthdr(*run, "--retry-failed", "--json", "-q")
     assert lifted.exit_code == 0
     assert parse(lifted.stdout)["uncertainty"]["mean"] > 0.2
     assert len(list(out.glob("*.exr"))) == 3
-    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 0  # what is done is not looked at again
+    assert smarthdr(*run, FLAG, 0.1, "--skip-existing", "-q").exit_code == 0  # finished sets are not checked again

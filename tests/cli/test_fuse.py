@@ -1,9 +1,7 @@
 """``smarthdr fuse`` from files to files."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,9 +11,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from .conftest import HEIGHT, WIDTH, Run, WriteBurst, parse, scene
+from tests.support.shoots import scene
 
-Fuse = Callable[..., dict[str, Any]]
+from .conftest import HEIGHT, SEED, WIDTH, Fuse, Run, WriteBurst, parse
 
 
 def exr(path: Path) -> NDArray[np.float32]:
@@ -30,7 +28,7 @@ def hdr(path: Path) -> tuple[NDArray[np.float32], float]:
     return cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)[..., ::-1], float(exposure[1])
 
 
-def test_the_issues_own_command(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_result_uncertainty_and_preview(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     out, heat, preview = tmp_path / "out.exr", tmp_path / "out-uncertainty.png", tmp_path / "out.jpg"
     result = smarthdr("fuse", *burst, "-o", out, "--uncertainty", heat, "--preview", preview, "--weights", weights)
     assert result.exit_code == 0, result.stderr
@@ -45,7 +43,7 @@ def test_the_issues_own_command(smarthdr: Run, burst: list[Path], weights: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["burst", "out-uncertainty.png", "out.exr", "out.jpg"]
 
 
-def test_the_json_report_is_whole(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_keys_of_the_json_report(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     report = fuse([burst[2], burst[0], burst[1]])
     assert report["files"] == ["img1.jpg", "img2.jpg", "img3.jpg"]
     assert report["evs"] == [-2.0, 0.0, 2.0]
@@ -71,12 +69,12 @@ def test_json_goes_to_stdout_and_notes_to_stderr(
     assert result.stderr.splitlines() == [f"note: {' '.join(note.split())}" for note in notes]
 
 
-def test_quiet_says_nothing(smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing(smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path) -> None:
     result = smarthdr("fuse", *write_burst(stated=None), "-o", tmp_path / "o.exr", "--weights", weights, "-q")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+def test_lines_of_verbose(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
     result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--tile", "128")
     assert result.exit_code == 0
     assert result.stdout == ""
@@ -92,17 +90,18 @@ def test_verbose_tells_what_was_found(smarthdr: Run, burst: list[Path], weights:
     assert all(len(line) < 400 for line in lines.values())
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
-def test_verbose_says_where_nothing_moves(
-    smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path, suffix: str
+@pytest.mark.parametrize(("suffix", "curve"), [(".jpg", "srgb"), (".tif", "gamma2.2")])
+def test_verbose_states_the_static_share(
+    smarthdr: Run, write_burst: WriteBurst, weights: Path, tmp_path: Path, suffix: str, curve: str
 ) -> None:
-    """Of 16-bit files alone: in a camera's own, curves and JPEG differ too."""
+    """In 16-bit files; the frames of JPEGs differ by their compression too."""
     paths = [path.with_suffix(suffix) for path in write_burst()]
     if suffix == ".tif":
         for path, ev in zip(paths, (-2, 0, 2), strict=True):
-            codes = np.clip(scene(WIDTH, HEIGHT) * 2.0**ev, 0, 1) ** (1 / 2.2)
+            codes = np.clip(scene(SEED, WIDTH, HEIGHT) * 2.0**ev, 0, 1) ** (1 / 2.2)
             cv2.imwrite(str(path), np.round(codes * 65535).astype(np.uint16))
-    result = smarthdr("fuse", *paths, "-o", tmp_path / "o.exr", "--weights", weights, "-v", "--ev", "-2,0,2")
+    options = ("--weights", weights, "-v", "--ev", "-2,0,2", "--response", curve)
+    result = smarthdr("fuse", *paths, "-o", tmp_path / "o.exr", *options)
     assert result.exit_code == 0
     assert ("motion: none in 100.00% of the picture" in result.stderr) == (suffix == ".tif")
 
@@ -113,11 +112,11 @@ def test_verbose_without_the_network(smarthdr: Run, burst: list[Path], tmp_path:
     assert "model: none on cpu, fp32" in result.stderr.splitlines()
 
 
-def test_the_static_merge_is_the_scene(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+def test_the_static_merge_measures_the_radiance_of_the_scene(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
     fuse(burst, "--deghost", "off", "--response", "srgb", "--align", "none")
-    truth = scene(WIDTH, HEIGHT)
-    seen = (truth < 3.5) & (truth > 0.01)  # not beyond the short frame's clip, nor in the JPEG's last codes
-    ratio = exr(tmp_path / "out.exr")[seen] / truth[seen]
+    truth = scene(SEED, WIDTH, HEIGHT)
+    exposed = (truth < 3.5) & (truth > 0.01)  # not beyond the short frame's clip, nor in the JPEG's last codes
+    ratio = exr(tmp_path / "out.exr")[exposed] / truth[exposed]
     assert np.median(ratio) == pytest.approx(1, abs=0.01)
     assert np.percentile(np.abs(ratio - 1), 95) < 0.1
 
@@ -134,7 +133,7 @@ def test_all_formats_hold_the_same_picture(fuse: Fuse, burst: list[Path], tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
-def test_every_preview(fuse: Fuse, burst: list[Path], tmp_path: Path, suffix: str) -> None:
+def test_previews_of_every_format(fuse: Fuse, burst: list[Path], tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"preview{suffix}"
     report = fuse(burst, "--deghost", "off", "--preview", path)
     assert report["outputs"] == [str(tmp_path / "out.exr"), str(path)]

@@ -1,10 +1,9 @@
-"""What goes wrong ends with its own exit code, one line on stderr, and nothing half-written."""
+"""Every error ends with its exit code and one line on stderr, and leaves no files."""
 
 import errno
 import os
 import struct
 import zlib
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import TIMES, Run, WriteBurst, jpeg
+from tests.support.shoots import TIMES, jpeg
 
-Refused = Callable[..., str]
+from .conftest import Refused, Run, WriteBurst
+
 OFF = ("--deghost", "off")
 
 
@@ -28,7 +28,7 @@ def test_missing_input_with_stated_exposures(refused: Refused, burst: list[Path]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--ev", "-2,2"), "2 values for 3 files"),
         (("--ev", "a,b,c"), "'a' is not a number"),
@@ -53,10 +53,10 @@ def test_missing_input_with_stated_exposures(refused: Refused, burst: list[Path]
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_usage(
-    refused: Refused, burst: list[Path], weights: Path, tmp_path: Path, options: tuple[str, ...], said: str
+    refused: Refused, burst: list[Path], weights: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     given = () if "--deghost" in options else ("--weights", weights)
-    assert said in refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", *given, *options)
+    assert message in refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", *given, *options)
     assert [path.name for path in tmp_path.iterdir()] == ["burst"]
 
 
@@ -64,24 +64,24 @@ def test_usage(
     "options",
     [("--deghost", "maybe"), ("--precision", "fp8"), ("--anchor", "long"), ("--compression", "rle"), ("--colour", "x")],
 )
-def test_words_that_an_option_does_not_know(smarthdr: Run, burst: list[Path], options: tuple[str, str]) -> None:
+def test_unknown_words_and_options(smarthdr: Run, burst: list[Path], options: tuple[str, str]) -> None:
     result = smarthdr("fuse", *burst, "-o", "o.exr", *options)
     assert result.exit_code == 2
     assert options[0] in result.stderr
 
 
-def test_no_output_given(smarthdr: Run, burst: list[Path]) -> None:
+def test_a_missing_output_option(smarthdr: Run, burst: list[Path]) -> None:
     result = smarthdr("fuse", *burst)
     assert result.exit_code == 2
     assert "--output" in result.stderr
 
 
-def test_cuda_where_there_is_none(
+def test_cuda_without_a_device(
     refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--device", "cuda")
-    assert said == "smarthdr: --device cuda: this machine has 0 CUDA devices"
+    line = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--device", "cuda")
+    assert line == "smarthdr: --device cuda: this machine has 0 CUDA devices"
 
 
 @pytest.mark.parametrize("options", [("--float",), ("--compression", "piz"), ("--embed-uncertainty",)])
@@ -99,25 +99,25 @@ def test_unknown_extensions(refused: Refused, burst: list[Path], tmp_path: Path,
     assert name in refused(2, "fuse", *burst, *(a for o, n in outputs.items() for a in (o, tmp_path / n)))
 
 
-def test_two_outputs_of_one_name(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+def test_two_outputs_at_one_path(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
     same = tmp_path / "o.tif"
     assert "o.tif" in refused(2, "fuse", *burst, "-o", same, "--preview", same)
 
 
-def test_an_output_that_is_an_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+def test_an_output_over_an_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
     before = burst[0].read_bytes()
-    said = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--preview", burst[0], "--overwrite")
-    assert "img1.jpg" in said
+    line = refused(2, "fuse", *burst, "-o", tmp_path / "o.exr", "--preview", burst[0], "--overwrite")
+    assert "img1.jpg" in line
     assert burst[0].read_bytes() == before
 
 
-def bad_file(kind: str, whole: bytes) -> bytes:
+def bad_file(kind: str, whole_file: bytes) -> bytes:
     if kind == "text":
-        return b"this is no picture\n" * 40
+        return b"this is not an image\n" * 40
     if kind == "empty":
         return b""
     if kind == "truncated":
-        return whole[: len(whole) // 2]
+        return whole_file[: len(whole_file) // 2]
     header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(bytes(1000))
     chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND")]
@@ -136,8 +136,8 @@ def test_a_folder_as_input(refused: Refused, burst: list[Path], tmp_path: Path) 
     assert "burst" in refused(3, "fuse", *burst, tmp_path / "burst", "-o", tmp_path / "o.exr")
 
 
-def test_exif_of_one_by_nought_is_no_exposure(smarthdr: Run, write_burst: WriteBurst, tmp_path: Path) -> None:
-    """The frame's time is unknown: the ratios come from the pixels, and that is said."""
+def test_an_exposure_time_of_1_0_in_exif_is_unknown(smarthdr: Run, write_burst: WriteBurst, tmp_path: Path) -> None:
+    """The exposure ratios come from the pixels, with a note."""
     files = write_burst(stated=(TIMES[0], (1, 0), TIMES[2]))
     result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *OFF)
     assert result.exit_code == 0
@@ -155,15 +155,15 @@ def test_one_file(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
 
 def test_different_sizes(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
     burst[2].write_bytes(jpeg(np.zeros((100, 160, 3), np.uint8), TIMES[2]))
-    said = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
-    assert "img3.jpg 160x100" in said
+    line = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
+    assert "img3.jpg 160x100" in line
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "changed"])
 def test_corrupt_weights(refused: Refused, burst: list[Path], weights: Path, tmp_path: Path, damage: str) -> None:
-    whole = weights.read_bytes()
+    data = weights.read_bytes()
     bad = tmp_path / "bad.safetensors"
-    bad.write_bytes({"text": b"no tensors", "cut": whole[: len(whole) // 2], "changed": whole[:8] + b"x" * 99}[damage])
+    bad.write_bytes({"text": b"no tensors", "cut": data[: len(data) // 2], "changed": data[:8] + b"x" * 99}[damage])
     assert "bad.safetensors" in refused(4, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", bad)
 
 
@@ -176,8 +176,8 @@ def test_existing_outputs(refused: Refused, burst: list[Path], tmp_path: Path) -
     for name, option in (("o.exr", "-o"), ("u.png", "--uncertainty"), ("p.jpg", "--preview")):
         (tmp_path / name).write_bytes(b"older")
         outputs = {"-o": tmp_path / "new.exr"} | {option: tmp_path / name}
-        said = refused(5, "fuse", *burst, *(a for pair in outputs.items() for a in pair))
-        assert "--overwrite" in said
+        line = refused(5, "fuse", *burst, *(a for pair in outputs.items() for a in pair))
+        assert "--overwrite" in line
         assert (tmp_path / name).read_bytes() == b"older"
     assert not (tmp_path / "new.exr").exists()
 
@@ -186,7 +186,7 @@ def test_missing_folder(refused: Refused, burst: list[Path], tmp_path: Path) -> 
     assert "does not exist" in refused(5, "fuse", *burst, "-o", tmp_path / "absent" / "o.exr")
 
 
-def test_a_file_where_the_folder_should_be(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_output_folder(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     refused(5, "fuse", *burst, "-o", tmp_path / "file" / "o.exr")
 
@@ -209,14 +209,14 @@ def test_full_disk(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, at, full)
-    said = refused(5, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
-    assert "no space left" in said
+    line = refused(5, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
+    assert "no space left" in line
     assert [path.name for path in tmp_path.iterdir()] == ["burst"]
 
 
 def test_too_little_memory(refused: Refused, burst: list[Path], weights: Path, tmp_path: Path) -> None:
-    said = refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "--max-memory", "50M")
-    assert "--max-memory" in said
+    line = refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", "--weights", weights, "--max-memory", "50M")
+    assert "--max-memory" in line
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_memory_that_runs_out(
     assert "out of memory" in refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
 
 
-def test_pictures_without_exif_and_without_differences(refused: Refused, tmp_path: Path) -> None:
+def test_equal_images_without_exif(refused: Refused, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.fromarray(np.full((80, 80, 3), 90, np.uint8)).save(tmp_path / name)
     refused(3, "fuse", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "o.exr")

@@ -1,41 +1,39 @@
-"""Every flag of ``smarthdr fuse`` does what it says."""
+"""Every flag of ``smarthdr fuse`` does what its help says."""
 
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 
 from smarthdr_cli.colorspace import OUTPUT_SPACES, REC709, conversion
+from tests.support.shoots import TIMES
 
-from .conftest import TIMES, Run, WriteBurst, parse
+from .conftest import Fuse, Run, WriteBurst, parse
 from .test_fuse import exr, hdr
 
-Fuse = Callable[..., dict[str, Any]]
 PHYSICS = ("--deghost", "off")
 
 
 @pytest.mark.parametrize(
     "option", [("--ev", "-2,0,2"), ("--exposure-times", "1/400,1/100,0.04"), ("--exposure-times", "1/400s,0.01,1/25")]
 )
-def test_stated_exposures_stand_in_for_exif(fuse: Fuse, write_burst: WriteBurst, option: tuple[str, str]) -> None:
+def test_stated_exposures_replace_missing_exif(fuse: Fuse, write_burst: WriteBurst, option: tuple[str, str]) -> None:
     report = fuse(write_burst(stated=None), *PHYSICS, *option)
     assert report["evs"] == pytest.approx([-2, 0, 2], abs=1e-4)
     assert not [note for note in report["notes"] if "measured from the pixels" in note]
 
 
-def test_ev_goes_before_exif_in_argument_order(fuse: Fuse, burst: list[Path]) -> None:
+def test_ev_overrides_exif_in_the_order_of_the_files(fuse: Fuse, burst: list[Path]) -> None:
     report = fuse(burst[::-1], *PHYSICS, "--ev", "1,0,-1", "--exposure-check", "off")
     assert report["files"] == ["img1.jpg", "img2.jpg", "img3.jpg"]
     assert report["evs"] == [-1, 0, 1]
 
 
 def test_exposure_check(fuse: Fuse, write_burst: WriteBurst) -> None:
-    lied = (TIMES[0], TIMES[1], TIMES[2] * 2)  # EXIF says three stops, the pixels two
-    files = write_burst(stated=lied)
+    wrong = (TIMES[0], TIMES[1], TIMES[2] * 2)  # EXIF says three stops, the pixels two
+    files = write_burst(stated=wrong)
     known = (*PHYSICS, "--response", "srgb", "--exposure-check")
     off, warned, fixed = (fuse(files, *known, word) for word in ("off", "warn", "fix"))
     assert off["evs"] == warned["evs"] == [-2, 0, 3]
@@ -123,7 +121,7 @@ def test_tile(fuse: Fuse, write_burst: WriteBurst, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.log1p(pictures[1]), np.log1p(pictures[0]), atol=2e-3)
 
 
-def test_max_memory_bounds_the_tile(fuse: Fuse, burst: list[Path]) -> None:
+def test_max_memory_limits_the_tile(fuse: Fuse, burst: list[Path]) -> None:
     large, small = (fuse(burst, "--max-memory", size)["tile"] for size in ("8G", "0.7GiB"))
     assert 128 <= small < large
     assert large >= 256
@@ -141,7 +139,7 @@ def test_colorspace(fuse: Fuse, burst: list[Path], tmp_path: Path, name: str) ->
     np.testing.assert_allclose(exr(tmp_path / "out.exr"), plain @ conversion(REC709, space).T, atol=1e-5, rtol=1e-4)
 
 
-def test_anchor_changes_the_unit_and_not_the_radiance(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+def test_anchor_changes_the_unit_only(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
     pictures = {}
     for word in ("reference", "short"):
         fuse(burst, *PHYSICS, "--anchor", word, out="out.hdr")
@@ -200,7 +198,7 @@ def test_overwrite(fuse: Fuse, smarthdr: Run, burst: list[Path], tmp_path: Path)
     assert exr(out).ndim == 3
 
 
-def test_exif_exposure_counts_iso_and_aperture_once(fuse: Fuse, write_burst: WriteBurst) -> None:
+def test_exposure_times_of_exif_become_evs(fuse: Fuse, write_burst: WriteBurst) -> None:
     files = write_burst(true=(Fraction(1, 800), Fraction(1, 100)), stated=(Fraction(1, 800), Fraction(1, 100)))
     evs = fuse(files, *PHYSICS)["evs"]
     assert evs[1] - evs[0] == pytest.approx(3)

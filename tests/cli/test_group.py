@@ -1,4 +1,4 @@
-"""``smarthdr group``: its table, its JSON lines, its endings."""
+"""``smarthdr group``: its table, its JSON lines, its exit codes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Write = Callable[..., list[Path]]
 
 @pytest.fixture
 def shoot(tmp_path: Path) -> Path:
-    """Two brackets by the camera, a single frame and a file that is none."""
+    """Two automatic brackets, a single frame and a file that is not an image."""
     moment = datetime(2026, 5, 6, 12, 0, 0)
     folder = tmp_path / "shoot"
     folder.mkdir()
@@ -56,7 +56,7 @@ def test_the_table(smarthdr: Run, shoot: Path) -> None:
     assert smarthdr("group", str(shoot), "-q").stderr == ""
 
 
-def test_json_lines_are_what_read_sets_reads(smarthdr: Run, shoot: Path) -> None:
+def test_read_sets_reads_the_json_lines(smarthdr: Run, shoot: Path) -> None:
     result = smarthdr("group", str(shoot), "--json")
     assert result.exit_code == 0
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -76,20 +76,20 @@ def test_files_instead_of_a_folder(smarthdr: Run, shoot: Path) -> None:
     assert [json.loads(line)["kind"] for line in result.stdout.splitlines()] == ["set", "set"]
 
 
-def test_sub_folders_only_where_wanted(smarthdr: Run, shoot: Path) -> None:
+def test_no_recursive_ignores_sub_folders(smarthdr: Run, shoot: Path) -> None:
     (shoot / "more").mkdir()
     (shoot / "IMG_0007.JPG").rename(shoot / "more" / "IMG_0007.JPG")
     assert "IMG_0007" in smarthdr("group", str(shoot)).stdout
     assert "IMG_0007" not in smarthdr("group", str(shoot), "--no-recursive").stdout
 
 
-def test_overrides(smarthdr: Run, shoot: Path) -> None:
+def test_bracket_and_gap(smarthdr: Run, shoot: Path) -> None:
     assert "0 sets" in smarthdr("group", str(shoot), "--gap", "0.1").stderr
     assert "sets of 3 were asked for" in smarthdr("group", str(shoot), "--bracket", "3").stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["gone"], 3, "gone does not exist"),
         (["empty"], 3, "there are no pictures in empty"),
@@ -100,18 +100,18 @@ def test_overrides(smarthdr: Run, shoot: Path) -> None:
         ([], 2, "Missing argument"),
     ],
 )
-def test_endings(
-    smarthdr: Run, shoot: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
+def test_errors(
+    smarthdr: Run, shoot: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
 ) -> None:
     monkeypatch.chdir(shoot.parent)
     Path("empty").mkdir()
     result = smarthdr("group", *arguments)
     assert result.exit_code == code
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_a_name_that_is_no_text(smarthdr: Run, shoot: Path) -> None:
+def test_a_file_name_that_is_not_utf_8(smarthdr: Run, shoot: Path) -> None:
     (shoot / "IMG_0001.JPG").rename(shoot / os.fsdecode(b"IMG_\xff_0001.JPG"))
     table, lines = smarthdr("group", str(shoot)), smarthdr("group", str(shoot), "--json")
     assert (table.exit_code, lines.exit_code) == (0, 0)

@@ -1,4 +1,4 @@
-"""The help is there for every command, complete, and says the defaults that hold."""
+"""Every command has a complete help with the real defaults, and completion works."""
 
 import re
 import shlex
@@ -23,20 +23,20 @@ LEAVES = tuple(name for name in COMMANDS if name != "models") + NESTED
 
 
 def command_of(words: Sequence[str]) -> Any:
-    """The command that these words on the command line lead to."""
-    found: Any = typer.main.get_command(app)
+    """The command of these words, such as ["models", "list"]."""
+    command: Any = typer.main.get_command(app)
     for word in words:
-        found = found.commands[word]
-    return found
+        command = command.commands[word]
+    return command
 
 
-def test_no_command_is_left_out() -> None:
+def test_the_list_of_commands_here_is_complete() -> None:
     top: Any = typer.main.get_command(app)
     assert set(top.commands) == set(COMMANDS)
     assert set(top.commands["models"].commands) == {name.split()[1] for name in NESTED}
 
 
-def test_the_commands_and_the_version(smarthdr: Run) -> None:
+def test_help_lists_the_commands_and_version_prints_it(smarthdr: Run) -> None:
     result = smarthdr("--help")
     assert result.exit_code == 0
     assert [name for name in COMMANDS if name not in result.stdout] == []
@@ -48,20 +48,20 @@ def test_the_commands_and_the_version(smarthdr: Run) -> None:
 def test_every_option_is_explained(smarthdr: Run, name: str) -> None:
     command = command_of(name.split())
     assert [p.name for p in command.params if not getattr(p, "help", None)] == []
-    words = [p.help for p in command.params]
-    assert [text for text in words if not text.rstrip().endswith((".", "]"))] == []
-    shown = smarthdr(*name.split(), "-h").stdout
+    texts = [p.help for p in command.params]
+    assert [text for text in texts if not text.rstrip().endswith((".", "]"))] == []
+    text = smarthdr(*name.split(), "-h").stdout
     options = [p.opts[0] for p in command.params if p.opts[0].startswith("--")]
-    assert [option for option in options if option not in shown] == []
+    assert [option for option in options if option not in text] == []
 
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_has_an_example_that_parses(smarthdr: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     words = name.split()
-    shown = re.search(r"Examples: (.*?)\n\s*\n", smarthdr(*words, "--help").stdout, re.DOTALL)
-    assert shown
-    examples = [shlex.split(re.split(r" [|>] ", one)[0]) for one in re.split(r" ·\s", shown[1])]
+    match = re.search(r"Examples: (.*?)\n\s*\n", smarthdr(*words, "--help").stdout, re.DOTALL)
+    assert match
+    examples = [shlex.split(re.split(r" [|>] ", one)[0]) for one in re.split(r" ·\s", match[1])]
     assert examples[0][: len(words) + 1] == ["smarthdr", *words]
     for program, *rest in examples:
         assert program == "smarthdr"
@@ -71,21 +71,19 @@ def test_every_command_has_an_example_that_parses(smarthdr: Run, name: str, monk
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
-    """The script of the shell, and what it calls back for."""
-    shown = CliRunner().invoke(app, ["--show-completion", shell], prog_name="smarthdr")
-    assert shown.exit_code == 0
-    assert "_SMARTHDR_COMPLETE=complete_" in shown.stdout
-    asked = {"_SMARTHDR_COMPLETE": "complete_bash", "COMP_WORDS": "smarthdr fuse --max", "COMP_CWORD": "2"}
-    found = CliRunner().invoke(app, [], prog_name="smarthdr", env=asked)
-    assert found.stdout.split() == ["--max-memory", "--max-pixels"]
+    """The script for the shell, and the completions that it asks for."""
+    script = CliRunner().invoke(app, ["--show-completion", shell], prog_name="smarthdr")
+    assert script.exit_code == 0
+    assert "_SMARTHDR_COMPLETE=complete_" in script.stdout
+    request = {"_SMARTHDR_COMPLETE": "complete_bash", "COMP_WORDS": "smarthdr fuse --max", "COMP_CWORD": "2"}
+    completions = CliRunner().invoke(app, [], prog_name="smarthdr", env=request)
+    assert completions.stdout.split() == ["--max-memory", "--max-pixels"]
 
 
-def test_the_command_and_the_library_have_the_same_defaults() -> None:
-    command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
-    given = {p.name: p.default for p in command.params}
-    renamed = {"evs": "ev"}
-    for name in FuseOptions.__dataclass_fields__:
-        assert given[renamed.get(name, name)] == getattr(FuseOptions(), name), name
+@pytest.mark.parametrize("name", ["fuse", "batch"])
+def test_every_fuse_option_is_a_flag_of_fuse_and_batch(name: str) -> None:
+    parameters = {p.name: p for p in command_of([name]).params}
+    assert {option: parameters[option].default for option in vars(FuseOptions())} == vars(FuseOptions())
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *NESTED])

@@ -1,4 +1,4 @@
-"""``smarthdr models``: what it prints is what lies there, and whatever is wrong is one line and exit 4."""
+"""``smarthdr models`` prints the weights of this machine; an error is one line and exit code 4."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ COUNT = f"{read_header(weights_dir() / DEFAULT.file).parameters:,}"
 
 @pytest.fixture
 def home(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A SMARTHDR_HOME with one file of its own, not listed."""
+    """A SMARTHDR_HOME with one file that no manifest lists."""
     folder = tmp_path / "home" / "weights"
     folder.mkdir(parents=True)
     shutil.copy(weights, folder / "mine.safetensors")
@@ -41,7 +41,7 @@ def test_list(smarthdr: Run, home: Path) -> None:
     assert next(item for item in found if item["default"])["sha256"] == DEFAULT.sha256
 
 
-def test_list_goes_on_past_damage(smarthdr: Run, home: Path) -> None:
+def test_list_includes_damaged_files(smarthdr: Run, home: Path) -> None:
     (home / "mine.safetensors").write_bytes(b"junk")
     result = smarthdr("models", "list")
     assert result.exit_code == 0
@@ -60,10 +60,10 @@ def test_show(smarthdr: Run, weights: Path) -> None:
     assert (weights_dir() / f"{DEFAULT.name}.md").read_text("utf-8").strip() in result.stdout
     found = parse(smarthdr("models", "show", weights, "--json").stdout)
     assert (found["name"], found["state"], found["card"], found["calibration"]) == ("stand-in", "unlisted", None, None)
-    assert "none: its uncertainty is a ranking" in smarthdr("models", "show", weights).stdout
+    assert "none: the uncertainty orders pixels" in smarthdr("models", "show", weights).stdout
 
 
-def test_show_what_is_not_there(refused: Refused, tmp_path: Path) -> None:
+def test_show_missing_and_damaged_weights(refused: Refused, tmp_path: Path) -> None:
     assert "no weights are called 'bass'; known are saf-base" in refused(4, "models", "show", "bass")
     (tmp_path / "x.safetensors").write_bytes(b"junk")
     assert "not a safetensors file" in refused(4, "models", "show", tmp_path / "x.safetensors", "--json")
@@ -82,7 +82,7 @@ def test_verify(smarthdr: Run, home: Path) -> None:
     assert broken.exit_code == 4
     assert [item["state"] for item in parse(broken.stdout)["weights"]] == ["damaged", "verified", "unlisted"]
     assert len(broken.stderr.splitlines()) == 1
-    assert "1 of 3 are not fit for use; " in broken.stderr
+    assert "1 of 3 cannot be used; " in broken.stderr
     alone = smarthdr("models", "verify", DEFAULT.name)
     assert alone.exit_code == 4
     assert alone.stderr.startswith(f"smarthdr: {home / DEFAULT.file}: not the {DEFAULT.name} that manifest.toml lists")
@@ -90,19 +90,19 @@ def test_verify(smarthdr: Run, home: Path) -> None:
 
 
 def test_download(smarthdr: Run, refused: Refused, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = smarthdr("models", "download")
-    assert (whole.exit_code, whole.stderr) == (0, "")
-    assert f"{DEFAULT.name}: here already, verified, " in whole.stdout
+    every = smarthdr("models", "download")
+    assert (every.exit_code, every.stderr) == (0, "")
+    assert f"{DEFAULT.name}: here already, verified, " in every.stdout
     (home / "manifest.toml").write_text(
         f'[[weights]]\nname = "far"\nfile = "far.safetensors"\nsha256 = "{"0" * 64}"\nbytes = 9\nlicence = "MIT"\n'
     )
-    said = refused(4, "models", "download", "far", "--json")
-    assert "far is not on this machine: set SMARTHDR_HUB_REPO=owner/name@revision to download it" in said
+    line = refused(4, "models", "download", "far", "--json")
+    assert "far is not on this machine: set SMARTHDR_HUB_REPO=owner/name@revision to download it" in line
     assert "no weights are called 'bass'" in refused(4, "models", "download", "bass")
     monkeypatch.setenv("SMARTHDR_HUB_REPO", "owner/name@main")
     assert "SMARTHDR_HUB_REPO=owner/name@main: must be owner/name@revision" in refused(4, "models", "download", "far")
 
 
-def test_alone_it_says_what_it_knows(smarthdr: Run) -> None:
-    shown = smarthdr("models").output
-    assert [name for name in ("list", "show", "verify", "download") if name not in shown] == []
+def test_models_without_a_command_prints_its_help(smarthdr: Run) -> None:
+    text = smarthdr("models").output
+    assert [name for name in ("list", "show", "verify", "download") if name not in text] == []

@@ -1,37 +1,94 @@
-"""Values that the command line takes as text."""
+"""Dataclasses become flags: their names, defaults, choices and parsers, and the values that come back."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from smarthdr_cli.cli.options import parse_memory, parse_reference, parse_size
-from smarthdr_cli.errors import UsageError
+from smarthdr_cli.cli.options import flatten
+from smarthdr_cli.command_option import INPUT, CommandOption
 
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [(None, None), ("800M", 800 * 2**20), ("3G", 3 * 2**30), ("2.5GiB", 2.5 * 2**30), ("3gb", 3 * 2**30),
-     ("4096", 4096), (" 1T ", 2**40), ("5K", 5120)],
-)  # fmt: skip
-def test_memory(text: str | None, size: float | None) -> None:
-    assert parse_memory(text) == size
+pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("text", ["", "G", "three", "3X", "-3G", "0", "inf", "nan", "3 GG"])
-def test_memory_that_is_none(text: str) -> None:
-    with pytest.raises(UsageError, match="--max-memory"):
-        parse_memory(text)
+@dataclass(frozen=True)
+class Camera:
+    iso_limit: Annotated[int, CommandOption("Highest ISO.", INPUT, metavar="ISO", minimum=50)] = 800
+    mode: Annotated[Literal["auto", "manual"], CommandOption("How to expose.", INPUT)] = "auto"
+    lens: Annotated[tuple[str, ...] | None, CommandOption("Lenses.", INPUT, ("--lens", "-l"), parse=str.split)] = None
+    raw: Annotated[bool, CommandOption("Write RAW.", INPUT)] = False
+    serial: str = field(default="none")
 
 
-def test_reference() -> None:
-    assert parse_reference("auto") == "auto"
-    assert parse_reference("12") == 12
-    for text in ("0", "-1", "1.5", "", "²", "one"):
-        with pytest.raises(UsageError, match="--reference"):
-            parse_reference(text)
+def run(command: Callable[..., None], *arguments: str) -> Any:
+    """The command with its dataclasses flattened, run by typer."""
+    call, signature = flatten(command)
+
+    def flat(**values: Any) -> None:
+        call(**values)
+
+    flat.__signature__ = signature  # type: ignore[attr-defined]
+    flat.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    app = typer.Typer(add_completion=False)
+    app.command()(flat)
+    return CliRunner().invoke(app, arguments)
 
 
-def test_size() -> None:
-    assert parse_size("640x480") == (480, 640)
-    assert parse_size("64X64") == (64, 64)
-    for text in ("640", "640x", "x480", "63x64", "640x480x3", "²x64", "-64x64"):
-        with pytest.raises(UsageError, match="--size"):
-            parse_size(text)
+@pytest.fixture
+def shots() -> list[tuple[Path, Camera, int]]:
+    return []
+
+
+@pytest.fixture
+def shoot(shots: list[tuple[Path, Camera, int]]) -> Callable[..., None]:
+    def command(
+        folder: Annotated[Path, typer.Argument()],
+        *,
+        camera: Camera,
+        count: Annotated[int, CommandOption("Number of frames.", INPUT, ("-n",))] = 3,
+    ) -> None:
+        shots.append((folder, camera, count))
+
+    return command
+
+
+def test_defaults_are_those_of_the_dataclass(shoot: Callable[..., None], shots: list[Any]) -> None:
+    assert run(shoot, "a").exit_code == 0
+    assert shots == [(Path("a"), Camera(), 3)]
+
+
+def test_values_come_back_in_the_dataclass(shoot: Callable[..., None], shots: list[Any]) -> None:
+    result = run(shoot, "a", "--iso-limit", "100", "--mode", "manual", "-l", "35mm 50mm", "--raw", "-n", "5")
+    assert result.exit_code == 0, result.output
+    assert shots == [(Path("a"), Camera(100, "manual", ["35mm", "50mm"], raw=True), 5)]  # type: ignore[arg-type]
+
+
+def test_fields_without_a_command_option_are_no_flags(shoot: Callable[..., None]) -> None:
+    assert list(flatten(shoot)[1].parameters) == ["folder", "iso_limit", "mode", "lens", "raw", "count"]
+    assert run(shoot, "a", "--serial", "7").exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [("--iso-limit", "49"), ("--iso-limit", "x"), ("--mode", "bulb")])
+def test_choices_and_limits_are_checked(shoot: Callable[..., None], arguments: tuple[str, str]) -> None:
+    result = run(shoot, "a", *arguments)
+    assert result.exit_code == 2
+    assert arguments[0] in result.stderr
+
+
+def test_two_fields_of_one_name_are_refused() -> None:
+    def command(*, first: Camera, second: Camera) -> None:
+        pass
+
+    with pytest.raises(ValueError, match="duplicate parameter name"):
+        flatten(command)
+
+
+def test_the_text_of_a_parsed_option_reaches_typer_as_text(shoot: Callable[..., None]) -> None:
+    annotation = flatten(shoot)[1].parameters["lens"].annotation
+    assert annotation.__origin__ == str | None
+    assert inspect.signature(flatten(shoot)[0]) is not None

@@ -1,8 +1,9 @@
-"""``smarthdr train``: a few steps, taken up again, and refusals."""
+"""``smarthdr train`` on streamed bursts: a few steps, resuming, and errors."""
 
 import json
 import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -10,13 +11,13 @@ import pytest
 import typer
 
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.cli.train import command
+from smarthdr_cli.cli.train import ConfigFlags, command
 from smarthdr_cli.data.synth import sources
 from smarthdr_cli.models.base import network_types
 from smarthdr_cli.train.config import SCENE_DEFAULTS, TrainConfig, train_config
 from smarthdr_cli.train.methods import METHODS
 
-from .conftest import Run, parse
+from .conftest import Refused, Run, parse
 
 CONFIG = """
 precision = "fp32"
@@ -45,7 +46,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_its_weights_and_resuming(
+def test_a_run_is_resumed_and_its_weights_fuse(
     smarthdr: Run,
     fuse: Callable[..., dict[str, Any]],
     burst: list[Path],
@@ -98,23 +99,23 @@ def test_a_run_its_weights_and_resuming(
     assert parse(other.stdout)["record"]["steps"] == 1
 
 
-def test_without_panoramas_it_makes_its_own_scenes(
+def test_without_panoramas_scenes_are_procedural(
     smarthdr: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = sources.procedural_scene
-    monkeypatch.setattr(sources, "procedural_scene", lambda rng: whole(rng, 64, 128))
+    procedural_scene = sources.procedural_scene
+    monkeypatch.setattr(sources, "procedural_scene", lambda rng: procedural_scene(rng, 64, 128))
     options = ("--config", config, "--batch", 1, "--iterations", 1, "--json")
     result = smarthdr("train", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.stderr
     assert parse(result.stdout)["record"]["sources"] == 24
 
 
-def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
+def test_errors(refused: Refused, panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     wrong = tmp_path / "wrong.toml"
-    for text, said in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
+    for text, message in (("learning_rat = 1", "'learning_rate'"), ("[synth]\nframe = [2]", "'frames'")):
         wrong.write_text(text)
-        assert said in refused(2, "train", "-o", run, "--config", wrong)
+        assert message in refused(2, "train", "-o", run, "--config", wrong)
     for text in ("= 3", "x = " + "[" * 100_000, "x = " + "9" * 5000):
         wrong.write_text(text)
         assert "wrong.toml" in refused(3, "train", "-o", run, "--config", wrong)
@@ -132,7 +133,7 @@ def test_errors(refused: Callable[..., str], panoramas: Path, config: Path, tmp_
     refused(5, "train", "-o", config / "below", *options)
 
 
-def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path, config: Path, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused(refused: Refused, panoramas: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "state.pt").write_bytes(b"nothing of the kind")
@@ -141,7 +142,7 @@ def test_a_damaged_state_is_refused(refused: Callable[..., str], panoramas: Path
 
 
 def test_help_states_the_real_defaults() -> None:
-    """They live in TrainConfig and SCENE_DEFAULTS, which help must not import."""
+    """They are in TrainConfig and SCENE_DEFAULTS, which --help must not import."""
     group = typer.main.get_command(app)
     parameters = group.commands["train"].params  # type: ignore[attr-defined]
     stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
@@ -154,15 +155,19 @@ def test_help_states_the_real_defaults() -> None:
     assert stated["method"] == f"{SCENE_DEFAULTS['method']} on scenes"
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
-    words = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal or None
-    assert words == {"method": tuple(METHODS), "backbone": tuple(network_types())}
+    choices = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal | None
+    assert choices == {"method": tuple(METHODS), "backbone": tuple(network_types())}
 
 
-def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:
+def test_flags_of_the_config_have_its_names() -> None:
+    assert {flag.name for flag in fields(ConfigFlags)} <= {option.name for option in fields(TrainConfig)}
+
+
+def test_dry_run_of_a_stream(smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path) -> None:
     options = ("train", "--panoramas", panoramas, "--config", config, "--batch", 1, "--iterations", 7, "--dry-run")
-    told = smarthdr(*options, "--json", "-o", tmp_path / "run")
-    assert told.exit_code == 0, told.stderr
-    found = parse(told.stdout)
+    result = smarthdr(*options, "--json", "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    found = parse(result.stdout)
     assert found["config"]["iterations"] == 7
     assert found["data"] == {"streamed": str(panoramas)}
     (phase,) = found["cost"]["phases"]
@@ -171,12 +176,12 @@ def test_a_stream_says_what_it_would_cost(smarthdr: Run, panoramas: Path, config
     parts = 7 * phase["seconds_per_update"] + 4 * found["cost"]["validation"]["seconds"]
     assert found["cost"]["seconds"] == pytest.approx(parts)
     assert not (tmp_path / "run").exists()
-    words = smarthdr(*options).stdout
-    assert "# all: 7 updates of " in words
-    assert train_config(tomllib.loads(words)).to_dict() == train_config(found["config"]).to_dict()
+    text = smarthdr(*options).stdout
+    assert "# all: 7 updates of " in text
+    assert train_config(tomllib.loads(text)).to_dict() == train_config(found["config"]).to_dict()
 
 
-def test_a_stream_with_scalars_and_fp32_resumed_under_its_own_options(
+def test_a_stream_with_tensorboard_is_resumed_with_its_own_options(
     smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path
 ) -> None:
     run, options = tmp_path / "run", ("--panoramas", panoramas, "--device", "cpu", "-q", "--json")
@@ -190,7 +195,7 @@ def test_a_stream_with_scalars_and_fp32_resumed_under_its_own_options(
     assert parse(again.stdout)["record"]["config"] == expected
 
 
-def test_what_belongs_to_scenes(refused: Callable[..., str], config: Path, tmp_path: Path) -> None:
+def test_options_of_scenes_are_refused_on_streams(refused: Refused, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     for option, value in (("--epochs", "1+1"), ("--vgg", "vgg.safetensors")):
         assert option in refused(2, "train", "-o", run, "--config", config, option, value)

@@ -1,4 +1,4 @@
-"""``smarthdr train`` on folders of scenes: every option, what a run leaves, resuming, and refusals."""
+"""``smarthdr train`` on folders of scenes: every option, the files of a run, resuming, and errors."""
 
 import contextlib
 import json
@@ -82,7 +82,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(smarthdr: Run, data: Path, config: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """``trained(*options)``: a quiet run on the scenes; its summary."""
+    """``trained(*options)``: the summary of a quiet run on the scenes."""
 
     def run(*options: object, on: Path = data) -> dict[str, Any]:
         where = () if "-o" in options else ("-o", tmp_path / "run")
@@ -106,13 +106,13 @@ def test_a_run_from_five_labels_to_a_fused_picture(
     record = summary["record"]
     assert (record["method"], record["steps"], record["data"]) == ("smarthdr", 8, data.name)
     assert (record["config"]["decay"], record["config"]["seed"]) == (0.5, 1)
-    said = result.stderr.splitlines()
-    assert said[0].startswith("note: no --vgg")
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("note: no --vgg")
     names = {role: [part["name"] for part in parts] for role, parts in record["split"].items()}
     assert (len(names["labeled"]), len(names["held_out"]), len(names["unlabeled"])) == (4, 1, 2)
-    assert said[1] == f"labelled: {', '.join(names['labeled'])}; held out: {names['held_out'][0]}"
-    assert said[2] == "unlabelled: 2 scenes; test, never opened: 2"
-    assert [line.split(":")[0] for line in said[3:]] == ["step 4", "step 8"]
+    assert lines[1] == f"labelled: {', '.join(names['labeled'])}; held out: {names['held_out'][0]}"
+    assert lines[2] == "unlabelled: 2 scenes; test, never opened: 2"
+    assert [line.split(":")[0] for line in lines[3:]] == ["step 4", "step 8"]
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged] == [4, 8]
     assert {"validation_psnr_mu", "validation_student", "kept", "kept_patches"} <= set(logged[-1])
@@ -124,7 +124,7 @@ def test_a_run_from_five_labels_to_a_fused_picture(
     assert fuse(burst, "--weights", run)["model"]["sha256"] == summary["sha256"] == student.sha256
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(
+def test_an_interrupted_run_is_resumed_to_the_same_weights(
     smarthdr: Run,
     trained: Callable[..., dict[str, Any]],
     data: Path,
@@ -133,27 +133,27 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = ("--labeled", 5, "--iterations", 9, *TINY)
-    whole = trained(*options, "-o", tmp_path / "whole")
+    uninterrupted = trained(*options, "-o", tmp_path / "whole")
 
     @contextlib.contextmanager
     def interrupting(_iterations: int, *, quiet: bool) -> Iterator[Any]:
         assert not quiet
-        yield lambda told: os.kill(os.getpid(), signal.SIGINT) if told["step"] == 5 else None, lambda _: None
+        yield lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == 5 else None, lambda _: None
 
     run = tmp_path / "stopped"
     with monkeypatch.context() as patched:
-        patched.setattr(training, "watching", interrupting)
+        patched.setattr(training, "training_display", interrupting)
         stopped = smarthdr("train", "-o", run, "--data", data, "--config", config, *options)
     assert stopped.exit_code == 0, stopped.stderr
-    assert stopped.stderr.splitlines()[-1] == f"note: stopped at step 5 of 9; go on with -o {run} --resume"
+    assert stopped.stderr.splitlines()[-1] == f"note: stopped at step 5 of 9; continue with -o {run} --resume"
     assert load_checkpoint(run / "model.safetensors").record["steps"] == 5
     assert (run / "pseudo").is_dir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     ended = trained("-o", run, "--resume", "--device", "cpu")
-    assert ended["record"]["config"] == whole["record"]["config"]
-    assert ended["record"]["split"] == whole["record"]["split"]
+    assert ended["record"]["config"] == uninterrupted["record"]["config"]
+    assert ended["record"]["split"] == uninterrupted["record"]["split"]
     for file in ("model", "teacher"):
         one, two = (load_checkpoint(folder / f"{file}.safetensors").state for folder in (run, tmp_path / "whole"))
         assert all(torch.equal(value, two[name]) for name, value in one.items())
@@ -161,10 +161,10 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     longer = trained("-o", run, "--resume", "--iterations", 10, "--decay", 2, "--labeled", 5, "--data", data,
                      "--backbone", "saf", "--seed", 0)  # fmt: skip
     assert longer["record"]["steps"] == 10
-    assert longer["record"]["config"] == whole["record"]["config"] | {"iterations": 10, "decay": 2.0}
+    assert longer["record"]["config"] == uninterrupted["record"]["config"] | {"iterations": 10, "decay": 2.0}
 
 
-def test_minutes_end_it_and_folders_are_numbered(
+def test_minutes_end_a_run_and_folders_are_numbered(
     smarthdr: Run, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -172,7 +172,7 @@ def test_minutes_end_it_and_folders_are_numbered(
     first = smarthdr(*options, "--minutes", 0.01)
     assert first.exit_code == 0, first.stderr
     assert "run: runs/001" in first.stderr.splitlines()
-    assert "of 12000; go on with -o runs/001 --resume" in first.stderr
+    assert "of 12000; continue with -o runs/001 --resume" in first.stderr
     second = smarthdr(*options, "--iterations", 1, "--method", "supervised", "--json", "-q")
     assert parse(second.stdout)["weights"] == str(Path("runs/002/model.safetensors"))
     failed = smarthdr(*options, "--init", data / "nothing.safetensors")
@@ -180,7 +180,7 @@ def test_minutes_end_it_and_folders_are_numbered(
     assert sorted(path.name for path in Path("runs").iterdir()) == ["001", "002"]
 
 
-def test_without_data_it_makes_its_own(
+def test_without_data_it_renders_synthetic_scenes(
     smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMARTHDR_HOME", str(tmp_path / "home"))
@@ -204,7 +204,7 @@ def test_without_data_it_makes_its_own(
     assert smarthdr("train", "-o", tmp_path / "c", "--resume", "--iterations", 2).exit_code == 0
 
 
-def test_the_users_own_bursts_and_named_labels(
+def test_unlabelled_bursts_and_labels_by_name(
     trained: Callable[..., dict[str, Any]], write_burst: WriteBurst, weights: Path, tmp_path: Path
 ) -> None:
     mine = [tmp_path / "one", tmp_path / "two"]
@@ -234,11 +234,11 @@ def test_methods(trained: Callable[..., dict[str, Any]], tmp_path: Path, method:
     assert len(list((tmp_path / "run" / "board").iterdir())) == 1
 
 
-def test_all_labels_leave_nothing_to_adapt_to(trained: Callable[..., dict[str, Any]]) -> None:
+def test_training_with_all_labels(trained: Callable[..., dict[str, Any]]) -> None:
     assert trained("--iterations", 1)["record"]["method"] == "supervised"
 
 
-def test_passes_gfhdr_and_features(trained: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_epochs_gfhdr_and_perceptual_features(trained: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     tiny = tmp_path / "gfhdr.toml"
     sizes = "\n[model]\ndim = 8\nblocks = 1\ndepth = 1\nheads = 2\nwindow = 4\nsqueeze = 2\n"
     settings = CONFIG.partition("[model]")[0]
@@ -263,7 +263,7 @@ def test_passes_gfhdr_and_features(trained: Callable[..., dict[str, Any]], tmp_p
     assert summary["record"]["vgg"]["sha256"]
 
 
-def test_a_dry_run_starts_nothing(smarthdr: Run, data: Path, config: Path, tmp_path: Path) -> None:
+def test_a_dry_run_trains_nothing(smarthdr: Run, data: Path, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("train", "--data", data, "--labeled", 5, "--config", config, *TINY, "--iterations", 40, "--dry-run",
                "-o", run, "--seed", 1)  # fmt: skip
@@ -290,7 +290,7 @@ def test_a_dry_run_starts_nothing(smarthdr: Run, data: Path, config: Path, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_cannot_be_begun(
+def test_errors_of_a_new_run(
     refused: Callable[..., str], data: Path, config: Path, panoramas: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -323,12 +323,12 @@ def test_tensorboard_that_is_not_installed(
     refused: Callable[..., str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    said = refused(2, "train", "--data", data, "--labeled", 5, "-o", tmp_path / "run", "--tensorboard")
-    assert "smarthdr[tensorboard]" in said
+    line = refused(2, "train", "--data", data, "--labeled", 5, "-o", tmp_path / "run", "--tensorboard")
+    assert "smarthdr[tensorboard]" in line
     assert not (tmp_path / "run").exists()
 
 
-def test_what_a_run_is_not_resumed_with(
+def test_options_that_a_run_is_not_resumed_with(
     refused: Callable[..., str],
     trained: Callable[..., dict[str, Any]],
     write_burst: WriteBurst,
@@ -362,29 +362,29 @@ def test_what_a_run_is_not_resumed_with(
     assert "state.pt" in refused(3, *go_on)
 
 
-def test_notes_on_scenes_are_said_but_not_all(
+def test_only_the_first_notes_on_scenes_are_printed(
     smarthdr: Run, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = training.plan
+    plan = training.plan
 
     def noted(*arguments: Any) -> Any:
-        planned = whole(*arguments)
+        planned = plan(*arguments)
         held = tuple(replace(s, notes=("blurred", "dark")) for s in planned.data.held_out)
         labeled = tuple(replace(s, notes=("blurred",)) for s in planned.data.labeled)
         return replace(planned, data=replace(planned.data, held_out=held, labeled=labeled))
 
     monkeypatch.setattr(training, "plan", noted)
     options = ("--labeled", 3, "--config", config, *TINY, "--iterations", 1)  # three scenes, each held out in part
-    said = smarthdr("train", "--data", data, "-o", tmp_path / "run", *options).stderr.splitlines()
-    notes = [line for line in said if line.startswith("note: scene ")]
+    lines = smarthdr("train", "--data", data, "-o", tmp_path / "run", *options).stderr.splitlines()
+    notes = [line for line in lines if line.startswith("note: scene ")]
     assert len(notes) == 3
     assert all(line.endswith(": blurred") for line in notes)
-    assert "note: and 3 more of that kind" in said
+    assert "note: and 3 more of that kind" in lines
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over sockets")
-def test_two_processes_say_and_learn_what_one_does(
+def test_two_processes_print_and_train_as_one(
     trained: Callable[..., dict[str, Any]], data: Path, config: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("accelerate")
@@ -395,14 +395,27 @@ def test_two_processes_say_and_learn_what_one_does(
     one = trained(*options)
     run = tmp_path / "two"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    told = [*launch, "smarthdr_cli", "train", "-o", run, "--data", data, "--config", config, *TINY, *options, "--json"]
-    done = subprocess.run([str(part) for part in told], capture_output=True, text=True, timeout=300)
+    command = [
+        *launch,
+        "smarthdr_cli",
+        "train",
+        "-o",
+        run,
+        "--data",
+        data,
+        "--config",
+        config,
+        *TINY,
+        *options,
+        "--json",
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     two = parse(done.stdout)
     assert two["record"]["split"] == one["record"]["split"]
-    said = done.stderr.splitlines()
+    lines = done.stderr.splitlines()
     for words in ("labelled: ", "unlabelled: ", "step 4: "):
-        assert len([line for line in said if line.startswith(words)]) == 1, done.stderr
+        assert len([line for line in lines if line.startswith(words)]) == 1, done.stderr
     expected = load_checkpoint(tmp_path / "run" / "model.safetensors").state
     for name, value in load_checkpoint(run / "model.safetensors").state.items():
         torch.testing.assert_close(value, expected[name], rtol=2e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A labelled scene of one's own, as the README has it: a tripod's many exposures, merged, and three of them."""
+"""A user's labelled scene: many exposures from a tripod, merged as the truth, and three of them as the burst."""
 
 import shutil
 import tomllib
@@ -10,15 +10,16 @@ import numpy as np
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
 from smarthdr_cli.data.splits import SceneBand
+from tests.support.shoots import TIMES, scene
 
-from .conftest import HEIGHT, TIMES, WIDTH, Run, WriteBurst, scene
+from .conftest import HEIGHT, SEED, WIDTH, Run, WriteBurst
 
 EVERY = tuple(Fraction(1, 1600) * 2**n for n in range(8))  # a stop apart, past TIMES on both sides
 CONFIG = 'crop = 32\n[model]\nname = "saf"\nencoder = 8\nmotion = 12\nhidden = 4\nmatch = 4\nverify = 12\nrefine = 12\n'
 
 
 def tripod(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> Path:
-    """The folder of scenes, one of them; three frames two stops apart, the truth from all eight."""
+    """A folder with one scene: three frames two stops apart, the truth merged from all eight."""
     frames = write_burst("stack", true=EVERY, stated=EVERY)
     desk = tmp_path / "scenes" / "desk"
     desk.mkdir(parents=True)
@@ -30,23 +31,21 @@ def tripod(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> Path:
     return desk.parent
 
 
-def test_its_truth_is_the_light_the_frames_were_made_from(
-    tmp_path: Path, write_burst: WriteBurst, smarthdr: Run
-) -> None:
-    (found,) = find_scenes(tripod(tmp_path, write_burst, smarthdr))
-    assert len(found.frames) == 3
-    (prepared,) = prepare([SceneBand(found)], tmp_path / "cache", response="srgb")
+def test_the_merged_truth_is_the_radiance_of_the_scene(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> None:
+    (tripod_scene,) = find_scenes(tripod(tmp_path, write_burst, smarthdr))
+    assert len(tripod_scene.frames) == 3
+    (prepared,) = prepare([SceneBand(tripod_scene)], tmp_path / "cache", response="srgb")
     _, _, target = prepared.crop(0, 0, HEIGHT, WIDTH)
     assert target is not None
     scale = 2.0 ** -round(min(prepared.evs))  # of the shortest of the three, at which the truth is capped
-    truth = np.minimum(scene(WIDTH, HEIGHT), scale)
+    truth = np.minimum(scene(SEED, WIDTH, HEIGHT), scale)
     light = target.permute(1, 2, 0).numpy()
-    at = light / np.median(light) * np.median(truth)  # the reference may be another of the three
-    assert np.median(np.abs(at / truth - 1)) < 0.03
-    assert np.quantile(np.abs(at / truth - 1), 0.95) < 0.15
+    scaled = light / np.median(light) * np.median(truth)  # the reference may be another of the three
+    assert np.median(np.abs(scaled / truth - 1)) < 0.03
+    assert np.quantile(np.abs(scaled / truth - 1), 0.95) < 0.15
 
 
-def test_a_run_takes_it_as_labelled(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> None:
+def test_training_takes_the_scene_as_labelled(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> None:
     root = tripod(tmp_path, write_burst, smarthdr)
     handheld = tmp_path / "brackets"
     handheld.mkdir()

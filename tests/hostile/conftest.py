@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.burst.conftest import dng  # noqa: F401 - a fixture
-from tests.cli.conftest import _only_what_the_test_gives, refused, smarthdr  # noqa: F401 - fixtures
+from tests.cli.conftest import isolated_environment, refused, smarthdr  # noqa: F401 - fixtures
 
 from . import corpus
 

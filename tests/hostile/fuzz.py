@@ -384,18 +384,17 @@ def mutate_records(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def records_target(home: Path) -> One:
+    from smarthdr_cli.batch.batch_options import OutputFiles
     from smarthdr_cli.batch.jobs import Job, make_jobs
     from smarthdr_cli.batch.results import last_results, results_files
-    from smarthdr_cli.batch.resume import judge
-    from smarthdr_cli.batch.settings import Settings, Writing
+    from smarthdr_cli.batch.resume import existing_outputs
     from smarthdr_cli.batch.transaction import recover, stage_key
     from smarthdr_cli.errors import InputError, OutputError, UsageError
-    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, read_sets
 
     out, frame = home / "out", home / "img0.jpg"
     stage = out / ".smarthdr-batch" / stage_key("a")
-    settings = Settings(FuseOptions(), Writing("exr", None, None, "zip", False, False))
+    files = OutputFiles()
     job = Job("a", (frame,), {"preview": out / "a.jpg", "result": out / "a.hdr"})
     (home / "victim.exr").write_text("precious")
     frame.write_bytes(b"frame")
@@ -411,7 +410,7 @@ def records_target(home: Path) -> One:
             f"{name}: {sum(record.get('seconds', {}).values()):.1f} s".encode(errors="backslashreplace")
         for record in (*last.values(), None):
             try:
-                assert judge(job, {"tile": 512}, record) in ("done", "ours")
+                assert existing_outputs(job, {"tile": 512}, record) in ("done", "incomplete")
             except OutputError as error:
                 check_line(error, str(out), quotes=True)
 
@@ -444,7 +443,7 @@ def records_target(home: Path) -> One:
         for one in found:
             assert BracketSet.from_dict(one.to_dict()).frames == one.frames
         try:
-            jobs = make_jobs(found, out, "{first}-{last}-{stem}", settings, {})
+            jobs = make_jobs(found, out, "{first}-{last}-{stem}", files, {})
         except UsageError:
             return
         for made in jobs:
@@ -471,14 +470,13 @@ def write_shoots(folder: Path) -> None:
 def shoots_target(home: Path) -> One:
     import atheris
 
+    from smarthdr_cli.batch.batch_options import OutputFiles
     from smarthdr_cli.batch.jobs import make_jobs
-    from smarthdr_cli.batch.settings import Settings, Writing
     from smarthdr_cli.errors import InputError, UsageError
-    from smarthdr_cli.fusion.fuse_options import FuseOptions
     from smarthdr_cli.grouping.group import BracketSet, group_files
     from smarthdr_cli.grouping.header import read_header
 
-    settings = Settings(FuseOptions(), Writing("exr", None, None, "zip", False, False))
+    output_files = OutputFiles()
     folder = home / "shoot"
 
     def take(draw: Any) -> list[Path]:
@@ -521,7 +519,7 @@ def shoots_target(home: Path) -> One:
                 headers[path] = read_header(path)
         if found.sets:
             with contextlib.suppress(UsageError):
-                make_jobs(found.sets, home / "out", "{date}-{camera}-{first}-{n}", settings, headers)
+                make_jobs(found.sets, home / "out", "{date}-{camera}-{first}-{n}", output_files, headers)
 
     return one
 

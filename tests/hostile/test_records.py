@@ -78,7 +78,7 @@ def test_a_note_of_another_form_is_reported_and_the_run_goes_on(batch: Batch, tm
     stage.mkdir(parents=True)
     (stage / "commit.json").write_text(text)
     result = batch()
-    assert f"note: {stage / 'commit.json'} is not followed: " in result.stderr
+    assert f"note: {stage / 'commit.json'} is ignored: " in result.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{NAME}.exr", "results.jsonl"]
 
 

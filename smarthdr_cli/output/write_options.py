@@ -1,0 +1,22 @@
+"""The options of an EXR result, for ``smarthdr fuse`` and ``smarthdr batch`` alike. Loads neither NumPy nor torch."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from smarthdr_cli.command_option import OUTPUT, CommandOption
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a result is written; FORMATS of output/write.py says which formats have which option."""
+
+    float32: Annotated[
+        bool, CommandOption("Write a 32-bit float EXR instead of 16-bit half.", OUTPUT, ("--float",))
+    ] = False
+    compression: Annotated[
+        Literal["zip", "piz", "dwaa"],
+        CommandOption("Compression of the EXR; zip and piz are lossless, dwaa is lossy.", OUTPUT),
+    ] = "zip"
+    embed_uncertainty: Annotated[bool, CommandOption("Add the uncertainty to the EXR as a second part.", OUTPUT)] = (
+        False
+    )
