@@ -25,11 +25,10 @@ from ablation_rows import BUDGET, ROWS, make_scenes
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.data.datasets import find_scenes
-from smarthdr_cli.data.prepared import Prepared, prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.prepared import PreparedScene, prepare
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate import frozen, metrics, report
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.train.config import PUBLISHED
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -41,11 +40,10 @@ HERE = Path(__file__).parent
 Results = dict[str, dict[int, dict[str, Any]]]
 
 
-def score(weights: Path, scenes: list[Prepared], moving: list[np.ndarray]) -> dict[str, list[float]]:
+def score(weights: Path, scenes: list[PreparedScene], moving: list[np.ndarray]) -> dict[str, list[float]]:
     """PSNR-mu, PSNR-l and PSNR-mu on moving pixels of every scene; published protocol, the short clip at 1."""
     model, _ = load_model(weights)
-    if isinstance(model, SAF):
-        model.finest = CELL  # as it learned
+    model.set_finest_cell(CELL)  # as it learned
     model = model.to(memory_format=torch.channels_last)
     found: dict[str, list[float]] = {"psnr_mu": [], "psnr_l": [], "psnr_mu_moving": []}
     for scene, mask in zip(scenes, moving, strict=True):
@@ -74,7 +72,7 @@ def planned(name: str, values: dict[str, Any], options: argparse.Namespace) -> P
     return plan(Request(data=str(options.scenes), labeled=ROWS[name].labeled), PUBLISHED | values)
 
 
-def train_and_score(folder: Path, ready: Plan, test: tuple[list[Prepared], list[np.ndarray]]) -> dict[str, Any]:
+def train_and_score(folder: Path, ready: Plan, test: tuple[list[PreparedScene], list[np.ndarray]]) -> dict[str, Any]:
     """A run to its end, taken up where it was left, and what student and teacher reach on the test scenes. Ends the
     program where a signal stopped it.
     """
@@ -89,7 +87,7 @@ def train_and_score(folder: Path, ready: Plan, test: tuple[list[Prepared], list[
     return result
 
 
-def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[Prepared], list[np.ndarray]]) -> None:
+def run(name: str, draw: int, options: argparse.Namespace, test: tuple[list[PreparedScene], list[np.ndarray]]) -> None:
     """One run, unless its result is there already or another process is at it."""
     folder = options.work / f"{name}-{draw}"
     key, values = key_of(name, draw, options)
@@ -124,7 +122,7 @@ def results(options: argparse.Namespace) -> Results:
     return found
 
 
-def reference_alone(scenes: list[Prepared]) -> float:
+def reference_alone(scenes: list[PreparedScene]) -> float:
     """Mean PSNR-mu of what the reference frame alone gives."""
     found = []
     for scene in scenes:
@@ -137,9 +135,9 @@ def reference_alone(scenes: list[Prepared]) -> float:
     return float(np.mean(found))
 
 
-def test_scenes(root: Path) -> tuple[list[Prepared], list[np.ndarray]]:
+def test_scenes(root: Path) -> tuple[list[PreparedScene], list[np.ndarray]]:
     """The test scenes of a set, prepared, and where something moves in them."""
-    parts = [Part(scene) for scene in find_scenes(root) if scene.split == "test"]
+    parts = [SceneBand(scene) for scene in find_scenes(root) if scene.split == "test"]
     moving = [frozen.read_scene(part.scene.frames[0].parent).moving for part in parts]
     return prepare(parts, cache_home() / "prepared"), moving
 

@@ -12,7 +12,7 @@ from ablation_rows import BUDGET, COUNTS, DEFAULT, FLOOR, LABELS, OURS, ROOF, RO
 
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.evaluate import bootstrap, plot, report
 from smarthdr_cli.train.scene_run import Plan, cache_home
 
@@ -99,9 +99,9 @@ def figure(path: Path, options: argparse.Namespace, planned: Callable[..., Plan]
     if not (run / "teacher.safetensors").exists():
         return ""
     ready = planned(OURS, values, options)
-    names = [scene.part.scene.name for scene in ready.data.unlabeled]
+    names = [scene.band.scene.name for scene in ready.data.unlabeled]
     by_name = {scene.name: scene for scene in find_scenes(options.scenes)}
-    truths = prepare([Part(by_name[name]) for name in names], cache_home() / "prepared")
+    truths = prepare([SceneBand(by_name[name]) for name in names], cache_home() / "prepared")
     scores = masking.picture(path, run, ready, list(ready.data.unlabeled), truths)
     rules = dict.fromkeys(name.split(":")[0] for name in scores)
     rows = [[rule, f"{100 * scores[f'{rule}: kept']:.0f} %", f"{scores[f'{rule}: error kept']:.4f}",

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from smarthdr_cli.evaluate import report
-from smarthdr_cli.models.header import read_header
-from smarthdr_cli.models.manifest import Entry, read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.checkpoint import read_header
+from smarthdr_cli.models.weights import ManifestEntry, read_manifest, weights_dir
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 ROWS = ("reference frame alone", "OpenCV Debevec, calibrated", "ours, `--deghost off`", "**ours**", "oracle")
@@ -24,7 +23,7 @@ VIEWS = (("Scene by scene", "psnr_mu"), ("On moving pixels", "psnr_mu_moving")) 
 COLUMNS = ("PSNR-μ", "PSNR-μ moving", "PU21-PSNR", "closed (μ)")
 
 
-def file_section(folder: Path, entry: Entry) -> str:
+def file_section(folder: Path, entry: ManifestEntry) -> str:
     """Name, sha256, size, licence and network, as manifest and checkpoint have them."""
     head = read_header(folder / entry.file)
     record = head.description["record"]
@@ -96,7 +95,7 @@ def picked(body: str, columns: tuple[str, ...]) -> str:
     )
 
 
-def cards(folder: Path, names: list[str]) -> list[Entry]:
+def cards(folder: Path, names: list[str]) -> list[ManifestEntry]:
     """The entries with a card, or those named."""
     known = {entry.name: entry for entry in read_manifest(folder)}
     return [known[name] for name in names or known if names or (folder / f"{name}.md").exists()]

@@ -19,9 +19,8 @@ import quality_methods
 from numpy.typing import NDArray
 
 from smarthdr_cli.evaluate import comparison, frozen, protocol, sheet, uncertainty_metrics
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+from smarthdr_cli.models.weights import read_manifest, weights_dir
+from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 
 F32 = NDArray[np.float32]
 
@@ -32,7 +31,7 @@ CROP = 256  # pixels of a failure's side
 LARGEST = 200_000  # bytes a picture
 NEAR = 9  # pixels across, over which the true error is averaged to be looked at
 GREY = (128, 128, 128)
-TITLES = ("true error, local mean", f"sigma, both {LOWEST:g} to {HIGHEST:g}")
+TITLES = ("true error, local mean", f"sigma, both {MIN_SIGMA:g} to {MAX_SIGMA:g}")
 
 
 class Scene(NamedTuple):

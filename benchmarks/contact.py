@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate import baselines, comparison, protocol, report, sheet, stacks
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 from smarthdr_cli.output import tonemap
-from smarthdr_cli.output.heatmap import HIGHEST, LOWEST, colour_index, colour_table
+from smarthdr_cli.output.heatmap import MAX_SIGMA, MIN_SIGMA, colour_index, colour_table
 from smarthdr_cli.output.preview import render_srgb
 
 F32 = NDArray[np.float32]
@@ -87,8 +87,8 @@ def fused(folder: Path, limit: int) -> FusionResult:
     """What ``fuse`` makes of a burst with its defaults."""
     stated = folder / "ev.txt"
     evs = [float(line) for line in stated.read_text("utf-8").split()] if stated.exists() else None
-    options, clock = FuseOptions(evs=evs), StageTimer(lambda _stage, _share: None)
-    return fuse_loaded(middle(load(pictures(folder), options, clock), limit), options, clock)
+    options, clock = FuseOptions(evs=evs), StageTimer()
+    return fuse_loaded(middle(load(pictures(folder), options, clock).burst, limit), options, clock)
 
 
 def merged(ours: FusionResult, frames: Sequence[NDArray[Any]]) -> F32:
@@ -146,7 +146,7 @@ def make(folder: Path, limit: int) -> Sheet:
     frames = baselines.align_mtb([baselines.to_8_bits(f.codes) for f in ours.burst.frames], ours.burst.reference)
     debevec = merged(ours, frames)
     shown = places(interests(ours, debevec), WIDTH)
-    tone = tonemap.plan(ours.radiance, ours.colorspace, ours.anchor_ev)
+    tone = tonemap.fit_tone_map(ours.radiance, ours.colorspace, ours.anchor_ev)
     columns = {
         f"reference, {ours.burst.frames[ours.burst.reference].path.name}": baselines.to_8_bits(
             ours.burst.frames[ours.burst.reference].codes
@@ -156,7 +156,7 @@ def make(folder: Path, limit: int) -> Sheet:
     }
     del debevec
     columns["AlignMTB + Mertens"] = np.round(baselines.mertens(frames) * 255).astype(np.uint8)
-    columns[f"sigma, log, {LOWEST:g} to {HIGHEST:g}"] = colour_table()[colour_index(ours.uncertainty)]
+    columns[f"sigma, log, {MIN_SIGMA:g} to {MAX_SIGMA:g}"] = colour_table()[colour_index(ours.uncertainty)]
     rows = [sheet.row([(name, small(marked(picture, shown))) for name, picture in columns.items()])]
     for number, (what, where) in enumerate(zip(("ours : reference", "ours : Debevec", "sigma"), shown, strict=True)):
         title = f"{number + 1}: {what}, {where[1].start},{where[0].start}"
@@ -186,7 +186,7 @@ def figures(ours: FusionResult) -> list[Any]:
     """Frames, span in EV, size, mean sigma, share clipped in every frame, share away from the physical merge."""
     evs, (height, width) = ours.burst.evs, ours.burst.size
     clipped = float((ours.uncertainty >= 1).mean())
-    changed = ours.report["guard"]["changed_share"]
+    changed = ours.report.statistics.difference.changed
     return [len(evs), f"{evs[0]:+.1f} to {evs[-1]:+.1f}", f"{width}x{height}", f"{ours.mean_uncertainty:.4f}",
             f"{clipped:.1%}", f"{changed:.1%}"]  # fmt: skip
 

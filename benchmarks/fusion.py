@@ -21,11 +21,12 @@ from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.burst import SyntheticBurst, make_bursts
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import metrics, protocol, report
-from smarthdr_cli.fusion.memory_budget import Room
-from smarthdr_cli.fusion.networks import load_network
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.radiometry import mu_law
 from smarthdr_cli.response import named_response
@@ -81,10 +82,13 @@ def noisy_still(network: Any, seed: int) -> list[float]:
     16-bit burst from a tripod, nothing moving, of ISO 100 to 6400, with light that clips.
     """
     made = procedural(SynthConfig(384, 512, frames=(3,), kind="gamma16"), seed)
-    assert made.still is not None
-    still, scale = taken(made.still[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
+    assert made.static is not None
+    still, scale = taken(made.static[0], made.evs[0], np.uint16), np.float32(2.0 ** float(made.evs.min()))
     truth = protocol.limited(made.target[0].permute(1, 2, 0).numpy() * scale)
-    planes = static_merge(still, 0), network.fuse(still, Room(0, 1), False, lambda _: None, {})
+    planes = (
+        static_merge(still, 0),
+        network.fuse(still, MemoryBudget(0, 1), strong=False, on_progress=lambda _: None).image,
+    )
     return [metrics.psnr_mu(protocol.limited(plane.radiance * scale), truth) for plane in planes]
 
 
@@ -100,7 +104,7 @@ def main() -> None:
         network = load_network(options.weights, CPU, precision)
 
         def light(size: int, network: Any = network) -> NDArray[np.float64]:
-            plane = network.fuse(moving, Room(size, 1), False, lambda _: None, {})
+            plane = network.fuse(moving, MemoryBudget(size, 1), strong=False, on_progress=lambda _: None).image
             return np.asarray(mu_law(plane.radiance * scale), np.float64)
 
         whole = light(0)
@@ -114,7 +118,7 @@ def main() -> None:
             rows.append(["bf16 against fp32, one tile", f"{gap.max():.1e}", f"{gap.mean():.1e}"])
     still, truth = static_burst()
     network = load_network(options.weights, CPU, "fp32")
-    plane = network.fuse(still, Room(256, 1), False, lambda _: None, {})
+    plane = network.fuse(still, MemoryBudget(256, 1), strong=False, on_progress=lambda _: None).image
     error = np.abs(plane.radiance / truth - 1)
     physics, ours = np.array([noisy_still(network, seed) for seed in range(STILLS)]).T
     gains = ours - physics

@@ -39,13 +39,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import nnls
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window, register
 from smarthdr_cli.evaluate import comparison, frozen, protocol
-from smarthdr_cli.fusion.motion import find_motions, padded
-from smarthdr_cli.fusion.networks import load_network, members
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load, register
-from smarthdr_cli.fusion.static_merge import order
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.motion import find_motions, pad_for_pyramid
+from smarthdr_cli.fusion.network_fusion import split_frames
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.static_merge import reference_first
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.radiometry import linearize
 
@@ -379,12 +380,11 @@ def compare(ref: F32, other: F32, valid: F32, ev: float, var_ref: F32, var_other
 def coarse_flows(source: AlignedBurst) -> dict[int, F32]:
     """(h, w, 2) px by frame: the network's optical flow on cells; no finest levels, none where nothing moves."""
     device = torch.device("cpu")
-    model = load_network(None, device, "auto").model
-    assert isinstance(model, SAF)
-    indices, evs = order(source, members(source.burst)[0])
+    model = load_network(None, device, "auto").model  # of a SAFFuser
+    indices, evs = reference_first(source, split_frames(source.burst)[0])
     height, width = source.burst.size
     whole = Window(0, 0, -(-height // CELL) * CELL, -(-width // CELL) * CELL)
-    motions = find_motions(model, source, indices, evs, padded(source.downsample(indices[0], CELL), device), 1)
+    motions = find_motions(model, source, indices, evs, pad_for_pyramid(source.downsample(indices[0], CELL), device), 1)
     found = {indices[n]: replace(motion, fine=None).displacement(whole) for n, motion in motions.items()}
     return {i: np.ascontiguousarray(flow[:height, :width]) for i, flow in found.items() if flow is not None}
 
@@ -516,10 +516,10 @@ def measure_scene(folder: Path, kind: str, pools: dict[str, comparison.Pool], fl
     scene = frozen.read_scene(folder)
     evs = [float(np.log2(time / scene.times[scene.reference])) for time in scene.times]
     options = FuseOptions(evs=evs, reference=scene.reference + 1, response="gamma2.2" if kind == "gamma16" else "auto")
-    clock = StageTimer(lambda *_: None)
-    burst = load(list(scene.paths), options, clock)
-    source = register(burst, options, clock)
-    old, new = fuse_loaded(burst, options, clock, source=source), merge(source, flow=flow)
+    clock = StageTimer()
+    burst = load(list(scene.paths), options, clock).burst
+    registered = register(burst, response=options.response)
+    old, new = fuse_loaded(burst, options, clock, registered=registered), merge(registered.burst, flow=flow)
     pictures = {
         "network": (old.radiance, old.uncertainty),
         "physics": (new.light, new.sigma),
@@ -557,8 +557,8 @@ def measure_set(root: Path, kind: str, every: int, flow: bool) -> None:
 
 
 def measure_burst(files: list[Path], evs: list[float] | None, picture: Path | None, flow: bool) -> None:
-    options, clock = FuseOptions(evs=evs), StageTimer(lambda *_: None)
-    source = register(load(files, options, clock), options, clock)
+    options, clock = FuseOptions(evs=evs), StageTimer()
+    source = register(load(files, options, clock).burst).burst
     start = time.perf_counter()
     new = merge(source, flow=flow)
     blocks, share, count = convolved(new.at_odds)

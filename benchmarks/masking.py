@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.evaluate import sheet
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.methods import smae
 from smarthdr_cli.train.pseudo_labels import predict_scene
@@ -28,7 +27,9 @@ TOP = 0.15  # of the maps of error and sigma, in the mu-law domain
 DARK = 0.2
 
 
-def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths: list[Prepared]) -> dict[str, float]:
+def picture(
+    path: Path, run: Path, planned: Plan, scenes: list[PreparedScene], truths: list[PreparedScene]
+) -> dict[str, float]:
     """Write the figure; ``scenes`` are the run's unlabelled ones, ``truths`` the same with ground truth.
 
     Shows the three whose pseudo-labels are worst in parts. Returns shares kept by the three rules and the mean error in
@@ -36,8 +37,7 @@ def picture(path: Path, run: Path, planned: Plan, scenes: list[Prepared], truths
     """
     config = planned.config
     teacher, _ = load_model(run / "teacher.safetensors")
-    assert isinstance(teacher, SAF)
-    teacher.finest = CELL  # as it learned
+    teacher.set_finest_cell(CELL)  # as it learned
     found = [predict_scene(teacher, scene, CPU, config.precision, config.views) for scene in scenes]
     limits = uncertainty_masks.SigmaRange.from_maps((one.sigma for one in found), high_quantile=config.masks.top)
     threshold = smae.Threshold()

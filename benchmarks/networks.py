@@ -16,8 +16,7 @@ import numpy as np
 from quality_methods import KINDS, scene_methods
 
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 HERE = Path(__file__).parent
 STEP = 4

@@ -45,17 +45,17 @@ def overheard() -> Iterator[list[NDArray[np.float32]]]:
     calibration it is not used.
     """
     floors: list[NDArray[np.float32]] = []
-    own = network_fusion.judged
+    own = network_fusion.calibrated_sigma
 
     def judged(log_sigma: Any, calibration: Any, *of: Any) -> Any:
         floors.append(of[-1][0, 0].cpu().numpy())
         return own(log_sigma, calibration, *of)
 
-    network_fusion.judged = judged
+    network_fusion.calibrated_sigma = judged
     try:
         yield floors
     finally:
-        network_fusion.judged = own
+        network_fusion.calibrated_sigma = own
 
 
 def fitted(root: Path, kind: str, weights: Path) -> Calibration:

@@ -27,18 +27,18 @@ import torch
 from recalibrate import save
 from torch import Tensor
 
-from smarthdr_cli.data.synth.burst import SynthConfig, make_bursts
+from smarthdr_cli.data.synth.burst import make_bursts
+from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
-from smarthdr_cli.data.synth.variety import RICH
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import comparison, frozen, protocol, report, uncertainty_metrics
-from smarthdr_cli.fusion.networks import load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.checkpoint import load_model
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.system import usable_cores
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
@@ -53,7 +53,8 @@ def drawn(rng: np.random.Generator) -> tuple[str, str, SynthConfig]:
     """What is wrong with a burst ("good": nothing), its kind of files, and how it is made."""
     spoilt = str(rng.choice(SPOILT)) if rng.random() < SHARE else "good"
     kind = str(rng.choice(["gamma16", "camera8"]))
-    config = replace(benchmark_config(kind, (SIDE, SIDE), int(rng.choice(FRAMES))), variety=RICH, reference="mixed",
+    config = replace(benchmark_config(kind, (SIDE, SIDE), int(rng.choice(FRAMES))),
+                     variety=TRAINING_VARIETY, reference="mixed",
                      ev_steps=(1.0, 1.5, 2.0, 2.5, 3.0, 4.0), shake_px=8.0)  # fmt: skip
     if spoilt == "dark":
         config = replace(config, bias=-float(rng.uniform(2, 6)))
@@ -69,15 +70,14 @@ class Class:
 
     def __init__(self, weights: Path) -> None:
         self.network = load_network(weights, torch.device("cpu"), "fp32")
-        assert isinstance(self.network.model, SAF)
         self.judge = self.network.model.judge
         self.shown: list[Tensor] = []
         self.judge.register_forward_pre_hook(lambda _judge, inputs: self.shown.append(inputs[0].detach().clone()))
 
     def fuse(self, paths: Sequence[Path], **options: Any) -> FusionResult:
-        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), StageTimer(lambda _stage, _share: None)
+        chosen, clock = FuseOptions(tile="0", exposure_check="off", **options), StageTimer()
         self.shown.clear()
-        return fuse_loaded(load(list(paths), chosen, clock), chosen, clock, lambda *_: self.network)
+        return fuse_loaded(load(list(paths), chosen, clock).burst, chosen, clock, open_network=lambda *_: self.network)
 
     def lesson(self, bank: SceneBank, number: int) -> Lesson | None:
         """Burst ``number`` made, spoilt, written, fused and measured; None where it cannot be measured, being clipped
@@ -148,7 +148,7 @@ def lessons(pool: ProcessPoolExecutor, held_out: bool, count: int) -> list[Lesso
     return found
 
 
-def verdicts(judges: dict[str, Judge], held: Sequence[Lesson]) -> str:
+def verdicts(judges: dict[str, UncertaintyHead], held: Sequence[Lesson]) -> str:
     """AUSE of every judge on held-out lessons, by kind of burst, beside the mean error; and of whole bursts, how far
     their mean sigmas stand in the order of their mean errors.
     """
@@ -175,7 +175,7 @@ def _of(plane: Tensor, lesson: Lesson) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _sigma(one: Judge, lesson: Lesson) -> np.ndarray:
+def _sigma(one: UncertaintyHead, lesson: Lesson) -> np.ndarray:
     h, w = lesson.error.shape
     return _of(judged(one, lesson.features[None].float())[0, 0, :h, :w].exp(), lesson)
 
@@ -206,7 +206,6 @@ def main() -> None:
             lessons(pool, out, count) for out, count in ((True, options.held_out), (False, options.lessons))
         )
     model, found = load_model(options.weights)
-    assert isinstance(model, SAF)
     taught = copy.deepcopy(model.judge).requires_grad_(True)
     known = [one for one in learned if bool(one.known.any())]
     teach(taught, known, steps=options.steps, on_step=told)

@@ -5,17 +5,22 @@ with frames times float32. One resampling takes a pixel from its file to the til
 it passes through; where it is taken from does not depend, to the last bit, on the tile that asks.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align import Alignment
+from smarthdr_cli.align import Alignment, align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import Response, linearize
+from smarthdr_cli.response import matched, resolve_response, with_clip
 
 F32 = NDArray[np.float32]
+Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
 NEARLY = 0.9  # of the clip, from which a pixel beside a clipped sample counts as clipped
 _PAD = 3  # source pixels beyond what bicubic interpolation reads
 
@@ -152,6 +157,39 @@ class AlignedBurst:
         return np.asarray(
             cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
         )
+
+
+class RegisteredBurst(NamedTuple):
+    """An aligned burst, and the notes of how it came about."""
+
+    burst: AlignedBurst
+    notes: tuple[str, ...]
+
+
+def register(
+    burst: Burst,
+    *,
+    align: Literal["auto", "none"] = "auto",
+    response: str = "auto",
+    exposure_check: Literal["off", "warn", "fix"] = "warn",
+    gains: Literal["auto", "off"] = "auto",
+    stage: Stage = lambda _name: nullcontext(),
+) -> RegisteredBurst:
+    """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
+
+    The options are those of ``fuse``. Raises UsageError or InputError.
+    """
+    with stage("align"):
+        alignment = align_burst(burst, None, mode=align)
+    with stage("response"):
+        resolved = resolve_response(burst, alignment, response, exposure_check)
+    burst, alignment = resolved.burst, resolved.alignment
+    if any(alignment.moved) and resolved.response.name != "srgb":
+        with stage("align again"):
+            alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
+    curve = with_clip(resolved.response, burst, alignment)
+    curves, gain_notes = matched(burst, alignment, curve) if gains == "auto" else ((), ())
+    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
 
 
 def _saturate(linear: F32, clipped: NDArray[np.bool_]) -> None:

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import cv2
-import fusion_bursts as made
 import numpy as np
 import pytest
 
 from smarthdr_cli.aligned_burst import Window
+from tests.support import bursts
 
 SHIFT = np.array([[1.0, 0, 6.25], [0, 1, -3.5], [0, 0, 1]])
 WINDOW = Window(4, 8, 20, 24)
@@ -67,12 +67,12 @@ def twin(source, index, window, flow=None):
 
 
 def pair(kind, height=60, width=84, homography=None):
-    light = made.texture(height, width)
+    light = bursts.texture(height, width)
     codes = {8: lambda v: np.round(v * 255).astype(np.uint8), 16: lambda v: np.round(v * 65535).astype(np.uint16),
              32: lambda v: v.astype(np.float32)}[kind](light)  # fmt: skip
-    burst = made.Burst((made.frame(codes, 0.0), made.frame(codes[::-1].copy(), 2.0)), 0)
-    response = made.GAMMA8 if kind == 8 else made.GAMMA
-    return made.source_of(burst, response, None if homography is None else [np.eye(3), homography])
+    burst = bursts.Burst((bursts.frame(codes, 0.0), bursts.frame(codes[::-1].copy(), 2.0)), 0)
+    response = bursts.GAMMA8 if kind == 8 else bursts.GAMMA
+    return bursts.aligned(burst, response, None if homography is None else [np.eye(3), homography])
 
 
 @pytest.mark.parametrize("kind", [8, 16, 32])
@@ -176,21 +176,21 @@ def test_a_clip_mask_of_its_own_makes_a_pixel_white():
     mask = np.zeros((32, 40), bool)
     mask[10, 12] = True
     mask[25, 12] = True  # beside a clipped sample, but dark itself
-    burst = made.Burst((made.frame(codes, 0.0), made.frame(codes, 1.0, clipped=mask)), 0)
-    light, _ = made.source_of(burst, made.LINEAR).region(1, Window(0, 0, 32, 40))
+    burst = bursts.Burst((bursts.frame(codes, 0.0), bursts.frame(codes, 1.0, clipped=mask)), 0)
+    light, _ = bursts.aligned(burst, bursts.LINEAR).read(1, Window(0, 0, 32, 40))
     assert (light[10, 12] == 1).all()
     assert (light == 1).all(axis=2).sum() == 1
     shift = np.array([[1.0, 0, 3], [0, 1, 4], [0, 0, 1]])
-    light, _ = made.source_of(burst, made.LINEAR, [np.eye(3), shift]).region(1, Window(0, 0, 32, 40))
+    light, _ = bursts.aligned(burst, bursts.LINEAR, [np.eye(3), shift]).read(1, Window(0, 0, 32, 40))
     assert (light[6, 9] == 1).all()
     assert (light == 1).all(axis=2).sum() == 1
 
 
 def test_coordinates_hold_a_hundredth_of_a_pixel_at_6000():
     codes = np.zeros((4000, 6000, 3), np.uint8)
-    burst = made.Burst((made.frame(codes, 0.0), made.frame(codes, 1.0)), 0)
+    burst = bursts.Burst((bursts.frame(codes, 0.0), bursts.frame(codes, 1.0)), 0)
     matrix = np.array([[1.002, -0.03, 12.345], [0.03, 0.998, -45.678], [1.5e-6, -2e-6, 1.0]])
-    source = made.source_of(burst, made.GAMMA8, [np.eye(3), matrix])
+    source = bursts.aligned(burst, bursts.GAMMA8, [np.eye(3), matrix])
     for window in (Window(0, 0, 8, 8), Window(3992, 5992, 8, 8), Window(2000, 3000, 8, 8)):
         x, y = source.sample_coordinates(1, window)
         rows, columns = np.mgrid[window.top : window.top + 8, window.left : window.left + 8]
@@ -210,10 +210,10 @@ def test_cells_are_box_means(size):
 
 
 def test_moved_cells_follow_the_homography():
-    smooth = cv2.resize(made.texture(32, 40), (160, 128), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    smooth = cv2.resize(bursts.texture(32, 40), (160, 128), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     codes = np.round(smooth * 65535).astype(np.uint16)
-    burst = made.Burst((made.frame(codes, 0.0), made.frame(codes, 2.0)), 0)
-    source = made.source_of(burst, made.LINEAR, [np.eye(3), TURN])
+    burst = bursts.Burst((bursts.frame(codes, 0.0), bursts.frame(codes, 2.0)), 0)
+    source = bursts.aligned(burst, bursts.LINEAR, [np.eye(3), TURN])
     full, valid = source.read(1, Window(0, 0, 128, 160))
     wanted = full.reshape(32, 4, 40, 4, 3).mean(axis=(1, 3))
     seen = valid.reshape(32, 4, 40, 4).min(axis=(1, 3)) > 0

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "burst"
@@ -40,7 +39,7 @@ def pictures(benchmarks) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def burst() -> Burst:
-    return load_burst(sorted(EXAMPLE.glob("img*.jpg")))
+    return load_burst(sorted(EXAMPLE.glob("img*.jpg"))).burst
 
 
 def test_a_crop_shows_what_its_map_points_at_and_the_next_looks_elsewhere(contact):

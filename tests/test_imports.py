@@ -19,10 +19,10 @@ ROOMS = (
     ("grouping", "align"),
     ("response",),
     ("aligned_burst",),
+    ("data",),
     ("models",),
     ("fusion",),
     ("output",),
-    ("data",),
     ("train",),
     ("evaluate",),
     ("batch",),
@@ -106,7 +106,7 @@ def test_nothing_imports_the_command_line(path: Path) -> None:
     [
         ("burst", "import smarthdr_cli.align", ["smarthdr_cli.align"]),
         ("burst", "def f():\n    from ..models import saf", ["smarthdr_cli.models", "smarthdr_cli.models.saf"]),
-        ("fusion", "from smarthdr_cli import data", ["smarthdr_cli.data"]),
+        ("data", "from smarthdr_cli import fusion", ["smarthdr_cli.fusion"]),
         ("evaluate", "from smarthdr_cli.cli.app import main", ["smarthdr_cli.cli.app", "smarthdr_cli.cli.app.main"]),
         ("errors", "from smarthdr_cli.burst import burst", ["smarthdr_cli.burst", "smarthdr_cli.burst.burst"]),
         ("models", "from smarthdr_cli.nowhere import x", ["smarthdr_cli.nowhere", "smarthdr_cli.nowhere.x"]),
@@ -151,8 +151,8 @@ def test_reading_aligning_and_writing_load_no_torch() -> None:
 
 
 def test_listing_weights_loads_no_torch() -> None:
-    loaded = _loaded("-c", "from smarthdr_cli.models.weights import available; available()")
-    assert "smarthdr_cli.models.manifest" in loaded
+    loaded = _loaded("-c", "from smarthdr_cli.models.catalog import list_weights; list_weights()")
+    assert {"smarthdr_cli.models.weights", "smarthdr_cli.models.checkpoint"} <= loaded
     assert not loaded & {"torch", "huggingface_hub"}
 
 

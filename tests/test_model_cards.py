@@ -8,9 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.checkpoint import load_model
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 ROOT = Path(__file__).parents[1]
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8")

@@ -9,9 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from smarthdr_cli.cli.app import app
-from smarthdr_cli.models.load import load_model
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import find_weights, weights_dir
+from smarthdr_cli.models.checkpoint import load_model
+from smarthdr_cli.models.weights import find_weights, read_manifest, weights_dir
 
 ENTRIES = {entry.name: entry for entry in read_manifest(weights_dir())}
 

@@ -12,7 +12,8 @@ from rendered.places import draw_scenery
 from rendered.scenery import Scenery
 from rendered.shown import Renderer, Shown
 from rendered.stage import MOMENTS
-from smarthdr_cli.data.synth.burst import SynthConfig, SyntheticBurst, exposures, photograph
+from smarthdr_cli.data.synth.burst import RenderedBurst, SyntheticBurst, draw_exposures, simulate_camera
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
 
 EV_STEPS = (2.0, 2.5, 3.0)
@@ -33,14 +34,14 @@ def burst_of(
 
     The same generator gives the same exposures, level and noise in both kinds.
     """
-    evs, times = exposures(config, generator, 1, len(MOMENTS))
+    evs, times = draw_exposures(config, generator, 1, len(MOMENTS))
     order = [int(t) for t in times[0]]
     light = torch.stack([torch.from_numpy(shown[at].radiance).permute(2, 0, 1) for at in order])[None]
     flow = torch.stack([torch.from_numpy(motion[at][0]).permute(2, 0, 1) for at in order[1:]])[None]
     seen = torch.stack([torch.from_numpy(motion[at][1])[None] for at in order[1:]])[None]
     moving = np.any([~motion[at][1] | motion[at][2] for at in order[1:]], axis=0)
-    what = light, light[:, 0], flow, seen.float(), torch.from_numpy(moving)[None, None]
-    return photograph(what, config, generator, evs, oracle=True)
+    rendered = RenderedBurst(light, flow, seen.float(), torch.from_numpy(moving)[None, None])
+    return simulate_camera(rendered, config, generator, evs, oracle=True)
 
 
 def write_rendered(

@@ -1,4 +1,4 @@
-"""What gives light: the garden, the sun, a second window out of sight, the lamp. Radiance in reference clips."""
+"""Emitters: the garden, the sun, a second window outside the view, the lamp. Radiance 1 is the reference's clip."""
 
 from typing import Any
 
@@ -7,25 +7,22 @@ import numpy as np
 
 from scene import textures
 from scene.materials import SEED, texture
-from scene.solids import BACK_Y
 
+WINDOW_WALL_Y = 4.2  # metres
 LIGHTS = ("garden", "sun", "fill", "shade")
 
 
 def lights(only: str | None = None) -> dict[str, Any]:
-    """The garden behind the window, the sun above it, the window out of sight at the left, the lamp's shade.
-
-    Radiance in reference clips. With ``only``, the others stand there dark, so that each can be sampled by itself.
-    """
+    """The emitters; with ``only``, the others are black, so that the light of each can be sampled separately."""
     t = mi.ScalarTransform4f
     rng = np.random.default_rng(SEED + 2)
     dark = mi.load_dict({"type": "diffuse", "reflectance": {"type": "rgb", "value": 0.0}})
-    centre, half = (-1.62, BACK_Y + 2.0, 1.05), (1.65, 1.0, 1.6)
+    centre, half = (-1.62, WINDOW_WALL_Y + 2.0, 1.05), (1.65, 1.0, 1.6)
     pose = t().translate(list(centre)) @ t().rotate([1, 0, 0], 90) @ t().scale([half[0], half[2], 1])
     side = t().translate([-2.39, -0.2, 1.6]) @ t().rotate([0, 1, 0], 90) @ t().scale([0.8, 1.1, 1])
     towards_sun = np.array([-0.22, 1.0, 0.66])
-    sun = np.array([-0.95, BACK_Y, 1.6]) + 14 * towards_sun / np.linalg.norm(towards_sun)
-    facing = t().look_at(origin=list(sun), target=[-0.95, BACK_Y, 1.6], up=[0, 0, 1])
+    sun = np.array([-0.95, WINDOW_WALL_Y, 1.6]) + 14 * towards_sun / np.linalg.norm(towards_sun)
+    facing = t().look_at(origin=list(sun), target=[-0.95, WINDOW_WALL_Y, 1.6], up=[0, 0, 1])
     radius = 0.16
     irradiance = np.array([6.0, 5.2, 4.0])
     radiance = irradiance * 14**2 / (np.pi * radius**2)

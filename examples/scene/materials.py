@@ -1,4 +1,4 @@
-"""Every surface of the room by name, each made once from a fixed seed."""
+"""Materials (Mitsuba BSDFs) of the scene by name, from a fixed seed."""
 
 from functools import cache
 from typing import Any
@@ -13,17 +13,20 @@ SEED = 20261120
 
 
 def texture(pixels: NDArray[Any], repeat: tuple[float, float] = (1, 1)) -> dict[str, Any]:
+    """(H, W, 3) linear pixels, row 0 at the top, as a Mitsuba texture."""
     bitmap = mi.Bitmap(np.ascontiguousarray(pixels[::-1], np.float32))
     scale = mi.ScalarTransform3f().scale([repeat[0], repeat[1]])
     return {"type": "bitmap", "bitmap": bitmap, "raw": True, "to_uv": scale, "wrap_mode": "repeat"}
 
 
 def matte(colour: Any) -> Any:
+    """A two-sided diffuse BSDF of a colour or a texture."""
     reflectance = {"type": "rgb", "value": list(colour)} if isinstance(colour, tuple) else colour
     return mi.load_dict({"type": "twosided", "bsdf": {"type": "diffuse", "reflectance": reflectance}})
 
 
 def glazed(colour: Any, alpha: float = 0.25) -> Any:
+    """A two-sided rough plastic of a colour or a texture; ``alpha`` is its roughness."""
     reflectance = {"type": "rgb", "value": list(colour)} if isinstance(colour, tuple) else colour
     inner = {"type": "roughplastic", "diffuse_reflectance": reflectance, "alpha": alpha, "nonlinear": True}
     return mi.load_dict({"type": "twosided", "bsdf": inner})
@@ -31,7 +34,7 @@ def glazed(colour: Any, alpha: float = 0.25) -> Any:
 
 @cache
 def materials() -> dict[str, Any]:
-    """Every surface's BSDF by name, made once from a fixed seed."""
+    """All materials by name."""
     rng = np.random.default_rng(SEED)
     plaster = 0.62 + 0.025 * textures.noise(rng, (512, 512), (6, 6), 6)
     titles = (
@@ -61,7 +64,7 @@ def materials() -> dict[str, Any]:
         "runner": matte(texture(textures.weave(rng, (512, 512), 64, (0.62, 0.58, 0.50), (0.08, 0.14, 0.24)))),
         "seat": matte(texture(textures.weave(rng, (256, 256), 48, (0.55, 0.30, 0.06), (0.42, 0.20, 0.04)))),
         "leaf": matte(texture(textures.leaf(rng))),
-        "ball": glazed(texture(textures.stripes(rng)), 0.2),
+        "ball": glazed(texture(textures.beach_ball(rng)), 0.2),
         "vase": glazed((0.045, 0.13, 0.24), 0.2),
         "clay": matte((0.46, 0.20, 0.11)),
         "soil": matte((0.035, 0.025, 0.018)),

@@ -1,4 +1,4 @@
-"""The room: shell, furniture and what stands on it; and the whole scene at a moment. Metres, z up, the window at +y."""
+"""The room, its furniture and the objects in it; and the whole scene at a moment. Metres, z up, the window at +y."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,22 +8,24 @@ import mitsuba as mi
 import numpy as np
 from numpy.typing import NDArray
 
-from scene import meshes
-from scene.lights import lights
+from scene import geometry
+from scene.geometry import box, cylinder, rectangle, sphere
+from scene.lights import WINDOW_WALL_Y, lights
 from scene.materials import SEED, materials
-from scene.movers import moving
-from scene.solids import BACK_Y, ball, box, rod, wall
+from scene.moving_objects import moving_objects
 
 Add = Callable[[str, Any], None]
-Window = tuple[int, int, int, int] | None  # x, y, width, height of the part wanted
-Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
+Crop = tuple[int, int, int, int]  # x, y, width, height
+Pose = tuple[NDArray[np.float64], NDArray[np.float64]]  # shift in metres; yaw, pitch, roll in degrees
 
 WINDOW_X, WINDOW_Z = (-1.75, -0.15), (0.92, 2.32)
+EYE, TARGET = np.array([0.42, -0.95, 1.50]), np.array([-0.10, 3.0, 1.03])  # of the reference's camera
+FIELD_OF_VIEW = 52.0  # degrees, horizontal
 
 
 @cache
-def still() -> dict[str, Any]:
-    """Everything that does not move."""
+def static_objects() -> dict[str, Any]:
+    """The room and everything in it that does not move."""
     out: dict[str, Any] = {}
 
     def add(name: str, shape: Any) -> None:
@@ -35,22 +37,24 @@ def still() -> dict[str, Any]:
     furniture(add, m)
     still_life(add, m, rng)
     bookcase(add, m, rng)
-    corners(add, m)
+    accessories(add, m)
     return out
 
 
 def shell(add: Add, m: dict[str, Any]) -> None:
-    """Floor, ceiling, walls, and the window in the back one."""
-    # Shell. The back wall leaves the window open; its four pieces sample one brick picture by position.
-    add("floor", wall((-2.4, -1.6, 0), (4.8, 0, 0), (0, 5.8, 0), m["floor"]))
-    add("ceiling", wall((-2.4, 4.2, 2.75), (4.8, 0, 0), (0, -5.8, 0), m["ceiling"]))
-    add("left", wall((-2.4, -1.6, 0), (0, 5.8, 0), (0, 0, 2.75), m["plaster"]))
-    add("right", wall((2.4, 4.2, 0), (0, -5.8, 0), (0, 0, 2.75), m["teal"]))
-    add("front", wall((2.4, -1.6, 0), (-4.8, 0, 0), (0, 0, 2.75), m["plaster"]))
+    """Floor, ceiling, walls and window. The four parts of the window wall share one brick texture by position."""
+    add("floor", rectangle((-2.4, -1.6, 0), (4.8, 0, 0), (0, 5.8, 0), m["floor"]))
+    add("ceiling", rectangle((-2.4, 4.2, 2.75), (4.8, 0, 0), (0, -5.8, 0), m["ceiling"]))
+    add("left", rectangle((-2.4, -1.6, 0), (0, 5.8, 0), (0, 0, 2.75), m["plaster"]))
+    add("right", rectangle((2.4, 4.2, 0), (0, -5.8, 0), (0, 0, 2.75), m["teal"]))
+    add("front", rectangle((2.4, -1.6, 0), (-4.8, 0, 0), (0, 0, 2.75), m["plaster"]))
     (xa, xb), (za, zb) = WINDOW_X, WINDOW_Z
     for x0, x1, z0, z1 in ((-2.4, 2.4, 0, za), (-2.4, 2.4, zb, 2.75), (-2.4, xa, za, zb), (xb, 2.4, za, zb)):
-        points = lambda u, v, x0=x0, x1=x1, z0=z0, z1=z1: (x0 + (x1 - x0) * u, BACK_Y + 0 * u, z0 + (z1 - z0) * v)  # noqa: E731
-        piece = meshes.sheet(points, 1, 1, m["brick"])
+
+        def part(u: Any, v: Any, x0: float = x0, x1: float = x1, z0: float = z0, z1: float = z1) -> Any:
+            return x0 + (x1 - x0) * u, WINDOW_WALL_Y + 0 * u, z0 + (z1 - z0) * v
+
+        piece = geometry.parametric_surface(part, 1, 1, m["brick"])
         params = mi.traverse(piece)
         corners = np.array([[x0, z0], [x1, z0], [x0, z1], [x1, z1]])
         params["vertex_texcoords"] = (corners / [2.0, 1.6]).reshape(-1).astype(np.float32)
@@ -58,21 +62,20 @@ def shell(add: Add, m: dict[str, Any]) -> None:
         add("brick", piece)
     # Reveals, sill, frame and glazing bars.
     deep = 0.16
-    add("reveal", box((xa - 0.02, BACK_Y + deep / 2, (za + zb) / 2), (0.04, deep, zb - za), m["white"]))
-    add("reveal", box((xb + 0.02, BACK_Y + deep / 2, (za + zb) / 2), (0.04, deep, zb - za), m["white"]))
-    add("reveal", box(((xa + xb) / 2, BACK_Y + deep / 2, zb + 0.02), (xb - xa, deep, 0.04), m["white"]))
-    add("sill", box(((xa + xb) / 2, BACK_Y - 0.02, za - 0.02), (xb - xa + 0.16, 0.42, 0.04), m["white"]))
+    add("reveal", box((xa - 0.02, WINDOW_WALL_Y + deep / 2, (za + zb) / 2), (0.04, deep, zb - za), m["white"]))
+    add("reveal", box((xb + 0.02, WINDOW_WALL_Y + deep / 2, (za + zb) / 2), (0.04, deep, zb - za), m["white"]))
+    add("reveal", box(((xa + xb) / 2, WINDOW_WALL_Y + deep / 2, zb + 0.02), (xb - xa, deep, 0.04), m["white"]))
+    add("sill", box(((xa + xb) / 2, WINDOW_WALL_Y - 0.02, za - 0.02), (xb - xa + 0.16, 0.42, 0.04), m["white"]))
     for x in (xa + 0.03, (xa + xb) / 2, xb - 0.03):
-        add("bar", box((x, BACK_Y + 0.1, (za + zb) / 2), (0.06, 0.05, zb - za), m["white"]))
+        add("bar", box((x, WINDOW_WALL_Y + 0.1, (za + zb) / 2), (0.06, 0.05, zb - za), m["white"]))
     for z, thick in ((za + 0.03, 0.06), (zb - 0.03, 0.06), (za + 0.9, 0.035)):
-        add("bar", box(((xa + xb) / 2, BACK_Y + 0.1, z), (xb - xa, 0.045, thick), m["white"]))
-    add("skirting", box((0, BACK_Y - 0.012, 0.06), (4.8, 0.024, 0.12), m["white"]))
+        add("bar", box(((xa + xb) / 2, WINDOW_WALL_Y + 0.1, z), (xb - xa, 0.045, thick), m["white"]))
+    add("skirting", box((0, WINDOW_WALL_Y - 0.012, 0.06), (4.8, 0.024, 0.12), m["white"]))
 
 
 def curtains(add: Add, m: dict[str, Any]) -> None:
     """Two linen curtains on a rail."""
-    # Curtains on a rail.
-    add("rail", rod((-2.35, 4.08, 2.5), (0.45, 4.08, 2.5), 0.014, m["black"]))
+    add("rail", cylinder((-2.35, 4.08, 2.5), (0.45, 4.08, 2.5), 0.014, m["black"]))
     for x0, x1 in ((-2.3, -1.72), (-0.2, 0.32)):
 
         def folds(u: Any, v: Any, x0: float = x0, x1: float = x1) -> Any:
@@ -81,12 +84,11 @@ def curtains(add: Add, m: dict[str, Any]) -> None:
             x = middle + (x0 + (x1 - x0) * u - middle) * gather
             return x, 4.06 + 0.045 * np.sin(u * 2 * np.pi * 6 + 2 * v) * (0.6 + 0.4 * v), 0.06 + 2.43 * v
 
-        add("curtain", meshes.sheet(folds, 60, 160, m["curtain"]))
+        add("curtain", geometry.parametric_surface(folds, 60, 160, m["curtain"]))
 
 
 def furniture(add: Add, m: dict[str, Any]) -> None:
-    """Rug, table, chair."""
-    # Rug and table, laid with a runner.
+    """Rug, table with a runner, chair."""
     add("rug", box((0.0, 1.75, 0.006), (2.9, 1.9, 0.012), m["rug"], turn=0))
     add("top", box((0.15, 2.25, 0.735), (1.75, 0.9, 0.035), m["table"]))
     add("apron", box((0.15, 2.25, 0.675), (1.6, 0.76, 0.08), m["pine"]))
@@ -115,8 +117,7 @@ def furniture(add: Add, m: dict[str, Any]) -> None:
 
 
 def still_life(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
-    """What stands on the table: fruit, a vase with blossom, a mug, a page, books."""
-    # On the table: fruit in a bowl, a vase with blossom, a mug, books.
+    """On the table: fruit in a bowl, a vase with blossom, a mug, a page, books."""
     bowl = [
         (0.0, 0.012),
         (0.06, 0.012),
@@ -127,7 +128,7 @@ def still_life(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
         (0.07, 0.0),
         (0.0, 0.0),
     ]
-    add("bowl", meshes.lathe(bowl, (0.27, 2.33, 0.757), m["cream"]))
+    add("bowl", geometry.surface_of_revolution(bowl, (0.27, 2.33, 0.757), m["cream"]))
     for x, y, z, r, kind in (
         (0.21, 2.30, 0.825, 0.046, "orange"),
         (0.30, 2.27, 0.825, 0.047, "orange"),
@@ -136,7 +137,7 @@ def still_life(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
         (0.27, 2.33, 0.888, 0.045, "lemon"),
         (0.02, 2.05, 0.802, 0.046, "orange"),
     ):
-        add("fruit", ball((x, y, z), r, m[kind]))
+        add("fruit", sphere((x, y, z), r, m[kind]))
     vase = [
         (0.0, 0.0),
         (0.055, 0.0),
@@ -147,20 +148,20 @@ def still_life(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
         (0.045, 0.30),
         (0.036, 0.29),
     ]
-    add("vase", meshes.lathe(vase, (0.68, 2.42, 0.755), m["vase"]))
+    add("vase", geometry.surface_of_revolution(vase, (0.68, 2.42, 0.755), m["vase"]))
     for k in range(9):
         angle, lean, tall = k * 2.4, 0.05 + 0.03 * (k % 4), 0.30 + 0.04 * (k % 5)
         root, tip = (
             np.array([0.68, 2.42, 1.0]),
             np.array([0.68 + 2 * lean * np.cos(angle), 2.42 + 2 * lean * np.sin(angle), 1.0 + tall]),
         )
-        add("stem", rod(tuple(root), tuple(tip), 0.0035, m["stem"]))
+        add("stem", cylinder(tuple(root), tuple(tip), 0.0035, m["stem"]))
         for j in range(9):
             along = root + (tip - root) * (0.45 + 0.065 * j)
             offset = 0.018 * rng.standard_normal(3)
-            add("blossom", ball(tuple(along + offset), 0.011 + 0.007 * rng.random(), m["blossom"]))
+            add("blossom", sphere(tuple(along + offset), 0.011 + 0.007 * rng.random(), m["blossom"]))
     mug = [(0.0, 0.004), (0.036, 0.004), (0.038, 0.09), (0.041, 0.095), (0.043, 0.09), (0.041, 0.0), (0.0, 0.0)]
-    add("mug", meshes.lathe(mug, (-0.13, 1.98, 0.757), m["mug"]))
+    add("mug", geometry.surface_of_revolution(mug, (-0.13, 1.98, 0.757), m["mug"]))
     add("page", box((0.42, 1.98, 0.7565), (0.21, 0.28, 0.001), m["page"], turn=-14))
     height = 0.757
     for k, (w, d, h, turn) in enumerate(((0.27, 0.19, 0.035, 8), (0.25, 0.18, 0.028, -6), (0.21, 0.15, 0.03, 14))):
@@ -170,13 +171,12 @@ def still_life(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
 
 
 def bookcase(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
-    """Four shelves of books against the back wall."""
-    # Bookcase against the back wall, right of the window.
+    """Four shelves of books against the window wall."""
     x0, x1, tall, thick, depth = 0.95, 2.2, 1.72, 0.028, 0.3
-    y = BACK_Y - depth / 2
+    y = WINDOW_WALL_Y - depth / 2
     for x in (x0, x1):
         add("case", box((x, y, tall / 2), (thick, depth, tall), m["pine"]))
-    add("case", box(((x0 + x1) / 2, BACK_Y - 0.006, tall / 2), (x1 - x0, 0.01, tall), m["pine"]))
+    add("case", box(((x0 + x1) / 2, WINDOW_WALL_Y - 0.006, tall / 2), (x1 - x0, 0.01, tall), m["pine"]))
     shelves = (0.08, 0.5, 0.9, 1.3, tall)
     for z in shelves:
         add("case", box(((x0 + x1) / 2, y, z), (x1 - x0, depth, thick), m["pine"]))
@@ -192,27 +192,25 @@ def bookcase(add: Add, m: dict[str, Any], rng: np.random.Generator) -> None:
                 ),
             )
             x, count = x + w + 0.002, count + 1
-    add("globe", ball((1.98, 4.02, 1.3 + 0.014 + 0.11), 0.11, m["vase"]))
+    add("globe", sphere((1.98, 4.02, 1.3 + 0.014 + 0.11), 0.11, m["vase"]))
     add(
         "jar",
-        meshes.lathe(
+        geometry.surface_of_revolution(
             [(0, 0), (0.06, 0), (0.09, 0.09), (0.06, 0.17), (0.04, 0.19), (0.05, 0.22)], (2.02, 4.03, 0.514), m["clay"]
         ),
     )
 
 
-def corners(add: Add, m: dict[str, Any]) -> None:
-    """A picture on the bricks, the floor lamp's stand, the plant's pot."""
+def accessories(add: Add, m: dict[str, Any]) -> None:
+    """A poster on the bricks, the stand of the floor lamp, the pot of the plant."""
     t = mi.ScalarTransform4f
-    # A picture on the bricks, and the floor lamp's stand.
-    add("frame", box((0.64, BACK_Y - 0.012, 1.72), (0.40, 0.024, 0.56), m["black"]))
-    add("poster", wall((0.46, BACK_Y - 0.026, 1.46), (0.36, 0, 0), (0, 0, 0.52), m["poster"]))
+    add("frame", box((0.64, WINDOW_WALL_Y - 0.012, 1.72), (0.40, 0.024, 0.56), m["black"]))
+    add("poster", rectangle((0.46, WINDOW_WALL_Y - 0.026, 1.46), (0.36, 0, 0), (0, 0, 0.52), m["poster"]))
     add("foot", {"type": "disk", "to_world": t().translate([1.55, 3.3, 0.02]) @ t().scale(0.15), "bsdf": m["black"]})
-    add("stand", rod((1.55, 3.3, 0.0), (1.55, 3.3, 1.42), 0.012, m["black"]))
-    # Pots.
+    add("stand", cylinder((1.55, 3.3, 0.0), (1.55, 3.3, 1.42), 0.012, m["black"]))
     add(
         "pot",
-        meshes.lathe(
+        geometry.surface_of_revolution(
             [(0, 0), (0.13, 0), (0.16, 0.15), (0.185, 0.30), (0.19, 0.33), (0.17, 0.33), (0.165, 0.28)],
             (-1.55, 3.05, 0),
             m["clay"],
@@ -221,29 +219,26 @@ def corners(add: Add, m: dict[str, Any]) -> None:
     add("soil", {"type": "disk", "to_world": t().translate([-1.55, 3.05, 0.29]) @ t().scale(0.168), "bsdf": m["soil"]})
 
 
-def scene(time: float | None, pose: Pose, size: tuple[int, int], only: str | None = None, window: Window = None) -> Any:
-    """The scene at ``time`` (None: without what moves) from ``pose``: metres; yaw, pitch, roll in degrees."""
-    movers = {} if time is None else moving(time)
-    return mi.load_dict(
-        {"type": "scene", **still(), **movers, **lights(only), "sensor": camera(pose, size, window)}, optimize=False
-    )
+def load_scene(
+    time: float | None, pose: Pose, size: tuple[int, int], only: str | None = None, crop: Crop | None = None
+) -> Any:
+    """The scene at ``time`` (None: without moving objects) from ``pose``, with one light or all."""
+    objects = static_objects() | ({} if time is None else moving_objects(time)) | lights(only)
+    return mi.load_dict({"type": "scene", **objects, "sensor": sensor(pose, size, crop)}, optimize=False)
 
 
-EYE, AIM, FOV = np.array([0.42, -0.95, 1.50]), np.array([-0.10, 3.0, 1.03]), 52.0
-
-
-def view(pose: Pose) -> NDArray[np.float64]:
-    """(4, 4) camera-to-world matrix; camera axes x left, y up, z forward (Mitsuba's)."""
+def camera_to_world(pose: Pose) -> NDArray[np.float64]:
+    """(4, 4) matrix; camera axes are x left, y up, z forward (Mitsuba)."""
     shift, angles = pose
     t = mi.ScalarTransform4f
-    aim = t().look_at(origin=(EYE + shift).tolist(), target=(AIM + shift).tolist(), up=[0, 0, 1])
+    to_target = t().look_at(origin=(EYE + shift).tolist(), target=(TARGET + shift).tolist(), up=[0, 0, 1])
     yaw, pitch, roll = (float(a) for a in angles)
-    return np.array(
-        (aim @ t().rotate([0, 1, 0], yaw) @ t().rotate([1, 0, 0], pitch) @ t().rotate([0, 0, 1], roll)).matrix
-    )
+    pose_matrix = to_target @ t().rotate([0, 1, 0], yaw) @ t().rotate([1, 0, 0], pitch) @ t().rotate([0, 0, 1], roll)
+    return np.array(pose_matrix.matrix)
 
 
-def camera(pose: Pose, size: tuple[int, int], window: Window = None) -> dict[str, Any]:
+def sensor(pose: Pose, size: tuple[int, int], crop: Crop | None = None) -> dict[str, Any]:
+    """Mitsuba's camera for images of ``size``, or for a crop of them."""
     film: dict[str, Any] = {
         "type": "hdrfilm",
         "width": size[0],
@@ -251,14 +246,14 @@ def camera(pose: Pose, size: tuple[int, int], window: Window = None) -> dict[str
         "rfilter": {"type": "box"},
         "pixel_format": "rgb",
     }
-    if window:
-        film |= dict(zip(("crop_offset_x", "crop_offset_y", "crop_width", "crop_height"), window, strict=True))
+    if crop:
+        film |= dict(zip(("crop_offset_x", "crop_offset_y", "crop_width", "crop_height"), crop, strict=True))
     return {
         "type": "perspective",
-        "fov": FOV,
+        "fov": FIELD_OF_VIEW,
         "fov_axis": "x",
         "near_clip": 0.05,
-        "to_world": mi.ScalarTransform4f(view(pose)),
+        "to_world": mi.ScalarTransform4f(camera_to_world(pose)),
         "film": film,
         "sampler": {"type": "independent"},
     }

@@ -1,4 +1,4 @@
-"""Procedural textures, linear reflectance (or radiance for the garden) as (H, W, 3) float32, row 0 at the top."""
+"""Procedural textures: (H, W, 3) float32 linear reflectance, or radiance for the garden; row 0 at the top."""
 
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ F32 = NDArray[Any]  # float32
 
 
 def noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[float, float], octaves: int = 4) -> F32:
-    """Fractal value noise (height, width) about zero, spread 1; ``cells``: the first octave's (rows, columns)."""
+    """Fractal value noise of ``size`` (H, W), mean 0 and variance 1; ``cells``: (rows, columns) of the first octave."""
     out = np.zeros(size, np.float32)
     for octave in range(octaves):
         rows, cols = (max(2, round(c * 2**octave)) for c in cells)
@@ -22,13 +22,13 @@ def noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[float, f
 
 
 def mix(a: F32 | tuple[float, ...], b: F32 | tuple[float, ...], t: F32) -> F32:
-    """Linear blend of two colours by a map (h, w)."""
+    """Linear blend of two colours by an (H, W) map."""
     t3 = np.clip(t, 0, 1)[..., None]
     return np.asarray(np.asarray(a, np.float32) * (1 - t3) + np.asarray(b, np.float32) * t3, np.float32)
 
 
 def wood(rng: np.random.Generator, size: tuple[int, int], planks: int, light: float = 1.0) -> F32:
-    """Planks along x, each with its own tone, grain and end joint."""
+    """Planks along x with their own tone, grain and end joint."""
     h, w = size
     out = np.empty((h, w, 3), np.float32)
     edges = np.linspace(0, h, planks + 1).astype(int)
@@ -72,7 +72,7 @@ def brick(rng: np.random.Generator, size: tuple[int, int], rows: int, cols: int)
 def weave(
     rng: np.random.Generator, size: tuple[int, int], threads: int, a: tuple[float, ...], b: tuple[float, ...]
 ) -> F32:
-    """Plain weave: warp of colour ``a`` over weft of colour ``b``, with slubs."""
+    """Plain weave: warp of colour ``a``, weft of colour ``b``, uneven threads."""
     h, w = size
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) * (threads / w)
     over = (np.floor(x) + np.floor(y)) % 2
@@ -83,7 +83,7 @@ def weave(
 
 
 def rug(rng: np.random.Generator, size: tuple[int, int] = (900, 1350)) -> F32:
-    """A kilim: bands of lozenges and triangles, knotted."""
+    """A knotted kilim with lozenges and triangles."""
     h, w = size
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     y, x = np.floor(y / 5) * 5, np.floor(x / 5) * 5
@@ -108,7 +108,7 @@ def rug(rng: np.random.Generator, size: tuple[int, int] = (900, 1350)) -> F32:
 def lettering(
     size: tuple[int, int], lines: list[tuple[str, float]], paper: tuple[float, ...], ink: tuple[float, ...]
 ) -> F32:
-    """Lines of (text, height as a share of the picture) centred one below the other."""
+    """Centred lines of (text, height as a fraction of the image)."""
     h, w = size
     mask = Image.new("L", (w, h), 0)
     draw = ImageDraw.Draw(mask)
@@ -121,7 +121,7 @@ def lettering(
 
 
 def spine(rng: np.random.Generator, title: str) -> F32:
-    """A book's spine with its title running down it."""
+    """The spine of a book with its title running down."""
     cloth = np.array(
         [
             [0.35, 0.05, 0.04],
@@ -144,7 +144,7 @@ def spine(rng: np.random.Generator, title: str) -> F32:
 
 
 def leaf(rng: np.random.Generator, size: tuple[int, int] = (256, 128)) -> F32:
-    """A leaf with its midrib along the rows and veins to both sides."""
+    """A leaf with its midrib along the rows and veins on both sides."""
     h, w = size
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     side = np.abs(x / w - 0.5)
@@ -153,8 +153,8 @@ def leaf(rng: np.random.Generator, size: tuple[int, int] = (256, 128)) -> F32:
     return mix((0.035, 0.12, 0.02), (0.20, 0.34, 0.08), 0.2 + light)
 
 
-def stripes(rng: np.random.Generator, size: tuple[int, int] = (128, 512)) -> F32:
-    """A beach ball: six gores of colour with white between."""
+def beach_ball(rng: np.random.Generator, size: tuple[int, int] = (128, 512)) -> F32:
+    """A beach ball: coloured gores with white ones between."""
     h, w = size
     gores = np.array(
         [
@@ -171,7 +171,7 @@ def stripes(rng: np.random.Generator, size: tuple[int, int] = (128, 512)) -> F32
 
 
 def garden(rng: np.random.Generator, size: tuple[int, int] = (900, 1000)) -> F32:
-    """What stands outside, as radiance (reference clip = 1): sky, far trees, a hedge in the sun, lawn and flowers."""
+    """Radiance of the garden (1 = the reference's clip): sky, far trees, a hedge in the sun, lawn and flowers."""
     h, w = size
     y = np.linspace(0, 1, h, dtype=np.float32)[:, None] + np.zeros((1, w), np.float32)
     x = np.linspace(0, 1, w, dtype=np.float32)[None] + np.zeros((h, 1), np.float32)

@@ -12,6 +12,7 @@ from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuse_options import UncertaintyLimit
+from smarthdr_cli.output.write import PreviewFormat, ResultFormat, UncertaintyFormat
 
 T = TypeVar("T")
 
@@ -24,17 +25,17 @@ _SLURM = "SLURM_ARRAY_TASK_"
 class OutputFiles:
     """The files that each set gets."""
 
-    format: Annotated[Literal["exr", "hdr", "tif"], CommandOption("File format of the results.", OUTPUT)] = "exr"
+    format: Annotated[ResultFormat, CommandOption("File format of the results.", OUTPUT)] = "exr"
     preview: Annotated[bool, CommandOption("Write a tone-mapped preview beside each result.", OUTPUT)] = False
     preview_format: Annotated[
-        Literal["jpg", "png", "tif"] | None,
+        PreviewFormat | None,
         CommandOption("File format of the previews; implies --preview.", OUTPUT, show_default="jpg"),
     ] = None
     uncertainty: Annotated[
         bool, CommandOption("Write a map of how far each pixel can be trusted beside each result.", OUTPUT)
     ] = False
     uncertainty_format: Annotated[
-        Literal["png", "exr"] | None,
+        UncertaintyFormat | None,
         CommandOption(
             "png: the map as a heatmap; exr: as raw channels; implies --uncertainty.", OUTPUT, show_default="png"
         ),

@@ -69,12 +69,13 @@ class CommonExposure:
         gain_ev = self.ev - reference_ev - result.anchor_ev
         radiance = result.radiance
         radiance *= radiance.dtype.type(2.0**gain_ev)
-        result.report["common_exposure"] = {"ev": round(self.ev, 4), "reference_ev": round(reference_ev, 4)}
+        exposures = {"ev": round(self.ev, 4), "reference_ev": round(reference_ev, 4)}
         return replace(
             result,
             radiance=radiance,
             anchor_ev=result.anchor_ev + gain_ev,
             scale_short=result.scale_short / 2.0**gain_ev,
+            report=replace(result.report, common_exposure=exposures),
         )
 
 
@@ -157,7 +158,7 @@ def _write_through(stage: Path, text: str, path: Path) -> None:
 
 def _add_set(shoot: Shoot, job: Job, options: FuseOptions) -> None:
     try:
-        burst = load_burst(
+        burst, _ = load_burst(
             job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
             max_pixels=options.max_pixels,
         )  # fmt: skip

@@ -72,7 +72,7 @@ def make_jobs(
         header = headers.get(frames[0], Header(frames[0]))
         name = fill_template(template.replace("{n}", f"{{n:0{digits}}}"), {
             "first": frames[0].stem, "last": frames[-1].stem, "stem": bracket.name, "n": number,
-            "date": _date(header.start), "camera": header.model or "unknown",
+            "date": _date(header.timestamp), "camera": header.model or "unknown",
         })  # fmt: skip
         folder = absolute(frames[0]).parent
         path = (folder.relative_to(root) if folder.is_relative_to(root) else Path()) / name

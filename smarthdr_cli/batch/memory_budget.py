@@ -29,13 +29,13 @@ def batch_budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: 
     is fused.
     """
     from smarthdr_cli.fusion.device import resolve_device
-    from smarthdr_cli.fusion.memory_budget import Load
-    from smarthdr_cli.fusion.networks import NETWORK_FRAMES
+    from smarthdr_cli.fusion.memory_budget import BurstSize
+    from smarthdr_cli.fusion.network_fusion import MAX_NETWORK_FRAMES
 
     device = resolve_device(options.device)
     if options.max_memory is None or device.type != "cpu":
         return BatchBudget(options, True)
-    neighbour_bytes, largest = 0.0, Load(0, 0, 2)
+    neighbour_bytes, largest = 0.0, BurstSize(0, 0, 2)
     for paths in sets:
         size = next((headers[p].size for p in paths if p in headers and headers[p].size is not None), None)
         if size is None:
@@ -44,11 +44,11 @@ def batch_budget(options: FuseOptions, sets: Iterable[Sequence[Path]], headers: 
         code_bytes = pixels * len(paths) * 3.0 * max(_bytes_per_code(headers[p]) for p in paths if p in headers)
         if code_bytes + pixels * BYTES_PER_PIXEL_WRITTEN > neighbour_bytes:
             neighbour_bytes = code_bytes + pixels * BYTES_PER_PIXEL_WRITTEN
-            largest = Load(pixels, code_bytes, min(len(paths), NETWORK_FRAMES))
+            largest = BurstSize(pixels, code_bytes, min(len(paths), MAX_NETWORK_FRAMES))
     if not neighbour_bytes:
         return BatchBudget(options, True)
     remaining = options.max_memory - neighbour_bytes
-    if remaining < largest.least_bytes(device, moving=options.deghost != "off"):
+    if remaining < largest.min_bytes(device, with_motion=options.deghost != "off"):
         return BatchBudget(options, False)
     return BatchBudget(replace(options, max_memory=remaining), True)
 

@@ -3,31 +3,19 @@
 A file that neither states this itself nor has a record in results.jsonl belongs to somebody else and is not replaced.
 """
 
-import contextlib
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import OpenEXR
-import tifffile
-
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import OK, SKIPPED, Record
-from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError, OutputError
+from smarthdr_cli.output.write import is_intact, read_provenance
 
 State = Literal["absent", "done", "incomplete"]
 _HINT = "use --overwrite to replace it"
-# Reads an EXR to its end in a process of its own: of damage the library prints something to stdout and stderr.
-_READ_EXR = """
-import sys, OpenEXR
-parts = [len(OpenEXR.File(sys.argv[1], header_only=header_only).parts) for header_only in (True, False)]
-sys.exit(parts[0] != parts[1])
-"""
 
 
 def sha256_of(files: Sequence[Path]) -> list[str]:
@@ -92,24 +80,15 @@ def _check_result(job: Job, settings: dict[str, Any], record: Record | None, siz
 
 
 def _stated_provenance(path: Path, *, read_to_end: bool) -> tuple[Any, list[str]] | None:
-    """(settings, sorted sha256 of the inputs) in the file's metadata; None where it has none (.hdr, other programs).
+    """(settings, sorted sha256 of the inputs) in the file's metadata; None where it has none.
 
     ``read_to_end``: read every pixel, for a file whose size no record states. Raises OutputError for a damaged file.
     """
     try:
-        if path.suffix == ".exr":
-            with OpenEXR.File(str(path), header_only=True) as file:
-                header = file.parts[0].header
-                texts = {key: value for key, value in header.items() if key.startswith("smarthdr:")}
-        elif path.suffix == ".tif":
-            with tifffile.TiffFile(path) as tiff:
-                texts = json.loads(tiff.pages.first.description or "{}")
-        else:
-            with path.open("rb") as file:
-                if not file.read(10).startswith(b"#?RADIANCE"):
-                    raise OutputError(f"{path} is damaged; {_HINT}")
+        texts = read_provenance(path)
+        if texts is None:
             return None
-        if read_to_end and not _is_readable(path):
+        if read_to_end and not is_intact(path):
             raise OutputError(f"{path} exists and cannot be read; {_HINT}")
         if not {"smarthdr:settings", "smarthdr:inputs"} <= set(texts):
             return None
@@ -120,23 +99,13 @@ def _stated_provenance(path: Path, *, read_to_end: bool) -> tuple[Any, list[str]
         return settings, sorted(entry["sha256"] for entry in inputs)
     except OutputError:
         raise
-    except Exception as error:  # the libraries have no common class of errors
+    except Exception as error:  # each format's library has its own exceptions
         raise OutputError(f"{path} exists and cannot be read; {_HINT}") from error
 
 
 def _is_complete(path: Path, size: int | None) -> bool:
     """Whether the file has the recorded ``size`` or, without a record, can be read to its end."""
-    return path.stat().st_size == size if size is not None else _is_readable(path)
-
-
-def _is_readable(path: Path) -> bool:
-    """Whether the file can be read to its end, within the limit of pixels of any frame."""
-    if path.suffix == ".exr":
-        return subprocess.run([sys.executable, "-c", _READ_EXR, str(path)], capture_output=True).returncode == 0
-    with contextlib.suppress(InputError):
-        read_file(path)
-        return True
-    return False
+    return path.stat().st_size == size if size is not None else is_intact(path)
 
 
 def _difference(before: Any, now: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from smarthdr_cli.batch.common_exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.models.weights import find_weights
+from smarthdr_cli.output.write import check_write_options
 from smarthdr_cli.output.write_options import WriteOptions
 from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
@@ -24,7 +25,7 @@ class Settings:
     """How every set of a run is fused and written.
 
     ``common``: the exposure that all sets are scaled to, or None. ``responses``: for each ``Job.curve`` what
-    --response is instead of ``fuse.response``. Raises UsageError for EXR options with another format.
+    --response is instead of ``fuse.response``. Raises UsageError for options that the format lacks.
     """
 
     fuse: FuseOptions = field(default_factory=FuseOptions)
@@ -34,8 +35,7 @@ class Settings:
     responses: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.files.format != "exr" and self.write.only_exr:
-            raise UsageError("--float, --compression and --embed-uncertainty belong to --format exr")
+        check_write_options(Path(f"result.{self.files.format}"), **vars(self.write))
 
     def check(self) -> None:
         """Raises UsageError for unknown words and options that exclude each other, InputError for a bad calibration."""

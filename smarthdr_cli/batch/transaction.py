@@ -22,10 +22,11 @@ from smarthdr_cli.atomic import RESERVED_PREFIX, atomic_file, flush_folder
 from smarthdr_cli.batch.jobs import is_reserved, real_path
 from smarthdr_cli.batch.results import Record, parse_json, parse_record, to_json
 from smarthdr_cli.errors import OutputError
+from smarthdr_cli.output.write import FORMATS
 
 COMMIT_FILE = "commit.json"
 CURVE = "curve"  # key of the stage for response curves; all others belong to sets, see stage_key
-OUTPUT_SUFFIXES = frozenset((".exr", ".hdr", ".tif", ".jpg", ".png"))
+OUTPUT_SUFFIXES = frozenset(form.suffixes[0] for form in FORMATS)
 MAX_TRIES = 50  # to make a folder whose parent other processes remove when it is empty
 
 OnNote = Callable[[str], None]

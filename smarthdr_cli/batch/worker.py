@@ -27,7 +27,7 @@ from smarthdr_cli.system import peak_memory, reset_peak_memory
 if TYPE_CHECKING:
     import torch
 
-    from smarthdr_cli.fusion.networks import Network
+    from smarthdr_cli.fusion.fuser import Fuser
 
 QUANTILE_PIXELS = 1_000_000  # above it the quantile of the uncertainty is of every fourth row and column
 
@@ -51,11 +51,15 @@ class WorkerConfig:
 
 @dataclass
 class Task:
-    """A job in progress. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of memory."""
+    """A job in progress.
+
+    ``notes``: of reading. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of memory.
+    """
 
     job: Job
-    timer: StageTimer = field(default_factory=lambda: StageTimer(lambda _stage, _share: None))
+    timer: StageTimer = field(default_factory=StageTimer)
     burst: Burst | None = None
+    notes: tuple[str, ...] = ()
     result: FusionResult | None = None
     overwrite: bool = False
     waited: float = 0.0
@@ -66,7 +70,7 @@ class NetworkCache:
     """Finds, verifies and builds each network once, however many sets there are."""
 
     def __init__(self) -> None:
-        self._networks: dict[tuple[str, str, str], Network] = {}
+        self._networks: dict[tuple[str, str, str], Fuser] = {}
 
     def __len__(self) -> int:
         """The number of networks built."""
@@ -85,9 +89,9 @@ class NetworkCache:
         else:
             self.open(options.weights, device, options.precision)
 
-    def open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Network":
+    def open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Fuser":
         """As ``load_network``, from memory where it has been built."""
-        from smarthdr_cli.fusion.networks import load_network
+        from smarthdr_cli.fusion.fuser import load_network
 
         key = (str(weights), str(device), precision)
         if key not in self._networks:
@@ -109,7 +113,7 @@ class Worker:
         try:
             if self.config.options.skip_existing and self._is_done(task, last_record):
                 return self._skipped(job, last_record)
-            task.burst = load(job.files, settings.of_curve(job.curve), task.timer)
+            task.burst, task.notes = load(job.files, settings.of_curve(job.curve), task.timer)
             if settings.common is not None:
                 settings.common.of_reference(task.burst)  # reports a missing exposure before the slow stages
         except Exception as error:  # fails this set alone, and is recorded
@@ -122,13 +126,14 @@ class Worker:
         settings, limit = self.config.settings, self.config.options.fail_above
         reset_peak_memory()
         try:
-            result = fuse_loaded(task.burst, settings.of_curve(task.job.curve), task.timer, self.networks.open)
+            options = settings.of_curve(task.job.curve)
+            result = fuse_loaded(task.burst, options, task.timer, notes=task.notes, open_network=self.networks.open)
             if limit is not None:
                 result.check_uncertainty(limit)
             if settings.common is not None:
                 result = settings.common.scale(result)
-            result.report["settings"] = self.config.recorded(task.job)
-            task.result = replace(result, burst=_without_pixels(result.burst))
+            report = replace(result.report, settings=self.config.recorded(task.job))
+            task.result = replace(result, burst=_without_pixels(result.burst), report=report)
         except Exception as error:
             return self.failed(task, error)
         finally:
@@ -229,7 +234,7 @@ def lost_record(job: Job, reason: str) -> Record:
 
 
 def _ok_record(task: Task, result: FusionResult, outputs: list[dict[str, Any]], notes: Sequence[str]) -> Record:
-    report, sigma = result.report, result.uncertainty
+    report, sigma = result.report.to_dict(), result.uncertainty
     step = 4 if sigma.size > QUANTILE_PIXELS else 1
     return {
         **_record(task.job, OK, _inputs(result.burst)),
@@ -277,4 +282,4 @@ def _inputs(burst: Burst) -> list[dict[str, Any]]:
 def _without_pixels(burst: Burst) -> Burst:
     """``burst`` for the record alone: reading ahead needs the memory of its codes."""
     empty = np.zeros((0, 0, 3), np.uint8)
-    return Burst(tuple(replace(f, codes=empty, clipped=None) for f in burst.frames), burst.reference, burst.notes)
+    return Burst(tuple(replace(f, codes=empty, clipped=None) for f in burst.frames), burst.reference)

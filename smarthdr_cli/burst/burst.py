@@ -6,7 +6,7 @@ f-number N. Larger is brighter. Only differences of EV between the frames of one
 Frames hold source codes (8-bit, 16-bit or float), not linear light; see ``smarthdr_cli.radiometry`` for the curves.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,13 +78,11 @@ class Frame:
 class Burst:
     """Frames and the index of the reference among them; sorts the frames by EV, darkest first.
 
-    ``notes``: assumptions for the user, such as a missing aperture or an unknown colour profile.
     Raises InputError for fewer than two frames, frames of different sizes, or an EV range below MIN_EV_RANGE.
     """
 
     frames: tuple[Frame, ...]
     reference: int
-    notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from smarthdr_cli import system
 from smarthdr_cli.burst.burst import Burst, Exposure, Frame
@@ -33,6 +33,13 @@ class LoadedFrames:
     notes: tuple[str, ...]
 
 
+class LoadedBurst(NamedTuple):
+    """A burst, and the notes of reading it: assumptions such as a missing aperture or an unknown profile."""
+
+    burst: Burst
+    notes: tuple[str, ...]
+
+
 def load_burst(
     paths: Paths,
     *,
@@ -40,7 +47,7 @@ def load_burst(
     times: Sequence[float] | None = None,
     reference: int | Literal["auto"] = "auto",
     max_pixels: int | None = None,
-) -> Burst:
+) -> LoadedBurst:
     """Read the files of one burst, in any order.
 
     ``evs`` (larger is brighter) or ``times`` (seconds) state the exposures in the order of ``paths``; else they come
@@ -53,7 +60,7 @@ def load_burst(
     """
     loaded = load_frames(paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels)
     _check_consistent(loaded.frames)
-    return Burst(loaded.frames, loaded.reference, loaded.notes)
+    return LoadedBurst(Burst(loaded.frames, loaded.reference), loaded.notes)
 
 
 def load_frames(

@@ -15,16 +15,16 @@ def command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.doctor.checks import checkup
+    from smarthdr_cli.doctor.checks import run_checks
 
-    report = checkup()
+    report = run_checks()
     if as_json:
         print_json(report.to_dict())
     else:
         table = Table(box=None, pad_edge=False, show_header=False)
         colours = {"ok": "green", "-": "dim", "!": "bold red"}
-        for part in report.parts:
-            for mark, topic, text in part.lines:
+        for section in report.sections:
+            for mark, topic, text in section.lines:
                 table.add_row(Text(mark, colours[mark]), *(Text(printable(cell)) for cell in (topic, text)))
         print_table(table)
     if report.error is not None:

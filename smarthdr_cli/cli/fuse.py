@@ -9,6 +9,14 @@ from smarthdr_cli.cli.console import cli_command, output_errors, print_json, pri
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, UncertaintyLimit
+from smarthdr_cli.output.write import (
+    check_outputs,
+    check_write_options,
+    listed,
+    write_preview,
+    write_result,
+    write_uncertainty,
+)
 from smarthdr_cli.output.write_options import WriteOptions
 
 
@@ -16,7 +24,7 @@ from smarthdr_cli.output.write_options import WriteOptions
 def command(
     files: opt.Files,
     output: Annotated[
-        Path, CommandOption("The HDR file to write: .exr, .hdr or .tif.", OUTPUT, ("--output", "-o"), "FILE")
+        Path, CommandOption(f"The HDR file to write: {listed('result')}.", OUTPUT, ("--output", "-o"), "FILE")
     ],
     *,
     uncertainty: Annotated[
@@ -28,7 +36,7 @@ def command(
         ),
     ] = None,
     preview: Annotated[
-        Path | None, CommandOption("Also write a tone-mapped preview: .jpg, .png or .tif.", OUTPUT, metavar="FILE")
+        Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
     ] = None,
     fuse_options: FuseOptions,
     write_options: WriteOptions,
@@ -47,12 +55,10 @@ def command(
     """
     from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.fusion.result import check_limit
-    from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
-    if write_options.only_exr and output.suffix.lower() != ".exr":
-        raise UsageError("--float, --compression and --embed-uncertainty belong to .exr outputs")
+    check_write_options(output, **vars(write_options))
     check_overrides(len(files), fuse_options.evs, fuse_options.exposure_times)
     if fail_above is not None:
         check_limit(fail_above)
@@ -73,9 +79,9 @@ def command(
         report_progress("write", 0.7)
         if preview is not None:
             notes += write_preview(result, preview, overwrite=overwrite)
-    report: dict[str, Any] = dict(result.report)
+    report = result.report.to_dict()
     report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
-    report["notes"] = [*report.get("notes", []), *notes]
+    report["notes"] = [*report["notes"], *notes]
     if verbose:
         print_notes(summary(report), quiet=False, prefix="")
     print_notes(report["notes"], quiet=quiet)

@@ -111,7 +111,7 @@ def calibrate_command(
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as report_progress:
         report_progress("read", 0.0)
-        burst = load_burst(files, evs=evs, times=exposure_times, max_pixels=max_pixels)
+        burst, notes = load_burst(files, evs=evs, times=exposure_times, max_pixels=max_pixels)
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         report_progress("align", 0.0)
@@ -119,6 +119,6 @@ def calibrate_command(
         report_progress("response", 0.0)
         response = calibrate(burst, alignment)
     save_response(response, output, overwrite=overwrite)
-    print_notes(burst.notes, quiet=quiet)
+    print_notes(notes, quiet=quiet)
     if as_json:
-        print_json({"output": str(output), "response": response.record, "notes": list(burst.notes)})
+        print_json({"output": str(output), "response": response.record, "notes": list(notes)})

@@ -10,8 +10,7 @@ from smarthdr_cli.cli.console import cli_command, print_json, print_lines, print
 from smarthdr_cli.errors import ModelError
 
 if TYPE_CHECKING:
-    from smarthdr_cli.models.catalog import Item
-    from smarthdr_cli.models.describe import Description
+    from smarthdr_cli.models.catalog import CatalogEntry, Description
 
 app = typer.Typer(no_args_is_help=True, help="List, show, verify and download network weights.")
 _COLOURS = {"verified": "green", "unlisted": "yellow", "absent": "dim", "damaged": "bold red"}
@@ -31,9 +30,9 @@ def list_command(as_json: opt.Json = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.catalog import inventory
+    from smarthdr_cli.models.catalog import list_weights
 
-    items = inventory()
+    items = list_weights()
     if as_json:
         print_json({"weights": [item.to_dict() for item in items]})
         return
@@ -66,7 +65,7 @@ def show_command(
     from rich.table import Table
     from rich.text import Text
 
-    from smarthdr_cli.models.describe import describe
+    from smarthdr_cli.models.catalog import describe
 
     description = describe(weights)
     if as_json:
@@ -143,7 +142,7 @@ def download_command(
         print_json({"weights": downloads})
 
 
-def _raise_for_problems(broken: "list[Item]", count: int) -> None:
+def _raise_for_problems(broken: "list[CatalogEntry]", count: int) -> None:
     """Raises ModelError if any of ``count`` files is broken."""
     if broken:
         problem = broken[0].problem
@@ -187,6 +186,6 @@ def _count(number: int | None) -> str:
 
 
 def _bytes(count: int | None) -> str:
-    from smarthdr_cli.doctor.findings import size
+    from smarthdr_cli.doctor.checks import format_bytes
 
-    return "-" if count is None else size(count)
+    return "-" if count is None else format_bytes(count)

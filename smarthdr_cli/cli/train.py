@@ -31,9 +31,9 @@ def parse_labeled(text: str) -> int | tuple[str, ...]:
     try:
         return int(text)
     except ValueError:
-        from smarthdr_cli.data.splits import read_ids
+        from smarthdr_cli.data.splits import read_scene_names
 
-        return tuple(read_ids(Path(text)))
+        return tuple(read_scene_names(Path(text)))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import typer
 
 from smarthdr_cli.cli.console import output_errors, print_json, print_notes, progress
 from smarthdr_cli.cli.training_display import OnRecord, training_display
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
 from smarthdr_cli.train.clock import Clock
@@ -126,7 +126,7 @@ def _scene_notes(planned: Plan) -> list[str]:
     """The first notes from preparing the scenes, and how many there are more."""
     data = planned.data
     scenes = (*data.labeled, *data.held_out, *data.unlabeled)
-    notes = list(dict.fromkeys(f"scene {s.part.scene.name}: {note}" for s in scenes for note in s.notes))
+    notes = list(dict.fromkeys(f"scene {s.band.scene.name}: {note}" for s in scenes for note in s.notes))
     more = len(notes) - MAX_SCENE_NOTES
     return notes[:MAX_SCENE_NOTES] + ([f"and {more} more of that kind"] if more > 0 else [])
 
@@ -140,7 +140,7 @@ def _split_lines(planned: Plan) -> list[str]:
     ]
 
 
-def _names(parts: tuple[Part, ...]) -> str:
+def _names(parts: tuple[SceneBand, ...]) -> str:
     names = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in parts]
     return ", ".join(names) or "none"
 

@@ -1,4 +1,4 @@
-"""What the trainer is handed: linearised, aligned bursts with the reference first, and what is known of the truth."""
+"""A batch of linearised, aligned bursts with their ground truth, as far as that is known."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of B bursts of N frames, the reference at index 0.
+    """B bursts of N frames, the reference at index 0.
 
-    ``frames``: (B, N, 3, H, W) linear in each frame's own units (1 = its clip). ``evs``: (B, N) relative to the
-    reference, brighter positive, 0 at index 0. ``valid``: (B, N, 1, H, W), 0 where a frame saw nothing.
-    ``target``: (B, 3, H, W) radiance in reference units, capped at the shortest frame's clip, or None for a burst
-    without ground truth. ``flow``: (B, N-1, 2, H, W) true displacement (x, y) in pixels from the reference to each
-    other frame, and ``visible``: (B, N-1, 1, H, W) where that surface is seen in it; None where unknown.
+    ``frames``: (B, N, 3, H, W) linear in each frame's own units (1 = its clip). ``evs``: (B, N) exposures relative to
+    the reference, positive for brighter frames. ``valid``: (B, N, 1, H, W), 0 outside a frame. ``target``: (B, 3, H, W)
+    true radiance in units of the reference, capped at the shortest frame's clip. ``flow``: (B, N-1, 2, H, W) true
+    displacement (x, y) in px from the reference to every other frame. ``visible``: (B, N-1, 1, H, W), 1 where the
+    reference's surface is visible there.
     """
 
     frames: Tensor
@@ -30,7 +30,6 @@ class Batch:
         return torch.exp2(self.evs.amin(dim=1))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True)
-                 for f in fields(self) if getattr(self, f.name) is not None}  # fmt: skip
-        return replace(self, **moved)
+        """A copy on another device."""
+        tensors = {f.name: tensor for f in fields(self) if (tensor := getattr(self, f.name)) is not None}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})

@@ -1,4 +1,9 @@
-"""Which scenes keep their ground truth: drawn from the seed, and some of it held out of training."""
+"""Split of a training set into labelled, held-out and unlabelled scenes, as a function of seed and number of labels.
+
+The seed puts all scenes with truth in one order and the first n are labelled, so that the labels of n are among those
+of n + 1. Calibration and model selection hold out the first of the n scenes where n is at least
+``MIN_LABELS_FOR_WHOLE_SCENE``, else the bottom ``HELD_OUT_BAND`` of every one, ``MARGIN`` below its training band.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +17,14 @@ import numpy as np
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.errors import InputError, UsageError
 
-WHOLE_FROM = 5  # labelled scenes, from which one of them is held out whole
-HELD_BAND = 0.25  # share of the height, at the bottom, held out of each scene where there are fewer
-MARGIN = 0.05  # share of the height between the two bands, of use to neither
+MIN_LABELS_FOR_WHOLE_SCENE = 5
+HELD_OUT_BAND = 0.25  # of the height
+MARGIN = 0.05  # of the height, between the two bands
 
 
 @dataclass(frozen=True)
-class Part:
-    """A scene, or a horizontal band of it; ``top`` and ``bottom`` are shares of its height."""
+class SceneBand:
+    """A scene, or a horizontal band of it from ``top`` to ``bottom``, as fractions of the height."""
 
     scene: SceneFiles
     top: float = 0.0
@@ -28,52 +33,52 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """What is trained on with truth, what calibrates and selects, and what is trained on without truth."""
+    """Bands trained on with truth, those for calibration and model selection, and those trained on without truth."""
 
-    labeled: tuple[Part, ...]
-    held_out: tuple[Part, ...]
-    unlabeled: tuple[Part, ...]
+    labeled: tuple[SceneBand, ...]
+    held_out: tuple[SceneBand, ...]
+    unlabeled: tuple[SceneBand, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Names and bands, for the checkpoint: ``{"labeled": [{"name", "top", "bottom"}], "held_out": ..., ...}``."""
+        """JSON for the checkpoint: ``{"labeled": [{"name", "top", "bottom"}], "held_out": ..., "unlabeled": ...}``."""
         return {
-            role: [{"name": part.scene.name, "top": part.top, "bottom": part.bottom} for part in parts]
-            for role, parts in (("labeled", self.labeled), ("held_out", self.held_out), ("unlabeled", self.unlabeled))
+            role: [{"name": band.scene.name, "top": band.top, "bottom": band.bottom} for band in bands]
+            for role, bands in (("labeled", self.labeled), ("held_out", self.held_out), ("unlabeled", self.unlabeled))
         }
 
 
-def draw_labels(scenes: Sequence[SceneFiles], labeled: int | Sequence[str], seed: int) -> Split:
-    """Draw the labelled scenes among those of the train split that have ground truth, and hold some of it out.
+def draw_split(scenes: Sequence[SceneFiles], labeled: int | Sequence[str], seed: int) -> Split:
+    """Split the training scenes; ``labeled`` is the number of labelled scenes, or their names.
 
-    ``labeled``: how many, or their names. One seed puts all candidates in one order, so the draw of N is the first N of
-    the draw of N + 1, and naming the scenes of a draw repeats its split. What is held out for calibration and model
-    selection counts among the N: from ``WHOLE_FROM`` on the first of them whole, below that the bottom ``HELD_BAND`` of
-    each, ``MARGIN`` away from what is trained on. Every other train scene comes back without the path of its truth.
-    Raises UsageError for more scenes than there are, and for names that are unknown, ambiguous, of the test split or
+    Naming the scenes of a drawn split gives the same split. Unlabelled scenes lose the path of their truth. Raises
+    UsageError for more labels than scenes with truth, and for names that are unknown, ambiguous, of the test split or
     without truth.
     """
     train = sorted((scene for scene in scenes if scene.split == "train"), key=lambda scene: scene.name)
-    able = [scene for scene in train if scene.truth is not None]
-    order = [able[i] for i in np.random.default_rng([seed, 0x1ABE1]).permutation(len(able))]
+    with_truth = [scene for scene in train if scene.truth is not None]
+    order = [with_truth[i] for i in np.random.default_rng([seed, 0x1ABE1]).permutation(len(with_truth))]
     if isinstance(labeled, int):
         if labeled < 0:
             raise UsageError(f"--labeled {labeled}: use a number from 0")
         if labeled > len(order):
             raise UsageError(f"--labeled {labeled}: only {len(order)} training scenes have ground truth")
-        chosen = order[:labeled]
+        selected = order[:labeled]
     else:
-        wanted = _resolved(scenes, labeled)
-        chosen = [scene for scene in order if scene.name in wanted]
-    whole = len(chosen) >= WHOLE_FROM
-    held = [Part(scene) for scene in chosen[:1]] if whole else [Part(s, 1 - HELD_BAND, 1.0) for s in chosen]
-    kept = [Part(s) for s in chosen[1:]] if whole else [Part(s, 0.0, 1 - HELD_BAND - MARGIN) for s in chosen]
-    names = {scene.name for scene in chosen}
-    others = [Part(replace(scene, truth=None)) for scene in train if scene.name not in names]
-    return Split(tuple(kept), tuple(held), tuple(others))
+        full_names = _full_names(scenes, labeled)
+        selected = [scene for scene in order if scene.name in full_names]
+    if len(selected) >= MIN_LABELS_FOR_WHOLE_SCENE:
+        training = [SceneBand(scene) for scene in selected[1:]]
+        held_out = [SceneBand(selected[0])]
+    else:
+        training = [SceneBand(scene, 0.0, 1 - HELD_OUT_BAND - MARGIN) for scene in selected]
+        held_out = [SceneBand(scene, 1 - HELD_OUT_BAND, 1.0) for scene in selected]
+    names = {scene.name for scene in selected}
+    unlabeled = [SceneBand(replace(scene, truth=None)) for scene in train if scene.name not in names]
+    return Split(tuple(training), tuple(held_out), tuple(unlabeled))
 
 
-def read_ids(path: Path) -> list[str]:
-    """Scene names, one a line; ``#`` starts a comment. Raises InputError when it cannot be read or names none."""
+def read_scene_names(path: Path) -> list[str]:
+    """Scene names, one per line; ``#`` starts a comment. Raises InputError where there is none, or no text file."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
@@ -86,24 +91,24 @@ def read_ids(path: Path) -> list[str]:
     return names
 
 
-def _resolved(scenes: Sequence[SceneFiles], names: Sequence[str]) -> set[str]:
-    """Full names of the scenes called ``names``; the last part of a path will do where only one train scene has it."""
-    full = {scene.name: scene for scene in scenes}
-    last = Counter(Path(scene.name).name for scene in scenes if scene.split == "train")
-    short = {Path(scene.name).name: scene for scene in scenes if scene.split == "train"}
-    found: set[str] = set()
+def _full_names(scenes: Sequence[SceneFiles], names: Sequence[str]) -> set[str]:
+    """Names of the scenes called ``names``: whole, or the last part of a path that only one training scene has."""
+    by_name = {scene.name: scene for scene in scenes}
+    last_parts = Counter(Path(scene.name).name for scene in scenes if scene.split == "train")
+    by_last_part = {Path(scene.name).name: scene for scene in scenes if scene.split == "train"}
+    full_names: set[str] = set()
     for name in names:
-        if name not in full and last[name] > 1:
-            raise UsageError(f"--labeled: {last[name]} training scenes are called {name}; write their paths")
-        scene = full.get(name) or short.get(name)
+        if name not in by_name and last_parts[name] > 1:
+            raise UsageError(f"--labeled: {last_parts[name]} training scenes are called {name}; write their paths")
+        scene = by_name.get(name) or by_last_part.get(name)
         if scene is None:
-            near = get_close_matches(name, [*full, *short], n=1)
-            raise UsageError(f"--labeled: no scene {name}" + (f"; did you mean {near[0]}?" if near else ""))
+            similar = get_close_matches(name, [*by_name, *by_last_part], n=1)
+            raise UsageError(f"--labeled: no scene {name}" + (f"; did you mean {similar[0]}?" if similar else ""))
         if scene.split != "train":
             raise UsageError(f"--labeled: {name} is a test scene, never trained on")
         if scene.truth is None:
             raise UsageError(f"--labeled: scene {name} has no ground truth")
-        if scene.name in found:
+        if scene.name in full_names:
             raise UsageError(f"--labeled: scene {name} is named twice")
-        found.add(scene.name)
-    return found
+        full_names.add(scene.name)
+    return full_names

@@ -1,1 +1,1 @@
-"""Whether fusing works on this machine, with what, and what is missing for the rest."""
+"""Whether fusing works on this machine, with what, and what optional features lack."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol
-from smarthdr_cli.fusion.static_merge import CLIPPED
+from smarthdr_cli.fusion.static_merge import CLIPPED_LEVEL
 
 F32 = NDArray[np.float32]
 FRAME_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
@@ -116,7 +116,7 @@ def told(scene: Scene) -> NDArray[np.bool_]:
     """(H, W): where the truth is below the shortest clip, and some frame, nothing moving, below its own. Elsewhere no
     picture tells the light, and a judge that says so is right whatever the truth."""
     lowest = np.minimum.reduce([frame.max(axis=2) for frame in scene.oracle])
-    return np.asarray((lowest < CLIPPED) & (scene.truth.max(axis=2) < 1))
+    return np.asarray((lowest < CLIPPED_LEVEL) & (scene.truth.max(axis=2) < 1))
 
 
 def mean_shares(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -12,8 +12,9 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate import baselines
 from smarthdr_cli.evaluate.comparison import Result
 from smarthdr_cli.evaluate.scene import Case
-from smarthdr_cli.fusion.networks import Network, load_network
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.fuser import Fuser, load_network
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
 from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint
 from smarthdr_cli.models.weights import RUN_FILES, SUFFIX, find_weights
 from smarthdr_cli.response import named_response
@@ -50,9 +51,9 @@ class Networks:
     """Networks kept from scene to scene, so that each is loaded, and its precision found out, once."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, str], Network] = {}
+        self._kept: dict[tuple[str, str, str], Fuser] = {}
 
-    def open(self, weights: str | Path | None, device: torch.device, precision: str) -> Network:
+    def open(self, weights: str | Path | None, device: torch.device, precision: str) -> Fuser:
         """As ``load_network``."""
         key = (str(weights), str(device), precision)
         if key not in self._kept:
@@ -130,6 +131,6 @@ def fused(case: Case, how: Computation, networks: Networks, **options: Any) -> R
     The burst is looked at (aligned, its response found) once a case, whoever fuses it. Raises what ``fuse`` raises.
     """
     chosen = FuseOptions(response=case.response, device=how.device, precision=how.precision, align=how.align, **options)
-    clock = StageTimer(lambda _stage, _share: None)
-    result = fuse_loaded(case.burst, chosen, clock, networks.open, case.source)
+    timer = StageTimer()
+    result = fuse_loaded(case.burst, chosen, timer, open_network=networks.open, registered=case.registered)
     return Result(np.asarray(result.radiance * np.float32(result.scale_short)), result.uncertainty)

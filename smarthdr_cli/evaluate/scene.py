@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.aligned_burst import RegisteredBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data.datasets import SceneFiles, find_scenes
@@ -18,7 +18,6 @@ from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.metrics import SSIM_RADIUS
 from smarthdr_cli.evaluate.motion import moving_pixels
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, register
 
 F32 = NDArray[np.float32]
 SMALLEST = 2 * SSIM_RADIUS + 1  # pixels on a side
@@ -28,14 +27,14 @@ SMALLEST = 2 * SSIM_RADIUS + 1  # pixels on a side
 class Case:
     """A scene with its truth, everything at the moment and pose of the middle frame, which is the reference.
 
-    ``burst``: frames darkest first. ``source``: the burst as every fusion looks at it, aligned. ``truth``: (H, W, 3)
+    ``burst``: frames darkest first. ``registered``: the burst aligned, for every fusion of it. ``truth``: (H, W, 3)
     float32, shortest clip = 1. ``moving``: (H, W) bool, from the set's own moving.png where ``told``, else estimated
     (motion.py). ``oracle``: linear frames in which nothing moves, 1 = their clip, where the set has them.
     """
 
     files: SceneFiles
     burst: Burst
-    source: AlignedBurst
+    registered: RegisteredBurst
     truth: F32
     moving: NDArray[np.bool_]
     told: bool
@@ -98,7 +97,7 @@ def read_case(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
 
 
 def _read(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
-    burst = load_burst(files.frames, evs=files.evs)
+    burst = load_burst(files.frames, evs=files.evs).burst
     burst = replace(burst, reference=(len(burst) - 1) // 2)
     for frame in burst.frames:
         if frame.codes.dtype not in (np.uint8, np.uint16):
@@ -111,10 +110,9 @@ def _read(files: SceneFiles, align: Literal["auto", "none"]) -> Case:
         raise InputError(f"{files.truth.name} {wrong}: {sizes}")
     moving = _told_moving(files.frames[0].parent / "moving.png", burst.size)
     oracle = _oracle(burst)
-    options = FuseOptions(align=align, response=response_of(files))
-    source = register(burst, options, StageTimer(lambda _stage, _share: None))
-    seen = moving if moving is not None else moving_pixels(source, truth)
-    return Case(files, burst, source, truth, seen, moving is not None, oracle)
+    registered = register(burst, align=align, response=response_of(files))
+    seen = moving if moving is not None else moving_pixels(registered.burst, truth)
+    return Case(files, burst, registered, truth, seen, moving is not None, oracle)
 
 
 def _told_moving(path: Path, size: tuple[int, int]) -> NDArray[np.bool_] | None:

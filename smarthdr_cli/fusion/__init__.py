@@ -1,1 +1,1 @@
-"""The order of the pipeline, tiles, the physical merge and the guard: burst and model meet here."""
+"""From a burst and a network to radiance and uncertainty: the pipeline, motion, tiles, the static merge."""

@@ -3,8 +3,15 @@
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.measured import LOOSE, allowed, unclipped
-from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
+from smarthdr_cli.models.merge import (
+    LOOSE_NOISE,
+    TAPER_END,
+    clip_taper,
+    exposure_weight,
+    measured_share,
+    noise_bound,
+    radiance,
+)
 
 HULL = 0.25  # relative slack around what the frames show, beyond which the residual is not believed
 FADE = 2.0  # slacks beyond it over which belief falls to none
@@ -100,6 +107,6 @@ def as_measured(light: Tensor, reference: Tensor) -> Tensor:
     if not len(where):
         return light
     answer, own, share = (x.flatten(2)[..., where] for x in (light, reference, beside))  # (1, 3, K), (1, 1, K)
-    slack = allowed(own, LOOSE)
-    kept = torch.lerp(answer, answer.clamp(own - slack, own + slack), share * unclipped(own))
+    slack = noise_bound(own, LOOSE_NOISE)
+    kept = torch.lerp(answer, answer.clamp(own - slack, own + slack), share * measured_share(own))
     return light.flatten(2).index_copy(2, where, kept).view_as(light)

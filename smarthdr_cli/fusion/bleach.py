@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.models.merge import TAPER_END, TAPER_START, taper
-from smarthdr_cli.models.pairwise import FAR
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV
 
 # A channel c of a pixel whose brightest is x times the clip is lifted to c + w (1 - c). On a compact camera's stack
 # w is 0.3 at x = 1.35, 0.7 to 0.8 at 6 to 7, 0.9 at 5.4: at most 1 - x ** -FALL.
@@ -34,7 +34,7 @@ def unbleached(ref: Tensor, other: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
     nowhere the tensors are returned as they are; so they are beyond FAR, where a darker frame shows its noise.
     """
     brighter, darker = (other, ref) if float(ev) > 0 else (ref, other)
-    if abs(float(ev)) > FAR:
+    if abs(float(ev)) > MAX_TRAINED_EV:
         return ref, other
     gain = 2.0 ** abs(float(ev))
     clipped = (brighter.amax(dim=1) > TAPER_START) & (darker.amax(dim=1) * gain > 1)

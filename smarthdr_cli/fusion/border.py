@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.tiles import tensor
+from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.merge import TAPER_END, clip_taper, exposure_weight, radiance
 
 F32 = NDArray[np.float32]
@@ -192,8 +192,8 @@ class Unmoved:
 def unmoved(source: AlignedBurst, indices: Sequence[int], evs: Tensor, window: Window, stride: int = 1) -> Unmoved:
     """Frames ``indices``, the reference first, of ``evs`` (1, N), at every ``stride``-th pixel of a window."""
     parts = [source.read(i, window, stride=stride) for i in indices]
-    frames = torch.stack([tensor(linear) for linear, _ in parts], dim=1)
-    valid = torch.stack([tensor(mask) for _, mask in parts[1:]], dim=1)
+    frames = torch.stack([to_tensor(linear) for linear, _ in parts], dim=1)
+    valid = torch.stack([to_tensor(mask) for _, mask in parts[1:]], dim=1)
     edges = [edge(source, i, window, stride) for i in indices[1:]]
     counts = valid + beyond(frames, valid, edges, evs)
     return Unmoved(

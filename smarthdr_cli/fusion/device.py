@@ -1,6 +1,6 @@
-"""Device and precision of the network: as asked for, or chosen by what the machine states of itself.
+"""Device and precision of the network, from options or from the features that the machine states.
 
-``auto`` never measures: the same machine must give the same bytes, whatever else runs on it.
+``auto`` measures nothing: the same machine gives the same bytes, whatever else runs on it.
 """
 
 import time
@@ -10,36 +10,36 @@ from torch import nn
 
 from smarthdr_cli.errors import UsageError
 
-# Processors that multiply bfloat16 in hardware (AVX512-BF16 or AMX); convolutions ran 5 to 6 times as fast there as in
-# fp32. Elsewhere bfloat16 is emulated. Arm's was never measured and is left to --precision bf16.
+# Features of processors that multiply bfloat16 in hardware: convolutions ran 5 to 6 times as fast there as in fp32.
+# Elsewhere bfloat16 is emulated. That of Arm was not measured and is left to --precision bf16.
 BF16_FEATURES = ("avx512_bf16", "amx_bf16")
 PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def resolve_device(option: str) -> torch.device:
-    """auto, cpu, cuda or cuda:n. Raises UsageError for another word or a device that is not there."""
+    """The device of auto, cpu, cuda or cuda:N. Raises UsageError for another word and for a missing device."""
     if option == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name, colon, number = option.partition(":")
     if name not in ("cpu", "cuda") or (colon and (name == "cpu" or not number.isdecimal())):
         raise UsageError(f"unknown device {option!r}; use auto, cpu, cuda or cuda:N")
     if name == "cuda":
-        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(number or 0) >= found:
-            raise UsageError(f"--device {option}: this machine has {found} CUDA device{'' if found == 1 else 's'}")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise UsageError(f"--device {option}: this machine has {count} CUDA device{'' if count == 1 else 's'}")
     return torch.device(option)
 
 
 def resolve_precision(option: str, device: torch.device) -> torch.dtype:
-    """auto, fp32, bf16 or fp16. auto: fp16 on CUDA; on a CPU bf16 where the processor has it, else fp32.
+    """The precision of auto, fp32, bf16 or fp16; auto: fp16 on CUDA, on a CPU bf16 where it is native, else fp32.
 
-    Raises UsageError for another word, or fp16 on a CPU.
+    Raises UsageError for another word, and for fp16 on a CPU.
     """
-    known = {name: dtype for dtype, name in PRECISION_NAMES.items()}
-    if option in known:
+    dtypes = {name: dtype for dtype, name in PRECISION_NAMES.items()}
+    if option in dtypes:
         if option == "fp16" and device.type == "cpu":
             raise UsageError("--precision fp16 needs a CUDA device; use bf16 or fp32 on a CPU")
-        return known[option]
+        return dtypes[option]
     if option != "auto":
         raise UsageError(f"unknown precision {option!r}; use auto, fp32, bf16 or fp16")
     if device.type == "cuda":

@@ -18,7 +18,7 @@ from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.border import LEAST, faded, missing, unmoved
 from smarthdr_cli.models.merge import exposure_weight, merge
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 
 DEEP = 64  # pixels inside an end that are looked at
 AT_ONCE = 512  # pixels along a side, fused at a time

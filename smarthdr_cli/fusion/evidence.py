@@ -6,9 +6,9 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.border import edge
-from smarthdr_cli.fusion.tiles import Tile, tensor
+from smarthdr_cli.fusion.tiles import Tile, to_tensor
 from smarthdr_cli.models.merge import clip_taper, exposure_weight, radiance
-from smarthdr_cli.models.pairwise import common_exposure, disagreement
+from smarthdr_cli.models.pairwise import common_exposure, normalised_difference
 
 
 def add_evidence(source: AlignedBurst, evidence: tuple[int, ...], tile: Tile, light: Tensor, evs: Tensor) -> Tensor:
@@ -22,14 +22,14 @@ def add_evidence(source: AlignedBurst, evidence: tuple[int, ...], tile: Tile, li
     change = torch.zeros_like(light)
     for index in evidence:
         linear, seen = source.read(index, tile.window)
-        frame = tensor(linear)
+        frame = to_tensor(linear)
         ev = torch.tensor([float(source.burst.evs[index])])
         predicted = (light * torch.exp2(ev)).clamp(0, 1)
         a, b, dark = common_exposure(predicted, frame, torch.zeros(1))
-        gap = F.max_pool2d(disagreement(a, b, dark, torch.zeros(1)), 3, 1, 1)
-        weight = exposure_weight(frame, ev) * tensor(seen) * torch.exp(-gap.square()) * clip_taper(predicted)
+        gap = F.max_pool2d(normalised_difference(a, b, dark, torch.zeros(1)), 3, 1, 1)
+        weight = exposure_weight(frame, ev) * to_tensor(seen) * torch.exp(-gap.square()) * clip_taper(predicted)
         ends = edge(source, index, tile.window)
-        weight = weight if ends is None else weight * tensor(ends.fade)
+        weight = weight if ends is None else weight * to_tensor(ends.fade)
         change = change + weight * (radiance(frame, ev) - light)
         total = total + weight
     return light + change / total.clamp(min=1e-9)

@@ -1,6 +1,15 @@
-"""Fusion by gfhdr: three frames, overlapping tiles, blended, because its attention pools over the tile it sees."""
+"""Fusion by gfhdr: three frames, in overlapping tiles that are blended.
 
+The channel attention averages over a tile, so neighbouring tiles differ where they overlap. With t the tiles, f_t the
+result of one and w_t its weight, 1 in the middle and falling linearly to 0 over 2 OVERLAP pixels towards its
+neighbours:
+
+    H = sum_t w_t f_t / sum_t w_t
+"""
+
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,120 +19,152 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Frame
-from smarthdr_cli.errors import MemoryLimitError
-from smarthdr_cli.fusion.network_fusion import Outcome
-from smarthdr_cli.fusion.static_merge import RadianceSigma, compare, flag_clipped, order
-from smarthdr_cli.fusion.tiles import SMALLEST, Tile, grid, tensor
-from smarthdr_cli.models.judged import JudgedGFHDR, gfhdr_input
-from smarthdr_cli.models.measured import held
-from smarthdr_cli.models.merge import merge
+from smarthdr_cli.burst.reference import spanning_frames
+from smarthdr_cli.errors import MemoryLimitError, UsageError
+from smarthdr_cli.fusion.memory_budget import MemoryBudget
+from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
+from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped, reference_first
+from smarthdr_cli.fusion.tiles import MIN_TILE, Tile, tile_grid, to_tensor
+from smarthdr_cli.models.gfhdr import FRAMES, GFHDR, pack_frames
+from smarthdr_cli.models.merge import clamp_to_reference_strict, merge
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 
 F32 = NDArray[np.float32]
-OVERLAP = 32  # pixels over which neighbouring tiles fade into each other
-LARGEST = 512  # px, side of a tile
-SCRATCH, BYTES_PER_PIXEL = 600e6, 2700.0  # what computing tiles takes, and each pixel of one beside; measured on a CPU
+OVERLAP = 32  # pixels by which a tile reaches into its neighbours
+MAX_TILE = 512  # pixels
+MIN_WEIGHT = 1e-3  # of a tile's outermost pixels
+# Bytes for computing tiles at all, and for each pixel of one; measured on a CPU.
+FIXED_BYTES, BYTES_PER_PIXEL = 600e6, 2700.0
 
 
-def side_within(size: int, spare: float, pixels: int) -> int:
-    """Side of a tile, at most ``size`` (0: all ``pixels`` of the picture at once), that ``spare`` bytes hold.
+@dataclass(frozen=True)
+class GFHDRFuser:
+    """gfhdr on its device, in its precision, as a ``Fuser``."""
 
-    Raises MemoryLimitError where not even the smallest tile fits, or not the whole picture where that was asked for.
+    model: GFHDR
+    device: torch.device
+    dtype: torch.dtype
+    calibration: Calibration | None
+    record: FuserRecord
+
+    @torch.inference_mode()
+    def fuse(
+        self, burst: AlignedBurst, budget: MemoryBudget, *, strong: bool, on_progress: Callable[[float], None]
+    ) -> TiledFusion:
+        """Fuse the reference and the two frames that span the range of exposures best with it.
+
+        Raises UsageError for a burst of two frames, MemoryLimitError where the smallest tile does not fit.
+        """
+        notes = ["gfhdr has no trust to lower: --deghost strong changes nothing"] if strong else []
+        size = tile_within(budget.tile, budget.tile_bytes, math.prod(burst.burst.size))
+        unused = len(burst.burst) - FRAMES
+        if unused < 0:
+            raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
+        members = spanning_frames(burst.burst, FRAMES)
+        image = fuse_three(self, burst, members, size, on_progress)
+        if unused:
+            notes.append(f"gfhdr takes three frames; the other {unused} are not used")
+        scale = float(torch.exp2(reference_first(burst, members)[1].min()))
+        difference = difference_from_classical(cell_means(image.radiance), classical_cells(burst, members), scale)
+        return TiledFusion(image, FusionStatistics(size, FRAMES, 0, difference, notes=tuple(notes)))
+
+
+def tile_within(size: int, available: float, pixels: int) -> int:
+    """Side of a tile, at most ``size`` (0: one tile of all ``pixels``), that ``available`` bytes hold.
+
+    Raises MemoryLimitError where the smallest tile does not fit, or the whole image where that was asked for.
     """
     if not size:
-        needed = SCRATCH + BYTES_PER_PIXEL * pixels
-        if needed > spare:
+        needed = FIXED_BYTES + BYTES_PER_PIXEL * pixels
+        if needed > available:
             raise MemoryLimitError(f"--max-memory is too little: gfhdr takes {needed / 2**30:.2g}G under --tile 0")
         return 0
-    area = max(0.0, min(spare - SCRATCH, 1e12)) / BYTES_PER_PIXEL
-    side = min(size, LARGEST, int(area**0.5) - 2 * OVERLAP)
-    if side < SMALLEST:
+    area = max(0.0, min(available - FIXED_BYTES, 1e12)) / BYTES_PER_PIXEL
+    side = min(size, MAX_TILE, int(area**0.5) - 2 * OVERLAP)
+    if side < MIN_TILE:
         raise MemoryLimitError("--max-memory is too little: gfhdr takes 0.7G for its smallest tile, beside the picture")
-    return side // 4 * 4
+    return side // CELL * CELL
 
 
 @torch.inference_mode()
 def fuse_three(
-    model: JudgedGFHDR,
-    device: torch.device,
-    dtype: torch.dtype,
-    calibration: Calibration | None,
-    source: AlignedBurst,
-    chosen: tuple[int, ...],
-    size: int,
-    on_progress: Callable[[float], None],
-) -> Outcome:
-    """Fuse the three ``chosen`` frames (ascending EV, the reference among them) in tiles of ``size``, 0 for one."""
-    height, width = source.burst.size
-    reference = source.burst.reference
-    others = [i for i in chosen if i != reference]
+    fuser: GFHDRFuser, burst: AlignedBurst, members: tuple[int, ...], size: int, on_progress: Callable[[float], None]
+) -> RadianceSigma:
+    """Fuse three frames (by rising exposure, the reference among them) in tiles of ``size`` pixels, 0 for one tile."""
+    height, width = burst.burst.size
+    reference = burst.burst.reference
+    others = [i for i in members if i != reference]
     indices = [others[0], reference, others[1]]
-    evs = torch.tensor([[float(source.burst.evs[i]) for i in indices]])
+    evs = torch.tensor([[float(burst.burst.evs[i]) for i in indices]])
     scale = float(torch.exp2(evs.min()))
-    light, sigma, weight = (np.zeros((height, width, c), np.float32) for c in (3, 1, 1))
+    calibration = fuser.calibration
+    if calibration is not None:
+        calibration = calibration.for_codes(frame.codes.dtype for frame in burst.burst.frames)
+    light, sigma, total = (np.zeros((height, width, channels), np.float32) for channels in (3, 1, 1))
     done = 0
-    for tile in grid(height, width, size, margin=OVERLAP):
-        w = tile.window
-        frames = torch.stack([tensor(source.read(i, w)[0]) for i in indices], dim=1).to(device)
-        out = model(gfhdr_input(frames, evs.to(device)).to(dtype))
-        result = believed(out.radiance.float() / scale, frames[:, 1], source.burst.frames[reference])
-        uncertain = out.log_sigma.exp() if calibration is None else calibration.apply_torch(out.log_sigma.exp())
-        fade = ramp(tile, height, width)
-        h, v = fade.shape[:2]
-        rows, columns = slice(w.top, w.top + h), slice(w.left, w.left + v)
-        for target, value in ((light, result), (sigma, uncertain)):
-            target[rows, columns] += value[0, :, :h, :v].permute(1, 2, 0).cpu().numpy() * fade
-        weight[rows, columns] += fade
+    for tile in tile_grid(height, width, size, margin=OVERLAP):
+        window = tile.window
+        frames = torch.stack([to_tensor(burst.read(i, window)[0]) for i in indices], dim=1).to(fuser.device)
+        output = fuser.model.predict(pack_frames(frames, evs.to(fuser.device)).to(fuser.dtype))
+        radiance = output.radiance.float() / scale
+        radiance = clamp_to_reference_frame(radiance, frames[:, 1], burst.burst.frames[reference])
+        raw_sigma = output.log_sigma.exp()
+        tile_sigma = raw_sigma if calibration is None else calibration.apply_torch(raw_sigma)
+        weight = blend_weight(tile, height, width)
+        h, w = weight.shape[:2]
+        rows, columns = slice(window.top, window.top + h), slice(window.left, window.left + w)
+        for target, value in ((light, radiance), (sigma, tile_sigma)):
+            target[rows, columns] += value[0, :, :h, :w].permute(1, 2, 0).cpu().numpy() * weight
+        total[rows, columns] += weight
         done += tile.core.height * tile.core.width
         on_progress(done / (height * width))
-    if not bool((weight > 0).all()):
+    if not bool((total > 0).all()):
         raise AssertionError("tiles do not cover the picture")
-    light /= weight
-    sigma /= weight
-    flagged = flag_clipped(tensor(sigma), tensor(light), scale)[0, 0].numpy()
-    return Outcome(RadianceSigma(light, flagged), compare(shrunk(light), classical(source, chosen), scale), 0.0, 1.0)
+    light /= total
+    sigma /= total
+    return RadianceSigma(light, flag_clipped(to_tensor(sigma), to_tensor(light), scale)[0, 0].numpy())
 
 
-def believed(light: Tensor, seen: Tensor, frame: Frame) -> Tensor:
-    """``light`` within what the reference ``frame`` measured, of which ``seen`` is the part in this tile.
+def clamp_to_reference_frame(light: Tensor, reference: Tensor, frame: Frame) -> Tensor:
+    """``light`` clamped to what the reference measured, ``reference`` its pixels in a tile and ``frame`` its file.
 
-    Where a RAW clipped in any channel it reads 1 in all of them (aligned_burst.py): there the brightest one alone is
-    known to be no darker.
+    Clipped pixels of a RAW file read 1 in all channels (aligned_burst.py); of them only the brightest channel is known,
+    and only from below.
     """
-    result = held(light, seen)
+    clamped = clamp_to_reference_strict(light, reference)
     if frame.clipped is None:
-        return result
-    lifted = light * (1 / light.amax(dim=1, keepdim=True)).clamp(min=1)
-    return torch.where(seen.amin(dim=1, keepdim=True) >= 1, lifted, result)
+        return clamped
+    raised = light * (1 / light.amax(dim=1, keepdim=True)).clamp(min=1)
+    return torch.where(reference.amin(dim=1, keepdim=True) >= 1, raised, clamped)
 
 
-def ramp(tile: Tile, height: int, width: int) -> F32:
-    """(h, w, 1) weight of a tile's pixels inside the picture: 1 in its middle, fading over what it shares."""
-    lines = []
+def blend_weight(tile: Tile, height: int, width: int) -> F32:
+    """w: (h, w, 1) of the pixels of a tile's window that lie inside the image."""
+    ramps = []
     for low, high, end in (
         (tile.window.top, min(tile.window.top + tile.window.height, height), height),
         (tile.window.left, min(tile.window.left + tile.window.width, width), width),
     ):
-        at = np.arange(low, high, dtype=np.float32) + 0.5
-        rise = np.ones_like(at) if low == 0 else (at - low) / (2 * OVERLAP)
-        fall = np.ones_like(at) if high == end else (high - at) / (2 * OVERLAP)
-        lines.append(np.clip(np.minimum(rise, fall), 1e-3, 1.0))
-    weight: F32 = (lines[0][:, None] * lines[1][None])[..., None]
+        centre = np.arange(low, high, dtype=np.float32) + 0.5
+        rise = np.ones_like(centre) if low == 0 else (centre - low) / (2 * OVERLAP)
+        fall = np.ones_like(centre) if high == end else (high - centre) / (2 * OVERLAP)
+        ramps.append(np.clip(np.minimum(rise, fall), MIN_WEIGHT, 1.0))
+    weight: F32 = (ramps[0][:, None] * ramps[1][None])[..., None]
     return weight
 
 
-def shrunk(light: F32) -> F32:
-    """Box means over cells; edges repeated."""
-    image: Tensor = tensor(light)
+def cell_means(light: F32) -> F32:
+    """(H, W, 3) to the means of its cells; edges are repeated."""
+    image: Tensor = to_tensor(light)
     h, w = image.shape[-2:]
     image = F.avg_pool2d(F.pad(image, (0, -w % CELL, 0, -h % CELL), mode="replicate"), CELL)
     return image[0].permute(1, 2, 0).numpy()
 
 
-def classical(source: AlignedBurst, chosen: tuple[int, ...]) -> F32:
-    """The physical merge of ``chosen`` on cells, for the guard."""
-    indices, evs = order(source, chosen)
-    frames = torch.stack([tensor(source.downsample(i, CELL)) for i in indices], dim=1)
+def classical_cells(burst: AlignedBurst, members: tuple[int, ...]) -> F32:
+    """The classical merge of the cell means of ``members``."""
+    indices, evs = reference_first(burst, members)
+    frames = torch.stack([to_tensor(burst.downsample(i, CELL)) for i in indices], dim=1)
     merged, _ = merge(frames, evs, torch.ones_like(frames[:, 1:, :1]))
     return merged[0].permute(1, 2, 0).numpy()

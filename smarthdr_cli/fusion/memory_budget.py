@@ -1,7 +1,13 @@
-"""What a fusion takes of memory, and what fits into a limit: the tile, and how many motions are found at once.
+"""What ``--tile`` and ``--max-memory`` mean for one burst: the tile size and the number of parallel motion estimates.
 
-Figures were measured as peaks of the resident set on 12 and 24 megapixels and hold for a CPU; on CUDA the limit is the
-device's and concerns tiles alone.
+Peak memory of a fusion in bytes, for P pixels per frame, N frames through the network, C bytes of source codes, m
+parallel motion estimates and tiles of A pixels:
+
+    motion  PROCESS + C + P (MOTION_STATE (N - 1) + MOTION_WORK m)
+    tiles   PROCESS + C + P (RESULT + MOTION_STATE (N - 1)) + A tile_bytes(N)
+
+The constants are peaks of the resident set measured on 12 and 24 megapixels; they hold for a CPU. On CUDA the limit is
+the device's and concerns the tiles alone.
 """
 
 import math
@@ -10,66 +16,68 @@ from dataclasses import dataclass
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError
-from smarthdr_cli.fusion.parallel import workers
-from smarthdr_cli.fusion.tiles import MARGIN, SMALLEST, tile_bytes, tile_size
+from smarthdr_cli.fusion.tiles import MARGIN, MIN_TILE, tile_bytes, tile_size, worker_count
 
 PROCESS = 450e6  # bytes of the libraries and the network; peaks of one burst differ by a tenth from run to run
-# Bytes for each pixel of the picture:
+# Bytes per pixel of a frame:
 RESULT = 16.0  # radiance and sigma
-STATE = 6.0  # what the motion of one frame leaves behind
-MOTION = 36.0  # what finding one motion takes while it goes on
+MOTION_STATE = 6.0  # what is kept of the motion of one frame
+MOTION_WORK = 36.0  # one motion estimate while it runs
 
 
 @dataclass(frozen=True)
-class Room:
-    """``tile``: side in pixels, 0 for one tile. ``at_once``: motions found side by side. ``spare``: bytes for tiles."""
+class MemoryBudget:
+    """``tile``: side in pixels, 0 for one tile. ``parallel_motions``: motion estimates at a time. ``tile_bytes``: bytes
+    left for tiles."""
 
     tile: int
-    at_once: int
-    spare: float = math.inf
+    parallel_motions: int
+    tile_bytes: float = math.inf
 
 
 @dataclass(frozen=True)
-class Load:
-    """A burst to be fused: ``pixels`` of a frame, ``codes`` bytes of all, ``frames`` that go through the network."""
+class BurstSize:
+    """``pixels`` of a frame, ``code_bytes`` of all frames, ``frames`` that go through the network."""
 
     pixels: float
-    codes: float
+    code_bytes: float
     frames: int
 
-    def motion_bytes(self, at_once: int) -> float:
-        """While motions are found; the result is not there yet."""
-        return PROCESS + self.codes + self.pixels * (STATE * (self.frames - 1) + MOTION * at_once)
+    def motion_bytes(self, parallel: int) -> float:
+        """Peak while motion is estimated."""
+        return PROCESS + self.code_bytes + self.pixels * (MOTION_STATE * (self.frames - 1) + MOTION_WORK * parallel)
 
-    def held_bytes(self) -> float:
-        """While tiles are fused, without the tiles."""
-        return PROCESS + self.codes + self.pixels * (RESULT + STATE * (self.frames - 1))
-
-    def least_bytes(self, device: torch.device, *, moving: bool = True) -> float:
-        """The smallest limit that this burst can be fused within; not ``moving``: by the physics alone."""
-        return max(self.motion_bytes(1) if moving else 0.0, self.tiled_bytes(SMALLEST, device))
+    def image_bytes(self) -> float:
+        """Peak while tiles are fused, without the tiles."""
+        return PROCESS + self.code_bytes + self.pixels * (RESULT + MOTION_STATE * (self.frames - 1))
 
     def tiled_bytes(self, tile: int, device: torch.device) -> float:
-        """While tiles of that side are fused; 0 is one tile."""
+        """Peak while tiles of that side are fused; 0 is one tile."""
         area = min((tile + 2 * MARGIN) ** 2, self.pixels) if tile else self.pixels
-        return self.held_bytes() + area * tile_bytes(self.frames, device)
+        return self.image_bytes() + area * tile_bytes(self.frames, device)
+
+    def min_bytes(self, device: torch.device, *, with_motion: bool = True) -> float:
+        """The smallest limit under which the burst can be fused, with or without motion estimation."""
+        return max(self.motion_bytes(1) if with_motion else 0.0, self.tiled_bytes(MIN_TILE, device))
 
 
-def room(option: str, load: Load, device: torch.device, max_memory: float | None, *, moving: bool = True) -> Room:
-    """What ``--tile`` and ``--max-memory`` leave.
+def memory_budget(
+    tile: str, size: BurstSize, device: torch.device, max_memory: float | None, *, with_motion: bool = True
+) -> MemoryBudget:
+    """What the options ``--tile`` and ``--max-memory`` (bytes) allow for a burst.
 
-    Raises UsageError for a tile that is no number or too small, MemoryLimitError, which names what would be needed,
-    for a limit below what the burst takes.
+    Raises UsageError for an invalid tile, MemoryLimitError, naming what is needed, for a limit below that.
     """
-    count = workers(device)
+    count = worker_count(device)
     if max_memory is None or device.type != "cpu":
-        return Room(tile_size(option, load.frames, device, max_memory, 0.0), count)
-    needed = load.least_bytes(device, moving=moving)
-    if option != "auto":
-        needed = max(needed, load.tiled_bytes(tile_size(option, load.frames, device, None, 0.0), device))
+        return MemoryBudget(tile_size(tile, size.frames, device, max_memory, 0.0), count)
+    needed = size.min_bytes(device, with_motion=with_motion)
+    if tile != "auto":
+        needed = max(needed, size.tiled_bytes(tile_size(tile, size.frames, device, None, 0.0), device))
     if max_memory < needed:
-        tiles = "" if option == "auto" else f" under --tile {option}"
-        said = f"{load.frames} frames of {load.pixels / 1e6:.1f} megapixels{tiles} need about {needed / 2**30:.2g}G"
-        raise MemoryLimitError(f"--max-memory is too little: {said}")
-    tile = tile_size(option, load.frames, device, max_memory, load.held_bytes())
-    return Room(tile, count if load.motion_bytes(count) <= max_memory else 1, max_memory - load.held_bytes())
+        condition = "" if tile == "auto" else f" under --tile {tile}"
+        burst = f"{size.frames} frames of {size.pixels / 1e6:.1f} megapixels{condition}"
+        raise MemoryLimitError(f"--max-memory is too little: {burst} need about {needed / 2**30:.2g}G")
+    side = tile_size(tile, size.frames, device, max_memory, size.image_bytes())
+    parallel = count if size.motion_bytes(count) <= max_memory else 1
+    return MemoryBudget(side, parallel, max_memory - size.image_bytes())

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, exposure_weight, radiance
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.tensor_ops import box_mean
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import box_mean, mu_law
 
 AROUND = 7  # cells along the side of the window over which noise is averaged
 SHOWN = (0.1, 0.5)  # share of the window that two frames must show together, to tell anything of it, and all

@@ -1,55 +1,114 @@
-"""The order of a fusion, once: read, align, find the response, align again, fuse, convert."""
+"""The order of a fusion: read, align, find the response, align again, fuse, convert.
+
+``fuse`` does all of it. ``load`` and ``fuse_loaded`` are its steps, for callers that keep a network between bursts or
+fuse one burst several times. Torch is loaded late.
+"""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from smarthdr_cli.align import align_burst
-from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.aligned_burst import AlignedBurst, RegisteredBurst, register
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.burst.load import Paths, load_burst
+from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
-from smarthdr_cli.fusion.fuse_options import FuseOptions as FuseOptions
-from smarthdr_cli.fusion.fuse_options import check_options as check_options
-from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.response import matched, resolve_response, with_clip
+from smarthdr_cli.errors import out_of_memory
+from smarthdr_cli.fusion.fuse_options import (
+    FuseOptions,
+    check_options,
+    parse_memory,
+    parse_pixels,
+)
+from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
 
 if TYPE_CHECKING:
     import torch
 
-    from smarthdr_cli.fusion.networks import Network
-    from smarthdr_cli.fusion.static_merge import RadianceSigma
+    from smarthdr_cli.fusion.fuser import Fuser
+    from smarthdr_cli.fusion.memory_budget import MemoryBudget
 
-Progress = Callable[[str, float], None]
-OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Network"]  # weights, device, precision
+Progress = Callable[[str, float], None]  # stage, share of it that is done
+OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
+STATIC_TILE = 512  # pixels, the largest tile of the static merge
 
 
-def fuse(paths: Paths, *, progress: Progress = lambda _stage, _share: None, **options: Any) -> FusionResult:
-    """Fuse the files of one burst into linear radiance at the reference's moment and pose.
+def fuse(
+    paths: Paths,
+    *,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    tile: int | str = "auto",
+    max_memory: float | str | None = None,
+    max_pixels: int | str | None = None,
+    reference: int | Literal["auto"] = "auto",
+    align: Literal["auto", "none"] = "auto",
+    response: str | Path = "auto",
+    deghost: Literal["auto", "off", "strong"] = "auto",
+    evs: Sequence[float] | None = None,
+    exposure_times: Sequence[float] | None = None,
+    exposure_check: Literal["off", "warn", "fix"] = "warn",
+    gains: Literal["auto", "off"] = "auto",
+    colorspace: Literal["rec709", "rec2020", "acescg"] = "rec709",
+    anchor: Literal["reference", "short"] = "reference",
+    progress: Progress | None = None,
+) -> FusionResult:
+    """Fuse the files of one burst, in any order, into linear radiance at the reference frame's moment and pose.
 
-    ``options`` are the fields of ``FuseOptions``. ``progress`` is told the stage and how much of it is done, 0 to 1.
+    - ``weights``: name or path of other weights than the default.
+    - ``device``: "auto", "cpu", "cuda" or "cuda:N". ``precision``: "auto", "fp32", "bf16" or "fp16".
+    - ``tile``: side of a tile in pixels, 0 for one tile. ``max_memory``: bytes, or text such as "3G". ``max_pixels``:
+      of one file, larger ones are rejected before decoding; a number, or text such as "60M".
+    - ``reference``: the frame whose moment and pose the result has, counted from 1 in ``paths``.
+    - ``align``: "auto" (a homography per frame, where it helps) or "none".
+    - ``response``: "auto", "srgb", "gamma2.2", "linear" or a calibration file.
+    - ``deghost``: "auto", "strong" (the network trusts other frames less) or "off" (the static merge).
+    - ``evs`` or ``exposure_times`` (seconds): of the files in their order, instead of EXIF.
+    - ``exposure_check``: "off", "warn" or "fix", where the pixels contradict the stated exposures.
+    - ``gains``: "auto" matches the channels of each frame to the reference, "off" does not.
+    - ``colorspace``: "rec709", "rec2020" or "acescg". ``anchor``: the frame whose clip is 1, "reference" or "short".
+    - ``progress``: called with the stage and the share of it that is done, 0 to 1.
+
     Raises UsageError, InputError, ModelError or MemoryLimitError.
     """
-    chosen = FuseOptions(**options)
-    check_options(chosen)
-    clock = StageTimer(progress)
-    warm = Thread(target=import_module, args=("smarthdr_cli.fusion.networks",), daemon=True)  # torch, while files load
-    warm.start()
-    burst = load(paths, chosen, clock)
-    warm.join()
-    return fuse_loaded(burst, chosen, clock)
+    options = FuseOptions(
+        weights=weights,
+        device=device,
+        precision=precision,
+        tile=str(tile),
+        max_memory=parse_memory(max_memory) if isinstance(max_memory, str) else max_memory,
+        max_pixels=parse_pixels(max_pixels) if isinstance(max_pixels, str) else max_pixels,
+        reference=reference,
+        align=align,
+        response=str(response),
+        deghost=deghost,
+        evs=evs,
+        exposure_times=exposure_times,
+        exposure_check=exposure_check,
+        gains=gains,
+        colorspace=colorspace,
+        anchor=anchor,
+    )
+    check_options(options)
+    timer = StageTimer(progress)
+    torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
+    torch_import.start()  # while files are decoded
+    loaded = load(paths, options, timer)
+    torch_import.join()
+    return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
 
-def load(paths: Paths, options: FuseOptions, clock: "StageTimer") -> Burst:
-    """The first step of ``fuse``: the files of one burst, read. Raises UsageError or InputError."""
-    with clock.stage("read"):
+def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst:
+    """The first step of ``fuse``: the files of one burst and the notes of reading. Raises UsageError or InputError."""
+    with timer.stage("read"):
         return load_burst(
             paths,
             evs=options.evs,
@@ -61,150 +120,152 @@ def load(paths: Paths, options: FuseOptions, clock: "StageTimer") -> Burst:
 
 def fuse_loaded(
     burst: Burst,
-    chosen: FuseOptions,
-    clock: "StageTimer",
-    open_network: OpenNetwork | None = None,
-    source: AlignedBurst | None = None,
-) -> FusionResult:
-    """The second step of ``fuse``: a burst as ``load`` read it, fused.
-
-    ``open_network`` replaces ``load_network``, for a caller that keeps a network from one burst to the next;
-    ``source``, as ``register`` made it of this burst, saves looking again for one that fuses a burst several times.
-    Raises UsageError, InputError, ModelError or MemoryLimitError.
-    """
-    report: dict[str, Any] = {"options": _said(chosen)}
-    merge = _prepare(burst, chosen, clock, report, open_network)  # what is wrong with it is said before the slow stages
-    if source is None:
-        source = register(burst, chosen, clock)
-    alignment, response = source.alignment, source.response
-    report |= {
-        "response": {"name": Path(response.name).name, **response.record},
-        "alignment": [
-            {"file": f.path.name, "moved": m} for f, m in zip(source.burst.frames, alignment.moved, strict=True)
-        ],
-    }
-    if source.curves:
-        report["gains"] = [
-            {"file": f.path.name, "ev": c.record.get("gains_ev", [0.0, 0.0, 0.0])}
-            for f, c in zip(source.burst.frames, source.curves, strict=True)
-        ]
-    return finish(merge(source), source, chosen, clock, report)
-
-
-def register(burst: Burst, options: FuseOptions, clock: "StageTimer") -> AlignedBurst:
-    """What every fusion looks at: ``burst`` aligned, its response found, aligned again, its frames matched; what was
-    said is in its notes.
-
-    Raises UsageError or InputError.
-    """
-    with clock.stage("align"):
-        alignment = align_burst(burst, None, mode=options.align)
-    with clock.stage("response"):
-        resolved = resolve_response(burst, alignment, options.response, options.exposure_check)
-        burst = replace(resolved.burst, notes=(*resolved.burst.notes, *resolved.notes))
-    alignment = resolved.alignment
-    if any(alignment.moved) and resolved.response.name != "srgb":
-        with clock.stage("align again"):
-            alignment = align_burst(burst, resolved.response, mode=options.align, previous=alignment)
-    response = with_clip(resolved.response, burst, alignment)
-    curves, said = matched(burst, alignment, response) if options.gains == "auto" else ((), ())
-    return AlignedBurst(replace(burst, notes=(*burst.notes, *said)), response, alignment, curves)
-
-
-def _prepare(
-    burst: Burst,
     options: FuseOptions,
-    clock: "StageTimer",
-    report: dict[str, Any],
+    timer: "StageTimer",
+    *,
+    notes: Sequence[str] = (),
     open_network: OpenNetwork | None = None,
-) -> Callable[[AlignedBurst], "RadianceSigma"]:
-    """Device, tile and network as asked for; returns what fuses a source with them."""
-    from smarthdr_cli.fusion.device import resolve_device, resolve_precision
-    from smarthdr_cli.fusion.memory_budget import Load, room
-    from smarthdr_cli.fusion.networks import NETWORK_FRAMES, load_network
-    from smarthdr_cli.fusion.static_merge import static_merge
-    from smarthdr_cli.fusion.tiles import with_retreat
-
-    device = resolve_device(options.device)
-    count = min(len(burst), NETWORK_FRAMES)
-    pixels = burst.size[0] * burst.size[1]
-    codes = float(sum(frame.codes.nbytes for frame in burst.frames))
-    space = room(options.tile, Load(pixels, codes, count), device, options.max_memory, moving=options.deghost != "off")
-    size = space.tile
-
-    def told_retreat(side: int) -> None:
-        report["tile_after_retreat"] = side
-
-    if options.deghost == "off":
-        resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
-        report |= {"model": "none", "device": "cpu", "precision": "fp32"}
-
-        def static(source: AlignedBurst) -> "RadianceSigma":
-            with clock.stage("merge") as told:
-                return with_retreat(min(size, 512) or 512, lambda side: static_merge(source, side, told), told_retreat)
-
-        return static
-    with clock.stage("load"):
-        network = (open_network or load_network)(options.weights, device, options.precision)
-    report |= network.record
-
-    def learned(source: AlignedBurst) -> "RadianceSigma":
-        strong = options.deghost == "strong"
-        with clock.stage("fuse") as told:
-            return with_retreat(
-                size, lambda side: network.fuse(source, replace(space, tile=side), strong, told, report), told_retreat
-            )
-
-    return learned
-
-
-def finish(
-    plane: "RadianceSigma", source: AlignedBurst, options: FuseOptions, clock: "StageTimer", report: dict[str, Any]
+    registered: RegisteredBurst | None = None,
 ) -> FusionResult:
-    """Colour and anchor last; the record of it all."""
-    burst: Burst = source.burst
-    short = float(burst.evs.min())
-    space = OUTPUT_SPACES[options.colorspace]
-    with clock.stage("convert"):
-        light = convert_rgb(plane.radiance, burst.frames[0].colorspace, space, out=plane.radiance)
-        anchor = short if options.anchor == "short" else 0.0
-        if anchor:
-            light *= np.float32(2.0**anchor)
-    report |= {
-        "files": [f.path.name for f in burst.frames],
-        "reference": burst.frames[burst.reference].path.name,
-        "evs": [round(float(ev), 4) for ev in burst.evs],
-        "size": [burst.size[1], burst.size[0]],
-        "colorspace": space.name, "source_colorspace": burst.frames[0].colorspace.name,
-        "uncertainty": {"mean": float(plane.sigma.mean()), "p95": float(np.quantile(plane.sigma[::4, ::4], 0.95)),
-                        "clipped_share": float((plane.sigma >= 1.0).mean())},
-        "notes": [*burst.notes, *report.get("notes", [])], "seconds": clock.seconds,
-    }  # fmt: skip
-    return FusionResult(light, plane.sigma, space, anchor, 2.0 ** (short - anchor), burst, report)
+    """The other steps of ``fuse``.
+
+    ``notes``: of reading, for the report. ``open_network``: used instead of ``load_network``. ``registered``: the
+    result of ``register`` for this burst, where it is known. Raises UsageError, InputError, ModelError or
+    MemoryLimitError.
+    """
+    # Before the slow steps, so that wrong options and weights are reported early.
+    fuser, budget = _open_fuser(burst, options, timer, open_network)
+    if registered is None:
+        registered = register(
+            burst,
+            align=options.align,
+            response=options.response,
+            exposure_check=options.exposure_check,
+            gains=options.gains,
+            stage=timer.stage,
+        )
+    with timer.stage("merge" if options.deghost == "off" else "fuse") as on_progress:
+        fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
+    tile_after_retreat = None if tile == budget.tile else tile
+    return to_result(
+        fusion, registered.burst, fuser.record, options, timer,
+        notes=(*notes, *registered.notes), tile_after_retreat=tile_after_retreat,
+    )  # fmt: skip
 
 
-def _said(options: FuseOptions) -> dict[str, Any]:
+def to_result(
+    fusion: TiledFusion,
+    burst: AlignedBurst,
+    fuser: FuserRecord,
+    options: FuseOptions,
+    timer: "StageTimer",
+    *,
+    notes: Sequence[str] = (),
+    tile_after_retreat: int | None = None,
+) -> FusionResult:
+    """Convert colours and anchor, and write the report. Overwrites the radiance of ``fusion``."""
+    frames, evs = burst.burst.frames, burst.burst.evs
+    radiance, sigma = fusion.image.radiance, fusion.image.sigma
+    shortest = float(evs.min())
+    colorspace = OUTPUT_SPACES[options.colorspace]
+    with timer.stage("convert"):
+        light = convert_rgb(radiance, frames[0].colorspace, colorspace, out=radiance)
+        anchor_ev = shortest if options.anchor == "short" else 0.0
+        if anchor_ev:
+            light *= np.float32(2.0**anchor_ev)
+    report = FusionReport(
+        options=non_default_options(options),
+        fuser=fuser,
+        response={"name": Path(burst.response.name).name, **burst.response.record},
+        files=tuple(frame.path.name for frame in frames),
+        reference=frames[burst.burst.reference].path.name,
+        evs=tuple(round(float(ev), 4) for ev in evs),
+        moved=burst.alignment.moved,
+        size=(burst.burst.size[1], burst.burst.size[0]),
+        colorspace=colorspace.name,
+        source_colorspace=frames[0].colorspace.name,
+        uncertainty=UncertaintySummary(
+            mean=float(sigma.mean()),
+            p95=float(np.quantile(sigma[::4, ::4], 0.95)),
+            clipped_share=float((sigma >= 1.0).mean()),
+        ),
+        gains_ev=tuple(tuple(curve.record.get("gains_ev", (0.0, 0.0, 0.0))) for curve in burst.curves),
+        tile_after_retreat=tile_after_retreat,
+        statistics=fusion.statistics,
+        notes=tuple(notes),
+        seconds=dict(timer.seconds),
+    )
+    return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report)
+
+
+def non_default_options(options: FuseOptions) -> dict[str, Any]:
+    """The options that differ from their defaults, for the report; of paths only the file name.
+
+    The report is written into files that are given away.
+    """
     default = FuseOptions()
-    fields = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    said = {name: value for name, value in fields.items() if value != getattr(default, name)}
-    for name in ("weights", "response"):  # they may be paths, and the report goes into files that are given away
-        if name in said:
-            said[name] = Path(str(said[name])).name
-    return said
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    changed = {name: value for name, value in values.items() if value != getattr(default, name)}
+    return {name: Path(str(v)).name if name in ("weights", "response") else v for name, v in changed.items()}
 
 
 class StageTimer:
-    """Names the stages aloud and keeps how long each took."""
+    """Reports stages as they run and measures them: ``seconds`` by stage."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress or _ignore
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Callable[[float], None]]:
-        """A stage; yields what to call with the share of it that is done."""
+        """A stage; yields the function to call with the share of it that is done."""
         self._progress(name, 0.0)
         start = time.perf_counter()
-        yield lambda share: self._progress(name, share)
+        yield partial(self._progress, name)
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
         self._progress(name, 1.0)
+
+
+def _ignore(_stage: str, _share: float) -> None:
+    pass
+
+
+def _open_fuser(
+    burst: Burst, options: FuseOptions, timer: StageTimer, open_network: OpenNetwork | None
+) -> "tuple[Fuser, MemoryBudget]":
+    """What fuses under ``options``, and the memory that it may take for ``burst``."""
+    from smarthdr_cli.fusion.device import resolve_device, resolve_precision
+    from smarthdr_cli.fusion.fuser import load_network
+    from smarthdr_cli.fusion.memory_budget import BurstSize, memory_budget
+    from smarthdr_cli.fusion.network_fusion import MAX_NETWORK_FRAMES
+    from smarthdr_cli.fusion.static_merge import StaticFuser
+
+    static = options.deghost == "off"
+    device = resolve_device(options.device)
+    code_bytes = float(sum(frame.codes.nbytes for frame in burst.frames))
+    size = BurstSize(burst.size[0] * burst.size[1], code_bytes, min(len(burst), MAX_NETWORK_FRAMES))
+    budget = memory_budget(options.tile, size, device, options.max_memory, with_motion=not static)
+    if static:
+        resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
+        return StaticFuser(), replace(budget, tile=min(budget.tile, STATIC_TILE) or STATIC_TILE)
+    with timer.stage("load"):
+        return (open_network or load_network)(options.weights, device, options.precision), budget
+
+
+def _fuse_with_retries(
+    fuser: "Fuser", burst: AlignedBurst, budget: "MemoryBudget", strong: bool, on_progress: Callable[[float], None]
+) -> tuple[TiledFusion, int]:
+    """The fusion and the tile it took; the tile is halved whenever memory runs out.
+
+    Raises MemoryLimitError where it runs out with the smallest tile.
+    """
+    from smarthdr_cli.fusion.tiles import smaller_tile
+
+    tile = budget.tile
+    while True:
+        try:
+            return fuser.fuse(burst, replace(budget, tile=tile), strong=strong, on_progress=on_progress), tile
+        except Exception as error:  # MemoryError, RuntimeError of torch, cv2.error
+            if not out_of_memory(error):
+                raise
+            tile = smaller_tile(tile, error)

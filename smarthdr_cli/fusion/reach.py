@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.models.merge import exposure_weight, radiance
-from smarthdr_cli.models.pairwise import FAR
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV
 
 LEAST = 1e-9  # weight of the reference where it is clipped: it counts only where nothing else does
 
@@ -42,7 +42,7 @@ def links(evs: Tensor) -> list[Link]:
     for place in sorted(range(1, evs.shape[1]), key=lambda i: abs(float(evs[0, i]))):
         ev = float(evs[0, place])
         before = [link.ev for link in found if link.ev * ev > 0]
-        found.append(Link(place, ev, before[-1] if before and abs(ev) > FAR else 0.0))
+        found.append(Link(place, ev, before[-1] if before and abs(ev) > MAX_TRAINED_EV else 0.0))
     return found
 
 

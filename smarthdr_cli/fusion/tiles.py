@@ -1,7 +1,14 @@
-"""Tiles: which part of the picture is computed at once, and how large it may be."""
+"""Tiles: how an image is split, how large a tile may be, and how tiles run in parallel.
 
-from collections.abc import Callable, Iterator
+A tile computes its core; it reads a window that extends the core by the receptive field of the computation. On a CPU
+each tile runs in one thread on one core: copies, resampling and small layers then run side by side, and no thread waits
+for another. On a GPU tiles run one after another.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -10,98 +17,126 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.errors import MemoryLimitError, UsageError, out_of_memory
-from smarthdr_cli.fusion.parallel import workers
+from smarthdr_cli.errors import MemoryLimitError, UsageError
 
-T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 F32 = NDArray[np.float32]
-MARGIN = 40  # pixels around a tile's core: the receptive field of verify and refine (9 cells of 4), and one more cell
-SMALLEST = 128
-LARGEST = 768  # on a CPU: larger tiles leave the caches, smaller ones overlap more
-LARGEST_CUDA = 2048
-# Bytes a pixel of a tile costs while it is computed, beyond the picture itself: fixed, and for each frame; measured.
+
+MARGIN = 40  # pixels around a core: the receptive field of SAF.verify and SAF.refine (9 cells of 4), and one more cell
+ALIGNMENT = 4  # pixels; cores and windows begin at multiples of a cell
+MIN_TILE = 128  # pixels
+MAX_TILE_CPU = 768  # pixels: larger tiles leave the caches, smaller ones overlap more
+MAX_TILE_CUDA = 2048  # pixels
+MAX_CUDA_SHARE = 0.6  # of the free memory of the device
+# Bytes per pixel of a tile while it is computed, fixed and per frame, beyond the image itself; measured on a CPU.
 BYTES_PER_PIXEL, BYTES_PER_PIXEL_FRAME = 420, 110
 
 
 @dataclass(frozen=True)
 class Tile:
-    """``core``: what the tile contributes. ``window``: what it sees: the core and up to MARGIN around it."""
+    """``core``: the pixels that the tile contributes. ``window``: the pixels that it reads."""
 
     core: Window
     window: Window
 
 
-def tensor(image: F32) -> Tensor:
-    """(h, w, 3) or (h, w) to (1, C, h, w)."""
+def to_tensor(image: F32) -> Tensor:
+    """(h, w, C) or (h, w) to (1, C, h, w)."""
     array = image[..., None] if image.ndim == 2 else image
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
 
 
-def grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:
-    """Tiles that cover (height, width) once; ``size`` 0 means one tile. Cores and windows start at multiples of 4."""
-    step_y = height if size == 0 else min(_even(height, size), height)
-    step_x = width if size == 0 else min(_even(width, size), width)
+def tile_grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:
+    """Tiles of at most ``size`` pixels whose cores cover (height, width) once; ``size`` 0 is one tile."""
+    step_y = height if size == 0 else min(_even_step(height, size), height)
+    step_x = width if size == 0 else min(_even_step(width, size), width)
     for top in range(0, height, step_y):
         for left in range(0, width, step_x):
             core = Window(top, left, min(step_y, height - top), min(step_x, width - left))
             y0, x0 = max(0, top - margin), max(0, left - margin)
             y1, x1 = min(height, top + core.height + margin), min(width, left + core.width + margin)
-            yield Tile(core, Window(y0, x0, _up(y1 - y0), _up(x1 - x0)))
-
-
-def _up(length: int) -> int:
-    return -(-length // 4) * 4
-
-
-def _even(length: int, size: int) -> int:
-    """A step of at most ``size`` that divides the length into tiles of like size, a multiple of 4."""
-    return _up(-(-length // -(-length // size)))
+            yield Tile(core, Window(y0, x0, _round_up(y1 - y0), _round_up(x1 - x0)))
 
 
 def tile_size(option: str, frames: int, device: torch.device, max_memory: float | None, overhead: float) -> int:
-    """Side of a tile in pixels from ``--tile auto|N|0`` and a budget.
+    """Side of a tile in pixels, 0 for one tile, from ``--tile`` and a memory limit.
 
-    ``max_memory``: bytes for the whole process on a CPU, of which ``overhead`` are taken already; on CUDA of the
-    device.
-    Raises UsageError for a size that is no number or too small, MemoryLimitError when not even the smallest tile fits.
+    ``max_memory``: bytes, on a CPU for the process, which needs ``overhead`` of them beside the tiles, on CUDA for the
+    device. Raises UsageError for an invalid size, MemoryLimitError where the smallest tile does not fit.
     """
     if option == "0":
         return 0
     if option != "auto":
-        if not option.isdecimal() or int(option) < SMALLEST:
-            raise UsageError(f"--tile {option}: use auto, 0 (one tile) or a size from {SMALLEST} pixels")
-        return int(option) // 4 * 4
+        if not option.isdecimal() or int(option) < MIN_TILE:
+            raise UsageError(f"--tile {option}: use auto, 0 (one tile) or a size from {MIN_TILE} pixels")
+        return _round_down(int(option))
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0] * 0.6
+        free = torch.cuda.mem_get_info(device)[0] * MAX_CUDA_SHARE
         budget = free if max_memory is None else min(free, max_memory)
-        largest = LARGEST_CUDA
+        largest = MAX_TILE_CUDA
     else:
         budget = float("inf") if max_memory is None else max_memory - overhead
-        largest = LARGEST
-    each = tile_bytes(frames, device)
-    side = int(min(max(budget, 0) / each, float(largest) ** 2) ** 0.5) - 2 * MARGIN * (budget / each < largest**2)
-    if side < SMALLEST:
+        largest = MAX_TILE_CPU
+    area = max(budget, 0) / tile_bytes(frames, device)
+    side = int(min(area, float(largest) ** 2) ** 0.5) - 2 * MARGIN * (area < largest**2)
+    if side < MIN_TILE:
         raise MemoryLimitError("--max-memory is too little even for the smallest tile; raise it, or use fewer frames")
-    return side // 4 * 4
+    return _round_down(side)
 
 
 def tile_bytes(frames: int, device: torch.device) -> float:
-    """Bytes that one pixel of a tile takes, for all tiles that are computed at once."""
-    return float((BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * workers(device))
+    """Bytes per pixel of a tile, for all tiles that are computed at the same time."""
+    return float((BYTES_PER_PIXEL + BYTES_PER_PIXEL_FRAME * frames) * worker_count(device))
 
 
-def with_retreat(size: int, attempt: Callable[[int], T], on_retreat: Callable[[int], None]) -> T:
-    """``attempt(size)``, halving the size at each out-of-memory error. Raises MemoryLimitError at last."""
-    while True:
-        try:
-            return attempt(size)
-        except Exception as error:  # MemoryError, RuntimeError of torch, cv2.error
-            if not out_of_memory(error):
-                raise
-            smaller = (size or LARGEST_CUDA) // 2 // 4 * 4
-            if smaller < SMALLEST:
-                raise MemoryLimitError("out of memory even with the smallest tile") from error
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            size = smaller
-            on_retreat(size)
+def smaller_tile(size: int, error: Exception) -> int:
+    """Half of ``size``, for another attempt after the out-of-memory ``error``.
+
+    Raises MemoryLimitError where that is below MIN_TILE.
+    """
+    smaller = _round_down((size or MAX_TILE_CUDA) // 2)
+    if smaller < MIN_TILE:
+        raise MemoryLimitError("out of memory even with the smallest tile") from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return smaller
+
+
+def worker_count(device: torch.device) -> int:
+    """Number of tiles computed at the same time: torch's number of threads on a CPU, 1 on a GPU."""
+    return 1 if device.type != "cpu" else max(1, torch.get_num_threads())
+
+
+def parallel_map(work: Callable[[A], R], items: Iterable[A], count: int) -> Iterator[R]:
+    """``work`` of every item, in order, ``count`` at a time, one thread each, without gradients.
+
+    The first exception ends it and is raised.
+    """
+    if count == 1:
+        yield from map(partial(_without_gradients, work), items)
+        return
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(partial(_without_gradients, work), items)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _without_gradients(work: Callable[[A], R], item: A) -> R:
+    with torch.inference_mode():  # a setting of the thread
+        return work(item)
+
+
+def _round_up(length: int) -> int:
+    return -(-length // ALIGNMENT) * ALIGNMENT
+
+
+def _round_down(length: int) -> int:
+    return length // ALIGNMENT * ALIGNMENT
+
+
+def _even_step(length: int, size: int) -> int:
+    """The step of at most ``size`` that splits ``length`` into tiles of similar size, a multiple of ALIGNMENT."""
+    return _round_up(-(-length // -(-length // size)))

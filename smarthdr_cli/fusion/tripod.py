@@ -18,18 +18,17 @@ from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.belief import SURE
 from smarthdr_cli.fusion.motion import cells_of
 from smarthdr_cli.fusion.noise import solved, variance_at
-from smarthdr_cli.fusion.parallel import each, workers
 from smarthdr_cli.fusion.stillness import Likeness
-from smarthdr_cli.fusion.tiles import LARGEST, Tile, grid, tensor
+from smarthdr_cli.fusion.tiles import MAX_TILE_CPU, Tile, parallel_map, tile_grid, to_tensor, worker_count
 from smarthdr_cli.models.merge import TAPER_END
-from smarthdr_cli.models.pairwise import FAR, common_exposure, tolerance
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, explained_difference
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.tensor_ops import box_max, box_mean
 
 ALIKE = 0.99  # share of the textured windows of every pair within reach
 DRIFT = 0.2  # EV by which a frame may be brighter than stated, as rounded shutter times are
-# What two frames' means over 2x2 and over 12x12 pixels may differ by, in units of ``compare.tolerance``: no more than
-# LEAST and SURELY deviations of the burst's own noise, and never more than MOST, which is ISO 6400's.
+# What two frames' means over 2x2 and over 12x12 pixels may differ by, in units of ``compare.explained_difference``: no
+# more than LEAST and SURELY deviations of the burst's own noise, and never more than MOST, which is ISO 6400's.
 SIDES = (2, 3 * CELL)
 LEAST, MOST = (0.4, 0.3), (3.0, 0.6)
 SURELY = 7.0
@@ -53,13 +52,13 @@ def at_rest(
     """
     if usual is None or any(frame.codes.dtype == np.uint8 for frame in source.burst.frames):
         return None
-    near = [one for n, one in likeness.items() if abs(float(evs[0, n])) <= FAR]
+    near = [one for n, one in likeness.items() if abs(float(evs[0, n])) <= MAX_TRAINED_EV]
     told = [one.alike for one in near if one.alike is not None]
     if not told or min(told) < ALIKE or any(float(one.gain.abs().amax()) > DRIFT for one in near):
         return None
     gains, noise = {0: torch.zeros(3), **{n: one.gain for n, one in likeness.items()}}, solved(usual)
     height, width = source.burst.size
-    tiles = list(grid(height, width, min(side or LARGEST, LARGEST), margin=2 * CELL))
+    tiles = list(tile_grid(height, width, min(side or MAX_TILE_CPU, MAX_TILE_CPU), margin=2 * CELL))
     tiles = [tile for first in range(8) for tile in tiles[first::8]]  # what moves is found early
 
     def look(tile: Tile) -> tuple[Tensor, Tensor]:
@@ -67,7 +66,9 @@ def at_rest(
 
     left = FEW * -(-height // CELL) * -(-width // CELL)
     unsure = torch.zeros(1, 1, *size)
-    for tile, (differs, unseen) in zip(tiles, each(look, tiles, workers(torch.device("cpu"))), strict=True):
+    for tile, (differs, unseen) in zip(
+        tiles, parallel_map(look, tiles, worker_count(torch.device("cpu"))), strict=True
+    ):
         left -= float(differs.sum())
         if left < 0:
             return None
@@ -101,7 +102,7 @@ def _differing(
     area = tile.window
     height, width = source.burst.size
     window = Window(area.top, area.left, min(area.height, height - area.top), min(area.width, width - area.left))
-    parts = [tuple(tensor(part) for part in source.read(index, window)) for index in indices]
+    parts = [tuple(to_tensor(part) for part in source.read(index, window)) for index in indices]
     seen = torch.stack([valid for _, valid in parts]).amin(dim=0)
     rising = evs[0].argsort().tolist()
     own = rising.index(0)
@@ -157,5 +158,5 @@ def _allowed(codes: Tensor, ev: Tensor, noise: tuple[Tensor, Tensor], side: int,
     own, shown = level.exp2(), (level + ev.view(-1, 1, 1, 1)).clamp(max=0)
     variance = lift.square() * variance_at(own, photons, read) + variance_at(shown.exp2(), photons, read)
     deviation = variance.sqrt() * (shown * (1 / 2.2 - 1)).exp2() / 2.2  # of codes
-    unit = tolerance(codes, ev)
+    unit = explained_difference(codes, ev)
     return (least * unit + SURELY / side * deviation).minimum(most * unit)

@@ -1,1 +1,1 @@
-"""Grouping of a shoot into brackets: which pictures belong to one burst, and how sure that is."""
+"""Exposure brackets of a shoot: which frames belong together, how confidently, and why."""

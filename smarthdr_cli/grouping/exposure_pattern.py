@@ -1,6 +1,8 @@
-"""Whether a row of exposures is a bracket: how many, in what steps, in which order, and what was varied.
+"""Whether a sequence of exposures is a bracket: how many levels, in which steps, in which order, what was varied.
 
-Scores are log-odds in nats of "one bracket" against "frames that happen to stand side by side".
+A bracket is L distinct EVs (levels) at equal steps, in an order that cameras or photographers use: ascending,
+descending, or from the middle outwards. Scores are log-odds in nats of "one bracket" against "unrelated neighbours".
+They were set by hand; the shoots of tests/grouping are grouped correctly under them.
 """
 
 import functools
@@ -9,128 +11,140 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SAME = 0.17  # EV: half a third of a stop, the finest step cameras bracket in
-SAME_MEASURED = 0.45  # EV measured from pixels stray by the camera's tone curve
-UP, DOWN = LADDERS = ("from dark to bright", "from bright to dark")
-_COUNTS = {2: -0.5, 3: 1.0, 4: 0.0, 5: 1.0, 6: -0.3, 7: 1.0, 8: -0.5, 9: 0.7}
-_REPEATED = -2.5
+SAME_LEVEL_EV = 0.17  # half of a third of a stop, the finest step of a camera's bracketing
+_SAME_LEVEL_MEASURED_EV = 0.45  # EVs measured from pixels are off by the camera's tone curve
+ASCENDING, DESCENDING = MONOTONE_ORDERS = ("from dark to bright", "from bright to dark")
+_MIDDLE_OUTWARDS, _MIDDLE_FIRST = "from the middle outwards", "the middle first"
+
+_LEVEL_COUNT_SCORE = {2: -0.5, 3: 1.0, 4: 0.0, 5: 1.0, 6: -0.3, 7: 1.0, 8: -0.5, 9: 0.7}
+_MAX_CAMERA_LEVELS = 9  # more are taken by hand
+_MAX_LEVELS = 17
+_TOO_MANY_LEVELS_SCORE = -2.0
+_EVEN_SCORE, _EVEN_SCORE_PER_LEVEL, _UNEVEN_SCORE = 2.0, 0.4, -1.0
+_MIN_RANGE_EV, _MIN_RANGE_MEASURED_EV, _NARROW_SCORE = 0.5, 0.8, -3.0
+_MAX_STEP_EV, _WIDE_STEP_SCORE = 3.5, -1.0
+_REPEAT_SCORE = -2.5  # of each exposure that returns later
+_REPEATED_IN_PLACE_SCORE = -1.0  # of a bracket in which every exposure is taken several times before the next
+_NAMED_ORDER_SCORE, _NO_ORDER_SCORE = 1.0, -1.5
+_MEASURED_WEIGHT = 0.5  # of evenness and order where EVs are measured
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """``score``, and ``shape``, the part of it that number and evenness make. ``regular``: the steps are equal.
+class ExposurePattern:
+    """``score``: log-odds of one bracket; ``shape_score``: the part of it from level count and even steps.
 
-    ``order``: its name, or "". ``levels``: how many EVs are distinct; ``repeats``: how many are not.
+    ``even``: three or more levels at equal steps. ``order``: its name, or "". ``level_count``: distinct EVs;
+    ``repeat_count``: frames beyond one per level.
     """
 
     score: float
-    shape: float
-    regular: bool
+    shape_score: float
+    even: bool
     order: str
-    levels: int
-    repeats: int
+    level_count: int
+    repeat_count: int
 
 
-def judge(evs: Sequence[float], *, exact: bool = True) -> Pattern:
-    """The pattern of two or more EVs in capture order; ``exact``: stated by EXIF, not measured."""
+def classify_exposures(evs: Sequence[float], *, from_exif: bool = True) -> ExposurePattern:
+    """The pattern of two or more EVs in capture order. ``from_exif``: False where EVs are measured from pixels.
+
+    >>> classify_exposures([0, -2, 2]).order
+    'from the middle outwards'
+    """
     first = evs[0]
-    return _judge(tuple(round(ev - first, 2) for ev in evs), exact)
+    return _classify(tuple(round(ev - first, 2) for ev in evs), from_exif)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _judge(evs: tuple[float, ...], exact: bool) -> Pattern:
-    same = SAME if exact else SAME_MEASURED
-    index = level_of(evs, same)
-    count, levels = len(evs), max(index) + 1
-    repeats = count - levels
-    if levels < 2:
-        return Pattern(-math.inf, 0.0, False, "", levels, repeats)
-    heights = [
-        sum(e for e, i in zip(evs, index, strict=True) if i == level) / index.count(level) for level in range(levels)
+def _classify(evs: tuple[float, ...], from_exif: bool) -> ExposurePattern:
+    ranks = level_ranks(evs, SAME_LEVEL_EV if from_exif else _SAME_LEVEL_MEASURED_EV)
+    level_count = max(ranks) + 1
+    repeat_count = len(evs) - level_count
+    if level_count < 2:
+        return ExposurePattern(-math.inf, 0.0, False, "", level_count, repeat_count)
+    levels = [
+        sum(ev for ev, rank in zip(evs, ranks, strict=True) if rank == level) / ranks.count(level)
+        for level in range(level_count)
     ]
-    steps = [high - low for low, high in itertools.pairwise(heights)]
-    mean = sum(steps) / len(steps)
-    loose = 0.2 + 0.05 * mean if exact else 0.35 * mean
-    regular = all(abs(step - mean) <= loose for step in steps)
-    trust = 1.0 if exact else 0.5
-    score = 0.0 if levels > 9 else _COUNTS[levels]
-    if levels >= 3:
-        score += (2.0 + 0.4 * (levels - 2) if regular else -1.0) * trust
-    shape = score
-    score -= 2.0 if levels > 17 else 0.0
-    if heights[-1] - heights[0] < (0.5 if exact else 0.8):
-        score -= 3.0
-    if max(steps) > 3.5:
-        score -= 1.0
-    once = _once(index)
-    if once is not None:  # every exposure taken twice or more before the next
-        order = order_of(once)
-        score -= 1.0 if repeats else 0.0
-    else:
+    steps = [high - low for low, high in itertools.pairwise(levels)]
+    mean_step = sum(steps) / len(steps)
+    tolerance = 0.2 + 0.05 * mean_step if from_exif else 0.35 * mean_step
+    even = all(abs(step - mean_step) <= tolerance for step in steps)
+    weight = 1.0 if from_exif else _MEASURED_WEIGHT
+
+    score = 0.0 if level_count > _MAX_CAMERA_LEVELS else _LEVEL_COUNT_SCORE[level_count]
+    if level_count >= 3:
+        score += (_EVEN_SCORE + _EVEN_SCORE_PER_LEVEL * (level_count - 2) if even else _UNEVEN_SCORE) * weight
+    shape_score = score
+    if level_count > _MAX_LEVELS:
+        score += _TOO_MANY_LEVELS_SCORE
+    if levels[-1] - levels[0] < (_MIN_RANGE_EV if from_exif else _MIN_RANGE_MEASURED_EV):
+        score += _NARROW_SCORE
+    if max(steps) > _MAX_STEP_EV:
+        score += _WIDE_STEP_SCORE
+    sequence = _levels_in_turn(ranks)
+    if sequence is None:
         order = ""
-        score += _REPEATED * repeats
-    if levels >= 3:
-        score += 1.0 if order else -1.5 * trust
-    return Pattern(score, shape, regular and levels >= 3, order, levels, repeats)
+        score += _REPEAT_SCORE * repeat_count
+    else:
+        order = order_name(sequence)
+        score += _REPEATED_IN_PLACE_SCORE if repeat_count else 0.0
+    if level_count >= 3:
+        score += _NAMED_ORDER_SCORE if order else _NO_ORDER_SCORE * weight
+    return ExposurePattern(score, shape_score, even and level_count >= 3, order, level_count, repeat_count)
 
 
-def level_of(evs: Sequence[float], same: float = SAME) -> list[int]:
-    """For each EV the rank of its level, 0 the darkest; EVs closer than ``same`` to their neighbour share a level."""
-    ranked = sorted(range(len(evs)), key=lambda i: evs[i])
-    found = [0] * len(evs)
-    level = 0
-    for before, here in itertools.pairwise(ranked):
-        level += evs[here] - evs[before] > same
-        found[here] = level
-    return found
+def level_ranks(evs: Sequence[float], same_level_ev: float = SAME_LEVEL_EV) -> list[int]:
+    """For each EV the rank of its level, 0 the darkest; EVs closer than ``same_level_ev`` to the next share a level."""
+    ascending = sorted(range(len(evs)), key=lambda index: evs[index])
+    ranks = [0] * len(evs)
+    rank = 0
+    for darker, brighter in itertools.pairwise(ascending):
+        rank += evs[brighter] - evs[darker] > same_level_ev
+        ranks[brighter] = rank
+    return ranks
 
 
-def _once(index: Sequence[int]) -> list[int] | None:
-    """The levels in order when each comes equally often in one stretch, else None."""
-    stretches: list[list[int]] = []
-    for level in index:
-        if stretches and stretches[-1][0] == level:
-            stretches[-1].append(level)
-        else:
-            stretches.append([level])
-    levels = [stretch[0] for stretch in stretches]
-    if len(set(levels)) < len(levels) or len({len(stretch) for stretch in stretches}) > 1:
+def _levels_in_turn(ranks: Sequence[int]) -> list[int] | None:
+    """The levels in order of capture where each is taken equally often and without a break, else None."""
+    groups = [(rank, len(list(frames))) for rank, frames in itertools.groupby(ranks)]
+    levels = [rank for rank, _ in groups]
+    if len(set(levels)) < len(levels) or len({count for _, count in groups}) > 1:
         return None
     return levels
 
 
-def order_of(levels: Sequence[int]) -> str:
-    """The name of the order of distinct levels: up, down, or from the middle outwards; "" for any other."""
+def order_name(levels: Sequence[int]) -> str:
+    """The name of the order of distinct levels: ascending, descending, or from the middle outwards; "" for others."""
     count = len(levels)
-    ordered = list(range(count))
-    if list(levels) == ordered:
-        return UP
-    if list(levels) == ordered[::-1]:
-        return DOWN
+    ascending = list(range(count))
+    if list(levels) == ascending:
+        return ASCENDING
+    if list(levels) == ascending[::-1]:
+        return DESCENDING
     if count % 2 == 0 or levels[0] != count // 2:
         return ""
     rest = [level - count // 2 for level in levels[1:]]
     outwards = [sign * step for step in range(1, count // 2 + 1) for sign in (-1, 1)]
-    if rest == outwards or rest == [-r for r in outwards]:
-        return "from the middle outwards"
-    below, above = [r for r in rest if r < 0], [r for r in rest if r > 0]
-    halves = rest in (below + above, above + below)
-    if halves and all(_monotone(half) for half in (below, above)):
-        return "the middle first"
+    if rest == outwards or rest == [-level for level in outwards]:
+        return _MIDDLE_OUTWARDS
+    darker, brighter = [level for level in rest if level < 0], [level for level in rest if level > 0]
+    if rest in (darker + brighter, brighter + darker) and _is_monotone(darker) and _is_monotone(brighter):
+        return _MIDDLE_FIRST
     return ""
 
 
-def _monotone(values: Sequence[int]) -> bool:
+def _is_monotone(values: Sequence[int]) -> bool:
     return list(values) in (sorted(values), sorted(values, reverse=True))
 
 
-def varied(
+def varied_settings(
     times: Sequence[float | None], apertures: Sequence[float | None], isos: Sequence[float | None]
 ) -> tuple[str, ...]:
-    """Which of time, aperture and ISO differ within a row by more than a sixth of a stop."""
-    found = []
-    for name, values, stops in (("time", times, 1.0), ("aperture", apertures, 2.0), ("ISO", isos, 1.0)):
-        known = [value for value in values if value]
-        if known and stops * math.log2(max(known) / min(known)) > SAME:
-            found.append(name)
-    return tuple(found)
+    """Which of "time", "aperture" and "ISO" differ between frames by more than SAME_LEVEL_EV."""
+    varied = []
+    for name, values, stops_per_octave in (("time", times, 1.0), ("aperture", apertures, 2.0), ("ISO", isos, 1.0)):
+        stated = [value for value in values if value]
+        if stated and stops_per_octave * math.log2(max(stated) / min(stated)) > SAME_LEVEL_EV:
+            varied.append(name)
+    return tuple(varied)

@@ -1,4 +1,4 @@
-"""What grouping finds, and its form on disk: JSON lines, each file of the shoot on exactly one of them."""
+"""The result of grouping, and its JSON lines: one line per set, single frame, twin and skipped file."""
 
 import contextlib
 import json
@@ -11,16 +11,18 @@ from typing import Any
 
 from smarthdr_cli.errors import InputError
 
-MAX_LINE = 1 << 20  # characters; a set of 32 frames with the longest paths has 130,000
+MAX_LINE_LENGTH = 1 << 20  # characters; a set of 32 frames with the longest paths has 130,000
+_MAX_EV = 100.0
+_OTHER_KINDS = ("single", "twin", "skipped")
 
 
 @dataclass(frozen=True)
 class BracketSet:
     """Frames that belong together.
 
-    ``name``: stable within a shoot, the stem of the first frame. ``frames``: in capture order. ``confidence``: 0 to 1.
-    ``reasons``: plain words. ``ambiguous``: the evidence does not settle it; left alone unless somebody says otherwise.
-    ``evs``: relative to the middle exposure, brighter positive, in frame order; None where EXIF does not say.
+    ``name``: unique within a shoot, mostly the stem of the first frame. ``frames``: in capture order. ``confidence``: 0
+    to 1. ``reasons``: for people. ``ambiguous``: the evidence does not settle it; batch leaves it alone by default.
+    ``evs``: relative to the middle exposure, brighter positive, in frame order; None where EXIF does not state them.
     """
 
     name: str
@@ -31,7 +33,7 @@ class BracketSet:
     evs: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON line's worth of plain values, paths as strings."""
+        """The values of its JSON line, paths as strings."""
         return {
             "kind": "set",
             "name": self.name,
@@ -44,16 +46,16 @@ class BracketSet:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "BracketSet":
-        """The set of one JSON line; confidence, reasons, ambiguous and evs may be absent. Raises InputError."""
+        """The set of one JSON line; only ``frames`` is required. Raises InputError where a value is invalid."""
         frames = values.get("frames")
         if not isinstance(frames, list) or not frames or not all(isinstance(f, str) and f for f in frames):
             raise InputError("a set needs frames, a list of file names")
-        if not all(map(_is_name, frames)):
+        if not all(map(_is_file_name, frames)):
             raise InputError("a file name of a set holds characters that no file name can hold")
         if len(set(frames)) != len(frames):
             raise InputError("a set names a frame twice")
         name = values.get("name", Path(frames[0]).stem)
-        if not isinstance(name, str) or not name or "/" in name or not _is_name(name):
+        if not isinstance(name, str) or not name or "/" in name or not _is_file_name(name):
             raise InputError("a set's name has to be text without a slash")
         confidence = values.get("confidence", 1.0)
         if not _is_number(confidence) or not 0 <= confidence <= 1:
@@ -63,9 +65,7 @@ class BracketSet:
             raise InputError(f"set {name}: reasons has to be a list of texts")
         if not isinstance(ambiguous, bool):
             raise InputError(f"set {name}: ambiguous has to be true or false")
-        if evs is not None and not (
-            isinstance(evs, list) and len(evs) == len(frames) and all(_is_number(ev) and abs(ev) < 100 for ev in evs)
-        ):
+        if evs is not None and not _are_evs(evs, len(frames)):
             raise InputError(f"set {name}: evs has to be a number for each frame, or null")
         return BracketSet(
             name,
@@ -79,44 +79,44 @@ class BracketSet:
 
 @dataclass(frozen=True)
 class Single:
-    """A frame that belongs to no bracket, and why."""
+    """A frame that belongs to no set, and why."""
 
     path: Path
     reasons: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON line's worth of plain values."""
+        """The values of its JSON line."""
         return {"kind": "single", "file": str(self.path), "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is no picture we read, and why."""
+    """A file that cannot be read, and why."""
 
     path: Path
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON line's worth of plain values."""
+        """The values of its JSON line."""
         return {"kind": "skipped", "file": str(self.path), "reasons": [self.reason]}
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A file left aside because ``of`` holds the same exposure: the JPEG beside a RAW, or a copy."""
+    """A file left out because ``of`` holds the same exposure: the JPEG beside a RAW, or a copy."""
 
     path: Path
     of: Path
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON line's worth of plain values."""
+        """The values of its JSON line."""
         return {"kind": "twin", "file": str(self.path), "of": str(self.of), "reasons": [self.reason]}
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Every file given, exactly once: in a set, as a single, as the twin of another file, or skipped."""
+    """Every file of a shoot, exactly once: in a set, as a single, as a twin, or skipped."""
 
     sets: tuple[BracketSet, ...]
     singles: tuple[Single, ...] = ()
@@ -126,70 +126,76 @@ class Grouping:
 
 
 def read_sets(path: Path) -> list[BracketSet]:
-    """The sets of a JSON-lines file ("-": stdin); lines of kind single, twin and skipped are passed over.
+    """The sets of a JSON-lines file ("-": stdin); lines of kind single, twin and skipped are ignored.
 
-    Raises InputError, with the line's number, for a missing or damaged file, a set named twice, or a file without sets.
+    Raises InputError, with the number of the line, for a missing or damaged file, two sets of one name, or no sets.
     """
     label = "stdin" if str(path) == "-" else path.name
     sets: list[BracketSet] = []
-    named: dict[str, int] = {}
+    line_of_name: dict[str, int] = {}
     for number, line in enumerate(_lines(path, label), 1):
         if not line.strip():
             continue
-        where = f"{label}, line {number}"
-        found = _parse(line, where)
-        if found is None:
+        location = f"{label}, line {number}"
+        bracket_set = _parse_line(line, location)
+        if bracket_set is None:
             continue
-        if found.name in named:
-            raise InputError(f"{where}: the set {found.name} stands on line {named[found.name]} already")
-        named[found.name] = number
-        sets.append(found)
+        if bracket_set.name in line_of_name:
+            first = line_of_name[bracket_set.name]
+            raise InputError(f"{location}: the set {bracket_set.name} stands on line {first} already")
+        line_of_name[bracket_set.name] = number
+        sets.append(bracket_set)
     if not sets:
         raise InputError(f"{label} holds no sets")
     return sets
 
 
 def _lines(path: Path, label: str) -> Iterator[str]:
-    """The lines of a file or, for "-", of stdin; of one longer than MAX_LINE only its beginning, and nothing after."""
+    """The lines of a file, or of stdin for "-"; ends with the beginning of a line longer than MAX_LINE_LENGTH."""
     try:
         if str(path) == "-" and sys.stdin is None:
             raise InputError("stdin is closed")
         with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as file:
-            while line := file.readline(MAX_LINE + 1):
+            while line := file.readline(MAX_LINE_LENGTH + 1):
                 line = line.removesuffix("\n")
                 yield line
-                if len(line) > MAX_LINE:
+                if len(line) > MAX_LINE_LENGTH:
                     return
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
         raise InputError(f"{label} cannot be read: {reason}") from error
 
 
-def _parse(line: str, where: str) -> BracketSet | None:
+def _parse_line(line: str, location: str) -> BracketSet | None:
+    """The set of a line, None for a line of another kind."""
     try:
-        if len(line) > MAX_LINE:
+        if len(line) > MAX_LINE_LENGTH:
             raise InputError("the line is too long")
         values = json.loads(line)
         if not isinstance(values, dict):
             raise InputError("not a JSON object")
         kind = values.get("kind", "set")
-        if kind in ("single", "twin", "skipped"):
+        if kind in _OTHER_KINDS:
             return None
         if kind != "set":
             raise InputError(f"kind {str(kind)[:20]!r} is not known")
         return BracketSet.from_dict(values)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{location}: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON, or cut short") from error
+        raise InputError(f"{location}: not JSON, or cut short") from error
+
+
+def _are_evs(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(_is_number(v) and abs(v) < _MAX_EV for v in values)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _is_name(text: str) -> bool:
-    """Whether a file can be called so: JSON writes NUL, and halves of characters that no encoding has."""
+def _is_file_name(text: str) -> bool:
+    """Whether a file can have this name; JSON can write NUL and lone surrogates, which no file system encodes."""
     with contextlib.suppress(UnicodeEncodeError):
         return b"\0" not in os.fsencode(text)
     return False

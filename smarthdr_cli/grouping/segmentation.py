@@ -1,154 +1,243 @@
-"""One row of frames into sets and singles: headers first, tiny pictures only where those leave a doubt."""
+"""Divide the frames of one camera into brackets and single frames.
+
+A semi-Markov model (Sarawagi and Cohen, NIPS 2004, section 3). A segmentation S of frames 0..n into segments [a, b) has
+
+    p(S) = exp(sum of s(a, b) over its segments) / Z
+
+with s(a, b) the log-odds of a segment in nats (``likelihood``). The best segmentation comes from the Viterbi recursion,
+the probability of each of its segments from the forward-backward sums; both are exact.
+
+Headers come first. Where they leave a doubt, neighbouring thumbnails are compared and the segmentation is repeated.
+"""
 
 import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from smarthdr_cli.grouping import likelihood, thumbnails
+from smarthdr_cli.grouping.confidence import assess, needs_thumbnails
 from smarthdr_cli.grouping.header import Header
-from smarthdr_cli.grouping.names import steps as steps_of
-from smarthdr_cli.grouping.segment import Span, divide
-from smarthdr_cli.grouping.sequence import pauses as pauses_of
-from smarthdr_cli.grouping.verdict import Found, Run, judge_span, unsettled
+from smarthdr_cli.grouping.likelihood import IMPOSSIBLE, WEIGHTS, Evidence, Weights
+from smarthdr_cli.grouping.result import BracketSet, Single
+from smarthdr_cli.grouping.sequence import counter_steps, time_gaps
 
-LONGEST = 34  # frames: seventeen exposures, each twice
-DOUBT = 0.9  # probability below which the pictures are looked at
-_APART = 5.0  # EV: further apart, what both expose well is too little to tell a view by
-_WHOLE, _USUAL = 2.0, 1.5  # log-odds: all of a folder; as many as the other sets
-_TOLD = 3.0, 1.0  # log-odds of as many as told: for the set, and for each frame
-# Likeness against log-odds, measured on pairs of one view (0.8 to 1, a crowd 0.6) and of two (up to 0.66).
-_ALIKE = ((0.4, -9.0), (0.6, -2.0), (0.7, 0.0), (0.95, 3.0))
+MAX_SET_LENGTH = 34  # frames: seventeen exposures, each twice
+_MIN_CERTAIN_PROBABILITY = 0.9  # below, thumbnails are compared
+_MAX_COMPARABLE_EV = 5.0  # further apart, two frames share too few well exposed pixels
+_MIN_CERTAIN_SETS, _MIN_USUAL_SHARE = 3, 0.6  # of the certain sets, before their most frequent length is the usual one
 
-Tinies = Callable[[Sequence[Header]], Iterable[thumbnails.Tiny | None]]
+ReadThumbnails = Callable[[Sequence[Header]], Iterable[thumbnails.Thumbnail | None]]
 
 
-def group_row(
-    headers: Sequence[Header], *, bracket: int | None, gap: float | None, whole_folder: bool, tinies: Tinies
-) -> list[Found]:
-    """Every frame of the row, in order, in exactly one Found. ``tinies`` decodes what has to be looked at."""
-    pauses = pauses_of(headers)
-    steps = steps_of([h.path.stem for h in headers])
-    usual = _usual_step(steps)
-    joins = [
-        likelihood.join(one, two, pause=pause, step=step, usual=usual, gap=gap)
-        for one, two, pause, step in zip(headers[:-1], headers[1:], pauses, steps, strict=True)
-    ]
-    row = Run(headers, [h.ev for h in headers], pauses, joins, whole_folder, bracket)
-    runs = _runs(row)
-    divided = [_divide(run) for run in runs]
+@dataclass(frozen=True)
+class Segment:
+    """Frames ``start`` to ``stop``, exclusive; ``probability``: over all segmentations, 0 to 1."""
+
+    start: int
+    stop: int
+    probability: float
+
+    @property
+    def length(self) -> int:
+        """Frames in the segment."""
+        return self.stop - self.start
+
+
+def best_segmentation(count: int, score: Callable[[int, int], float | None], max_length: int) -> list[Segment]:
+    """The most probable segmentation of frames 0..``count`` into segments of at most ``max_length``.
+
+    ``score(start, stop)``: log-odds of a segment, IMPOSSIBLE to exclude it, None to exclude all longer ones from the
+    same start too. Segments of one frame need a finite score.
+    """
+    candidates: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+    for start in range(count):
+        for stop in range(start + 1, min(start + max_length, count) + 1):
+            value = score(start, stop)
+            if value is None:
+                break
+            if value > IMPOSSIBLE:
+                candidates[start].append((stop, value))
+    best = [0.0] + [-math.inf] * count
+    best_start = [0] * (count + 1)
+    forward = [0.0] + [-math.inf] * count
+    backward = [-math.inf] * count + [0.0]
+    for start in range(count):
+        for stop, value in candidates[start]:
+            if best[start] + value > best[stop]:
+                best[stop], best_start[stop] = best[start] + value, start
+            forward[stop] = _log_add(forward[stop], forward[start] + value)
+    for start in range(count - 1, -1, -1):
+        for stop, value in candidates[start]:
+            backward[start] = _log_add(backward[start], backward[stop] + value)
+    segments: list[Segment] = []
+    stop = count
+    while stop > 0:
+        start = best_start[stop]
+        log_probability = forward[start] + dict(candidates[start])[stop] + backward[stop] - forward[count]
+        segments.append(Segment(start, stop, math.exp(min(0.0, log_probability))))
+        stop = start
+    return segments[::-1]
+
+
+def _log_add(a: float, b: float) -> float:
+    """log(exp(a) + exp(b))."""
+    high, low = max(a, b), min(a, b)
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+
+
+def segment_frames(
+    headers: Sequence[Header],
+    *,
+    user_length: int | None,
+    max_gap: float | None,
+    whole_folder: bool,
+    read_thumbnails: ReadThumbnails,
+    weights: Weights = WEIGHTS,
+) -> list[BracketSet | Single]:
+    """The brackets and single frames of one camera's frames, in order; every frame is in exactly one.
+
+    ``user_length``, ``max_gap``: frames of a set and longest gap in seconds as the user states them. ``whole_folder``:
+    these are all images of their folder. ``read_thumbnails`` decodes the frames that have to be compared.
+    """
+    runs = _split_where_impossible(_header_evidence(headers, user_length, max_gap, whole_folder, weights))
+    segmentations = [_segment_run(run, weights) for run in runs]
     for index, run in enumerate(runs):
-        if _in_doubt(run, divided[index]):
-            runs[index] = _looked_at(run, tinies)
-            divided[index] = _divide(runs[index])
-    usual_length = _usual_length(divided)
-    if usual_length is not None and bracket is None:
+        if _is_in_doubt(run, segmentations[index]):
+            runs[index] = _with_thumbnails(run, read_thumbnails, weights)
+            segmentations[index] = _segment_run(runs[index], weights)
+    usual_length = _usual_length(segmentations)
+    if usual_length is not None and user_length is None:
         for index, run in enumerate(runs):
-            if any(span.probability < DOUBT for span in divided[index]):
-                runs[index] = replace(run, usual=usual_length)
-                divided[index] = _divide(runs[index])
-    return [judge_span(run, span) for run, spans in zip(runs, divided, strict=True) for span in spans]
+            if any(segment.probability < _MIN_CERTAIN_PROBABILITY for segment in segmentations[index]):
+                runs[index] = replace(run, usual_length=usual_length)
+                segmentations[index] = _segment_run(runs[index], weights)
+    return [
+        assess(run, segment.start, segment.stop, segment.probability)
+        for run, segments in zip(runs, segmentations, strict=True)
+        for segment in segments
+    ]
 
 
-def _usual_step(steps: Sequence[int | None]) -> int:
-    counted = Counter(abs(step) for step in steps if step)
-    return counted.most_common(1)[0][0] if counted else 1
+def _header_evidence(
+    headers: Sequence[Header], user_length: int | None, max_gap: float | None, whole_folder: bool, weights: Weights
+) -> Evidence:
+    gaps = time_gaps(headers)
+    steps = counter_steps([h.path.stem for h in headers])
+    step_counts = Counter(abs(step) for step in steps if step)
+    usual_step = step_counts.most_common(1)[0][0] if step_counts else 1
+    join_scores = [
+        likelihood.join_log_odds(
+            first, second, gap=gap, counter_step=step, usual_step=usual_step, max_gap=max_gap, weights=weights
+        )
+        for (first, second), gap, step in zip(itertools.pairwise(headers), gaps, steps, strict=True)
+    ]
+    return Evidence(headers, [h.ev for h in headers], gaps, join_scores, whole_folder, user_length)
 
 
-def _runs(row: Run) -> list[Run]:
-    cuts = [index + 1 for index, join in enumerate(row.joins) if join == likelihood.CUT]
-    edges = [0, *cuts, len(row.headers)]
-    return [row.part(low, high) for low, high in itertools.pairwise(edges)]
+def _split_where_impossible(evidence: Evidence) -> list[Evidence]:
+    """Runs of frames between which every join is possible."""
+    cuts = [index + 1 for index, score in enumerate(evidence.join_scores) if score == IMPOSSIBLE]
+    edges = [0, *cuts, len(evidence.headers)]
+    return [evidence.slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _divide(run: Run) -> list[Span]:
-    total = [0.0]
-    for join in run.joins:
-        total.append(total[-1] + join)
+def _segment_run(run: Evidence, weights: Weights) -> list[Segment]:
+    join_sums = [0.0, *itertools.accumulate(run.join_scores)]
 
     def score(start: int, stop: int) -> float | None:
-        count = stop - start
-        if count == 1:
-            return likelihood.alone(run.headers[start])
-        if run.bracket is not None and count != run.bracket:
-            return None if count > run.bracket else -math.inf
-        row = run.headers[start:stop]
-        exposed = likelihood.exposures(row, run.evs[start:stop], exact=run.exact)
-        if exposed is None:
+        length = stop - start
+        if length == 1:
+            return likelihood.single_log_odds(run.headers[start], weights)
+        if run.user_length is not None and length != run.user_length:
+            return None if length > run.user_length else IMPOSSIBLE
+        headers = run.headers[start:stop]
+        evs = run.evs[start:stop]
+        exposure_score = likelihood.exposure_log_odds(headers, evs, from_exif=run.evs_from_exif, weights=weights)
+        if exposure_score is None:
             return None
-        value = total[stop - 1] - total[start] + exposed + likelihood.complete(row)
-        if run.bracket is None and not likelihood.called(row):
-            value += likelihood.cuts_a_ladder(run.evs, run.pauses, start, stop)
-        if run.whole and count == len(run.headers):
-            value += _WHOLE
-        if run.bracket is not None:
-            value += _TOLD[0] + _TOLD[1] * count
-        elif count == run.usual:
-            value += _USUAL
-        return value
+        total = join_sums[stop - 1] - join_sums[start] + exposure_score
+        total += likelihood.completeness_log_odds(headers, weights)
+        if run.user_length is None and not likelihood.is_camera_bracket(headers):
+            total += likelihood.cut_sweep_log_odds(run.evs, run.gaps, start, stop, weights)
+        if run.whole_folder and length == len(run.headers):
+            total += weights.whole_folder
+        if run.user_length is not None:
+            total += weights.user_length + weights.user_length_per_frame * length
+        elif length == run.usual_length:
+            total += weights.usual_length
+        return total
 
-    return divide(len(run.headers), score, LONGEST)
+    return best_segmentation(len(run.headers), score, MAX_SET_LENGTH)
 
 
-def _in_doubt(run: Run, spans: Sequence[Span]) -> bool:
-    """Whether headers leave a doubt that pictures may settle."""
+def _is_in_doubt(run: Evidence, segments: Sequence[Segment]) -> bool:
+    """Whether headers leave a doubt that thumbnails may settle."""
     if len(run.headers) < 2:
         return False
     if any(ev is None for ev in run.evs):
         return True
-    if run.bracket is not None and len(run.headers) >= run.bracket and any(s.stop - s.start == 1 for s in spans):
-        return True  # somebody knows of sets here, and these are none
-    for span in spans:
-        if span.probability < DOUBT:
-            return True
-        if span.stop - span.start < 2:
-            continue
-        if unsettled(run.part(span.start, span.stop)):
-            return True
-    return False
-
-
-def _looked_at(run: Run, tinies: Tinies) -> Run:
-    """The run with its neighbours' likeness weighed in, and measured EVs where EXIF has none."""
-    likes: list[float | None] = []
-    chain: list[float | None] = []
-    joins = list(run.joins)
-    last, one = 0.0, None
-    for index, two in enumerate(tinies(run.headers), -1):
-        if one is None or two is None:
-            if index >= 0:
-                likes.append(None)
-            chain.append(None if two is None else last)
-            one = two
-            continue
-        likeness = thumbnails.compare(one, two)
-        before, after = run.evs[index], run.evs[index + 1]
-        apart = before is not None and after is not None and abs(after - before) > _APART
-        likes.append(None if apart else likeness.same)
-        last += likeness.ev
-        chain.append(last)
-        same = likes[-1]
-        if same is not None:
-            joins[index] += _likeness_score(same)
-        one = two
-    stated = all(ev is not None for ev in run.evs)
-    return replace(run, likes=likes, joins=joins, evs=run.evs if stated else chain, exact=stated)
-
-
-def _likeness_score(same: float) -> float:
-    likenesses, scores = zip(*_ALIKE, strict=True)
-    return float(np.interp(same, likenesses, scores))
-
-
-def _usual_length(divided: Sequence[Sequence[Span]]) -> int | None:
-    """The length of most of the sets that are sure, where there are at least three."""
-    sure = Counter(
-        s.stop - s.start for spans in divided for s in spans if s.stop - s.start > 1 and s.probability >= DOUBT
+    has_singles = any(segment.length == 1 for segment in segments)
+    if run.user_length is not None and len(run.headers) >= run.user_length and has_singles:
+        return True  # the user knows of sets that headers do not show
+    return any(
+        segment.probability < _MIN_CERTAIN_PROBABILITY
+        or (segment.length > 1 and needs_thumbnails(run.slice(segment.start, segment.stop)))
+        for segment in segments
     )
-    if not sure:
+
+
+def _with_thumbnails(run: Evidence, read_thumbnails: ReadThumbnails, weights: Weights) -> Evidence:
+    """The run with the similarity of neighbours in its join scores, and measured EVs where EXIF lacks one."""
+    similarities: list[float | None] = []
+    measured_evs: list[float | None] = []
+    join_scores = list(run.join_scores)
+    ev = 0.0
+    previous: thumbnails.Thumbnail | None = None
+    for index, current in enumerate(read_thumbnails(run.headers)):
+        similarity = None
+        if previous is not None and current is not None:
+            comparison = thumbnails.compare(previous, current)
+            ev += comparison.ev
+            if not _is_too_far_apart(run.evs[index - 1], run.evs[index]):
+                similarity = comparison.similarity
+        if similarity is not None:
+            join_scores[index - 1] += _similarity_log_odds(similarity, weights)
+        if index > 0:
+            similarities.append(similarity)
+        measured_evs.append(None if current is None else ev)
+        previous = current
+    from_exif = all(stated_ev is not None for stated_ev in run.evs)
+    return replace(
+        run,
+        similarities=similarities,
+        join_scores=join_scores,
+        evs=run.evs if from_exif else measured_evs,
+        evs_from_exif=from_exif,
+    )
+
+
+def _is_too_far_apart(first_ev: float | None, second_ev: float | None) -> bool:
+    return first_ev is not None and second_ev is not None and abs(second_ev - first_ev) > _MAX_COMPARABLE_EV
+
+
+def _similarity_log_odds(similarity: float, weights: Weights) -> float:
+    similarities, scores = zip(*weights.similarity, strict=True)
+    return float(np.interp(similarity, similarities, scores))
+
+
+def _usual_length(segmentations: Sequence[Sequence[Segment]]) -> int | None:
+    """The length of most of the certain sets; None where they are few or differ."""
+    lengths = Counter(
+        segment.length
+        for segments in segmentations
+        for segment in segments
+        if segment.length > 1 and segment.probability >= _MIN_CERTAIN_PROBABILITY
+    )
+    if not lengths:
         return None
-    length, count = sure.most_common(1)[0]
-    return length if count >= 3 and count >= 0.6 * sure.total() else None
+    length, count = lengths.most_common(1)[0]
+    return length if count >= _MIN_CERTAIN_SETS and count >= _MIN_USUAL_SHARE * lengths.total() else None

@@ -1,4 +1,4 @@
-"""Files of a shoot as rows of frames: one camera, folder and size, in the order they were taken, each frame once."""
+"""Files of a shoot as streams of frames: one camera, folder and size each, in capture order, every exposure once."""
 
 import filecmp
 import importlib.util
@@ -7,115 +7,121 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from smarthdr_cli.grouping.exposure_pattern import SAME
+from smarthdr_cli.grouping.exposure_pattern import SAME_LEVEL_EV
 from smarthdr_cli.grouping.header import Header
-from smarthdr_cli.grouping.names import order_keys, parse_name
 from smarthdr_cli.grouping.result import Twin
-from smarthdr_cli.grouping.sequence import moments
+from smarthdr_cli.grouping.sequence import parse_file_name, sort_keys, timestamps
 
-_PREFERRED = ("jpeg", "tiff", "png")
+_FORMATS_BY_PREFERENCE = ("jpeg", "tiff", "png")
+_PROBE_BYTES = 1024  # from the middle of a file; they tell most files apart
 
 
-def reads_raw() -> bool:
-    """Whether rawpy is installed; asked without loading it."""
+def can_read_raw() -> bool:
+    """Whether rawpy is installed; does not import it."""
     return importlib.util.find_spec("rawpy") is not None
 
 
-def without_twins(headers: Sequence[Header], *, raw: bool) -> tuple[list[Header], list[Twin]]:
-    """Each exposure once: of one stem in two formats the RAW (the JPEG where ``raw`` is False), of copies the first."""
-    stems: dict[Hashable, list[Header]] = defaultdict(list)
+def without_twins(headers: Sequence[Header], *, prefer_raw: bool) -> tuple[list[Header], list[Twin]]:
+    """Every exposure once, and the files left out.
+
+    Of one exposure in two formats the RAW is kept (the other where ``prefer_raw`` is False), of copies the first.
+    """
+    by_stem: dict[Hashable, list[Header]] = defaultdict(list)
     for header in headers:
-        stems[(header.path.parent, header.path.stem.casefold())].append(header)
-    order = ("raw", *_PREFERRED) if raw else (*_PREFERRED, "raw")
+        by_stem[(header.path.parent, header.path.stem.casefold())].append(header)
+    preference = ("raw", *_FORMATS_BY_PREFERENCE) if prefer_raw else (*_FORMATS_BY_PREFERENCE, "raw")
     twins: dict[Path, Twin] = {}
-    for group in stems.values():
-        kept, *others = sorted(group, key=lambda h: order.index(h.kind))
+    for candidates in by_stem.values():
+        kept, *others = sorted(candidates, key=lambda h: preference.index(h.kind))
         for other in others:
-            if other.kind != kept.kind and _one_moment(kept, other):
-                why = f"the same exposure as {kept.path.name}"
+            if other.kind != kept.kind and _is_same_exposure(kept, other):
+                reason = f"the same exposure as {kept.path.name}"
                 if kept.kind != "raw" and other.kind == "raw":
-                    why += ", which needs no rawpy"
-                twins[other.path] = Twin(other.path, kept.path, why)
-    left = [header for header in headers if header.path not in twins]
-    for one, two in _copies(left):
-        twins[two.path] = Twin(two.path, one.path, f"a copy of {one.path.name}")
-    return [h for h in left if h.path not in twins], [twins[h.path] for h in headers if h.path in twins]
+                    reason += ", which needs no rawpy"
+                twins[other.path] = Twin(other.path, kept.path, reason)
+    remaining = [header for header in headers if header.path not in twins]
+    for original, copy in _find_copies(remaining):
+        twins[copy.path] = Twin(copy.path, original.path, f"a copy of {original.path.name}")
+    return [h for h in remaining if h.path not in twins], [twins[h.path] for h in headers if h.path in twins]
 
 
-def _one_moment(one: Header, two: Header) -> bool:
-    timed = one.start is not None and two.start is not None
-    if timed and abs((one.start or 0.0) - (two.start or 0.0)) > max(one.resolution, two.resolution):
-        return False
-    return one.ev is None or two.ev is None or abs(one.ev - two.ev) < 2 * SAME
+def _is_same_exposure(first: Header, second: Header) -> bool:
+    if first.timestamp is not None and second.timestamp is not None:
+        clock_step = max(first.clock_step, second.clock_step)
+        if abs(first.timestamp - second.timestamp) > clock_step:
+            return False
+    return first.ev is None or second.ev is None or abs(first.ev - second.ev) < 2 * SAME_LEVEL_EV
 
 
-def _copies(headers: Sequence[Header]) -> list[tuple[Header, Header]]:
-    """(original, copy) for files with equal bytes in one folder; only those alike in every header are opened."""
-    alike: dict[Hashable, list[Header]] = defaultdict(list)
+def _find_copies(headers: Sequence[Header]) -> list[tuple[Header, Header]]:
+    """(original, copy) of files with equal bytes in one folder; opens only files with equal headers."""
+    candidates: dict[Hashable, list[Header]] = defaultdict(list)
     for h in headers:
-        alike[(h.path.parent, h.bytes, h.start, h.ev, h.size, h.kind)].append(h)
-    found = []
-    for group in alike.values():
-        if len(group) < 2:
+        candidates[(h.path.parent, h.file_size, h.timestamp, h.ev, h.size, h.kind)].append(h)
+    copies = []
+    for alike in candidates.values():
+        if len(alike) < 2:
             continue
-        probed: dict[bytes, list[Header]] = defaultdict(list)
-        for h in sorted(group, key=lambda h: (len(h.path.name), h.path.name)):
-            probed[_probe(h)].append(h)
-        for original, *others in probed.values():
-            found += [(original, other) for other in others if _equal(original.path, other.path)]
-    return found
+        by_probe: dict[bytes, list[Header]] = defaultdict(list)
+        for h in sorted(alike, key=lambda h: (len(h.path.name), h.path.name)):
+            by_probe[_probe(h)].append(h)
+        for original, *others in by_probe.values():
+            copies += [(original, other) for other in others if _has_equal_bytes(original.path, other.path)]
+    return copies
 
 
-def _equal(one: Path, two: Path) -> bool:
+def _has_equal_bytes(first: Path, second: Path) -> bool:
     try:
-        return filecmp.cmp(one, two, shallow=False)
+        return filecmp.cmp(first, second, shallow=False)
     except OSError:
         return False
 
 
 def _probe(header: Header) -> bytes:
-    """Some bytes from the middle, which tell most files apart; the name where they cannot be read."""
+    """Bytes from the middle of the file; its name where it cannot be read."""
     try:
         with header.path.open("rb") as file:
-            file.seek(header.bytes // 2)
-            return file.read(1024)
+            file.seek(header.file_size // 2)
+            return file.read(_PROBE_BYTES)
     except OSError:
         return str(header.path).encode(errors="surrogateescape")
 
 
-def streams(headers: Sequence[Header], *, across_folders: bool = False) -> list[list[Header]]:
-    """The rows, in the order of their first files; frames with a capture time and frames without are not mixed."""
-    rows: dict[Hashable, list[Header]] = defaultdict(list)
+def split_streams(headers: Sequence[Header], *, across_folders: bool = False) -> list[list[Header]]:
+    """One stream per camera, folder (unless ``across_folders``), size and RAW or not, in the order of first files.
+
+    Frames with and without a capture time are in separate streams.
+    """
+    streams: dict[Hashable, list[Header]] = defaultdict(list)
     for h in headers:
         folder = None if across_folders else h.path.parent
-        rows[(folder, h.make, h.model, h.serial, h.kind == "raw", h.size, h.start is not None)].append(h)
-    found = []
-    for row in rows.values():
-        ordered = in_order(row)
-        found += [ordered] if row[0].serial else _by_prefix(ordered)
-    return found
+        key = (folder, h.make, h.model, h.serial, h.kind == "raw", h.size, h.timestamp is not None)
+        streams[key].append(h)
+    split = []
+    for stream in streams.values():
+        ordered = in_capture_order(stream)
+        split += [ordered] if stream[0].serial else _split_by_prefix(ordered)
+    return split
 
 
-def in_order(row: Sequence[Header]) -> list[Header]:
-    """By capture time, then by name; by name alone where there is no time."""
-    times = moments(row)
-    keys = order_keys([h.path.stem for h in row])
-    folders = [str(h.path.parent) for h in row]
-    ranked = sorted(range(len(row)), key=lambda i: (times[i] or 0.0, folders[i], keys[i]))
-    return [row[i] for i in ranked]
+def in_capture_order(headers: Sequence[Header]) -> list[Header]:
+    """Sorted by capture time, then by name; by name alone where there is no time."""
+    times = timestamps(headers)
+    name_keys = sort_keys([h.path.stem for h in headers])
+    folders = [str(h.path.parent) for h in headers]
+    order = sorted(range(len(headers)), key=lambda i: (times[i] or 0.0, folders[i], name_keys[i]))
+    return [headers[i] for i in order]
 
 
-def _by_prefix(row: list[Header]) -> list[list[Header]]:
-    """Two bodies of one model that state no serial number, told by their file names where their frames interleave."""
-    if row[0].start is None:
-        return [row]
-    spans: dict[str, list[int]] = defaultdict(list)
-    for index, h in enumerate(row):
-        name = parse_name(h.path.stem)
-        spans[name.prefix if name.number is not None else ""].append(index)
-    if len(spans) < 2 or min(len(indices) for indices in spans.values()) < 2:
-        return [row]
-    changes = sum(1 for indices in spans.values() for a, b in itertools.pairwise(indices) if b != a + 1)
-    if not changes:
-        return [row]
-    return [[row[i] for i in indices] for indices in spans.values()]
+def _split_by_prefix(stream: list[Header]) -> list[list[Header]]:
+    """Two bodies of one model without serial numbers, by the prefixes of file names that interleave in time."""
+    if stream[0].timestamp is None:
+        return [stream]
+    by_prefix: dict[str, list[int]] = defaultdict(list)
+    for index, h in enumerate(stream):
+        name = parse_file_name(h.path.stem)
+        by_prefix[name.prefix if name.number is not None else ""].append(index)
+    if len(by_prefix) < 2 or min(len(indices) for indices in by_prefix.values()) < 2:
+        return [stream]
+    interleave = any(b != a + 1 for indices in by_prefix.values() for a, b in itertools.pairwise(indices))
+    return [[stream[i] for i in indices] for indices in by_prefix.values()] if interleave else [stream]

@@ -1,7 +1,8 @@
-"""What tiny pictures say where headers are silent: whether two frames show one view, and how much brighter one is.
+"""Whether two frames show one view, and their difference in EV, from thumbnails.
 
-Decoded at an eighth of their size or so, brought to 64 pixels, compared as log luminance on what both expose well, over
-shifts of up to an eighth of the picture: normalised correlation does not see exposure, and hands shake.
+Similarity is the normalised cross-correlation of log2 luminance over the pixels that both frames expose well, maximised
+over shifts of up to an eighth of the image. Correlation is invariant to exposure; the shift allows for a moving hand.
+The EV is the median difference of log2 luminance at the best shift.
 """
 
 from dataclasses import dataclass
@@ -16,68 +17,71 @@ from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.radiometry import srgb_to_linear
 
-SIDE = 64  # long side of the tiny picture, pixels
-_REACH = 8  # largest shift compared, pixels
-_DARK, _BRIGHT = 6, 249  # codes between which a pixel is well exposed
-_SHARED = 0.12  # least share of the overlap both have to expose well
-_FLAT = 0.04  # least spread of log2 luminance: a wall resembles every wall
-_LINEAR = srgb_to_linear(np.arange(256) / 255)
+SIDE = 64  # long side of a thumbnail, pixels
+_MIN_SIDE = 8
+_MAX_SHIFT = 8  # pixels of the thumbnail
+_MIN_WELL_EXPOSED, _MAX_WELL_EXPOSED = 6, 249  # 8-bit codes
+_MIN_SHARED = 0.12  # share of the overlap that both frames expose well
+_MIN_CONTRAST = 0.04  # standard deviation of log2 luminance; below, plain walls resemble each other
+_DECODED_SIDE = 8 * SIDE  # of a reduced JPEG, at least
+_MIN_LUMINANCE, _MIN_MEAN_LUMINANCE = 1e-4, 1e-5  # floors of the logarithms
+_LINEAR_OF_CODE = srgb_to_linear(np.arange(256) / 255)
 
 F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Tiny:
-    """``log``: (h, w) log2 of linear luminance. ``good``: (h, w) well exposed. ``mean``: log2 of the mean luminance."""
+class Thumbnail:
+    """``log_luminance``: (h, w) log2 of linear luminance. ``well_exposed``: (h, w). ``mean_ev``: log2 of the mean."""
 
-    log: F64
-    good: NDArray[np.bool_]
-    mean: float
+    log_luminance: F64
+    well_exposed: NDArray[np.bool_]
+    mean_ev: float
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """``same``: correlation, 1 is one view, None when too little is well exposed in both. ``ev``: second over first."""
+class Comparison:
+    """``similarity``: correlation, 1 for one view; None where too little is well exposed. ``ev``: second over first."""
 
-    same: float | None
+    similarity: float | None
     ev: float
 
 
-def tiny(header: Header, max_pixels: int | None = None) -> Tiny | None:
-    """The frame's tiny picture, or None where it cannot be decoded (damaged, or RAW without rawpy) or is too large.
-
-    ``max_pixels``: another limit than MAX_PIXELS.
-    """
+def read_thumbnail(header: Header, max_pixels: int | None = None) -> Thumbnail | None:
+    """The frame's thumbnail; None where it cannot be decoded or has more than ``max_pixels`` (None: MAX_PIXELS)."""
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     width, height = header.size or (0, 0)
-    if width * height > limit or header.bytes > MAX_FILE_BYTES:
+    if width * height > limit or header.file_size > MAX_FILE_BYTES:
         return None
     try:
         if header.kind == "raw":
-            grey = _raw(header, limit)
+            grey = _decode_raw_preview(header, limit)
         else:
             grey = _decode(header.path.read_bytes(), header.path.name, limit)
     except (OSError, MemoryError, InputError):
         return None
-    return None if grey is None else tiny_of(grey)
+    return None if grey is None else make_thumbnail(grey)
 
 
-def tiny_of(grey: NDArray[np.uint8]) -> Tiny:
-    """From (H, W) uint8 display codes."""
+def make_thumbnail(grey: NDArray[np.uint8]) -> Thumbnail:
+    """The thumbnail of (H, W) uint8 sRGB codes."""
     height, width = grey.shape
     scale = SIDE / max(height, width)
-    size = (max(round(width * scale), 8), max(round(height * scale), 8))
-    small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
-    linear = _LINEAR[small]
-    good = (small >= _DARK) & (small <= _BRIGHT)
-    return Tiny(np.log2(np.maximum(linear, 1e-4)), np.asarray(good), float(np.log2(max(linear.mean(), 1e-5))))
+    size = (max(round(width * scale), _MIN_SIDE), max(round(height * scale), _MIN_SIDE))
+    codes = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
+    luminance = _LINEAR_OF_CODE[codes]
+    return Thumbnail(
+        np.log2(np.maximum(luminance, _MIN_LUMINANCE)),
+        np.asarray((codes >= _MIN_WELL_EXPOSED) & (codes <= _MAX_WELL_EXPOSED)),
+        float(np.log2(max(luminance.mean(), _MIN_MEAN_LUMINANCE))),
+    )
 
 
 def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
-    """(H, W) display codes; of a JPEG reduced to no less than 8 SIDE; None for linear float."""
+    """(H, W) sRGB codes, of a JPEG reduced to no less than _DECODED_SIDE; None for linear float."""
     kind = sniff(data, name)
     if kind == "jpeg":
-        return decode.decode_jpeg_reduced(data, scan_jpeg(data, name, limit), name, 8 * SIDE)
+        return decode.decode_jpeg_reduced(data, scan_jpeg(data, name, limit), name, _DECODED_SIDE)
     if kind == "png":
         codes = decode.decode_png(scan_png(data, name, limit), name)
     else:
@@ -89,50 +93,52 @@ def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
     return np.asarray(cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY))
 
 
-def _raw(header: Header, limit: int) -> NDArray[np.uint8] | None:
-    """The camera's own preview inside the RAW."""
+def _decode_raw_preview(header: Header, limit: int) -> NDArray[np.uint8] | None:
+    """The preview that the camera stored in the RAW."""
     preview = raw.embedded_preview(header.path)
     if isinstance(preview, bytes):
         return _decode(preview, header.path.name, limit)
     return None if preview is None else np.asarray(preview.mean(-1).astype(np.uint8))
 
 
-def compare(one: Tiny, two: Tiny) -> Likeness:
-    """How alike two frames are, and the EV of the second relative to the first."""
-    fallback = two.mean - one.mean
-    if one.log.shape != two.log.shape:
-        return Likeness(0.0, fallback)
-    coarse = [(dy, dx) for dy in range(-_REACH, _REACH + 1, 2) for dx in range(-_REACH, _REACH + 1, 2)]
-    found, best = _best(one, two, coarse)
-    if found is None:
-        return Likeness(None, fallback)
-    y, x = best
-    fine = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-    found, best = _best(one, two, fine)
-    a, b, _ = _overlap(one, two, *best)
-    return Likeness(found, float(np.median(b - a)))
+def compare(first: Thumbnail, second: Thumbnail) -> Comparison:
+    """Similarity of two frames, and the EV of the second relative to the first."""
+    mean_difference = second.mean_ev - first.mean_ev
+    if first.log_luminance.shape != second.log_luminance.shape:
+        return Comparison(0.0, mean_difference)
+    offsets = range(-_MAX_SHIFT, _MAX_SHIFT + 1, 2)
+    similarity, (dy, dx) = _best_shift(first, second, [(y, x) for y in offsets for x in offsets])
+    if similarity is None:
+        return Comparison(None, mean_difference)
+    similarity, best = _best_shift(first, second, [(dy + y, dx + x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    first_luminance, second_luminance, _ = _overlap(first, second, *best)
+    return Comparison(similarity, float(np.median(second_luminance - first_luminance)))
 
 
-def _best(one: Tiny, two: Tiny, shifts: list[tuple[int, int]]) -> tuple[float | None, tuple[int, int]]:
+def _best_shift(
+    first: Thumbnail, second: Thumbnail, shifts: list[tuple[int, int]]
+) -> tuple[float | None, tuple[int, int]]:
+    """(highest correlation or None, its shift)."""
     best: tuple[float | None, tuple[int, int]] = (None, (0, 0))
     for shift in shifts:
-        a, b, share = _overlap(one, two, *shift)
-        if share < _SHARED:
+        a, b, shared = _overlap(first, second, *shift)
+        if shared < _MIN_SHARED:
             continue
         a, b = a - a.mean(), b - b.mean()
-        spread = float(np.sqrt((a * a).mean() * (b * b).mean()))
-        if spread < _FLAT**2:
+        contrast = float(np.sqrt((a * a).mean() * (b * b).mean()))
+        if contrast < _MIN_CONTRAST**2:
             continue
-        same = float((a * b).mean()) / spread
-        if best[0] is None or same > best[0]:
-            best = (same, shift)
+        correlation = float((a * b).mean()) / contrast
+        if best[0] is None or correlation > best[0]:
+            best = (correlation, shift)
     return best
 
 
-def _overlap(one: Tiny, two: Tiny, dy: int, dx: int) -> tuple[F64, F64, float]:
+def _overlap(first: Thumbnail, second: Thumbnail, dy: int, dx: int) -> tuple[F64, F64, float]:
     """Log luminance of both where both are well exposed, the second moved by (dy, dx), and their share of the area."""
-    height, width = one.log.shape
-    first = (slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0)))
-    second = (slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0)))
-    good = one.good[first] & two.good[second]
-    return one.log[first][good], two.log[second][good], float(good.mean()) if good.size else 0.0
+    height, width = first.log_luminance.shape
+    in_first = (slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0)))
+    in_second = (slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0)))
+    shared = first.well_exposed[in_first] & second.well_exposed[in_second]
+    share = float(shared.mean()) if shared.size else 0.0
+    return first.log_luminance[in_first][shared], second.log_luminance[in_second][shared], share

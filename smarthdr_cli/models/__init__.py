@@ -1,1 +1,1 @@
-"""Fusion networks, the judge, and the one checkpoint format."""
+"""Networks, the uncertainty head, the physical merge, checkpoints and where weights come from."""

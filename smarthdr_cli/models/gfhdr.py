@@ -1,21 +1,28 @@
-"""gfhdr: the SmartHDR paper's backbone, three frames in, radiance at the reference's moment out.
+"""gfhdr: the backbone of the SmartHDR paper with its uncertainty head; three frames in.
 
-Liu et al. 2022, "Ghost-free High Dynamic Range Imaging with Context-aware Transformer" (ECCV), as the backbone of
-arXiv 2511.12939. At dim 60 it has 1,222,113 parameters, published with the paper. What its text leaves open, and what
-was taken here (every choice but the marked ones follows from that count):
+Liu et al. 2022, "Ghost-free High Dynamic Range Imaging with Context-aware Transformer" (ECCV), as used in arXiv
+2511.12939. With I_k the frames by rising exposure (k = 1 short, 2 reference, 3 long), g their gamma code:
 
-- each frame has its own 6 -> dim convolution; the two spatial attentions do not share weights;
-- one LayerNorm stands between F_att and the first block, one after the last; none between blocks;
-- the local branch is linear up to its LeakyReLU, squeezes to dim // 8 = 7, and its channel attention has no biases;
-- (not counted) the local branch is added after the MLP, outside DropPath;
-- (not counted) the body's skip adds F_att as it was before its norm; the last skip adds the reference's own features;
-- (not counted) shifted windows use an exact mask (-inf) at the borders of the picture, at every size;
-- (not counted) linear layers and bias tables start from a normal of deviation 0.02 truncated at 2 (absolute), their
-  biases from zero; convolutions keep PyTorch's default, but for the last bias, which starts at a middle grey.
+    X_k = [g(I_k)^2.2 / t_k, g(I_k)],  t_k = 2^(EV_k - EV_1)        six channels, the short frame's clip is 1
+    F_k = conv_k(X_k),  F_att = conv([F_1 * A_1, F_2, F_3 * A_3]),  A_k = attention(F_k, F_2)
+    H = sigmoid(conv(F_2 + conv(body(F_att) + F_att))),  log sigma = head(F_att)
 
-Channel attention averages over the whole picture, so that the output depends on the tile it is computed in.
+At dim 60 the backbone has 1,222,113 parameters, the published number. Where the publications leave a choice open, this
+module takes the following (all but the marked ones follow from that number):
+
+- each frame has its own convolution; the two spatial attentions share no weights;
+- one LayerNorm between F_att and the first block, one after the last, none between blocks;
+- the local branch is linear up to its LeakyReLU and squeezes to dim // 8 = 7; its channel attention has no biases;
+- (free choice) the local branch is added after the MLP, outside DropPath;
+- (free choice) the body's skip adds F_att before its norm; the last skip adds the reference's features;
+- (free choice) shifted windows use an exact mask (-inf) at the borders of the image, at every size;
+- (free choice) linear layers and bias tables start from a normal distribution of deviation 0.02 truncated at 2
+  (absolute), their biases at zero; convolutions keep PyTorch's default, except the last bias (FIRST_LOGIT).
+
+Channel attention averages over the whole input, so the output depends on the tile.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,13 +30,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smarthdr_cli.models.gfhdr_layers import ContextBlock, Norm, edge_windows
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.models.base import FusionModel, Prediction
+from smarthdr_cli.models.gfhdr_layers import ContextBlock, ContextLayer, Norm, edge_windows
+from smarthdr_cli.models.merge import clamp_to_reference_strict
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 
 FRAMES = 3
-FRAME_CHANNELS = 6  # linear RGB, then display-referred RGB
-# A network is built before its weights can be compared with it: these bound what a file may ask for, to 1 GB.
+FRAME_CHANNELS = 6  # linear RGB, then gamma-coded RGB
+# Limits of a config from a file, whose network is built before its weights are compared with it: 1 GB at most.
 MAX_DIM, MAX_LAYERS, MAX_WINDOW = 256, 64, 16
-FIRST_LOGIT = -4.0  # of an untrained network: 0.018, a middle of what pictures hold when the short frame clips at 1
+FIRST_LOGIT = -4.0  # bias of the last layer of an untrained network: 0.018, a typical radiance where short clip = 1
+# The last layer of each branch of a ContextLayer: where all three are 0 the layer is the identity.
+BRANCH_ENDS = ("attention.proj", "mlp.2", "local.body.2")
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,14 @@ class GFHDRConfig:
 
 
 class GFHDROutput(NamedTuple):
-    """``radiance`` (B, 3, H, W) float32 in [0, 1], short clip = 1; ``features`` (B, dim, H, W), F_att for the judge."""
+    """``radiance``: (B, 3, H, W) float32 in [0, 1], short clip = 1. ``log_sigma``: (B, 1, H, W), natural logarithm."""
 
     radiance: Tensor
-    features: Tensor
+    log_sigma: Tensor
 
 
 class SpatialAttention(nn.Module):
-    """How far each feature of another frame can be used, seen beside the reference's: (0, 1) per feature and pixel."""
+    """A_k: a weight in (0, 1) for each feature and pixel of another frame, from it and the reference."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -90,11 +103,8 @@ class SpatialAttention(nn.Module):
         return out
 
 
-class GFHDR(nn.Module):
-    """The network; ``forward`` takes any height and width.
-
-    The judge is not part of it: it reads ``features``, which have ``feature_channels`` channels.
-    """
+class GFHDRBackbone(nn.Module):
+    """The published network without the uncertainty head, which reads F_att of ``feature_channels`` channels."""
 
     def __init__(self, config: GFHDRConfig) -> None:
         super().__init__()
@@ -128,12 +138,11 @@ class GFHDR(nn.Module):
         assert self.conv_last.bias is not None
         nn.init.constant_(self.conv_last.bias, FIRST_LOGIT)
 
-    def forward(self, frames: Tensor) -> GFHDROutput:
-        """(B, 3, 6, H, W): short, reference, long, each [linear RGB, ldr RGB] in [0, 1], where the short
-        frame's clip is 1 (docs/METHOD.md, section 1).
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """X, (B, 3, 6, H, W) by rising exposure, to H (B, 3, H, W) float32 and F_att (B, dim, H, W).
 
-        Sizes that are no multiple of the window are padded by reflection and cropped back. Raises ValueError for any
-        other number of frames or channels.
+        Any height and width: the input is padded by reflection to multiples of the window, the output cropped. Raises
+        ValueError for another number of frames or channels.
         """
         if frames.ndim != 5 or frames.shape[1:3] != (FRAMES, FRAME_CHANNELS):
             raise ValueError(f"gfhdr takes (B, 3, 6, H, W), not {tuple(frames.shape)}")
@@ -145,29 +154,86 @@ class GFHDR(nn.Module):
         short = short * self.attention_short(short, reference)
         long = long * self.attention_long(long, reference)
         features: Tensor = self.fuse(torch.cat([short, reference, long], 1))  # F_att
-        x = features.permute(0, 2, 3, 1).contiguous()  # (B, h, w, dim), no copy when it came channels-last
+        x = features.permute(0, 2, 3, 1).contiguous()  # (B, h, w, dim); no copy of a channels-last tensor
         edges = self._edges(x)
         y = self.norm_in(x)
         for block in self.body:
             y = block(y, edges)
         y = self.norm_out(y).permute(0, 3, 1, 2)
         y = reference + self.conv_after_body(y + features)
-        return GFHDROutput(self._radiance(y)[..., :H, :W], features[..., :H, :W])
+        return self._radiance(y)[..., :H, :W], features[..., :H, :W]
 
     def _edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         size = self.config.window
         return edge_windows(x.shape[0], x.shape[1] // size, x.shape[2] // size, size, x.device)
 
     def _radiance(self, x: Tensor) -> Tensor:
-        # Always float32: a logit of -6 in bfloat16 is 1.6 % of the radiance wide.
+        # In float32: one step of bfloat16 at a logit of -6 is 1.6 % of the radiance.
         weight, bias = self.conv_last.weight.float(), self.conv_last.bias
         assert bias is not None
         with torch.autocast(x.device.type, enabled=False):
             return torch.sigmoid(F.conv2d(x.float(), weight, bias.float(), padding=1))
 
 
+class GFHDR(FusionModel):
+    """Backbone and uncertainty head (arXiv 2511.12939)."""
+
+    config: GFHDRConfig
+
+    def __init__(self, config: GFHDRConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = GFHDRBackbone(config)
+        self.judge = UncertaintyHead(self.backbone.feature_channels)
+
+    def forward(self, frames: Tensor, evs: Tensor, valid: Tensor) -> Prediction:
+        """Three frames, the reference first; the radiance is clamped to what the reference measured.
+
+        Raises UsageError for another number of frames.
+        """
+        if frames.shape[1] != FRAMES:
+            raise UsageError(f"gfhdr takes three frames; the bursts have {frames.shape[1]}")
+        others = evs[:, 1:].argsort(dim=1) + 1
+        order = torch.cat([others[:, :1], torch.zeros_like(others[:, :1]), others[:, 1:]], dim=1)
+        sorted_frames = frames.gather(1, order.view(*order.shape, 1, 1, 1).expand_as(frames))
+        output = self.predict(pack_frames(sorted_frames, evs.gather(1, order)))
+        light = output.radiance.float() / torch.exp2(evs.amin(dim=1)).view(-1, 1, 1, 1)
+        return Prediction(clamp_to_reference_strict(light, frames[:, 0]), output.log_sigma.float())
+
+    def predict(self, packed: Tensor) -> GFHDROutput:
+        """The networks alone, on frames as ``pack_frames`` gives them."""
+        radiance, features = self.backbone(packed)
+        return GFHDROutput(radiance, self.judge(features))
+
+    def extend_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``state`` of a network with fewer layers per block, with identity layers for the missing ones.
+
+        The deeper network then computes what the shallow one did and can be trained from there (progressive stacking,
+        Gong et al. 2019; identity layers as in Net2Net, Chen et al. 2016). Other differences are left for the loader to
+        refuse.
+        """
+        missing = [
+            f"{name}."
+            for name, module in self.named_modules()
+            if isinstance(module, ContextLayer) and not any(key.startswith(f"{name}.") for key in state)
+        ]
+        added = {name: tensor.clone() for name, tensor in self.state_dict().items() if name.startswith(tuple(missing))}
+        for layer in missing:
+            for end in BRANCH_ENDS:
+                for part in ("weight", "bias"):
+                    added[f"{layer}{end}.{part}"].zero_()
+        return {**added, **state}
+
+
+def pack_frames(linear: Tensor, evs: Tensor) -> Tensor:
+    """X: (B, 3, 3, H, W) linear frames by rising exposure and their (B, 3) EVs to (B, 3, 6, H, W)."""
+    ldr = linear.clamp(0, 1) ** (1 / 2.2)
+    times = torch.exp2(evs - evs.amin(dim=1, keepdim=True)).view(*evs.shape, 1, 1, 1)
+    return torch.cat([linear.clamp(0, 1) / times, ldr], dim=2)
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """(..., H, W) to the next multiples below and to the right, by reflection (edge values where it is too small)."""
+    """(..., H, W) padded below and to the right, by reflection, or by edge values where it is too small for that."""
     H, W = x.shape[-2:]
     down, right = -H % multiple, -W % multiple
     if not down and not right:

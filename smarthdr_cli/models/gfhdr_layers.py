@@ -1,20 +1,24 @@
-"""The parts of gfhdr: window attention, the local branch, and the layer that adds the two.
+"""Layers of gfhdr: attention in shifted windows beside a local convolutional branch.
 
-Tensors are (B, H, W, C) contiguous, which is the channels-last form of (B, C, H, W): linear layers and layer norms work
-on it as it lies, and convolutions see it through a permute without a copy.
+A layer, with LN layer norms, A window attention, L the local branch (Liu et al. 2022, HDR-Transformer, section 3.3):
+
+    y = x + A(LN(x)),    z = y + MLP(LN(y)) + L(LN(x)),    A = softmax(q k^T / sqrt(d) + bias) v in each window
+
+Tensors are (B, H, W, C) contiguous, the channels-last form of (B, C, H, W): linear layers and layer norms work on it in
+place, convolutions through a permute without a copy.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CALL_WINDOWS = 32768  # windows per attention call: CUDA kernels take at most 65,535 in their batch dimension
+MAX_WINDOWS_PER_CALL = 32768  # of attention: CUDA kernels take at most 65,535 in their batch dimension
 
 
 def relative_index(window: int) -> Tensor:
-    """(w*w, w*w) int64: the row of the bias table that serves query pixel i and key pixel j of a w x w window.
+    """(w*w, w*w) int64: the row of the bias table for query pixel i and key pixel j of a w x w window.
 
-    Pixels are numbered row by row; row ``(yi - yj + w - 1) * (2w - 1) + (xi - xj + w - 1)`` of the (2w - 1)**2 table
+    Pixels are numbered row by row. Row ``(yi - yj + w - 1) * (2w - 1) + (xi - xj + w - 1)`` of the (2w - 1)**2 table
     holds the bias of that displacement (Liu et al. 2021, "Swin Transformer", eq. 4).
     """
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
@@ -23,13 +27,13 @@ def relative_index(window: int) -> Tensor:
 
 
 def edge_windows(batch: int, rows: int, columns: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The windows that a cyclic shift by half a window glued together from opposite sides of the picture.
+    """The windows that a cyclic shift by half a window joins from opposite sides of the image.
 
-    Returns their flat indices (E,) among batch * rows * columns windows, and what is added to their scores
-    (E, 1, w*w, w*w): 0 between pixels that are neighbours in the picture, -inf between those that are not. Only the
-    last row and column of windows are concerned, so attention runs unmasked everywhere else.
+    Returns their flat indices (E,) among batch * rows * columns windows, and a mask to add to their scores
+    (E, 1, w*w, w*w): 0 between neighbours in the image, -inf between other pixels. These are the last row and column of
+    windows; all others run unmasked.
     """
-    inner = torch.arange(window, device=device) >= window // 2  # True: wrapped round from the far side
+    inner = torch.arange(window, device=device) >= window // 2  # True: from the opposite side
     row, column = inner.repeat_interleave(window), inner.repeat(window)  # (w*w,)
     across_rows = row[:, None] != row[None]  # (w*w, w*w)
     across_columns = column[:, None] != column[None]
@@ -52,6 +56,7 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, window: int, heads: int) -> None:
         super().__init__()
         self.window, self.heads = window, heads
+        self.windows_per_call = MAX_WINDOWS_PER_CALL
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
@@ -59,7 +64,7 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.bias_table, std=0.02)
 
     def bias(self) -> Tensor:
-        """(1, heads, w*w, w*w): what is added to the scores of every window."""
+        """(1, heads, w*w, w*w), added to the scores of every window."""
         bias: Tensor = self.bias_table[self.index].permute(2, 0, 1)[None]
         return bias
 
@@ -70,35 +75,36 @@ class WindowAttention(nn.Module):
         if edges is not None:
             x = x.roll((-half, -half), (1, 2))
         windows = x.view(B, H // w, w, W // w, w, C).transpose(2, 3).reshape(-1, w * w, C)  # (n, w*w, C), one copy
-        # Strided views into the projection: the attention kernel reads them as they lie.
+        # Strided views of the projection, which the attention kernel reads without a copy.
         q, k, v = self.qkv(windows).view(-1, w * w, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
         bias = self.bias().to(q.dtype)
-        out = _attend(q, k, v, bias)  # (n, heads, w*w, C/heads)
+        out = self._attend(q, k, v, bias)  # (n, heads, w*w, C/heads)
         if edges is not None:
             index, mask = edges
-            out = out.index_copy(0, index, _attend(q[index], k[index], v[index], bias + mask.to(q.dtype)))
+            out = out.index_copy(0, index, self._attend(q[index], k[index], v[index], bias + mask.to(q.dtype)))
         mixed: Tensor = self.proj(out.transpose(1, 2).reshape(-1, w * w, C))
         mixed = mixed.view(B, H // w, W // w, w, w, C).transpose(2, 3).reshape(B, H, W, C)
         return mixed.roll((half, half), (1, 2)) if edges is not None else mixed
 
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all windows or one for each.
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all or one per window.
-
-    Written out while it learns: torch's own falls back on a slower way once the bias wants a gradient, on a CPU and on
-    a GPU (torch 2.11 on an H200, 32 crops of 128x128 in bfloat16: 0.30 s an update for 0.38, and 29 GiB for 40).
-    """
-    if q.requires_grad:
-        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).add_(bias)
-        return torch.matmul(scores.softmax(-1, dtype=scores.dtype), v)
-    if len(q) <= CALL_WINDOWS:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    parts = [slice(i, i + CALL_WINDOWS) for i in range(0, len(q), CALL_WINDOWS)]
-    return torch.cat([_attend(q[p], k[p], v[p], bias if len(bias) == 1 else bias[p]) for p in parts])
+        Written out for training: torch's own function takes a slower path when the bias has a gradient, on a CPU and on
+        a GPU (torch 2.11 on an H200, 32 crops of 128x128 in bfloat16: 0.38 s per update instead of 0.30, and 40 GiB
+        instead of 29).
+        """
+        if q.requires_grad:
+            scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).add_(bias)
+            return torch.matmul(scores.softmax(-1, dtype=scores.dtype), v)
+        count = self.windows_per_call
+        if len(q) <= count:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        calls = [slice(i, i + count) for i in range(0, len(q), count)]
+        return torch.cat([self._attend(q[c], k[c], v[c], bias if len(bias) == 1 else bias[c]) for c in calls])
 
 
 class LocalContext(nn.Module):
-    """Local branch: a squeezed 3x3 convolution, then channel attention over the whole picture."""
+    """L: a 3x3 convolution on fewer channels, then channel attention over the whole input."""
 
     def __init__(self, dim: int, squeezed: int) -> None:
         super().__init__()
@@ -120,19 +126,21 @@ class LocalContext(nn.Module):
 
 
 class Norm(nn.LayerNorm):
-    """LayerNorm over the last axis that learns in float32: in bfloat16 a CPU (torch 2.13) sums the gradients of weight
-    and bias over all pixels in 16 bits, which stalls at a fraction of them.
+    """LayerNorm over the last axis, trained in float32.
+
+    In bfloat16 a CPU (torch 2.13) sums the gradients of weight and bias over all pixels in 16 bits, which loses most of
+    them.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C), in the type it came."""
+        """(..., C) to (..., C), in the type of ``x``."""
         if x.device.type == "cpu" and x.requires_grad:
             return super().forward(x.float()).to(x.dtype)
         return super().forward(x)
 
 
 class DropPath(nn.Module):
-    """Drops a residual branch for whole samples while training, scaled to keep its mean (Huang et al. 2016)."""
+    """Stochastic depth: drops a residual branch per sample in training, scaled to keep its mean (Huang et al. 2016)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -147,7 +155,7 @@ class DropPath(nn.Module):
 
 
 class ContextLayer(nn.Module):
-    """One layer: windows and MLP as in Swin, plus the local branch on the first norm's output."""
+    """The layer of the module's equation: Swin attention and MLP, and the local branch on the first norm."""
 
     def __init__(self, dim: int, window: int, heads: int, hidden: int, squeezed: int, shift: bool, drop: float) -> None:
         super().__init__()
@@ -169,7 +177,7 @@ class ContextLayer(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """``depth`` layers, every second one shifted, a dilated convolution, and a skip over all of it."""
+    """Layers, every second one shifted, a dilated convolution, and a skip connection over all of it."""
 
     def __init__(self, dim: int, window: int, heads: int, hidden: int, squeezed: int, drops: list[float]) -> None:
         super().__init__()
@@ -184,17 +192,17 @@ class ContextBlock(nn.Module):
         y = x
         for layer in self.layers:
             y = layer(y, edges)
-        return dilated(self.conv, y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
+        return dilated_conv(self.conv, y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + x
 
 
-def dilated(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv`` of (B, C, H, W), planes first while its weights learn.
+def dilated_conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv`` of (B, C, H, W), on contiguous planes in training.
 
-    With torch 2.13 a dilated bfloat16 convolution of channels-last data on a CPU gets weight gradients that are wrong
-    by anything from its own size to 1e35 times it; contiguous planes get the right ones.
+    With torch 2.13 the weight gradients of a dilated bfloat16 convolution of channels-last data on a CPU are wrong, by
+    1 to 1e35 times their size; those of contiguous planes are right.
     """
     if x.device.type == "cpu" and torch.is_grad_enabled() and conv.weight.requires_grad:
         weight = conv.weight.contiguous()
         return F.conv2d(x.contiguous(), weight, conv.bias, padding=conv.padding, dilation=conv.dilation)
-    plain: Tensor = conv(x)
-    return plain
+    result: Tensor = conv(x)
+    return result

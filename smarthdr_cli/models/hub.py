@@ -1,9 +1,8 @@
-"""Weights from the Hugging Face hub, when they are listed but not on this machine.
+"""Files of a pinned repository on the Hugging Face hub.
 
-The repository is a setting with no default: SMARTHDR_HUB_REPO=owner/name@revision, the revision a full commit or a
-version tag, never a branch. What arrives must have the sha256 the manifest lists, which the hub's library does not
-check. HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT are honoured; the library reads them when imported, which is on the
-first fetch.
+The repository is a setting without a default: SMARTHDR_HUB_REPO=owner/name@revision, where the revision is a full
+commit or a version tag, never a branch. The client library honours HF_HOME, HF_HUB_OFFLINE and HF_ENDPOINT; it reads
+them when it is imported, which is on first use. It does not check digests: callers do.
 """
 
 import contextlib
@@ -14,16 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.manifest import Entry
 
-SETTING = "SMARTHDR_HUB_REPO"
-_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_REPO = re.compile(rf"({_PART}/{_PART})@(.+)")
-_PINNED = re.compile(r"[0-9a-f]{40}|v?[0-9]+(\.[0-9A-Za-z_-]+)*")
+REPOSITORY_VARIABLE = "SMARTHDR_HUB_REPO"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPOSITORY = re.compile(rf"({_NAME}/{_NAME})@(.+)")
+_PINNED_REVISION = re.compile(r"[0-9a-f]{40}|v?[0-9]+(\.[0-9A-Za-z_-]+)*")
 
 
-class Repo(NamedTuple):
-    """A repository on the hub at a pinned revision."""
+class HubRepository(NamedTuple):
+    """A repository at a pinned revision."""
 
     id: str
     revision: str
@@ -32,73 +30,56 @@ class Repo(NamedTuple):
         return f"{self.id}@{self.revision}"
 
 
-def repo() -> Repo | None:
-    """The repository the setting names, None where it is unset. Raises ModelError for one that pins no revision."""
-    text = os.environ.get(SETTING, "").strip()
+def hub_repository() -> HubRepository | None:
+    """The repository that the environment names, None where it names none.
+
+    Raises ModelError where the value has another form or pins no revision.
+    """
+    text = os.environ.get(REPOSITORY_VARIABLE, "").strip()
     if not text:
         return None
-    match = _REPO.fullmatch(text)
-    if not match or not _PINNED.fullmatch(match[2]):
-        raise ModelError(
-            f"{SETTING}={text}: must be owner/name@revision, the revision a 40-digit commit or a version tag"
-        )
-    return Repo(match[1], match[2])
+    match = _REPOSITORY.fullmatch(text)
+    if not match or not _PINNED_REVISION.fullmatch(match[2]):
+        form = "owner/name@revision, the revision a 40-digit commit or a version tag"
+        raise ModelError(f"{REPOSITORY_VARIABLE}={text}: must be {form}")
+    return HubRepository(match[1], match[2])
 
 
-def fetch(entry: Entry) -> Path:
-    """The file of ``entry`` in the hub's cache, downloaded if it is not there yet.
-
-    A cached copy is taken without a look at the network, and fetched anew where it is damaged. With no connection the
-    hub's library tries for some 20 seconds. Raises ModelError without a repository, offline and not cached, on any
-    failure of the download, and where the file is not the one listed.
-    """
-    source = repo()
-    where = f"put {entry.file} into $SMARTHDR_HOME/weights, or give its path as --weights"
-    if source is None:
-        raise ModelError(
-            f"{entry.name} is not on this machine: set {SETTING}=owner/name@revision to download it, or {where}"
-        )
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
-    path = _cached(source, entry)
-    if path is None or not (constants.HF_HUB_OFFLINE or _whole(path, entry)):
-        with one_line(entry.name, str(source), entry.file, f"run smarthdr models download {entry.name}", where):
-            path = download(source.id, entry.file, source.revision, again=path is not None)
-    entry.check(path)
-    return path
+    return bool(constants.HF_HUB_OFFLINE)
 
 
-def cached(entry: Entry) -> Path | None:
-    """Where the hub's cache has the file of ``entry``, unchecked; None without a repository. Never goes to the network.
+def download(repository: str, file: str, revision: str | None, *, force: bool = False) -> Path:
+    """The path of ``file`` in the hub's cache; downloaded where it is missing, or always under ``force``.
 
-    Raises ModelError for a setting that is no pinned repository.
-    """
-    source = repo()
-    return None if source is None else _cached(source, entry)
-
-
-def whole(entry: Entry) -> bool:
-    """Whether the hub's cache has the file of ``entry``, byte for byte. Raises what ``cached`` raises."""
-    path = cached(entry)
-    return path is not None and _whole(path, entry)
-
-
-def download(repository: str, file: str, revision: str | None, *, again: bool = False) -> Path:
-    """A file of a repository in the hub's cache, fetched where it is not there, or in any case ``again``.
-
-    Raises whatever the hub's library raises; see ``one_line``.
+    Raises what the client library raises; see ``readable_hub_errors``.
     """
     import huggingface_hub
 
-    return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, force_download=again))
+    return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision, force_download=force))
+
+
+def cached_path(repository: HubRepository, file: str) -> Path | None:
+    """The path of ``file`` in the hub's cache, not checked; None where it is missing. Uses no network."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with contextlib.suppress(LocalEntryNotFoundError):
+        return Path(
+            huggingface_hub.hf_hub_download(repository.id, file, revision=repository.revision, local_files_only=True)
+        )
+    return None
 
 
 @contextlib.contextmanager
-def one_line(what: str, source: str, file: str, again: str, instead: str) -> Iterator[None]:
-    """What the hub's library raises inside, as a ModelError of one line.
+def readable_hub_errors(label: str, source: str, file: str, remedy: str, alternative: str) -> Iterator[None]:
+    """Turns errors of the client library into a ModelError of one line.
 
-    ``what``: how the user knows the ``file``; ``source``: the repository; ``again``: what to do once it can be reached;
-    ``instead``: what to do without it.
+    ``label``: what the user calls the ``file``. ``source``: the repository. ``remedy``: what to do once the hub can be
+    reached. ``alternative``: what to do without it.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -107,32 +88,15 @@ def one_line(what: str, source: str, file: str, again: str, instead: str) -> Ite
         yield
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            problem, remedy = "HF_HUB_OFFLINE is set", "unset it"
+            problem, step = "HF_HUB_OFFLINE is set", "unset it"
         else:
-            problem, remedy = f"{constants.ENDPOINT} cannot be reached", "connect"
-        raise ModelError(f"{what} is not on this machine and {problem}: {remedy} and {again}, or {instead}") from error
+            problem, step = f"{constants.ENDPOINT} cannot be reached", "connect"
+        raise ModelError(
+            f"{label} is not on this machine and {problem}: {step} and {remedy}, or {alternative}"
+        ) from error
     except HfHubHTTPError as error:
         status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
-        raise ModelError(f"{file} cannot be had from {source}{status}; {instead}") from error
+        raise ModelError(f"{source} does not provide {file}{status}; {alternative}") from error
     except (ValueError, OSError) as error:  # the library's own validation; the disk and the connection
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"{file} cannot be downloaded from {source}: {line}") from error
-
-
-def _cached(source: Repo, entry: Entry) -> Path | None:
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    with one_line(entry.name, str(source), entry.file, "", ""), contextlib.suppress(LocalEntryNotFoundError):
-        return Path(
-            huggingface_hub.hf_hub_download(source.id, entry.file, revision=source.revision, local_files_only=True)
-        )
-    return None
-
-
-def _whole(path: Path, entry: Entry) -> bool:
-    try:
-        entry.check(path)
-    except ModelError:
-        return False
-    return True

@@ -1,89 +1,101 @@
-"""How two frames are compared: at a common exposure, through a displacement, in units of what noise explains."""
+"""Comparing two frames: at a common exposure, through a displacement, in units of what noise explains.
+
+With g the gamma code, frames x (reference) and y, e the EV of y relative to x and l = 2^(|e| / 2.2), the codes at the
+exposure of the brighter frame are
+
+    a = min(l g(x), 1), b = g(y)  for e > 0;     a = g(x), b = min(l g(y), 1)  for e <= 0
+
+because a factor on light is a factor on gamma codes. The normalised difference is
+
+    d = max over channels |a - b| / (0.012 + 0.006 l / (max(dark) + 0.05)),   dark the codes of the darker frame
+
+whose denominator is the difference that photon noise and one 8-bit code of any camera explain: d > 1 is a difference of
+content.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smarthdr_cli.models.tensor_ops import box_mean
-from smarthdr_cli.models.tone import encode
+from smarthdr_cli.models.tensor_ops import box_mean, encode
 
-FAR = 4.5  # EV between two frames, the most that training shows
-STILL = 1e-4  # mean squared difference of codes that noise explains: a hundredth of the code range
+MAX_TRAINED_EV = 4.5  # EV between two frames of a pair; training shows no more
+STATIC_SQUARED_DIFFERENCE = 1e-4  # of codes; noise explains it: a hundredth of the code range
+MIN_IMPROVEMENT = 0.9  # factor on the squared difference by which a displacement must be better than none
+CLIPPED_LEVEL = 0.97  # linear level from which a frame counts as clipped
+DEAD_ZONE = (0.25, 0.75)  # pixels of displacement: none below, all above
 
 
 def common_exposure(
     ref: Tensor, other: Tensor, ev: Tensor, ref_codes: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Reference and other as the brighter of the two would have recorded them, and the darker as it is; gamma codes.
+    """a, b and dark of (P, 3, H, W) linear frames in their own units; (P,) EVs of ``other`` relative to ``ref``.
 
-    ``ref``, ``other``: (P, 3, H, W) linear in frame units; ``ev``: (P,) of the other relative to the reference;
-    ``ref_codes``: ``encode(ref)`` where it is at hand.
+    ``ref_codes``: ``encode(ref)`` where it is known.
     """
-    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)  # a factor on light is one on codes
+    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
     brighter = (ev > 0).view(-1, 1, 1, 1)
-    seen, found = encode(ref) if ref_codes is None else ref_codes, encode(other)
-    if len(ev) == 1:  # one pair: nothing to choose pixel by pixel
+    codes, other_codes = encode(ref) if ref_codes is None else ref_codes, encode(other)
+    if len(ev) == 1:  # one pair: no selection per pair, half the memory
         if float(ev) > 0:
-            return (seen * lift).clamp_(max=1), found, seen
-        return seen, (found * lift).clamp_(max=1), found
-    a = torch.where(brighter, (seen * lift).clamp(max=1), seen)
-    b = torch.where(brighter, found, (found * lift).clamp(max=1))
-    return a, b, torch.where(brighter, seen, found)
+            return (codes * lift).clamp_(max=1), other_codes, codes
+        return codes, (other_codes * lift).clamp_(max=1), other_codes
+    a = torch.where(brighter, (codes * lift).clamp(max=1), codes)
+    b = torch.where(brighter, other_codes, (other_codes * lift).clamp(max=1))
+    return a, b, torch.where(brighter, codes, other_codes)
 
 
-def within_reach(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
-    """A frame as the network may look at it: no further than FAR stops from the reference, as in its training.
+def limit_ev(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
+    """``frame`` and its EV, brought to at most MAX_TRAINED_EV from the reference; for comparing, not for merging.
 
-    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). A brighter frame is darkened to FAR; where
-    it is clipped it shows what the reference does if that would have clipped too, and its clip if not. A darker one is
-    lifted, noise and all, and clips earlier. Only for looking: what is merged is the frame itself.
+    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). A brighter frame is darkened; where it
+    clips it takes the reference's light if the reference predicts the clip, else stays clipped. A darker frame is
+    brightened, noise included, and clips at 1.
     """
-    beyond = float(ev.abs()) - FAR
-    if beyond <= 0:
+    excess = float(ev.abs()) - MAX_TRAINED_EV
+    if excess <= 0:
         return frame, ev
     if float(ev) < 0:
-        return (frame * 2.0**beyond).clamp(max=1), torch.full_like(ev, -FAR)
-    alike = (ref * 2.0**FAR).clamp(max=1)
-    clipped = torch.where(ref * 2.0 ** float(ev) >= 0.97, alike, torch.ones_like(frame))
-    return torch.where(frame >= 0.97, clipped, frame * 2.0**-beyond), torch.full_like(ev, FAR)
+        return (frame * 2.0**excess).clamp(max=1), torch.full_like(ev, -MAX_TRAINED_EV)
+    predicted = (ref * 2.0**MAX_TRAINED_EV).clamp(max=1)
+    clipped = torch.where(ref * 2.0 ** float(ev) >= CLIPPED_LEVEL, predicted, torch.ones_like(frame))
+    return torch.where(frame >= CLIPPED_LEVEL, clipped, frame * 2.0**-excess), torch.full_like(ev, MAX_TRAINED_EV)
 
 
-def disagreement(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, H, W) largest channel difference at the common exposure, in units of what noise and codes explain."""
-    return (a - b).abs().amax(dim=1, keepdim=True) / tolerance(dark, ev)
+def normalised_difference(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
+    """d: (P, 1, H, W) from codes (P, 3, H, W) as ``common_exposure`` gives them."""
+    return (a - b).abs().amax(dim=1, keepdim=True) / explained_difference(dark, ev)
 
 
-def tolerance(dark: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, H, W) difference of codes at the common exposure that noise and codes explain, of whatever camera.
-
-    The darker frame was lifted by |ev| stops: one 8-bit code and photon noise there grow with it.
-    """
+def explained_difference(dark: Tensor, ev: Tensor) -> Tensor:
+    """The denominator of d: (P, 1, H, W) difference of codes at the common exposure that noise explains."""
     lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
     return 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
 
 
-def lenient(a: Tensor, b: Tensor, offset: Tensor, slack: Tensor) -> Tensor:
-    """``b`` brought nearer to ``a``, both (P, 3, H, W) codes at the common exposure, by what is known not to be motion:
-    an ``offset`` (P, 3, H, W) of codes, and a ``slack`` (P, 1, H, W), at least 1, that divides what is left.
+def apply_tolerance(a: Tensor, b: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
+    """``b`` brought nearer to ``a`` by a known difference that is not motion; codes (P, 3, H, W).
+
+    ``offset``: (P, 3, H, W), added to ``b``. ``scale``: (P, 1, H, W), at least 1, divides the remaining difference.
     """
-    return a + ((b + offset).clamp(0, 1) - a) / slack
+    return a + ((b + offset).clamp(0, 1) - a) / scale
 
 
-def worthwhile(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
-    """(P, 1, h, w): 0 where a place stands still and a displacement brings it no nearer to the reference, 1 elsewhere.
+def flow_helps(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
+    """(P, 1, h, w): 0 where the frames agree without ``flow`` and it brings them no nearer, 1 elsewhere.
 
-    Squared differences of codes in a window of 5x5, all at one level, ``flow`` in its pixels. What stands still is not
-    to be moved because the network was wrong about it.
+    Agreement is the squared difference of codes in windows of 5x5; all arguments at one level, ``flow`` in its pixels.
+    Keeps wrong displacements out of static places.
     """
-    moved, unmoved = (
+    with_flow, without = (
         box_mean((a - b).square().mean(dim=1, keepdim=True), 5)
         for a, b, _ in (common_exposure(ref, image, ev) for image in (warp(other, flow), other))
     )
-    return ((moved < 0.9 * unmoved) | (unmoved > STILL)).to(flow.dtype)
+    return ((with_flow < MIN_IMPROVEMENT * without) | (without > STATIC_SQUARED_DIFFERENCE)).to(flow.dtype)
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """(P, C, H, W) image seen through (P, 2, H, W) displacement in pixels; edges repeated."""
+    """(P, C, H, W) image sampled at each pixel plus its displacement (P, 2, H, W) (x, y), bilinear; edges repeated."""
     h, w = image.shape[-2:]
     y = torch.arange(h, device=image.device, dtype=torch.float32).view(1, -1, 1) + 0.5
     x = torch.arange(w, device=image.device, dtype=torch.float32).view(1, 1, -1) + 0.5
@@ -91,15 +103,15 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def settle(flow: Tensor) -> Tensor:
-    """Displacements below a quarter pixel are none: what stands still is not resampled. (P, 2, H, W) in pixels."""
+def dead_zone(flow: Tensor) -> Tensor:
+    """(P, 2, H, W) displacement in pixels, 0 below the dead zone, so that static pixels are not resampled."""
     length = flow.square().sum(dim=1, keepdim=True).clamp(min=1e-8).sqrt()
-    t = ((length - 0.25) / 0.5).clamp(0, 1)
+    t = ((length - DEAD_ZONE[0]) / (DEAD_ZONE[1] - DEAD_ZONE[0])).clamp(0, 1)
     return flow * (t * t * (3 - 2 * t))
 
 
-def inside(flow: Tensor) -> Tensor:
-    """(P, 1, H, W): 1 where a displaced pixel still lies in the picture."""
+def inside_frame(flow: Tensor) -> Tensor:
+    """(P, 1, H, W): 1 where a displaced pixel lies inside the image, to half a pixel."""
     h, w = flow.shape[-2:]
     x = torch.arange(w, device=flow.device).view(1, 1, 1, -1) + flow[:, :1]
     y = torch.arange(h, device=flow.device).view(1, 1, -1, 1) + flow[:, 1:]

@@ -1,47 +1,59 @@
-"""saf: selective alignment fusion, pairwise and set-based; the default network.
+"""saf: selective alignment fusion, the default network; 2 to 9 frames in any order.
 
-The idea (align selectively, merge explicitly, refine a little) is Kong et al. 2024, SAFNet; the network is our own.
-Each non-reference frame is compared with the reference by the same weights, so 2 to 9 frames in any order are one
-network's work. Three stages:
+Align selectively, merge explicitly, refine a little, as SAFNet does (Kong et al. 2024, ECCV); the architecture differs.
+Every other frame k is compared with the reference 0 by the same weights:
 
-1. ``motion_level``: one recurrent decoder, shared over all levels of an image pyramid, coarse to fine, predicts per
-   pair a displacement field and a trust logit. What follows looks at the level with cells of 4x4 pixels; levels below
-   it, down to ``finest``, go on with the displacement alone.
-2. ``verify``: at full resolution (pixels folded into the channels of cells) the moved frame is compared with the
-   reference again and the trust decided per pixel. Then the physical merge (models/merge.py): a convex combination.
-3. ``refine``: features pooled over frames give a bounded residual in the mu-law domain, gated to zero where the frames
-   agree and all are trusted, and the judge's sigma.
+1. motion, coarse to fine over an image pyramid, by one recurrent decoder:
+       flow <- up(flow) + sigmoid(a) match + L tanh(b / L),   trust logit and hidden state beside it
+   ``match`` is the soft argmin of a cost volume (saf_layers.py), a and b outputs of the decoder, L ``config.limit``.
+   What follows uses the state on cells of 4x4 pixels; finer levels, down to ``finest``, refine the displacement alone.
+2. trust, per pixel, of the warped frame against the reference:
+       z_k = logit + local + 2 - softplus(slope) d_k,   trust t_k = sigmoid(z_k)
+   d_k is the normalised difference (pairwise.py). Then the physical merge h of merge.py.
+3. residual, in the mu-law domain T, from features pooled over frames (mean and maximum):
+       H = T^-1(T(h) + g R tanh(r / R)),   g = max(clip(max_k d_k - 1), 4 * removed weight), in [0, 1]
+   R is ``config.residual``. The gate g is 0 where frames agree and all are trusted. The uncertainty head reads the same
+   features.
 
-No pooling or normalisation over space: tiles equal the whole picture when they overlap by the receptive field.
+Nothing is pooled or normalised over space: overlapping tiles equal the whole image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smarthdr_cli.models.matching import best_match, cost_volume
+from smarthdr_cli.models.base import FusionModel, MergeDetail, Prediction
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.pairwise import common_exposure, disagreement, inside, lenient, settle, warp, worthwhile
-from smarthdr_cli.models.saf_layers import CELL, Motion, fold, pyramid, upsample
-from smarthdr_cli.models.tone import encode, inverse_mu_law, mu_law
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.pairwise import (
+    apply_tolerance,
+    common_exposure,
+    dead_zone,
+    flow_helps,
+    inside_frame,
+    normalised_difference,
+    warp,
+)
+from smarthdr_cli.models.saf_layers import CELL, Motion, cost_volume, fold, pyramid, soft_argmin, upsample
+from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 
-# A network is built before its weights can be compared with it: these bound what a file may ask for, to 200 MB.
+# Limits of a config from a file, whose network is built before its weights are compared with it: 200 MB at most.
 MAX_WIDTH = 512  # the shipped network has 64 at most
 MAX_RADIUS = 8  # cells
+# Above this share of pixels with an open gate, computing all pixels is faster than selecting them.
+MAX_SPARSE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class SAFConfig:
-    """Widths of the network. ``match``: how many features the cost volume compares, over ``radius`` cells each way.
+    """Sizes of the network. Raises ValueError for widths and a radius beyond their limits and another ``finest``.
 
-    ``limit``: largest correction of one motion level, in its cells; ``residual``: largest one in the mu-law domain.
-    ``finest``: side of the cells of the finest motion level in pixels, 4, 2 or 1; no weight depends on it, and what was
-    learned on coarser levels serves finer ones. Raises ValueError for another, and for widths and a radius beyond
-    MAX_WIDTH and MAX_RADIUS.
+    ``match``: number of features in the cost volume, which covers ``radius`` cells each way. ``limit``: largest
+    correction of the displacement per level, in its cells. ``residual``: largest residual in the mu-law domain.
+    ``finest``: side of the finest motion cells in pixels, 4, 2 or 1; no weight depends on it.
     """
 
     name: str = "saf"
@@ -66,52 +78,16 @@ class SAFConfig:
             raise ValueError(f"finest must be {CELL}, 2 or 1, not {self.finest}")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """``radiance``: (B, 3, H, W) in reference units. ``log_sigma``: (B, 1, H, W), natural log of the judge's raw sigma.
+class SAF(FusionModel):
+    """The network. Its stages are public: images are fused stage by stage, in tiles (fusion/network_fusion.py)."""
 
-    ``trust``: (B, N-1, 1, H, W) of the other frames. ``merged``: the convex combination before the residual. ``flows``:
-    (B * (N-1), 2, h, w) of every pyramid level, coarse to fine.
-    """
-
-    radiance: Tensor
-    log_sigma: Tensor
-    trust: Tensor
-    merged: Tensor
-    gate: Tensor
-    trust_logit: Tensor
-    flows: tuple[Tensor, ...] = ()
-
-
-def conv(inputs: int, outputs: int) -> nn.Sequential:
-    """A 3x3 convolution and its activation."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
-
-
-def corrected(merged: Tensor, residual: Tensor, gate: Tensor, scale: Tensor, limit: float) -> Tensor:
-    """``merged`` (B, 3, H, W) with a ``residual`` bounded by ``limit`` in the mu-law domain added where ``gate`` (B, 1,
-    H, W) is open, untouched elsewhere; ``scale`` takes it to short clip = 1.
-    """
-    if torch.is_grad_enabled() or len(merged) > 1 or bool((gate > 0).float().mean() > 0.4):
-        change = gate * limit * torch.tanh(residual / limit)
-        light = inverse_mu_law((mu_law(merged * scale) + change).clamp(0, 1)) / scale
-        return torch.where(gate > 0, light, merged)
-    open_ = gate.flatten().nonzero()[:, 0]  # only these
-    before, wish = merged.flatten(2)[..., open_], residual.flatten(2)[..., open_]
-    change = gate.flatten(2)[..., open_] * limit * torch.tanh(wish / limit)
-    factor = scale[..., 0]
-    after = inverse_mu_law((mu_law(before * factor) + change).clamp(0, 1)) / factor
-    return merged.flatten(2).index_copy(2, open_, after).view_as(merged)
-
-
-class SAF(nn.Module):
-    """The network. StageTimer are public, because full-size pictures run them tile by tile (fusion/tiles)."""
+    config: SAFConfig
 
     def __init__(self, config: SAFConfig) -> None:
         super().__init__()
         c = config
         self.config = c
-        self.finest = c.finest  # of ``forward``; training may stop earlier
+        self.finest = c.finest  # the last level of ``forward``, see ``set_finest_cell``
         self.encoder = nn.Sequential(
             conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1)
         )
@@ -128,115 +104,158 @@ class SAF(nn.Module):
         self.refine_in = conv(2 * c.verify + 8 * folded, c.refine)
         self.refine_body = nn.Sequential(conv(c.refine, c.refine), conv(c.refine, c.refine))
         self.residual_head = nn.Conv2d(c.refine, 3 * folded, 3, padding=1)
-        self.judge = Judge(c.refine, outputs=folded)
+        self.judge = UncertaintyHead(c.refine, outputs=folded)
         for head in (self.motion_head, self.verify_head, self.residual_head):
             nn.init.normal_(head.weight, std=1e-3)
             assert head.bias is not None
             nn.init.zeros_(head.bias)
 
+    def set_finest_cell(self, side: int) -> None:
+        """Cells of ``side`` pixels, or of ``config.finest`` where that is coarser."""
+        self.finest = max(side, self.config.finest)
+
     def start(self, pairs: int, height: int, width: int, like: Tensor) -> Motion:
-        """The state before the coarsest level: nothing moves, everything is rather trusted."""
+        """The state before the coarsest level: no displacement, trust logit 1."""
         zeros = like.new_zeros((pairs, 3 + self.config.hidden, height, width))
         return Motion(zeros[:, :2].float(), zeros[:, 2:3] + 1.0, zeros[:, 3:])
 
     def motion_level(self, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
-        """One level: (P, 3, h, w) linear frames at that level, the other already seen through ``state.flow``."""
+        """One pyramid level: (P, 3, h, w) linear frames, the other warped by ``state.flow``; (P,) EVs of the other."""
         a, b, _ = common_exposure(ref, moved, ev)
         dtype = self.motion_head.weight.dtype
-        fa, fb = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
-        plane = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *ref.shape[-2:])
+        features_a, features_b = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
         k, radius = self.config.match, self.config.radius
-        cost = cost_volume(fa[:, :k].float().contiguous(), fb[:, :k].float().contiguous(), radius)
-        match = best_match(cost, radius, self.sharpness.float())
-        past = torch.cat([cost, match, state.hidden.float(), state.logit, state.flow / 8, plane], dim=1)
-        out = self.motion_head(self.decoder(torch.cat([fa, fb, past.to(dtype)], dim=1))).float()
+        cost = cost_volume(features_a[:, :k].float().contiguous(), features_b[:, :k].float().contiguous(), radius)
+        match = soft_argmin(cost, radius, self.sharpness.float())
+        ev_plane = _ev_plane(ev, ref)
+        context = torch.cat([cost, match, state.hidden.float(), state.logit, state.flow / 8, ev_plane], dim=1)
+        out = self.motion_head(self.decoder(torch.cat([features_a, features_b, context.to(dtype)], dim=1))).float()
         limit = self.config.limit
         step = torch.sigmoid(out[:, 3:4]) * match + limit * torch.tanh(out[:, :2] / limit)
         return Motion(state.flow + step, state.logit + out[:, 2:3], out[:, 4:].to(dtype))
 
     def motion(self, refs: list[Tensor], others: list[Tensor], ev: Tensor) -> list[Motion]:
-        """All levels, coarse to fine, of two pyramids of (P, 3, h, w) listed coarse to fine, each twice the last."""
+        """The states of all levels of two pyramids (P, 3, h, w), coarse to fine, each level twice the one before."""
         states: list[Motion] = []
         for ref, other in zip(refs, others, strict=True):
             h, w = ref.shape[-2:]
             state = upsample(states[-1], 2) if states else self.start(len(ref), h, w, ref)
-            # Every level has a target of its own: no gradient through what the one above was moved by.
+            # Every level has its own loss: no gradient flows through the warp by the coarser level.
             states.append(self.motion_level(ref, warp(other, state.flow.detach()), ev, state))
         return states
 
+    def flows(self, frames: Tensor, evs: Tensor) -> tuple[Tensor, ...]:
+        """Displacements of every level, as ``MergeDetail.flows``."""
+        ref, other, ev = _pairs(frames, evs)
+        states = self.motion(pyramid(ref, self.finest), pyramid(other, self.finest), ev)
+        return tuple(state.flow for state in states)
+
     def verify(
         self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None,
-        leniency: tuple[Tensor, Tensor] | None = None,
+        tolerance: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """Trust logits (P, 1, H, W), cell features (P, C, H/4, W/4) and disagreement (P, 1, H, W) of moved frames.
+        """Trust logits z (P, 1, H, W), cell features (P, C, H/4, W/4) and difference d (P, 1, H, W) of warped frames.
 
-        ``leniency``: offset and slack, as ``compare.lenient`` takes them.
+        ``ref``, ``moved``: (P, 3, H, W). ``state``: of the cells. ``ref_codes``: ``encode(ref)`` where it is known.
+        ``tolerance``: offset and scale for ``apply_tolerance``.
         """
         a, b, dark = common_exposure(ref, moved, ev, ref_codes)
-        if leniency is not None:
-            b = lenient(a, b, *leniency)
-        gap = disagreement(a, b, dark, ev)
+        if tolerance is not None:
+            b = apply_tolerance(a, b, *tolerance)
+        difference = normalised_difference(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
-        planes = [x.to(dtype) for x in (a, b - a, dark, valid, (gap / 4).clamp(max=2))]
+        planes = [x.to(dtype) for x in (a, b - a, dark, valid, (difference / 4).clamp(max=2))]
         cells = fold(torch.cat(planes, dim=1))
-        still = (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *cells.shape[-2:])
-        features = self.verify_in(
-            torch.cat([cells, state.logit.to(dtype), still.to(dtype), state.hidden.to(dtype)], dim=1)
-        )
+        context = [x.to(dtype) for x in (state.logit, _ev_plane(ev, cells), state.hidden)]
+        features = self.verify_in(torch.cat([cells, *context], dim=1))
         features = features + self.verify_body(features)
         head = self.verify_head(features).float()
         local = F.pixel_shuffle(head[:, :-1], CELL)
         slope = F.interpolate(F.softplus(head[:, -1:]), scale_factor=CELL, mode="nearest")
         logit = F.interpolate(state.logit.float(), scale_factor=CELL, mode="nearest") + local
-        return logit + 2.0 - slope * gap.clamp(max=8), features, gap
+        return logit + 2.0 - slope * difference.clamp(max=8), features, difference
 
     def refine(
-        self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Sequence[Tensor], gaps: Tensor,
-        ref_codes: Tensor | None = None, strength: float = 1.0, share: Tensor | None = None,
-    ) -> Prediction:  # fmt: skip
-        """Merge and residual. ``frames``: (B, N, 3, H, W), the others moved; the rest (B, N-1, ...) as verify gave,
-        ``features`` one (B, C, H/4, W/4) for each of them. ``strength``: what the residual's gate is multiplied with.
-        ``share``: of the others' weight, see ``merge``.
+        self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Sequence[Tensor],
+        differences: Tensor, ref_codes: Tensor | None = None, residual_gain: float = 1.0,
+        factors: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, MergeDetail]:  # fmt: skip
+        """Radiance (B, 3, H, W), log sigma (B, 1, H, W) and how they came about.
+
+        ``frames``: (B, N, 3, H, W), the others warped. ``valid``, ``logits``, ``differences``: (B, N-1, 1, H, W);
+        ``features``: (B, C, H/4, W/4) for each of the others, all from ``verify``. ``residual_gain``: multiplies the
+        gate. ``factors``: of the weights, see ``merge``.
         """
         trust = torch.sigmoid(logits) * valid
-        merged, removed = merge(frames, evs, trust, share)
+        merged, removed = merge(frames, evs, trust, factors)
         scale = torch.exp2(evs.amin(dim=1)).view(-1, 1, 1, 1)
-        strife = ((gaps * valid).amax(dim=1) - 1).clamp(0, 1)
-        gate = torch.maximum(strife, (removed * 4).clamp(max=1))
+        conflict = ((differences * valid).amax(dim=1) - 1).clamp(0, 1)
+        gate = torch.maximum(conflict, (removed * 4).clamp(max=1))
         dtype = self.residual_head.weight.dtype
-        seen = encode(frames[:, 0]) if ref_codes is None else ref_codes
-        planes = torch.cat([x.to(dtype) for x in (encode(merged), seen, removed, gate)], dim=1)
-        mean, most = features[0], features[0]
+        codes = encode(frames[:, 0]) if ref_codes is None else ref_codes
+        planes = torch.cat([x.to(dtype) for x in (encode(merged), codes, removed, gate)], dim=1)
+        total, maximum = features[0], features[0]
         for feature in features[1:]:
-            mean, most = mean + feature, torch.maximum(most, feature)
-        hidden = self.refine_in(torch.cat([mean / len(features), most, fold(planes)], dim=1))
+            total, maximum = total + feature, torch.maximum(maximum, feature)
+        hidden = self.refine_in(torch.cat([total / len(features), maximum, fold(planes)], dim=1))
         hidden = hidden + self.refine_body(hidden)
         residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)
-        light = corrected(merged, residual, gate * strength, scale, self.config.residual)
-        # Detached: the judge learns from the features, the features not from the judge.
+        light = add_residual(merged, residual, gate * residual_gain, scale, self.config.residual)
+        # Detached: the uncertainty head learns from the features but does not shape them.
         log_sigma = F.pixel_shuffle(self.judge(hidden.detach()), CELL)
-        return Prediction(light, log_sigma, trust, merged, gate, logits)
+        return light, log_sigma, MergeDetail(merged, trust, logits, gate)
 
     def forward(self, frames: Tensor, evs: Tensor, valid: Tensor) -> Prediction:
-        """A whole burst at once: (B, N, 3, H, W) linear in frame units, the reference first, sides multiples of 32."""
-        b, n = frames.shape[:2]
-        h, w = frames.shape[-2:]
-        pairs = n - 1
-        ev = evs[:, 1:].reshape(-1)
-        other = frames[:, 1:].flatten(0, 1)
-        ref = frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-        side = self.finest
+        """The whole burst in one piece, see ``FusionModel.forward``."""
+        batch, count, _, h, w = frames.shape
+        pairs, side = count - 1, self.finest
+        ref, other, ev = _pairs(frames, evs)
         refs, others = pyramid(ref, side), pyramid(other, side)
         states = self.motion(refs, others, ev)
-        cells = next(s for s in states if s.flow.shape[-1] == w // CELL)
-        held = states[-1].flow * worthwhile(refs[-1], others[-1], states[-1].flow, ev)
-        flow = settle(side * F.interpolate(held, scale_factor=side, mode="bilinear", align_corners=False))
+        cells = next(state for state in states if state.flow.shape[-1] == w // CELL)
+        finest = states[-1].flow * flow_helps(refs[-1], others[-1], states[-1].flow, ev)
+        flow = dead_zone(side * F.interpolate(finest, scale_factor=side, mode="bilinear", align_corners=False))
         moved = warp(other, flow)
-        seen = warp(valid[:, 1:].flatten(0, 1), flow) * inside(flow)
-        logits, features, gaps = self.verify(ref, moved, seen, ev, cells)
-        all_frames = torch.cat([frames[:, :1], moved.view(b, pairs, 3, h, w)], dim=1)
-        shape = (b, pairs, -1)
-        out = self.refine(all_frames, evs, seen.view(*shape, h, w), logits.view(*shape, h, w),
-                          features.view(*shape, h // CELL, w // CELL).unbind(1), gaps.view(*shape, h, w))  # fmt: skip
-        return Prediction(out.radiance, out.log_sigma, out.trust, out.merged, out.gate, out.trust_logit,
-                          tuple(s.flow for s in states))  # fmt: skip
+        valid_moved = warp(valid[:, 1:].flatten(0, 1), flow) * inside_frame(flow)
+        logits, features, differences = self.verify(ref, moved, valid_moved, ev, cells)
+        shape = (batch, pairs, -1)
+        light, log_sigma, detail = self.refine(
+            torch.cat([frames[:, :1], moved.view(batch, pairs, 3, h, w)], dim=1), evs,
+            valid_moved.view(*shape, h, w), logits.view(*shape, h, w),
+            features.view(*shape, h // CELL, w // CELL).unbind(1), differences.view(*shape, h, w),
+        )  # fmt: skip
+        return Prediction(light, log_sigma, replace(detail, flows=tuple(state.flow for state in states)))
+
+
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution and its activation."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
+
+
+def add_residual(merged: Tensor, residual: Tensor, gate: Tensor, scale: Tensor, limit: float) -> Tensor:
+    """H of the module's equation 3, (B, 3, H, W); ``merged`` unchanged where ``gate`` (B, 1, H, W) is 0.
+
+    ``scale``: (B, 1, 1, 1) from reference units to short clip = 1. ``limit``: R.
+    """
+    if torch.is_grad_enabled() or len(merged) > 1 or bool((gate > 0).float().mean() > MAX_SPARSE_SHARE):
+        change = gate * limit * torch.tanh(residual / limit)
+        light = inverse_mu_law((mu_law(merged * scale) + change).clamp(0, 1)) / scale
+        return torch.where(gate > 0, light, merged)
+    selected = gate.flatten().nonzero()[:, 0]
+    merged_there, residual_there = merged.flatten(2)[..., selected], residual.flatten(2)[..., selected]
+    change = gate.flatten(2)[..., selected] * limit * torch.tanh(residual_there / limit)
+    factor = scale[..., 0]
+    light = inverse_mu_law((mu_law(merged_there * factor) + change).clamp(0, 1)) / factor
+    return merged.flatten(2).index_copy(2, selected, light).view_as(merged)
+
+
+def _pairs(frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference and other frame of every pair, (B * (N-1), 3, H, W) each, and the (B * (N-1),) EVs of the other."""
+    count = frames.shape[1] - 1
+    ref = frames[:, :1].expand(-1, count, -1, -1, -1).flatten(0, 1)
+    return ref, frames[:, 1:].flatten(0, 1), evs[:, 1:].reshape(-1)
+
+
+def _ev_plane(ev: Tensor, like: Tensor) -> Tensor:
+    """(P,) EVs as a channel (P, 1, h, w) of the size of ``like``, scaled to about [-1, 1]."""
+    return (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *like.shape[-2:])

@@ -1,7 +1,8 @@
-"""From the judge's raw sigma to the 68 % quantile of |error|: one monotone curve, fitted on held-out labelled crops.
+"""Calibration of sigma: from the raw sigma of the uncertainty head to the 68 % quantile of |error|.
 
-The curve is piecewise linear in log-log. It is fitted in bins of equal count along the raw sigma: each bin's quantile
-of |error|, made monotone by isotonic regression. Because it is monotone, no two pixels swap their rank.
+One monotone curve, piecewise linear in log-log, fitted on held-out crops with ground truth: pixels are sorted by raw
+sigma into bins of equal count; each bin gives its median raw sigma and its quantile of |error|; isotonic regression
+makes the quantiles non-decreasing. No two pixels swap their rank.
 """
 
 import math
@@ -27,9 +28,10 @@ F64 = NDArray[np.float64]
 class Calibration:
     """Knots of the curve: ``raw`` strictly increasing, ``calibrated`` non-decreasing, both in (0, inf), mu-law units.
 
-    Below the first knot the curve stays level (never surer than was measured); above the last it goes on with slope 1,
-    so that the worst pixels keep their order. Results lie in [SIGMA_MIN, SIGMA_MAX]. ``quantile`` is the share of
-    pixels whose |error| stays under sigma, ``samples`` how many it was fitted on. Raises ValueError for other knots.
+    Below the first knot the curve is constant (no smaller sigma was measured); above the last it has slope 1, so that
+    the worst pixels keep their order. Results lie in [SIGMA_MIN, SIGMA_MAX]. ``quantile``: the share of pixels with
+    |error| below sigma. ``samples``: number of pixels in the fit. ``eight_bit``: the curve for 8-bit files, None where
+    this one serves both. Raises ValueError for other knots.
     """
 
     raw: tuple[float, ...]
@@ -49,9 +51,9 @@ class Calibration:
             raise ValueError("a calibration's calibrated values must not decrease")
 
     def for_codes(self, dtypes: Iterable[DTypeLike]) -> "Calibration":
-        """The curve for frames whose source codes have these types: one of 8 bits makes it a burst of 8-bit files."""
-        eight = any(np.dtype(dtype) == np.uint8 for dtype in dtypes)
-        return self.eight_bit if eight and self.eight_bit is not None else self
+        """The curve for frames whose source codes have these types; one 8-bit frame makes the burst 8-bit."""
+        any_eight_bit = any(np.dtype(dtype) == np.uint8 for dtype in dtypes)
+        return self.eight_bit if any_eight_bit and self.eight_bit is not None else self
 
     def apply(self, sigma: ArrayLike) -> NDArray[np.float32]:
         """Raw sigma of any shape, mu-law units, to calibrated sigma."""
@@ -61,7 +63,7 @@ class Calibration:
         return np.asarray(np.exp(out).clip(SIGMA_MIN, SIGMA_MAX), np.float32)
 
     def apply_torch(self, sigma: Tensor) -> Tensor:
-        """The same on a tensor, on its device, float32."""
+        """``apply`` for a tensor of any shape, on its device, in float32."""
         value = sigma.float().clamp_min(SIGMA_MIN).log()
         knots = torch.tensor(self.raw, dtype=torch.float64).log()
         levels = torch.tensor(self.calibrated, dtype=torch.float64).log()
@@ -74,37 +76,39 @@ class Calibration:
         return out.exp().clamp(SIGMA_MIN, SIGMA_MAX)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON stores it."""
-        own = {
+        """For JSON."""
+        values = {
             "raw": list(self.raw),
             "calibrated": list(self.calibrated),
             "quantile": self.quantile,
             "samples": self.samples,
         }
-        return own if self.eight_bit is None else {**own, "eight_bit": self.eight_bit.to_dict()}
+        return values if self.eight_bit is None else {**values, "eight_bit": self.eight_bit.to_dict()}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Calibration":
-        """Back from JSON. Raises ValueError for anything else than ``to_dict`` writes."""
+        """The inverse of ``to_dict``. Raises ValueError for other values."""
         try:
-            own = Calibration(
+            calibration = Calibration(
                 tuple(float(v) for v in values["raw"]),
                 tuple(float(v) for v in values["calibrated"]),
                 float(values["quantile"]),
                 int(values["samples"]),
             )
-            eight = values.get("eight_bit")
-            return own if eight is None else replace(own, eight_bit=Calibration.from_dict({**eight, "eight_bit": None}))
+            eight_bit = values.get("eight_bit")
+            if eight_bit is None:
+                return calibration
+            return replace(calibration, eight_bit=Calibration.from_dict({**eight_bit, "eight_bit": None}))
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a calibration: {error}") from error
 
 
 def fit_calibration(sigma_raw: ArrayLike, abs_error: ArrayLike, quantile: float = QUANTILE) -> Calibration:
-    """The curve under which |error| < sigma for ``quantile`` of the pixels at every level of sigma.
+    """The curve for which |error| < sigma holds for ``quantile`` of the pixels at every level of sigma.
 
-    ``sigma_raw``: the judge's sigma, any shape, above 0. ``abs_error``: |error| in the mu-law domain, mean over
-    channels, same number of values. Raises ValueError when they differ in number, are not finite, or are fewer than
-    one bin's worth.
+    ``sigma_raw``: of the uncertainty head, any shape, above 0. ``abs_error``: |error| in the mu-law domain, mean over
+    channels, as many values. Raises ValueError where the numbers differ, a value is not finite, or there are fewer than
+    BIN_SAMPLES.
     """
     sigma = np.asarray(sigma_raw, np.float64).ravel()
     error = np.asarray(abs_error, np.float64).ravel()
@@ -126,16 +130,16 @@ def fit_calibration(sigma_raw: ArrayLike, abs_error: ArrayLike, quantile: float 
 
 
 def isotonic(values: ArrayLike, weights: ArrayLike) -> F64:
-    """The non-decreasing sequence nearest to ``values`` in weighted squares, by pooling adjacent violators.
+    """The non-decreasing sequence nearest to ``values`` in weighted least squares; both (n,), weights above 0.
 
-    Both (n,), weights above 0. Ayer et al. 1955; linear time.
+    Pool adjacent violators (Ayer et al. 1955), linear time.
     """
     pools: list[tuple[float, float, int]] = []  # mean, weight, length
     for value, weight in zip(np.asarray(values, float), np.asarray(weights, float), strict=True):
         mean, total, length = float(value), float(weight), 1
         while pools and pools[-1][0] > mean:
-            before, heavy, long = pools.pop()
-            mean = (before * heavy + mean * total) / (heavy + total)
-            total, length = heavy + total, long + length
+            previous_mean, previous_total, previous_length = pools.pop()
+            mean = (previous_mean * previous_total + mean * total) / (previous_total + total)
+            total, length = previous_total + total, previous_length + length
         pools.append((mean, total, length))
     return np.repeat([mean for mean, _, _ in pools], [length for _, _, length in pools]).astype(np.float64)

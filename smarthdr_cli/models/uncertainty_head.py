@@ -1,14 +1,13 @@
-"""The judge: from a network's last features to how far each pixel may be off (arXiv 2511.12939, uncertainty map).
+"""The uncertainty head (arXiv 2511.12939, which calls it the judge): from a network's features to sigma per pixel.
 
-One meaning everywhere: sigma is the 68 % quantile of |error| in the mu-law domain (mu = 5000, short clip = 1), mean
-over channels, so it lies in (0, 1]. The judge puts out its logarithm between two floors,
+sigma is the 68 % quantile of |error| in the mu-law domain (mu = 5000, short clip = 1), mean over channels, in (0, 1]:
 
-    log sigma = (1 - s) * log SIGMA_MIN + s * log SIGMA_MAX,    s = sigmoid(last convolution),
+    log sigma = (1 - s) log SIGMA_MIN + s log SIGMA_MAX,    s = sigmoid(last convolution)
 
-the paper's sigmoid read on a logarithmic scale. A sigma of 0 cannot occur, so the Kullback-Leibler loss
-(h - t)**2 / (2 sigma**2) + log sigma is bounded below, and its gradient with respect to s is the same size at every
-level of error. At the start s is near 1/2: sigma near 0.01, the geometric middle. What training makes of it is still a
-ranking more than a measure; ``calibration.Calibration`` turns it into the quantile.
+which is the paper's sigmoid on a logarithmic scale. sigma cannot reach 0, so the Kullback-Leibler loss
+(h - t)^2 / (2 sigma^2) + log sigma is bounded below, and its gradient with respect to s has one size at all levels of
+error. An untrained head gives s near 1/2, sigma near 0.01. A trained one ranks pixels; the scale comes from the
+calibration (uncertainty_calibration.py).
 """
 
 import math
@@ -16,18 +15,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-SIGMA_MIN = 1e-4  # half a code of a 12-bit signal in the mu-law domain: below what any target is good for
+SIGMA_MIN = 1e-4  # half a code of a 12-bit signal in the mu-law domain: no ground truth is better
 SIGMA_MAX = 1.0  # the whole range
 
 _LOG_MIN, _LOG_MAX = math.log(SIGMA_MIN), math.log(SIGMA_MAX)
 
 
-class Judge(nn.Module):
+class UncertaintyHead(nn.Module):
     """Three 3x3 convolutions with a skip addition and a sigmoid, on features of any width.
 
-    The paper leaves the skip's place open; here it joins the features with the second convolution's output, so that
-    the last convolution sees both. The judge sees 3 pixels around its own. ``outputs`` above 1: one for each pixel of a
-    cell, for features that live on cells.
+    The paper leaves the place of the skip open: here it adds the features to the output of the second convolution.
+    ``outputs``: 1, or the number of pixels of a cell for features on cells. The receptive radius is 3.
     """
 
     def __init__(self, in_channels: int, hidden: int | None = None, outputs: int = 1) -> None:

@@ -1,1 +1,1 @@
-"""Writers: EXR, Radiance HDR, TIFF, previews and heatmaps, all atomic."""
+"""Writers of a fusion result: OpenEXR, Radiance HDR, float TIFF, previews and heatmaps."""

@@ -1,12 +1,18 @@
-"""OpenEXR: half or float RGB with typed colour, capture and provenance attributes, and the uncertainty beside it."""
+"""OpenEXR: RGB as 16-bit half or 32-bit float, and sigma as a part or a file of its own.
+
+Attributes for colour and capture have the names and types of the OpenEXR standard (ImfStandardAttributes.h, Color
+Interop Forum); the provenance is stored as ``smarthdr:*`` strings.
+"""
 
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import OpenEXR
@@ -17,93 +23,116 @@ from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import OutputError, UsageError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.metadata import SOFTWARE, provenance, reference_frame
-from smarthdr_cli.output.sigma import MEANING, require_finite, sigma_radiance
-
-Depth = Literal["auto", "half", "float"]
+from smarthdr_cli.output.metadata import (
+    SIGMA_MEANING,
+    SOFTWARE,
+    provenance,
+    reference_frame,
+    require_finite,
+    sigma_radiance,
+)
 
 COMPRESSIONS = ("zip", "piz", "dwaa")
 HALF_MAX = 65504.0
-_READ_BACK = 8_000_000 * 3  # values up to which a picture is read back whole; of larger ones the headers
+MAX_VERIFIED_VALUES = 8_000_000 * 3  # of an image that is read back whole after writing
 _DWAA_MAX = 32768.0  # DWAA's error (a few per cent, more at edges) may push a half near its limit to infinity
+_MAX_THREADS = 8
+_BAND_VALUES = 1 << 20  # converted to half at a time
+# In a process of its own: on damage the library prints to stdout and stderr.
+_READ_ALL = """
+import sys, OpenEXR
+part_counts = {len(OpenEXR.File(sys.argv[1], header_only=only).parts) for only in (True, False)}
+sys.exit(len(part_counts) != 1)
+"""
 
 
 def write_exr(
-    fused: FusionResult,
+    result: FusionResult,
     path: Path,
     *,
     compression: str = "zip",
-    depth: Depth = "auto",
+    float32: bool | None = None,
     embed_uncertainty: bool = False,
     overwrite: bool = False,
+    max_verified_values: int = MAX_VERIFIED_VALUES,
 ) -> list[str]:
-    """Write ``fused`` as OpenEXR; returns what is to be said aloud.
+    """Write ``result`` as OpenEXR; returns notes for the user.
 
-    ``depth`` "auto" is half, promoted to float (with a note) where a value exceeds half's 65504; "half" refuses such
-    values. ``compression``: "zip" or "piz" (lossless), "dwaa" (lossy, a few per cent on pixels; it keeps halves
-    inside, so values over 32768 take zip instead, with a note). ``embed_uncertainty`` adds a second part
-    "uncertainty" with sigma.mu (half) and sigma.radiance (float), always lossless.
+    ``float32``: True is float; None is half, or float with a note where a value exceeds half's 65504; False refuses
+    such values. ``compression``: "zip" or "piz" (lossless), "dwaa" (lossy, a few per cent; values above 32768 take zip
+    instead, with a note). ``embed_uncertainty``: a second part "uncertainty" with sigma.mu (half) and sigma.radiance
+    (float), lossless. The file is read back before it is kept; of more than ``max_verified_values`` only the header.
 
-    Raises UsageError for an unknown compression, OutputError when the picture is not finite or cannot be written.
+    Raises UsageError for an unknown compression, OutputError where the image is not finite or cannot be written.
     """
     if compression.lower() not in COMPRESSIONS:
         raise UsageError(f"unknown EXR compression {compression!r}: one of {', '.join(COMPRESSIONS)}")
     compression = compression.lower()
-    lowest, highest = require_finite(fused.radiance, "radiance")
+    lowest, highest = require_finite(result.radiance, "radiance")
     peak = max(-lowest, highest)
     notes: list[str] = []
     if peak > HALF_MAX:
-        if depth == "half":
+        if float32 is False:
             raise OutputError(f"{path.name}: radiance reaches {peak:.0f}, above half's {HALF_MAX:.0f}; use --float")
-        if depth == "auto":
+        if float32 is None:
             notes.append(f"radiance reaches {peak:.0f}, above half's {HALF_MAX:.0f}: {path.name} is written as float")
-        depth = "float"
+        float32 = True
     if compression == "dwaa" and peak > _DWAA_MAX:
         compression = "zip"
         notes.append(f"radiance reaches {peak:.0f}, which DWAA cannot hold: {path.name} is compressed with ZIP")
     elif compression == "dwaa":
         notes.append("DWAA is lossy: a few per cent of a pixel's value, up to 5 % seen, more beside hard edges")
 
-    pixels: NDArray[Any] = np.ascontiguousarray(fused.radiance) if depth == "float" else _halves(fused.radiance)
-    parts = [OpenEXR.Part(_picture_header(fused, compression), {"RGB": pixels}, "rgb" if embed_uncertainty else "")]
+    pixels: NDArray[Any] = np.ascontiguousarray(result.radiance) if float32 else _to_half(result.radiance)
+    parts = [OpenEXR.Part(_image_header(result, compression), {"RGB": pixels}, "rgb" if embed_uncertainty else "")]
     if embed_uncertainty:
-        parts.append(OpenEXR.Part(_data_header(), _sigma_channels(fused), "uncertainty"))
+        parts.append(OpenEXR.Part(_data_header(), _sigma_channels(result), "uncertainty"))
 
-    def verify(written: Path) -> None:
-        if pixels.size > _READ_BACK:
-            with _reading(written, header_only=True) as file:
+    def is_as_written(written: Path) -> bool:
+        header_only = pixels.size > max_verified_values
+        with _open(written, header_only=header_only) as file:
+            if len(file.parts) != len(parts):
+                return False
+            if header_only:
                 low, high = (np.asarray(corner) for corner in file.parts[0].header["dataWindow"])
-                if tuple((high - low + 1)[::-1]) != pixels.shape[:2] or len(file.parts) != len(parts):
-                    raise OutputError(f"{path} does not read back as it was written; it was not kept")
-            return
-        with _reading(written) as file:
+                return tuple((high - low + 1)[::-1]) == pixels.shape[:2]
             stored = file.parts[0].channels["RGB"].pixels
             if stored.shape != pixels.shape or stored.dtype != pixels.dtype:
-                raise OutputError(f"{path} reads back as {stored.dtype} {stored.shape}; it was not written")
-            good = bool(np.isfinite(stored).all()) if compression == "dwaa" else np.array_equal(stored, pixels)
-            if not good or len(file.parts) != len(parts):
-                raise OutputError(f"{path} does not read back as it was written; it was not kept")
+                return False
+            return bool(np.isfinite(stored).all()) if compression == "dwaa" else np.array_equal(stored, pixels)
 
-    _write(parts, path, overwrite, verify)
+    _write(parts, path, overwrite, is_as_written)
     return notes
 
 
-def write_uncertainty_exr(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write the uncertainty alone: channels sigma.mu (half) and sigma.radiance (float), ZIP.
+def write_uncertainty_exr(result: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the uncertainty alone: channels sigma.mu (half) and sigma.radiance (float), ZIP; there are no notes.
 
-    Raises OutputError when it is not finite or cannot be written.
+    Raises OutputError where it is not finite or cannot be written.
     """
-    channels = _sigma_channels(fused)  # Part() puts objects of its own into the dict it is given: a copy goes in
+    channels = _sigma_channels(result)
 
-    def verify(written: Path) -> None:
-        with _reading(written) as file:
+    def is_as_written(written: Path) -> bool:
+        with _open(written) as file:
             stored = file.parts[0].channels
-            if not all(np.array_equal(stored[name].pixels, channel) for name, channel in channels.items()):
-                raise OutputError(f"{path} does not read back as it was written; it was not kept")
+            return all(np.array_equal(stored[name].pixels, channel) for name, channel in channels.items())
 
-    header = _data_header() | dict(provenance(fused))
-    _write([OpenEXR.Part(header, dict(channels), "")], path, overwrite, verify)
+    header = _data_header() | provenance(result)
+    copy = dict(channels)  # Part() replaces the values of the dict it is given
+    _write([OpenEXR.Part(header, copy, "")], path, overwrite, is_as_written)
     return []
+
+
+def read_provenance(path: Path) -> Mapping[str, str]:
+    """The ``smarthdr:*`` strings of an EXR. Raises what the library raises where it is damaged."""
+    with OpenEXR.File(str(path), header_only=True) as file:
+        header = file.parts[0].header
+        return {key: value for key, value in header.items() if key.startswith("smarthdr:")}
+
+
+def is_intact(path: Path) -> bool:
+    """Whether every part and pixel of an EXR can be read."""
+    return subprocess.run([sys.executable, "-c", _READ_ALL, str(path)], capture_output=True).returncode == 0
 
 
 def interop_id(space: ColorSpace) -> str:
@@ -112,12 +141,16 @@ def interop_id(space: ColorSpace) -> str:
     return str(name) if name is not None else "unknown"
 
 
-def _write(parts: list[Any], path: Path, overwrite: bool, verify: Callable[[Path], None]) -> None:
+def _write(parts: list[Any], path: Path, overwrite: bool, is_as_written: Callable[[Path], bool]) -> None:
+    def verify(written: Path) -> None:
+        if not is_as_written(written):
+            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
         try:
-            with _side_by_side():
+            with _global_threads():
                 OpenEXR.File(parts).write(str(temporary))
-        except (RuntimeError, ValueError) as error:  # the library's way to say ENOSPC; its text names the file we made
+        except (RuntimeError, ValueError) as error:  # how the library reports ENOSPC, with the temporary name
             cause = str(error).replace(str(temporary), path.name).strip().rstrip(".")
             if os.strerror(errno.ENOSPC) in cause:
                 cause = "no space left on the disk"
@@ -125,19 +158,21 @@ def _write(parts: list[Any], path: Path, overwrite: bool, verify: Callable[[Path
 
 
 @contextlib.contextmanager
-def _side_by_side() -> Iterator[None]:
-    """Compression on all cores: writing goes by the library's global count alone, which is put back, so that no thread
-    of its is left behind where a caller forks."""
-    before = OpenEXR.global_thread_count()
+def _global_threads() -> Iterator[None]:
+    """Compress on all cores: writing uses the library's global count alone.
+
+    The count is restored, so that no thread of the library stays where a caller forks.
+    """
+    previous = OpenEXR.global_thread_count()
     OpenEXR.set_global_thread_count(_threads())
     try:
         yield
     finally:
-        OpenEXR.set_global_thread_count(before)
+        OpenEXR.set_global_thread_count(previous)
 
 
 @contextlib.contextmanager
-def _reading(path: Path, *, header_only: bool = False) -> Iterator[Any]:
+def _open(path: Path, *, header_only: bool = False) -> Iterator[Any]:
     try:
         file = OpenEXR.File(str(path), header_only=header_only, num_threads=_threads())
     except (RuntimeError, ValueError) as error:
@@ -145,37 +180,37 @@ def _reading(path: Path, *, header_only: bool = False) -> Iterator[Any]:
     yield file
 
 
-def _halves(image: NDArray[np.float32]) -> NDArray[np.float16]:
-    """The nearest half of every value, in bands side by side."""
-    out = np.empty(image.shape, np.float16)
-    rows = max(1, (1 << 20) // max(1, image.shape[1]))
+def _to_half(image: NDArray[np.float32]) -> NDArray[np.float16]:
+    """The nearest half of every value, in parallel bands."""
+    halves = np.empty(image.shape, np.float16)
+    rows = max(1, _BAND_VALUES // max(1, image.shape[1]))
 
-    def band(top: int) -> None:
-        out[top : top + rows] = image[top : top + rows]
+    def convert(top: int) -> None:
+        halves[top : top + rows] = image[top : top + rows]
 
     with ThreadPoolExecutor(_threads()) as pool:
-        list(pool.map(band, range(0, len(image), rows)))
-    return out
+        list(pool.map(convert, range(0, len(image), rows)))
+    return halves
 
 
 def _threads() -> int:
-    return min(8, system.usable_cores())
+    return min(_MAX_THREADS, system.usable_cores())
 
 
 def _flat_chromaticities(space: ColorSpace) -> tuple[float, ...]:
     return tuple(float(value) for xy in space.chromaticities for value in xy)
 
 
-def _picture_header(fused: FusionResult, compression: str) -> dict[str, Any]:
-    """Attributes by the names and types of the OpenEXR standard (ImfStandardAttributes.h); absent where unknown."""
-    frame = reference_frame(fused)
+def _image_header(result: FusionResult, compression: str) -> dict[str, Any]:
+    """Attributes of the image part; unknown ones are absent."""
+    frame = reference_frame(result)
     capture, exposure = frame.capture, frame.exposure
-    known: dict[str, str | float | None] = {
+    optional: dict[str, str | float | None] = {
         "expTime": exposure.time,  # seconds
         "aperture": exposure.aperture,  # f-number
         "isoSpeed": exposure.iso,
         "capDate": capture.datetime,
-        # the standard's sign: UTC = local time + utcOffset; EXIF counts seconds east
+        # the standard's sign is UTC = local time + utcOffset; EXIF counts seconds east
         "utcOffset": None if capture.utc_offset is None else -capture.utc_offset,
         "owner": capture.owner,
         "comments": capture.comments,
@@ -187,14 +222,14 @@ def _picture_header(fused: FusionResult, compression: str) -> dict[str, Any]:
     header: dict[str, Any] = {
         "compression": getattr(OpenEXR, f"{compression.upper()}_COMPRESSION"),
         "type": OpenEXR.scanlineimage,
-        "chromaticities": _flat_chromaticities(fused.colorspace),
-        "colorInteropID": interop_id(fused.colorspace),
+        "chromaticities": _flat_chromaticities(result.colorspace),
+        "colorInteropID": interop_id(result.colorspace),
         "software": SOFTWARE,
     }
-    for name, value in known.items():
+    for name, value in optional.items():
         if value is not None and value != "":
             header[name] = value if isinstance(value, str) else float(value)
-    return header | provenance(fused)
+    return header | provenance(result)
 
 
 def _data_header() -> dict[str, Any]:
@@ -203,13 +238,13 @@ def _data_header() -> dict[str, Any]:
         "type": OpenEXR.scanlineimage,
         "colorInteropID": "data",
         "software": SOFTWARE,
-        "comments": MEANING,
+        "comments": SIGMA_MEANING,
     }
 
 
-def _sigma_channels(fused: FusionResult) -> dict[str, NDArray[Any]]:
-    """sigma.mu as half (it lies in [0, 1]), sigma.radiance as float (in the shadows it is below half's normals)."""
-    _, highest = require_finite(fused.uncertainty, "uncertainty")
+def _sigma_channels(result: FusionResult) -> dict[str, NDArray[Any]]:
+    """sigma.mu as half (it is in [0, 1]), sigma.radiance as float (in the shadows it is below half's normal range)."""
+    _, highest = require_finite(result.uncertainty, "uncertainty")
     if highest > HALF_MAX:
         raise OutputError(f"the uncertainty reaches {highest:g}, which means nothing; it was not written")
-    return {"sigma.mu": fused.uncertainty.astype(np.float16), "sigma.radiance": sigma_radiance(fused)}
+    return {"sigma.mu": result.uncertainty.astype(np.float16), "sigma.radiance": sigma_radiance(result)}

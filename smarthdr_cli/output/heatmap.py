@@ -1,4 +1,8 @@
-"""The uncertainty as a picture: sigma on a fixed logarithmic scale, perceptually uniform colours, and a legend."""
+"""The uncertainty as a heatmap with a legend.
+
+The position of sigma on the colour bar is log(sigma / MIN_SIGMA) / log(MAX_SIGMA / MIN_SIGMA), the same for every
+image, so that two compare. Colours are OpenCV's inferno (van der Walt and Smith 2015): lightness rises with every step.
+"""
 
 from pathlib import Path
 
@@ -10,75 +14,74 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance
-from smarthdr_cli.output.picture import save_picture
-from smarthdr_cli.output.sigma import MEANING, require_finite
+from smarthdr_cli.output.metadata import SIGMA_MEANING, SOFTWARE, as_json, provenance, require_finite
+from smarthdr_cli.output.preview import save_image
 
 U8 = NDArray[np.uint8]
 
-LOWEST, HIGHEST = 1e-4, 1.0  # the same for every picture, so that two compare; beyond, the end colours
-_TICKS = ((1e-4, "0.0001 or less"), (1e-3, "0.001"), (1e-2, "0.01"), (1e-1, "0.1"), (1.0, "1"))
-# Pillow's built-in font has no Greek: the words are spelled out.
+MIN_SIGMA, MAX_SIGMA = 1e-4, 1.0  # values beyond have the colours of the ends
+TICKS = ((1e-4, "0.0001 or less"), (1e-3, "0.001"), (1e-2, "0.01"), (1e-1, "0.1"), (1.0, "1"))
+# Pillow's built-in font has no Greek letters
 TITLE = "Uncertainty (sigma)"
 UNITS = (
     "68 % of pixels are closer to the truth than their sigma; mu-law scale, 0 = black, 1 = the shortest frame's clip"
 )
-_BACKGROUND, _INK = (24, 24, 26), (235, 235, 235)
-_NARROWEST = 480  # a legend needs so many pixels; a smaller picture is centred over it
-_BAND = 1 << 20
+_BACKGROUND, _INK = (24, 24, 26), (235, 235, 235)  # RGB
+_MIN_LEGEND_WIDTH = 480  # pixels; a narrower image is centred above it
+_BAND_PIXELS = 1 << 20  # coloured at a time
 
 
-def write_heatmap(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write the uncertainty as a PNG at full size with a colour bar below; nothing to say aloud.
+def write_heatmap(result: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the uncertainty as a PNG at full size with a legend below; there are no notes.
 
-    Raises OutputError when it is not finite or cannot be written.
+    Raises OutputError where it is not finite or cannot be written.
     """
-    require_finite(fused.uncertainty, "uncertainty")
-    canvas = draw(fused.uncertainty)
+    require_finite(result.uncertainty, "uncertainty")
+    canvas = draw(result.uncertainty)
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", SOFTWARE)
-    text.add_itxt("Description", MEANING)
-    text.add_text("smarthdr", as_json(provenance(fused)))
+    text.add_itxt("Description", SIGMA_MEANING)
+    text.add_text("smarthdr", as_json(provenance(result)))
 
     def verify(written: Path) -> None:
         try:
-            with Image.open(written) as picture:
-                size = picture.size
+            with Image.open(written) as image:
+                size = image.size
         except (OSError, Image.DecompressionBombError) as error:
             raise OutputError(f"{path} does not read back after writing; it was not kept") from error
         if size != (canvas.shape[1], canvas.shape[0]):
             raise OutputError(f"{path} does not read back as it was written; it was not kept")
 
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
-        save_picture(temporary, canvas, "PNG", compress_level=1, pnginfo=text)
+        save_image(temporary, canvas, "PNG", compress_level=1, pnginfo=text)
     return []
 
 
 def colour_table() -> U8:
-    """(256, 3) RGB of OpenCV's inferno (van der Walt and Smith 2015): lightness rises with every step."""
+    """(256, 3) uint8 RGB of the colour bar, from MIN_SIGMA to MAX_SIGMA."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
 
 
 def colour_index(sigma: NDArray[np.float32]) -> U8:
-    """Position of ``sigma`` (any shape) on the colour scale: logarithmic, 0 at ``LOWEST``, 255 at ``HIGHEST``."""
-    position = np.log10(np.clip(sigma, np.float32(LOWEST), np.float32(HIGHEST)))
-    position -= np.float32(np.log10(LOWEST))
-    position *= np.float32(255.0 / np.log10(HIGHEST / LOWEST))
+    """Row of ``colour_table`` for each ``sigma`` (any shape): 0 at MIN_SIGMA, 255 at MAX_SIGMA, logarithmic."""
+    position = np.log10(np.clip(sigma, np.float32(MIN_SIGMA), np.float32(MAX_SIGMA)))
+    position -= np.float32(np.log10(MIN_SIGMA))
+    position *= np.float32(255.0 / np.log10(MAX_SIGMA / MIN_SIGMA))
     position += np.float32(0.5)
     return position.astype(np.uint8)
 
 
 def draw(sigma: NDArray[np.float32]) -> U8:
-    """(H, W) sigma to the whole picture, (H + legend, max(W, 480), 3) uint8 RGB; sigma's pixels one to one."""
+    """(H, W) sigma to the heatmap with its legend, (H + legend, max(W, 480), 3) uint8 RGB, pixel for pixel."""
     height, width = sigma.shape
-    total = max(width, _NARROWEST)
-    legend = _legend(total)
-    canvas = np.empty((height + legend.shape[0], total, 3), np.uint8)
+    full_width = max(width, _MIN_LEGEND_WIDTH)
+    legend = _legend(full_width)
+    canvas = np.empty((height + legend.shape[0], full_width, 3), np.uint8)
     canvas[:height] = _BACKGROUND
     canvas[height:] = legend
-    table, left = colour_table(), (total - width) // 2
-    rows = max(1, _BAND // width)
+    table, left = colour_table(), (full_width - width) // 2
+    rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         index = colour_index(sigma[top : top + rows])
         canvas[top : top + index.shape[0], left : left + width] = table[index]
@@ -86,8 +89,8 @@ def draw(sigma: NDArray[np.float32]) -> U8:
 
 
 def _legend(width: int) -> U8:
-    """The strip below the picture: title, what sigma means, the bar and its ticks, all scaled with ``width``."""
-    unit = max(12, round(width / 70))  # of the text, in pixels
+    """The strip below the image: title, meaning of sigma, colour bar and ticks, all scaled with ``width``."""
+    unit = max(12, round(width / 70))  # text size in pixels
     font, title_font = ImageFont.load_default(unit), ImageFont.load_default(round(unit * 1.3))
     margin = unit
     lines = _wrapped(UNITS, font, width - 2 * margin)
@@ -100,12 +103,12 @@ def _legend(width: int) -> U8:
     for number, line in enumerate(lines):
         pen.text((margin, margin + unit * 1.3 * 1.5 + number * unit * 1.4), line, font=font, fill=_INK)
     first, last = margin, width - margin - 1
-    ramp = np.geomspace(LOWEST, HIGHEST, last - first + 1).astype(np.float32)
+    ramp = np.geomspace(MIN_SIGMA, MAX_SIGMA, last - first + 1).astype(np.float32)
     bar = np.broadcast_to(colour_table()[colour_index(ramp)], (bar_height, ramp.size, 3))
     strip.paste(Image.fromarray(np.ascontiguousarray(bar)), (first, bar_top))
     pen.rectangle((first - 1, bar_top - 1, last + 1, bar_top + bar_height), outline=_INK)
-    for value, label in _TICKS:
-        x = first + (last - first) * np.log10(value / LOWEST) / np.log10(HIGHEST / LOWEST)
+    for value, label in TICKS:
+        x = first + (last - first) * np.log10(value / MIN_SIGMA) / np.log10(MAX_SIGMA / MIN_SIGMA)
         pen.line((x, bar_top + bar_height, x, bar_top + bar_height + unit * 0.4), fill=_INK, width=max(1, unit // 12))
         size = pen.textlength(label, font=font)
         place = min(max(x - size / 2, first), last - size)

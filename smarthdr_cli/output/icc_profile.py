@@ -1,7 +1,7 @@
-"""Small ICC profiles of our own: matrix profiles of an RGB space with a linear or the sRGB curve.
+"""ICC matrix profiles of an RGB space: XYZ_D50 = M * f(rgb), with f linear or the sRGB curve.
 
 ICC.1:2022 (version 4): header (7.2), tag table (7.3), multiLocalizedUnicode (10.15), XYZ (10.31), parametric curve
-(10.18), chromatic adaptation (9.2.15). The same bytes every time: the date is fixed.
+(10.18), chromatic adaptation (9.2.15). The date is fixed, so that equal profiles have equal bytes.
 """
 
 import struct
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from smarthdr_cli.colorspace import PROPHOTO, ColorSpace, conversion
 from smarthdr_cli.radiometry import SRGB_PARAMETERS
 
-_PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50 as the profile connection space has it (7.2.16)
+_PCS_WHITE = (0.9642, 1.0, 0.8249)  # D50, the white of the profile connection space (7.2.16)
 
 
 def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes:
-    """The ICC profile of ``space`` under a linear or the IEC 61966-2-1 curve; some 500 bytes."""
+    """The ICC profile of ``space`` with a linear or the IEC 61966-2-1 curve, about 500 bytes."""
     columns = _to_pcs(space)
     parameters = (1.0,) if curve == "linear" else SRGB_PARAMETERS
     trc = b"para" + bytes(4) + struct.pack(">HH", 0 if curve == "linear" else 3, 0) + _fixed(parameters)
     name = f"smarthdr {space.name} {'linear' if curve == 'linear' else 'sRGB curve'}"
-    # The columns are already adapted; 'chad' says how (D65 or ACES white to D50).
+    # The columns are adapted to D50; 'chad' states the adaptation from the white of ``space``.
     adapt = _adaptation(space)
     tags = {
         b"desc": _text(name),
@@ -38,12 +38,12 @@ def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes
     }
     offset = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""
-    places: dict[bytes, int] = {}
+    offsets: dict[bytes, int] = {}
     for signature, data in tags.items():
-        if data not in places:  # the three curves share one place
-            places[data] = offset + len(body)
+        if data not in offsets:  # the three curves share one offset
+            offsets[data] = offset + len(body)
             body += data + bytes(-len(data) % 4)
-        table += signature + struct.pack(">II", places[data], len(data))
+        table += signature + struct.pack(">II", offsets[data], len(data))
     head = struct.pack(
         ">I4sI4s4s4s6H4s4sIIIQI12s4s44x",
         offset + len(body),
@@ -64,7 +64,7 @@ def matrix_profile(space: ColorSpace, curve: Literal["linear", "srgb"]) -> bytes
 
 def _to_pcs(space: ColorSpace) -> NDArray[np.float64]:
     """(3, 3) linear RGB to XYZ relative to D50, scaled so that white is exactly the connection space's."""
-    columns = PROPHOTO.to_xyz() @ conversion(space, PROPHOTO)  # by way of a space whose white is D50
+    columns = PROPHOTO.to_xyz() @ conversion(space, PROPHOTO)  # through a space whose white is D50
     return np.asarray(columns * (np.array(_PCS_WHITE) / columns.sum(axis=1))[:, None])
 
 

@@ -1,6 +1,8 @@
-"""Radiance HDR: run-length encoded RGBE scanlines with EXPOSURE, PRIMARIES, SOFTWARE and CAPDATE in the header.
+"""Radiance HDR: run-length encoded RGBE scanlines.
 
-Format: G. Ward, "Real Pixels", Graphics Gems II (1991); Radiance file formats reference (filefmts).
+A pixel is three 8-bit mantissas under one exponent, value = mantissa / 256 * 2^(E - 128), so the error is at most 1/256
+of the largest channel. The header has EXPOSURE, PRIMARIES, SOFTWARE and CAPDATE. Source: G. Ward, "Real Pixels",
+Graphics Gems II (1991); Radiance file formats reference (filefmts).
 """
 
 from collections.abc import Iterator
@@ -13,82 +15,90 @@ from numpy.typing import NDArray
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.metadata import SOFTWARE, anchor_statement, reference_frame
-from smarthdr_cli.output.sigma import require_finite
+from smarthdr_cli.output.metadata import SOFTWARE, anchor_statement, reference_frame, require_finite
 
 U8 = NDArray[np.uint8]
 
 RGBE_MAX = float(np.float32(2.0**127 * (255.0 / 256.0)))
-_RLE_WIDTHS = range(8, 32768)  # outside, readers take scanlines as flat
-_SHORTEST_RUN = 4  # shorter ones do not pay for the break in a literal
-_LONGEST_RUN, _LONGEST_LITERAL = 127, 128
-_BAND = 1 << 19  # pixels encoded at a time
+_MAGIC = b"#?RADIANCE"
+_RLE_WIDTHS = range(8, 32768)  # readers expect flat scanlines outside
+_MIN_RUN = 4  # shorter runs cost more than they save, since they interrupt a literal
+_MAX_RUN, _MAX_LITERAL = 127, 128
+_BAND_PIXELS = 1 << 19  # encoded at a time
+_MIN_EXPONENT = 7  # biased; below, pixels are black: their scale would leave float32
 
 
-def write_rgbe(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write ``fused`` as Radiance HDR; returns what is to be said aloud.
+def write_rgbe(result: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write ``result`` as Radiance HDR; returns notes for the user.
 
-    Eight bits of mantissa under one exponent per pixel: the error is at most 1/256 of the pixel's largest channel.
-    Negatives (colours outside the output's gamut) become 0, which the format cannot avoid, with a note. EXPOSURE is
-    2 ** (EV of the reference + anchor), the EV being log2(time * ISO/100 / N**2) as stated for the burst: so
-    pixel / EXPOSURE is one scale for every anchor, every choice of reference, and all bursts of one camera.
+    Negatives (colours outside the output's gamut) become 0, with a note. EXPOSURE is 2^(EV of the reference + anchor)
+    with EV = log2(time * ISO/100 / N^2) as stated for the burst, so pixel / EXPOSURE is one scale for every anchor,
+    every choice of reference, and all bursts of one camera.
 
-    Raises OutputError when the picture is not finite or cannot be written.
+    Raises OutputError where the image is not finite or cannot be written.
     """
-    lowest, highest = require_finite(fused.radiance, "radiance")
-    if highest > RGBE_MAX:
-        raise OutputError(f"{path.name}: radiance reaches {highest:g}, more than the format holds; write .exr")
+    minimum, maximum = require_finite(result.radiance, "radiance")
+    if maximum > RGBE_MAX:
+        raise OutputError(f"{path.name}: radiance reaches {maximum:g}, more than the format holds; write .exr")
     notes = []
-    if lowest < 0:
-        share = 100.0 * float(np.mean([(row < 0).any(axis=1).mean() for row in fused.radiance]))
+    if minimum < 0:
+        share = 100.0 * float(np.mean([(row < 0).any(axis=1).mean() for row in result.radiance]))
         notes.append(f"{path.name}: Radiance HDR holds no negatives; {share:.2g} % of the pixels had some, now 0")
-    height, width = fused.radiance.shape[:2]
+    height, width = result.radiance.shape[:2]
 
     def verify(written: Path) -> None:
         with written.open("rb") as file:
-            start = file.read(len(head))
-            if start != head or written.stat().st_size != len(head) + size:
+            if file.read(len(header)) != header or written.stat().st_size != len(header) + size:
                 raise OutputError(f"{path} does not read back as it was written; it was not kept")
 
-    head = _header(fused, height, width)
+    header = _header(result, height, width)
     size = 0
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary, temporary.open("wb") as file:
-        file.write(head)
-        for encoded in encode_scanlines(fused.radiance):
+        file.write(header)
+        for encoded in encode_scanlines(result.radiance):
             size += len(encoded)
             file.write(encoded)
     return notes
 
 
-def to_rgbe(rgb: NDArray[np.float32]) -> U8:
-    """(..., 3) linear float32 >= 0 (negatives count as 0) to (..., 4) RGBE bytes, value = mantissa / 256 * 2^(E-128).
+def read_provenance(path: Path) -> None:
+    """None: the header has no provenance. Raises ValueError where the file is no Radiance HDR."""
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError(f"{path} is no Radiance HDR")
 
-    Mantissas are rounded to nearest, so the error is unbiased for readers that take them at face value (OpenCV,
-    stb_image, Blender, Photoshop), at most half a mantissa step: 1/256 of the largest channel. Radiance's own tools
-    add half a step when reading, which on the average is 0.2 % of the largest channel. Where rounding would carry the
-    largest mantissa to 256 the exponent is one higher. Pixels under 2^-120 are black.
+
+def to_rgbe(rgb: NDArray[np.float32]) -> U8:
+    """(..., 3) linear float32, negatives as 0, to (..., 4) RGBE bytes.
+
+    Mantissas are rounded to nearest, which is unbiased for readers that take them at face value (OpenCV, stb_image,
+    Blender, Photoshop). Radiance's own tools add half a step when they read, on average 0.2 % of the largest channel.
+    Where rounding would carry the largest mantissa to 256, the exponent is one higher. Pixels below 2^-120 are black.
+
+    >>> to_rgbe(np.float32([1.0, 0.5, 0.0])).tolist()
+    [128, 64, 0, 129]
     """
     positive = np.maximum(rgb, np.float32(0.0))
-    top = np.ascontiguousarray(np.maximum(np.maximum(positive[..., 0], positive[..., 1]), positive[..., 2]))
+    largest = np.ascontiguousarray(np.maximum(np.maximum(positive[..., 0], positive[..., 1]), positive[..., 2]))
     # IEEE 754: biased exponent of the value rounded to 8 significant bits; frexp's exponent is that - 126
-    biased = (top.view(np.int32) + np.int32(1 << 15)) >> 23
+    biased = (largest.view(np.int32) + np.int32(1 << 15)) >> 23
     exponent = biased + 2  # frexp's exponent + 128
-    black = biased < 7  # the scale would leave float32
+    black = biased < _MIN_EXPONENT
     exponent[black] = 0
-    biased[black] = 7
+    biased[black] = _MIN_EXPONENT
     scale = np.ldexp(np.float32(1.0), 134 - biased)  # 2^(8 - frexp's exponent)
     scale[black] = 0.0
-    out = np.empty((*rgb.shape[:-1], 4), np.uint8)
+    rgbe = np.empty((*rgb.shape[:-1], 4), np.uint8)
     for channel in range(3):
-        out[..., channel] = positive[..., channel] * scale + np.float32(0.5)
-    out[..., 3] = exponent
-    return out
+        rgbe[..., channel] = positive[..., channel] * scale + np.float32(0.5)
+    rgbe[..., 3] = exponent
+    return rgbe
 
 
 def encode_scanlines(rgb: NDArray[np.float32]) -> Iterator[bytes]:
-    """(H, W, 3) linear float32 as the file's scanlines, some rows at a time."""
+    """The file's scanlines of (H, W, 3) linear float32, some rows at a time."""
     height, width = rgb.shape[:2]
-    rows = max(1, _BAND // max(1, width))
+    rows = max(1, _BAND_PIXELS // max(1, width))
     for top in range(0, height, rows):
         pixels = to_rgbe(rgb[top : top + rows])
         if width in _RLE_WIDTHS:
@@ -100,15 +110,15 @@ def encode_scanlines(rgb: NDArray[np.float32]) -> Iterator[bytes]:
 def _run_lengths(planes: U8) -> bytes:
     """(h, 4, W) component planes as new-style RLE scanlines: 2, 2, W big-endian, then runs and literals per plane.
 
-    Works on all planes at once. A pixel belongs to a run when it is one of at least four equal neighbours in its row;
-    segments between boundaries are runs or literals, cut to packets of at most 127 or 128.
+    All planes are encoded at once. A pixel is in a run where it is one of at least four equal neighbours in its row.
+    Segments between boundaries are runs or literals, cut into packets of at most 127 or 128.
     """
     height, _, width = planes.shape
     flat = planes.reshape(height * 4, width)
     equal = flat[:, 1:] == flat[:, :-1]
     starts = equal[:, :-2] & equal[:, 1:-1] & equal[:, 2:]  # a run of four begins here
     in_run = np.zeros(flat.shape, np.bool_)
-    for shift in range(_SHORTEST_RUN):
+    for shift in range(_MIN_RUN):
         in_run[:, shift : shift + starts.shape[1]] |= starts
     boundary = np.ones(flat.shape, np.bool_)
     # a segment goes on where both pixels are literals, or both equal and in a run
@@ -116,7 +126,7 @@ def _run_lengths(planes: U8) -> bytes:
     begin = np.flatnonzero(boundary)
     length = np.diff(begin, append=flat.size)
     is_run = in_run.ravel()[begin]
-    limit = np.where(is_run, _LONGEST_RUN, _LONGEST_LITERAL)
+    limit = np.where(is_run, _MAX_RUN, _MAX_LITERAL)
     packets = -(-length // limit)
     # one entry per packet
     first = np.cumsum(packets) - packets
@@ -127,28 +137,28 @@ def _run_lengths(planes: U8) -> bytes:
     # where each packet lands, four header bytes before each scanline
     size = np.where(is_run, 2, 1 + length)
     offset = np.cumsum(size) - size + 4 * (begin // (4 * width) + 1)
-    out = np.empty(int(size.sum()) + 4 * height, np.uint8)
-    literal = np.ones(out.size, np.bool_)
+    encoded = np.empty(int(size.sum()) + 4 * height, np.uint8)
+    literal = np.ones(encoded.size, np.bool_)
     codes = np.where(is_run, 128 + length, length)
-    out[offset] = codes
+    encoded[offset] = codes
     literal[offset] = False
-    out[offset[is_run] + 1] = flat.ravel()[begin[is_run]]
+    encoded[offset[is_run] + 1] = flat.ravel()[begin[is_run]]
     literal[offset[is_run] + 1] = False
-    heads = offset[begin % (4 * width) == 0] - 4
+    scanlines = offset[begin % (4 * width) == 0] - 4
     for byte, value in enumerate((2, 2, width >> 8, width & 255)):
-        out[heads + byte] = value
-        literal[heads + byte] = False
-    out[literal] = flat[~in_run]
-    return out.tobytes()
+        encoded[scanlines + byte] = value
+        literal[scanlines + byte] = False
+    encoded[literal] = flat[~in_run]
+    return encoded.tobytes()
 
 
-def _header(fused: FusionResult, height: int, width: int) -> bytes:
-    frame = reference_frame(fused)
-    exposure = 2.0 ** (frame.exposure.ev + fused.anchor_ev)
-    primaries = " ".join(f"{value:.5g}" for xy in fused.colorspace.chromaticities for value in xy)
+def _header(result: FusionResult, height: int, width: int) -> bytes:
+    frame = reference_frame(result)
+    exposure = 2.0 ** (frame.exposure.ev + result.anchor_ev)
+    primaries = " ".join(f"{value:.5g}" for xy in result.colorspace.chromaticities for value in xy)
     lines: list[Any] = [
         "#?RADIANCE",
-        f"# {anchor_statement(fused)}",
+        f"# {anchor_statement(result)}",
         "# pixel / EXPOSURE is proportional to scene radiance, on one scale for every anchor and reference",
         f"SOFTWARE={SOFTWARE}",
         "FORMAT=32-bit_rle_rgbe",

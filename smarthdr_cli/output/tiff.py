@@ -1,5 +1,11 @@
-"""32-bit float TIFF: linear pixels, negatives kept, with a linear ICC profile and the provenance as JSON."""
+"""32-bit float TIFF: linear pixels, negatives kept, a linear ICC profile and the provenance as JSON.
 
+Uncompressed RGB, since that is what every program reads in this depth; BigTIFF from 4 GB on. ImageDescription holds the
+``smarthdr:*`` strings as a JSON object, DateTime the capture time of the reference frame.
+"""
+
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +15,24 @@ from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.icc_profile import matrix_profile
-from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance, reference_frame
-from smarthdr_cli.output.sigma import require_finite
+from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance, reference_frame, require_finite
+
+_DATE_LENGTH = 19  # characters of DateTime (TIFF 6.0, section 8)
 
 
-def write_tiff(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write ``fused`` as an uncompressed 32-bit float RGB TIFF (BigTIFF from 4 GB on); nothing to say aloud.
+def write_tiff(result: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the radiance as float TIFF; there are no notes.
 
-    Uncompressed because that is what every program reads in this depth. ImageDescription holds the ``smarthdr:*``
-    provenance as a JSON object, DateTime the capture of the reference.
-    Raises OutputError when the picture is not finite or cannot be written.
+    Raises OutputError where the image is not finite or cannot be written.
     """
-    require_finite(fused.radiance, "radiance")
-    pixels = np.ascontiguousarray(fused.radiance)
+    require_finite(result.radiance, "radiance")
+    pixels = np.ascontiguousarray(result.radiance)
 
     def verify(written: Path) -> None:
         stored = tifffile.memmap(written, mode="r")
-        good = stored.dtype == np.float32 and np.array_equal(stored, pixels)
+        is_equal = stored.dtype == np.float32 and np.array_equal(stored, pixels)
         del stored
-        if not good:
+        if not is_equal:
             raise OutputError(f"{path} does not read back as it was written; it was not kept")
 
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
@@ -37,15 +42,21 @@ def write_tiff(fused: FusionResult, path: Path, *, overwrite: bool = False) -> l
             photometric="rgb",
             planarconfig="contig",
             software=SOFTWARE,
-            datetime=_datetime(fused),
-            description=as_json(provenance(fused)),
-            iccprofile=matrix_profile(fused.colorspace, "linear"),
+            datetime=_datetime(result),
+            description=as_json(provenance(result)),
+            iccprofile=matrix_profile(result.colorspace, "linear"),
             metadata=None,
         )
     return []
 
 
-def _datetime(fused: FusionResult) -> str | None:
-    """The capture date where it has TIFF's form (19 ASCII characters), else none."""
-    text = reference_frame(fused).capture.datetime
-    return text if text is not None and len(text) == 19 and text.isascii() else None
+def read_provenance(path: Path) -> Mapping[str, str]:
+    """The ``smarthdr:*`` strings of a TIFF. Raises what tifffile and json raise where it is damaged."""
+    with tifffile.TiffFile(path) as file:
+        strings: Mapping[str, str] = json.loads(file.pages.first.description or "{}")
+    return strings
+
+
+def _datetime(result: FusionResult) -> str | None:
+    text = reference_frame(result).capture.datetime
+    return text if text is not None and len(text) == _DATE_LENGTH and text.isascii() else None

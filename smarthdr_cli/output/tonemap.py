@@ -1,9 +1,13 @@
-"""The look of a preview: radiance of any range to display light a photographer would post.
+"""Tone mapping of a preview: radiance of any range to display light in [0, 1].
 
-Brightness in EV is split by an edge-preserving filter (the fast guided filter: He and Sun 2015, arXiv 1505.00996) into
-base and detail; one smooth curve brings the base into the display's range around mid-grey, the detail is kept (after
-Durand and Dorsey 2002). Colour follows brightness at constant hue up to the shoulder, where it bends as on film, and
-turns white only near the display's limit.
+With brightness in EV, x = log2(brightness / mid-grey), an edge-preserving filter splits x into base b and detail x - b,
+and a curve compresses the base alone (after Durand and Dorsey 2002):
+
+    x' = contrast * (curve(b) + detail * (x - b)),   display light = shoulder(0.18 * 2^x')
+
+The filter is the fast guided filter (He and Sun 2015, arXiv 1505.00996): b = slope * x + offset, fitted in windows of a
+reduced image. The curve is c log(1 + b/c) on either side of mid-grey, with c such that the base fits the display. Hue
+is constant up to the shoulder, where it bends as on film; only near the display's limit does colour turn white.
 """
 
 import concurrent.futures
@@ -19,168 +23,180 @@ from smarthdr_cli.colorspace import REC709, ColorSpace, conversion
 F32 = NDArray[np.float32]
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709-6
-_SMALL = 1_000_000  # pixels the filter and the statistics work on
-_BAND = 1 << 16  # pixels rendered at a time
+_MID_GREY = 0.18  # display light at 0 EV
+_MIN_EV, _MAX_EV = -40.0, 40.0  # around mid-grey; the range of the curve's table
+_MIN_BRIGHTNESS = np.float32(_MID_GREY * 2.0**_MIN_EV)
+_MAX_RADIANCE = np.float32(1e18)  # more is clipped, so that no later step overflows
+_TABLE_SIZE = 1 << 15
 _THREADS = 2  # more gain little: the work is bound by memory
-_LOWEST_EV, _HIGHEST_EV = -40.0, 40.0  # around mid-grey; beyond is taken as this dark or bright
-_LIMIT = np.float32(1e18)  # radiance beyond is cut, so that no later step overflows
-_GREY = 0.18
-_DARKEST = np.float32(_GREY * 2.0**_LOWEST_EV)
-_TABLE = 1 << 15
+_DARK_PERCENTILE, _BRIGHT_PERCENTILE = 0.5, 99.7  # of the base: a lamp or a black border does not decide
+_NO_COMPRESSION = 1e6  # c of a curve that is the identity in all of its range
+_GAMUT_KNEE = 0.9  # distance to grey, 1 at the gamut's boundary, from which colours are compressed
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the default picture is made of; EV are of display light, 0 EV = mid-grey (18 %).
+class ToneMapConfig:
+    """Parameters of the default preview. EV are of display light around mid-grey (18 %).
 
-    ``highlights`` and ``shadows``: where the brightest and darkest parts of the base land when the scene has more range
-    than that. ``edge``: contrast in EV above which the filter sees an edge rather than detail. ``radius`` of the
-    filter, of the shorter side. ``detail`` and ``contrast``: gains on detail and, around mid-grey, on everything.
-    ``exposure``: added to everything. ``saturation``: of the whole, less ``bleach`` at the white end. ``film``: share
-    of a shoulder per channel beside the one at constant hue. ``shoulder``: the light at which it begins. ``black``: at
-    most so much light is made black, and at most ``depth`` of what the darkest two hundredth of the picture has; with
-    nearly all of it a dark cloth is a hole. ``trust``: how far the reference's exposure, rather than the median,
-    decides what is mid-grey.
+    ``max_base_ev``, ``min_base_ev``: where the brightest and darkest parts of the base end where the scene has a wider
+    range. ``edge_ev``: contrast above which the filter sees an edge rather than detail. ``radius``: of the filter, as a
+    share of the shorter side. ``detail``, ``contrast``: gains of the detail and, around mid-grey, of everything.
+    ``exposure_ev``: added to everything. ``saturation``: of all colours, less ``highlight_desaturation`` at white.
+    ``per_channel``: share of a shoulder per channel beside the one of constant hue. ``shoulder``: light at which it
+    begins. ``max_black``: most display light that becomes black, and at most the share ``max_black_share`` of the
+    darkest two hundredth of the image; with nearly all of it dark cloth turns into a hole. ``reference_weight``: how
+    much the reference's exposure, rather than the median, decides what is mid-grey. ``analysis_pixels``: size of the
+    reduced image; ``band_pixels``: rendered at a time.
     """
 
-    highlights: float = 2.0
-    shadows: float = -3.2
-    edge: float = 1.0
+    max_base_ev: float = 2.0
+    min_base_ev: float = -3.2
+    edge_ev: float = 1.0
     radius: float = 1 / 12
     detail: float = 1.08
     contrast: float = 1.1
     saturation: float = 0.97
-    bleach: float = 0.15
-    film: float = 0.6
-    exposure: float = 0.3
+    highlight_desaturation: float = 0.15
+    per_channel: float = 0.6
+    exposure_ev: float = 0.3
     shoulder: float = 0.6
-    black: float = 0.02
-    depth: float = 0.4
-    trust: float = 0.4
+    max_black: float = 0.02
+    max_black_share: float = 0.4
+    reference_weight: float = 0.4
+    analysis_pixels: int = 1_000_000
+    band_pixels: int = 1 << 16
+
+
+DEFAULT_CONFIG = ToneMapConfig()
 
 
 @dataclass(frozen=True)
 class ToneMap:
-    """A tone mapping planned for one picture; ``apply`` renders any rows of it."""
+    """A tone mapping fitted to one image; ``apply`` renders any rows of it.
+
+    ``shape``: (H, W). ``matrix``: source RGB to Rec. 709 in units of the scene's mid-grey. ``slope``, ``offset``:
+    (h, w) coefficients of the base at reduced size. ``curve``: what is added to the base, from _MIN_EV to _MAX_EV.
+    ``black``: display light that becomes 0.
+    """
 
     shape: tuple[int, int]
-    matrix: NDArray[np.float64]  # source RGB to Rec. 709 in units of the scene's mid-grey
-    slope: F32  # (h, w) base EV = slope * EV + offset, at reduced size
+    matrix: NDArray[np.float64]
+    slope: F32
     offset: F32
-    table: F32  # base EV -> what is added to it, _TABLE entries from lowest to highest EV
-    black: float  # display light that becomes 0
-    look: Look
+    curve: F32
+    black: float
+    config: ToneMapConfig
 
     def apply(self, radiance: F32, top: int, bottom: int) -> list[F32]:
         """Rows ``top`` to ``bottom`` of ``radiance`` as display light: R, G and B planes, Rec. 709 in [0, 1]."""
-        look = self.look
+        config = self.config
         planes = _planes(radiance[top:bottom], self.matrix)
         brightness = _brightness(planes)
         ev = _ev(brightness)
         base = self._upsampled(self.slope, top, bottom)
         base *= ev
         base += self._upsampled(self.offset, top, bottom)
-        index = base - np.float32(_LOWEST_EV)
-        index *= np.float32((_TABLE - 1) / (_HIGHEST_EV - _LOWEST_EV))
-        np.clip(index, 0, _TABLE - 1, out=index)
-        target = self.table.take(index.astype(np.uint16))
+        index = base - np.float32(_MIN_EV)
+        index *= np.float32((_TABLE_SIZE - 1) / (_MAX_EV - _MIN_EV))
+        np.clip(index, 0, _TABLE_SIZE - 1, out=index)
+        target = self.curve.take(index.astype(np.uint16))
         target += base
         ev -= base
-        ev *= np.float32(look.detail)
+        ev *= np.float32(config.detail)
         target += ev
-        target *= np.float32(look.contrast)
-        bright = _to_light(target)
-        light = _shoulder(bright, look.shoulder)
+        target *= np.float32(config.contrast)
+        bright = _display_light(target)
+        light = _shoulder(bright, config.shoulder)
         light -= np.float32(self.black)
         light *= np.float32(1.0 / (1.0 - self.black))
         np.maximum(light, 0.0, out=light)
-        film = self._film(planes, bright, brightness, light)
-        saturation = np.float32(look.saturation) - np.float32(look.bleach) * (light * light)
-        light /= np.maximum(brightness, _DARKEST, out=brightness)
+        per_channel = self._per_channel(planes, bright, brightness, light)
+        saturation = np.float32(config.saturation) - np.float32(config.highlight_desaturation) * (light * light)
+        light /= np.maximum(brightness, _MIN_BRIGHTNESS, out=brightness)
         for plane in planes:
             plane *= light
-        for plane, other in zip(planes, film, strict=True):
+        for plane, other in zip(planes, per_channel, strict=True):
             other -= plane
-            other *= np.float32(look.film)
+            other *= np.float32(config.per_channel)
             plane += other
-        return _into_gamut(planes, _luma(planes), saturation)
+        return _compress_gamut(planes, _luma(planes), saturation)
 
-    def _film(self, planes: list[F32], bright: F32, brightness: F32, light: F32) -> list[F32]:
-        """The shoulder on each channel by itself: strong warm lights turn yellow, not pink, as film has it.
+    def _per_channel(self, planes: list[F32], bright: F32, brightness: F32, light: F32) -> list[F32]:
+        """Display light with the shoulder on each channel: strong warm lights turn yellow instead of pink, as on film.
 
-        The black point comes in as a factor, ``light`` over what the shoulder makes of ``bright``: no hue moves there.
+        ``bright``, ``light``: the brightness before and after shoulder and black point. The black point is applied as
+        their common factor, which keeps the hue of the shadows.
         """
-        gain = bright / np.maximum(brightness, _DARKEST)
-        deepen = light / np.maximum(_shoulder(bright, self.look.shoulder), _DARKEST)
-        out = []
+        gain = bright / np.maximum(brightness, _MIN_BRIGHTNESS)
+        black_gain = light / np.maximum(_shoulder(bright, self.config.shoulder), _MIN_BRIGHTNESS)
+        toned = []
         for plane in planes:
-            lit = np.asarray(np.clip(plane * gain, -_LIMIT, _LIMIT), np.float32)
-            out.append(np.asarray(_shoulder(lit, self.look.shoulder) * deepen, np.float32))
-        return out
+            channel = np.asarray(np.clip(plane * gain, -_MAX_RADIANCE, _MAX_RADIANCE), np.float32)
+            toned.append(np.asarray(_shoulder(channel, self.config.shoulder) * black_gain, np.float32))
+        return toned
 
     def _upsampled(self, small: F32, top: int, bottom: int) -> F32:
-        """Rows ``top`` to ``bottom`` of ``small`` brought to full size, bilinear, pixel centres kept."""
+        """Rows ``top`` to ``bottom`` of ``small`` at full size, bilinear, aligned at pixel centres."""
         height, width = self.shape
         if small.shape == self.shape:
             return small[top:bottom].copy()
         h, w = small.shape
-        move = np.array([[w / width, 0, 0.5 * w / width - 0.5], [0, h / height, (top + 0.5) * h / height - 0.5]])
+        to_small = np.array([[w / width, 0, 0.5 * w / width - 0.5], [0, h / height, (top + 0.5) * h / height - 0.5]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        out = cv2.warpAffine(small, move, (width, bottom - top), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(out, np.float32)
+        full = cv2.warpAffine(small, to_small, (width, bottom - top), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(full, np.float32)
 
 
-def plan(radiance: F32, space: ColorSpace, anchor_ev: float = 0.0, look: Look | None = None) -> ToneMap:
-    """Plan the rendering of (H, W, 3) linear ``radiance`` in ``space``; 1.0 is the clip at ``anchor_ev``.
+def fit_tone_map(
+    radiance: F32, space: ColorSpace, anchor_ev: float = 0.0, config: ToneMapConfig = DEFAULT_CONFIG
+) -> ToneMap:
+    """Fit the tone mapping of (H, W, 3) linear ``radiance`` in ``space``, where 1.0 is the clip at ``anchor_ev``.
 
-    Everything is measured on the picture reduced to a million pixels, by percentiles, so that neither a lamp nor a
-    black border decides. The result does not depend on the anchor.
+    Measures a reduced image. The result does not depend on the anchor.
     """
-    look = look or Look()
     height, width = radiance.shape[:2]
     to_display = conversion(space, REC709) * 2.0**-anchor_ev
-    shrink = min(1.0, (_SMALL / (height * width)) ** 0.5)
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    scale = min(1.0, (config.analysis_pixels / (height * width)) ** 0.5)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = radiance
-    if shrink < 1.0:
+    if scale < 1.0:
         small = np.asarray(cv2.resize(radiance, size, interpolation=cv2.INTER_AREA), np.float32)
     ev = _ev(_brightness(_planes(small, to_display)))
-    lit = ev[ev > _LOWEST_EV + 1]
-    middle = float(np.median(lit)) if lit.size else 0.0
-    grey = (1.0 - look.trust) * middle - look.exposure  # the reference's own mid-grey is at 0 EV
-    ev -= np.float32(grey)
-    np.clip(ev, _LOWEST_EV, _HIGHEST_EV, out=ev)
-    slope, offset = _guided(ev, max(1, round(look.radius * min(size))), look.edge)
+    not_black = ev[ev > _MIN_EV + 1]
+    median_ev = float(np.median(not_black)) if not_black.size else 0.0
+    grey_ev = (1.0 - config.reference_weight) * median_ev - config.exposure_ev  # 0 is the reference's own mid-grey
+    ev -= np.float32(grey_ev)
+    np.clip(ev, _MIN_EV, _MAX_EV, out=ev)
+    slope, offset = _fit_base(ev, max(1, round(config.radius * min(size))), config.edge_ev)
     base = slope * ev + offset
-    table = _curve(base, look)
-    mapped = ToneMap(ev.shape, np.eye(3), slope, offset, table, 0.0, look)
-    toned = _tone_only(mapped, ev, base)
-    black = min(look.black, float(np.percentile(toned, 0.5)) * look.depth)
-    return ToneMap((height, width), to_display * 2.0**-grey, slope, offset, table, black, look)
+    curve = _curve(base, config)
+    darkest = float(np.percentile(_tone_map_reduced(ev, base, curve, config), _DARK_PERCENTILE))
+    black = min(config.max_black, darkest * config.max_black_share)
+    return ToneMap((height, width), to_display * 2.0**-grey_ev, slope, offset, curve, black, config)
 
 
-def render(tone: ToneMap, radiance: F32, store: Callable[[int, list[F32]], None]) -> None:
-    """Render all of ``radiance`` in bands on two threads; ``store(top, planes)`` takes each as it is done."""
-    height, width = tone.shape
-    rows = max(1, _BAND // width)
+def render(tone_map: ToneMap, radiance: F32, store: Callable[[int, list[F32]], None]) -> None:
+    """Render ``radiance`` in bands on two threads; ``store(top, planes)`` receives each band."""
+    height, width = tone_map.shape
+    rows = max(1, tone_map.config.band_pixels // width)
 
-    def band(top: int) -> None:
-        store(top, tone.apply(radiance, top, min(height, top + rows)))
+    def render_band(top: int) -> None:
+        store(top, tone_map.apply(radiance, top, min(height, top + rows)))
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(band, range(0, height, rows)))
+        list(pool.map(render_band, range(0, height, rows)))
 
 
 def _planes(rgb: F32, matrix: NDArray[np.float64]) -> list[F32]:
-    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``, within what later steps can hold."""
-    planes = [np.clip(plane, -_LIMIT, _LIMIT) for plane in cv2.split(np.ascontiguousarray(rgb))]
+    """R, G, B planes of ``matrix`` times (h, w, 3) ``rgb``, clipped to _MAX_RADIANCE."""
+    planes = [np.clip(plane, -_MAX_RADIANCE, _MAX_RADIANCE) for plane in cv2.split(np.ascontiguousarray(rgb))]
     mixed = []
     for row in matrix.astype(np.float32):
         plane = planes[0] * row[0]
         for other, weight in zip(planes[1:], row[1:], strict=True):
             if weight != 0:
                 plane += other * weight
-        mixed.append(np.clip(plane, -_LIMIT, _LIMIT, out=plane))
+        mixed.append(np.clip(plane, -_MAX_RADIANCE, _MAX_RADIANCE, out=plane))
     return mixed
 
 
@@ -193,7 +209,7 @@ def _luma(planes: list[F32]) -> F32:
 
 
 def _brightness(planes: list[F32]) -> F32:
-    """Mean of luminance and the largest channel: luminance itself for greys, fairer to saturated lights."""
+    """Mean of luminance and the largest channel: equals luminance for greys and is higher for saturated lights."""
     brightness = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
     brightness += _luma(planes)
     brightness *= np.float32(0.5)
@@ -201,22 +217,22 @@ def _brightness(planes: list[F32]) -> F32:
 
 
 def _ev(brightness: F32) -> F32:
-    """log2(brightness / grey), within the table's range."""
-    ev = np.asarray(cv2.log(np.maximum(brightness, _DARKEST)), np.float32)
+    """log2(brightness / mid-grey), clipped to [_MIN_EV, _MAX_EV]."""
+    ev = np.asarray(cv2.log(np.maximum(brightness, _MIN_BRIGHTNESS)), np.float32)
     ev *= np.float32(1.0 / np.log(2.0))
-    ev -= np.float32(np.log2(_GREY))
-    return np.clip(ev, np.float32(_LOWEST_EV), np.float32(_HIGHEST_EV), out=ev)
+    ev -= np.float32(np.log2(_MID_GREY))
+    return np.clip(ev, np.float32(_MIN_EV), np.float32(_MAX_EV), out=ev)
 
 
-def _to_light(ev: F32) -> F32:
-    """Display-linear light of EV around mid-grey."""
+def _display_light(ev: F32) -> F32:
+    """Linear display light of EV around mid-grey."""
     light = np.asarray(cv2.exp(ev * np.float32(np.log(2.0))), np.float32)
-    light *= np.float32(_GREY)
+    light *= np.float32(_MID_GREY)
     return light
 
 
-def _guided(ev: F32, radius: int, edge: float) -> tuple[F32, F32]:
-    """Coefficients of the self-guided filter: base = slope * ev + offset, slope near 1 where there are edges."""
+def _fit_base(ev: F32, radius: int, edge_ev: float) -> tuple[F32, F32]:
+    """(slope, offset) of the self-guided filter: base = slope * ev + offset, slope near 1 at edges."""
     window = (2 * radius + 1, 2 * radius + 1)
 
     def mean(image: F32) -> F32:
@@ -224,29 +240,28 @@ def _guided(ev: F32, radius: int, edge: float) -> tuple[F32, F32]:
 
     average = mean(ev)
     variance = np.maximum(mean(np.asarray(np.square(ev), np.float32)) - np.square(average), 0.0)
-    slope = np.asarray(variance / (variance + np.float32(edge * edge)), np.float32)
+    slope = np.asarray(variance / (variance + np.float32(edge_ev * edge_ev)), np.float32)
     offset = np.asarray(average - slope * average, np.float32)
     return mean(slope), mean(offset)
 
 
-def _curve(base: F32, look: Look) -> F32:
-    """What the tone curve adds to a base of each EV: c log(1 + x/c) on either side of mid-grey, slope 1 there.
+def _curve(base: F32, config: ToneMapConfig) -> F32:
+    """The table of curve(x) - x: c log(1 + x/c) on either side of mid-grey, with slope 1 there.
 
-    c is such that the base's 99.7th and 0.5th percentiles land at ``highlights`` and ``shadows``; a scene within
-    them stays as it is.
+    c brings the percentiles of the base to ``max_base_ev`` and ``min_base_ev``; a scene within them is not changed.
     """
-    dark, bright = (float(value) for value in np.percentile(base, (0.5, 99.7)))
-    x = np.linspace(_LOWEST_EV, _HIGHEST_EV, _TABLE)
-    above, below = _bend(bright, look.highlights), _bend(-dark, -look.shadows)
+    dark, bright = (float(value) for value in np.percentile(base, (_DARK_PERCENTILE, _BRIGHT_PERCENTILE)))
+    x = np.linspace(_MIN_EV, _MAX_EV, _TABLE_SIZE)
+    above, below = _compression(bright, config.max_base_ev), _compression(-dark, -config.min_base_ev)
     y = np.where(x > 0, above * np.log1p(np.maximum(x, 0) / above), -below * np.log1p(np.maximum(-x, 0) / below))
     return np.asarray(y - x, np.float32)
 
 
-def _bend(extent: float, target: float) -> float:
-    """c with c log(1 + extent/c) = target; very large (no bend) where extent <= target."""
+def _compression(extent: float, target: float) -> float:
+    """c with c log(1 + extent/c) = target, by bisection; _NO_COMPRESSION where extent <= target."""
     if extent <= target * 1.001:
-        return 1e6
-    low, high = 1e-3, 1e6
+        return _NO_COMPRESSION
+    low, high = 1e-3, _NO_COMPRESSION
     for _ in range(80):
         middle = (low * high) ** 0.5
         if middle * np.log1p(extent / middle) > target:
@@ -257,23 +272,24 @@ def _bend(extent: float, target: float) -> float:
 
 
 def _shoulder(light: F32, start: float) -> F32:
-    """Identity up to ``start``, then towards 1 without reaching it, with a continuous slope."""
+    """Identity up to ``start``, then u / sqrt(1 + u^2) scaled to approach 1, with a continuous slope."""
     over = np.maximum(light - np.float32(start), 0.0)
     over *= np.float32(1.0 / (1.0 - start))
-    room = over / np.sqrt(1.0 + over * over)
-    return np.asarray(np.minimum(light, np.float32(start)) + np.float32(1.0 - start) * room, np.float32)
+    compressed = over / np.sqrt(1.0 + over * over)
+    return np.asarray(np.minimum(light, np.float32(start)) + np.float32(1.0 - start) * compressed, np.float32)
 
 
-def _tone_only(tone: ToneMap, ev: F32, base: F32) -> F32:
-    added = np.interp(base, np.linspace(_LOWEST_EV, _HIGHEST_EV, _TABLE), tone.table)
-    target = tone.look.contrast * (base + added + tone.look.detail * (ev - base))
-    return _shoulder(_to_light(np.asarray(target, np.float32)), tone.look.shoulder)
+def _tone_map_reduced(ev: F32, base: F32, curve: F32, config: ToneMapConfig) -> F32:
+    """Display light of the reduced image, without a black point."""
+    added = np.interp(base, np.linspace(_MIN_EV, _MAX_EV, _TABLE_SIZE), curve)
+    target = config.contrast * (base + added + config.detail * (ev - base))
+    return _shoulder(_display_light(np.asarray(target, np.float32)), config.shoulder)
 
 
-def _into_gamut(planes: list[F32], luma: F32, saturation: F32) -> list[F32]:
-    """Mix towards grey of the same luminance by ``saturation`` and until every channel is in [0, 1].
+def _compress_gamut(planes: list[F32], luma: F32, saturation: F32) -> list[F32]:
+    """Mix colours with grey of their luminance, by ``saturation`` and until every channel is in [0, 1].
 
-    The distance to grey is 1 at the gamut's boundary; only beyond 0.9 is it compressed, to stay below 1.
+    The distance to grey is 1 at the gamut's boundary; beyond _GAMUT_KNEE it is compressed, to stay below 1.
     """
     np.clip(luma, 0.0, 1.0, out=luma)
     red, green, blue = planes
@@ -283,19 +299,19 @@ def _into_gamut(planes: list[F32], luma: F32, saturation: F32) -> list[F32]:
     down = np.minimum(np.minimum(red, green), blue)
     np.subtract(luma, down, out=down)
     down /= np.maximum(luma, np.float32(1e-6))
-    reach = np.maximum(np.maximum(up, down, out=up), np.float32(1e-6), out=up)
-    reach *= saturation
-    over = reach - np.float32(0.9)
-    np.maximum(over, 0.0, out=over)
-    over *= np.float32(10.0)
-    over /= 1.0 + over
-    over *= np.float32(0.1)
-    over += np.minimum(reach, np.float32(0.9))
-    over /= reach
-    over *= saturation
+    distance = np.maximum(np.maximum(up, down, out=up), np.float32(1e-6), out=up)
+    distance *= saturation
+    gain = distance - np.float32(_GAMUT_KNEE)
+    np.maximum(gain, 0.0, out=gain)
+    gain *= np.float32(1.0 / (1.0 - _GAMUT_KNEE))
+    gain /= 1.0 + gain
+    gain *= np.float32(1.0 - _GAMUT_KNEE)
+    gain += np.minimum(distance, np.float32(_GAMUT_KNEE))
+    gain /= distance
+    gain *= saturation
     for plane in planes:
         plane -= luma
-        plane *= over
+        plane *= gain
         plane += luma
         np.clip(plane, 0.0, 1.0, out=plane)
     return planes

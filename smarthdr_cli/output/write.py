@@ -1,15 +1,87 @@
-"""Every output by its extension: what may be written where, and the writing."""
+"""Write a fusion result. FORMATS is the only list of output formats: the command line and batch read it too.
 
-from collections.abc import Iterable
+Importing this module loads no writer: each is loaded when it is used.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from smarthdr_cli.atomic import check_targets
-from smarthdr_cli.errors import UsageError
-from smarthdr_cli.fusion.result import FusionResult
+from smarthdr_cli.errors import InputError, UsageError
 
-RESULT_SUFFIXES = (".exr", ".hdr", ".tif", ".tiff")
-UNCERTAINTY_SUFFIXES = (".png", ".exr")
-PREVIEW_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+if TYPE_CHECKING:
+    from smarthdr_cli.fusion.result import FusionResult
+
+Role = Literal["result", "uncertainty", "preview"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format in one role. Functions are named "module:function" in smarthdr_cli.output.
+
+    ``suffixes``: batch writes the first. ``writer``: (result, path, *, overwrite, **options) to notes for the user.
+    ``options``: keywords of the writer. ``provenance``: path to the smarthdr:* strings in the file, or None where it
+    has none; raises where the file is damaged. ``is_intact``: path to whether every pixel can be read, for all files of
+    these suffixes; without one, smarthdr's own image reader decides.
+    """
+
+    role: Role
+    suffixes: tuple[str, ...]
+    writer: str
+    options: tuple[str, ...] = ()
+    provenance: str | None = None
+    is_intact: str | None = None
+
+
+EXR_OPTIONS = ("float32", "compression", "embed_uncertainty")
+FORMATS = (
+    Format("result", (".exr",), "exr:write_exr", EXR_OPTIONS, "exr:read_provenance", "exr:is_intact"),
+    Format("result", (".hdr",), "rgbe:write_rgbe", provenance="rgbe:read_provenance"),
+    Format("result", (".tif", ".tiff"), "tiff:write_tiff", provenance="tiff:read_provenance"),
+    Format("uncertainty", (".png",), "heatmap:write_heatmap"),
+    Format("uncertainty", (".exr",), "exr:write_uncertainty_exr"),
+    Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg"),
+    Format("preview", (".png",), "preview:write_png"),
+    Format("preview", (".tif", ".tiff"), "preview:write_tiff"),
+)
+# The same as types, for options of the command line: the first suffix of each format, without its dot.
+ResultFormat = Literal["exr", "hdr", "tif"]
+UncertaintyFormat = Literal["png", "exr"]
+PreviewFormat = Literal["jpg", "png", "tif"]
+
+_FLAGS = {"float32": "--float", "compression": "--compression", "embed_uncertainty": "--embed-uncertainty"}
+_DEFAULT_COMPRESSION = "zip"
+
+
+def listed(role: Role) -> str:
+    """The first suffix of each format of ``role``, for help texts: ".exr, .hdr or .tif"."""
+    *others, last = (form.suffixes[0] for form in FORMATS if form.role == role)
+    return f"{', '.join(others)} or {last}"
+
+
+def find_format(role: Role, path: Path) -> Format:
+    """The format of ``path`` by its suffix, case ignored. Raises UsageError for a suffix that ``role`` lacks."""
+    of_role = [form for form in FORMATS if form.role == role]
+    for form in of_role:
+        if path.suffix.lower() in form.suffixes:
+            return form
+    accepted = ", ".join(suffix for form in of_role for suffix in form.suffixes)
+    raise UsageError(f"the {role} is written as {accepted}; {path.name} is none of these")
+
+
+def check_write_options(path: Path, **options: Any) -> None:
+    """Check options of ``write_result`` against the suffix of ``path``.
+
+    Raises UsageError where an option is set (differs from its default) and the format lacks it.
+    """
+    for name, value in options.items():
+        accepting = [form for form in FORMATS if form.role == "result" and name in form.options]
+        if value and value != _DEFAULT_COMPRESSION and not any(path.suffix.lower() in f.suffixes for f in accepting):
+            listed_suffixes = ", ".join(form.suffixes[0] for form in accepting)
+            raise UsageError(f"{_FLAGS[name]} is an option of {listed_suffixes}, not of {path.suffix or path.name}")
 
 
 def check_outputs(
@@ -20,24 +92,21 @@ def check_outputs(
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
 ) -> None:
-    """Refuse outputs that cannot be written, before the long computation.
+    """Check before the computation that the outputs can be written.
 
-    Raises OutputError (exists, missing or unwritable folder, not a regular file) or UsageError (unknown extension, two
-    outputs of one name, an output that is an input).
+    Raises OutputError where one exists, is no regular file, or its folder is missing or read-only; UsageError for an
+    unknown suffix, two outputs of one name, or an output that is an input.
     """
-    roles: list[tuple[str, Path, tuple[str, ...]]] = [("result", result, RESULT_SUFFIXES)]
-    if uncertainty is not None:
-        roles.append(("uncertainty", uncertainty, UNCERTAINTY_SUFFIXES))
-    if preview is not None:
-        roles.append(("preview", preview, PREVIEW_SUFFIXES))
-    for role, path, suffixes in roles:
-        if not path.exists() or path.is_file():  # a device or folder is refused as such, below
-            _suffix(path, role, suffixes)
-    check_targets([path for _, path, _ in roles], overwrite, inputs)
+    outputs: dict[Role, Path | None] = {"result": result, "uncertainty": uncertainty, "preview": preview}
+    paths = {role: path for role, path in outputs.items() if path is not None}
+    for role, path in paths.items():
+        if not path.exists() or path.is_file():  # check_targets refuses devices and folders
+            find_format(role, path)
+    check_targets(paths.values(), overwrite, inputs)
 
 
 def write_result(
-    fused: FusionResult,
+    result: "FusionResult",
     path: Path,
     *,
     compression: str = "zip",
@@ -45,57 +114,55 @@ def write_result(
     embed_uncertainty: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
-    """Write the radiance as .exr, .hdr or .tif; returns what is to be said aloud.
+    """Write the radiance as .exr, .hdr or .tif; returns notes for the user.
 
-    ``float32`` (EXR): None is half, promoted where values need it; True float; False half, refused where it overflows.
-    ``compression`` and ``embed_uncertainty`` belong to EXR.
-    Raises UsageError for another extension or an option the format lacks, OutputError when it cannot be written.
+    ``compression``, ``float32`` and ``embed_uncertainty`` are options of EXR, see ``write_exr``.
+    Raises UsageError for an unknown suffix or an option the format lacks, OutputError where it cannot be written.
     """
-    suffix = _suffix(path, "result", RESULT_SUFFIXES)
-    if suffix == ".exr":
-        from smarthdr_cli.output.exr import Depth, write_exr
-
-        depth: Depth = "auto" if float32 is None else "float" if float32 else "half"
-        return write_exr(
-            fused,
-            path,
-            compression=compression,
-            depth=depth,
-            embed_uncertainty=embed_uncertainty,
-            overwrite=overwrite,
-        )
-    if embed_uncertainty:
-        raise UsageError(f"the uncertainty can be embedded in .exr only, not in {path.name}")
-    if suffix == ".hdr":
-        from smarthdr_cli.output.rgbe import write_rgbe
-
-        return write_rgbe(fused, path, overwrite=overwrite)
-    from smarthdr_cli.output.tiff import write_tiff
-
-    return write_tiff(fused, path, overwrite=overwrite)
+    options = {"compression": compression, "float32": float32, "embed_uncertainty": embed_uncertainty}
+    form = find_format("result", path)
+    check_write_options(path, **options)
+    used = {name: value for name, value in options.items() if name in form.options}
+    return _write(form, result, path, overwrite=overwrite, **used)
 
 
-def write_uncertainty(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns what is to be said aloud."""
-    if _suffix(path, "uncertainty", UNCERTAINTY_SUFFIXES) == ".png":
-        from smarthdr_cli.output.heatmap import write_heatmap
-
-        return write_heatmap(fused, path, overwrite=overwrite)
-    from smarthdr_cli.output.exr import write_uncertainty_exr
-
-    return write_uncertainty_exr(fused, path, overwrite=overwrite)
+def write_uncertainty(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns notes for the user."""
+    return _write(find_format("uncertainty", path), result, path, overwrite=overwrite)
 
 
-def write_preview(fused: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write the tone-mapped picture as .jpg, .png or .tif; returns what is to be said aloud."""
-    _suffix(path, "preview", PREVIEW_SUFFIXES)
-    from smarthdr_cli.output.preview import write_preview_file
-
-    return write_preview_file(fused, path, overwrite=overwrite)
+def write_preview(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the tone-mapped image as .jpg, .png or .tif; returns notes for the user."""
+    return _write(find_format("preview", path), result, path, overwrite=overwrite)
 
 
-def _suffix(path: Path, role: str, known: tuple[str, ...]) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in known:
-        raise UsageError(f"the {role} is written as {', '.join(known)}; {path.name} is none of these")
-    return suffix
+def read_provenance(path: Path) -> Mapping[str, str] | None:
+    """The smarthdr:* strings of a result file; None where its format has none. Raises where the file is damaged."""
+    name = find_format("result", path).provenance
+    provenance: Mapping[str, str] | None = None if name is None else _load(name)(path)
+    return provenance
+
+
+def is_intact(path: Path) -> bool:
+    """Whether every pixel of an output can be read, within the limit of pixels of an input frame."""
+    for form in FORMATS:
+        if path.suffix.lower() in form.suffixes and form.is_intact is not None:
+            return bool(_load(form.is_intact)(path))
+    from smarthdr_cli.burst.read import read_file
+
+    try:
+        read_file(path)
+    except InputError:
+        return False
+    return True
+
+
+def _write(form: Format, result: "FusionResult", path: Path, **options: Any) -> list[str]:
+    notes: list[str] = _load(form.writer)(result, path, **options)
+    return notes
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, function = name.split(":")
+    loaded: Callable[..., Any] = getattr(import_module(f"smarthdr_cli.output.{module}"), function)
+    return loaded

@@ -20,8 +20,3 @@ class WriteOptions:
     embed_uncertainty: Annotated[bool, CommandOption("Add the uncertainty to the EXR as a second part.", OUTPUT)] = (
         False
     )
-
-    @property
-    def only_exr(self) -> bool:
-        """Whether an option is set that only EXR has."""
-        return self != WriteOptions()

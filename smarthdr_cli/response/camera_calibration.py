@@ -93,4 +93,4 @@ def _thinned(row: Rows, share: float, first: int) -> Rows:
 def _hollow(burst: Burst) -> Burst:
     """``burst`` without its pixels but with their depth."""
     frames = tuple(replace(f, codes=np.zeros((0, 0, 3), f.codes.dtype), clipped=None) for f in burst.frames)
-    return Burst(frames, burst.reference, burst.notes)
+    return Burst(frames, burst.reference)

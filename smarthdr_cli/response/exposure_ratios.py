@@ -99,7 +99,7 @@ def with_evs(burst: Burst, evs: F64) -> Burst:
         else replace(frame, exposure=replace(frame.exposure, ev=float(base + ev), source="pixels"))
         for frame, ev in zip(burst.frames, evs, strict=True)
     )
-    return Burst(frames, burst.reference, burst.notes)
+    return Burst(frames, burst.reference)
 
 
 def log_light(samples: Samples, response: Response) -> tuple[F64, F64]:

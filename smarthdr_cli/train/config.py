@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from smarthdr_cli.data.synth.burst import SynthConfig
-from smarthdr_cli.data.synth.variety import RICH
+from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
 from smarthdr_cli.errors import UsageError
 
 FRAMES = (3,) * 12 + (2,) * 4 + (4,) * 2 + (5, 9)  # of a streamed burst, each as likely
@@ -111,7 +110,7 @@ class TrainConfig:
     model: dict[str, Any] = field(default_factory=lambda: {"name": "saf"})
     synth: SynthConfig = field(
         default_factory=lambda: SynthConfig(
-            height=192, width=192, frames=FRAMES, ev_steps=(1.0, 1.5, 2.0, 2.0, 2.5, 3.0, 4.0), variety=RICH
+            height=192, width=192, frames=FRAMES, ev_steps=(1.0, 1.5, 2.0, 2.0, 2.5, 3.0, 4.0), variety=TRAINING_VARIETY
         )
     )
 

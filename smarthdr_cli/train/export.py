@@ -5,27 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.base import FusionModel
 from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.state import TrainState
 
 
-def as_fused(network: nn.Module) -> nn.Module:
+def as_fused(network: FusionModel) -> FusionModel:
     """The network with all the motion levels that fusing gives it."""
-    if isinstance(network, SAF):
-        network.finest = network.config.finest
+    network.set_finest_cell(1)
     return network
 
 
 @torch.no_grad()
-def calibrated(model: nn.Module, batches: Iterable[Batch]) -> Calibration | None:
+def calibrated(model: FusionModel, batches: Iterable[Batch]) -> Calibration | None:
     """The judge's curve on bursts neither trained nor validated on; None where there are too few pixels for one."""
     sigmas, errors = [], []
     for batch in batches:
@@ -55,7 +54,7 @@ def licence(own: str, state: TrainState) -> str:
 
 
 def write_weights(
-    path: Path, network: nn.Module, config: TrainConfig, record: dict[str, Any], calibration: Calibration | None,
+    path: Path, network: FusionModel, config: TrainConfig, record: dict[str, Any], calibration: Calibration | None,
     licence: str, metrics: dict[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     """Write a network in half precision; returns where, its sha256, record and metrics."""

@@ -40,4 +40,4 @@ def given(labeled: CropSampler | None, unlabeled: CropSampler | None, config: Tr
 def _share(sampler: CropSampler | None, step: int) -> Crops | None:
     if sampler is None:
         return None
-    return sampler.at(sampler.places(step)[distributed.rank() :: distributed.count()])
+    return sampler.cut(sampler.draw_positions(step)[distributed.rank() :: distributed.count()])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.models.saf_layers import CELL
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.train.losses import surprise
 
 
@@ -32,8 +32,8 @@ class Lesson:
 
 
 def teach(
-    judge: Judge, lessons: Sequence[Lesson], *, steps: int, batch: int = 4, rate: float = 1e-3, floor: float = 1e-3,
-    seed: int = 0, on_step: Callable[[int, float], None] = lambda _step, _loss: None,
+    judge: UncertaintyHead, lessons: Sequence[Lesson], *, steps: int, batch: int = 4, rate: float = 1e-3,
+    floor: float = 1e-3, seed: int = 0, on_step: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> None:  # fmt: skip
     """Train ``judge`` in place by L^k (arXiv 2511.12939) on lessons of one size, at a rate that falls to 0.
 
@@ -58,6 +58,6 @@ def teach(
         on_step(step, float(loss.detach()))
 
 
-def judged(judge: Judge, features: Tensor) -> Tensor:
+def judged(judge: UncertaintyHead, features: Tensor) -> Tensor:
     """(B, C, h, w) features on cells to log sigma (B, 1, CELL * h, CELL * w)."""
     return torch.nn.functional.pixel_shuffle(judge(features), CELL)

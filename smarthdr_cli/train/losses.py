@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.base import MergeDetail
 from smarthdr_cli.models.merge import exposure_weight, radiance
-from smarthdr_cli.models.pairwise import settle, warp
-from smarthdr_cli.models.saf import Prediction
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.pairwise import dead_zone, warp
+from smarthdr_cli.models.tensor_ops import mu_law
 
 
 def masked_mean(value: Tensor, mask: Tensor | None) -> Tensor:
@@ -113,15 +113,15 @@ def motion(flows: Sequence[Tensor], batch: Batch) -> Tensor:
     return total / len(flows)
 
 
-def trust(prediction: Prediction, batch: Batch) -> Tensor:
+def trust(detail: MergeDetail, batch: Batch) -> Tensor:
     """Cross-entropy of trust against how close the moved frame comes to the truth, weighted by its physical weight."""
     assert batch.target is not None
     _, n, _, h, w = batch.frames.shape
     ev = batch.evs[:, 1:].reshape(-1)
     other = batch.frames[:, 1:].flatten(0, 1)
-    flow = settle(
-        F.interpolate(prediction.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False)
-        * (h / prediction.flows[-1].shape[-2])
+    flow = dead_zone(
+        F.interpolate(detail.flows[-1].detach(), size=(h, w), mode="bilinear", align_corners=False)
+        * (h / detail.flows[-1].shape[-2])
     )
     moved = warp(other, flow)
     scale = batch.scale_short.repeat_interleave(n - 1).view(-1, 1, 1, 1)
@@ -133,6 +133,6 @@ def trust(prediction: Prediction, batch: Batch) -> Tensor:
     wanted = torch.sigmoid((own + 0.02 - gap) / 0.01)  # trust what is no worse than falling back on the reference
     weight = exposure_weight(moved, ev)
     weight = weight / (weight + exposure_weight(reference, torch.zeros_like(ev)) + 0.05)
-    logits = prediction.trust_logit.flatten(0, 1)
+    logits = detail.trust_logit.flatten(0, 1)
     loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     return (loss * weight).sum() / weight.sum().clamp(min=1.0)

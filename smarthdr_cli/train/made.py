@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.data.prepared import Prepared
-from smarthdr_cli.data.synth.sources import SMALLEST, bank_from_images
+from smarthdr_cli.data.prepared import PreparedScene
+from smarthdr_cli.data.synth.sources import MIN_SOURCE_SIDE, bank_from_images
 from smarthdr_cli.train.burst_stream import BurstStream
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.draws import generator
@@ -26,7 +26,7 @@ LARGEST = 1024  # pixels of the longer side; larger labels are made smaller
 
 
 def made_bursts(
-    labeled: Sequence[Prepared], unlabeled: Sequence[Prepared], store: PseudoStore, config: TrainConfig,
+    labeled: Sequence[PreparedScene], unlabeled: Sequence[PreparedScene], store: PseudoStore, config: TrainConfig,
     device: torch.device, first: int, step: int,
 ) -> BurstStream:  # fmt: skip
     """Batches of ``config.batch_made`` from truths, and from the pseudo-labels of the refresh made before ``first``.
@@ -39,7 +39,7 @@ def made_bursts(
     draw = generator(config.seed, 4, first)
     numbers = torch.randperm(len(scenes), generator=draw)[:SOURCES].tolist()
     lights = [truth(scenes[n]) if n < len(labeled) else store.light(n - len(labeled)) for n in numbers]
-    bank = bank_from_images([scenes[n].part.scene.name for n in numbers], [source(light) for light in lights])
+    bank = bank_from_images([scenes[n].band.scene.name for n in numbers], [source(light) for light in lights])
     counts = tuple(sorted(len(scenes[n].evs) for n in numbers))
     synth = replace(config.synth, height=config.crop, width=config.crop, frames=counts)
     seed = int(torch.randint(2**31, (1,), generator=draw))
@@ -47,7 +47,7 @@ def made_bursts(
     return BurstStream(bank.to(device), wanted, device, seed, step - first)
 
 
-def truth(scene: Prepared) -> Tensor:
+def truth(scene: PreparedScene) -> Tensor:
     """(3, H, W) ground truth of a scene's band, in reference units."""
     first, last = scene.rows
     target = scene.crop(first, 0, last - first, scene.size[1])[2]
@@ -61,5 +61,5 @@ def source(light: Tensor) -> NDArray[np.float32]:
     share = LARGEST / max(image.shape[:2])
     if share >= 1:
         return image
-    size = tuple(max(SMALLEST, round(side * share)) for side in image.shape[1::-1])
+    size = tuple(max(MIN_SOURCE_SIDE, round(side * share)) for side in image.shape[1::-1])
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)

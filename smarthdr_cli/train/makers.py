@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from smarthdr_cli import system
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import SceneBank
 from smarthdr_cli.errors import MemoryLimitError
 from smarthdr_cli.train import distributed

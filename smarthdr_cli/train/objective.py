@@ -7,9 +7,9 @@ residual, displacement and trust where a synthetic burst knows them. A pixel of 
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.estimate import Estimate
 from smarthdr_cli.train.perceptual_losses import VGGFeatures
 from smarthdr_cli.train.perceptual_losses import perceptual as vgg_distance
 
@@ -17,7 +17,7 @@ Terms = dict[str, Tensor]
 
 
 def objective(
-    out: Estimate, batch: Batch, config: TrainConfig, weight: Tensor | None = None, vgg: VGGFeatures | None = None, *,
+    out: Prediction, batch: Batch, config: TrainConfig, weight: Tensor | None = None, vgg: VGGFeatures | None = None, *,
     judged: float = 1.0,
 ) -> tuple[Tensor, Terms]:  # fmt: skip
     """The loss of an estimate against ``batch.target``, and its terms by name, detached and not yet weighted.

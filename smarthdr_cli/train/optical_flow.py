@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.pairwise import common_exposure, inside, warp
+from smarthdr_cli.models.pairwise import common_exposure, inside_frame, warp
 
 SMALLEST = 16  # pixels; below it the search has no pyramid
 
@@ -61,5 +61,5 @@ def consistent(flows: Flows) -> Tensor:
     back = warp(backward, forward)
     round_trip = (forward + back).square().sum(dim=1, keepdim=True)
     size = forward.square().sum(dim=1, keepdim=True) + back.square().sum(dim=1, keepdim=True)
-    good = (round_trip < 0.01 * size + 0.5).float() * inside(forward)
+    good = (round_trip < 0.01 * size + 0.5).float() * inside_frame(forward)
     return good.view(*flows.forward.shape[:2], 1, *good.shape[-2:])

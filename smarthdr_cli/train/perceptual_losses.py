@@ -149,5 +149,5 @@ def _checked(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _fetch(repository: str, revision: str | None, file: str) -> Path:
     instead = "give the path of a file you have, or train without this term"
-    with hub.one_line(f"{repository}:{file}", repository, file, "try again", instead):
+    with hub.readable_hub_errors(f"{repository}:{file}", repository, file, "try again", instead):
         return hub.download(repository, file, revision)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
-from smarthdr_cli.data.prepared import Prepared
-from smarthdr_cli.models.tone import inverse_mu_law, mu_law
+from smarthdr_cli.data.prepared import PreparedScene
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import inverse_mu_law, mu_law
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.uncertainty_masks import patch_means
@@ -49,7 +50,7 @@ def _judged(radiance: Tensor, log_sigma: Tensor) -> Pseudo:
 
 
 @torch.no_grad()
-def views_of(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> Pseudo:
+def views_of(model: FusionModel, batch: Batch, precision: str, views: int = 1) -> Pseudo:
     """The model's result for a batch seen ``views`` ways (flips, quarter turns, orders of channels), averaged in T(.).
 
     sigma^2 = mean of sigma_k^2 + variance of the views, the law of total variance as for ensembles (Lakshminarayanan
@@ -63,22 +64,22 @@ def views_of(model: nn.Module, batch: Batch, precision: str, views: int = 1) -> 
     tones, variances = [], []
     for how in Augmentation.spread(views):
         out = estimate(model, augment(batch, how), precision)
-        tones.append(how.uncoloured(mu_law(out.radiance.float() * scale)))
-        variances.append(how.restored((2 * out.log_sigma.float()).exp()))
+        tones.append(how.undo_colour(mu_law(out.radiance.float() * scale)))
+        variances.append(how.undo_geometry((2 * out.log_sigma.float()).exp()))
     tone, seen = torch.stack(tones), torch.stack(variances)
     spread = tone.var(0, correction=0).mean(dim=1, keepdim=True)
     return _judged(inverse_mu_law(tone.mean(0)) / scale, (seen.mean(0) + spread).log() / 2)
 
 
-def pseudo_of(teacher: nn.Module, batch: Batch, draw: torch.Generator, precision: str, views: int = 1) -> Pseudo:
+def pseudo_of(teacher: FusionModel, batch: Batch, draw: torch.Generator, precision: str, views: int = 1) -> Pseudo:
     """The teacher's result for a batch seen under a weak augmentation, brought back to where the batch is."""
-    how = Augmentation.weak(draw)
+    how = Augmentation.draw_weak(draw)
     found = views_of(teacher, augment(batch, how), precision, views)
-    return Pseudo(how.restored(found.radiance), how.restored(found.sigma))
+    return Pseudo(how.undo_geometry(found.radiance), how.undo_geometry(found.sigma))
 
 
 def predict_scene(
-    model: nn.Module, scene: Prepared, device: torch.device, precision: str, views: int = 1
+    model: FusionModel, scene: PreparedScene, device: torch.device, precision: str, views: int = 1
 ) -> Pseudo:  # fmt: skip
     """The result for the whole band of a scene, (1, 3, H, W) and (1, 1, H, W) on the CPU, window by window."""
     first, last = scene.rows
@@ -117,7 +118,7 @@ class PseudoStore:
     a run killed in between goes on with what it had.
     """
 
-    def __init__(self, folder: Path, scenes: Sequence[Prepared], side: int) -> None:
+    def __init__(self, folder: Path, scenes: Sequence[PreparedScene], side: int) -> None:
         self.folder, self.scenes, self.side = folder, scenes, side
         self.made: Path | None = None
 
@@ -139,7 +140,7 @@ class PseudoStore:
     def _record(self) -> dict[str, Any]:
         return {"side": self.side, "scenes": [[scene.folder.name, *scene.rows] for scene in self.scenes]}
 
-    def refresh(self, teacher: nn.Module, step: int, device: torch.device, precision: str, views: int = 1) -> None:
+    def refresh(self, teacher: FusionModel, step: int, device: torch.device, precision: str, views: int = 1) -> None:
         """Predict every scene; several processes share the work and the folder."""
         partial = self.folder / f"{step:09d}.partial"
         partial.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.radiometry import GAMMA
 from smarthdr_cli.train.losses import masked_mean
 from smarthdr_cli.train.support import least

@@ -7,14 +7,12 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.device import resolve_device
-from smarthdr_cli.models.checkpoint import load_checkpoint, load_state
-from smarthdr_cli.models.grow import grown
-from smarthdr_cli.models.judged import JudgedGFHDR
-from smarthdr_cli.models.load import check_usable
+from smarthdr_cli.models.checkpoint import check_usable, load_checkpoint, load_state
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.burst_stream import StreamSession
@@ -46,8 +44,7 @@ def begin(folder: Path, config: TrainConfig, device: torch.device, *, resume: bo
     state = new_state(config, device)
     if init is not None:
         checkpoint = load_checkpoint(find_weights(init))
-        if isinstance(state.student, JudgedGFHDR):
-            checkpoint = replace(checkpoint, state=grown(state.student, checkpoint.state))
+        checkpoint = replace(checkpoint, state=state.student.extend_state(checkpoint.state))
         load_state(state.student, checkpoint)
         state.teacher.load_state_dict(state.student.state_dict())
         check_usable(state.teacher, checkpoint.path)

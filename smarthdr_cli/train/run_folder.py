@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.splits import Split
-from smarthdr_cli.data.synth.burst import SynthConfig
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.device import resolve_precision
-from smarthdr_cli.models.base import MODELS, build_model
+from smarthdr_cli.models.base import build_model, network_config, network_types
 from smarthdr_cli.models.checkpoint import load_checkpoint
-from smarthdr_cli.models.config import parse_config
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.request import RUN, Request
@@ -23,7 +22,6 @@ from smarthdr_cli.train.state import RESTORE, read_state
 
 RUNS = Path("runs")
 STATE = "state.pt"
-_KINDS = [kind for kind, _ in MODELS.values()]
 
 
 @contextmanager
@@ -61,7 +59,7 @@ def earlier(folder: Path) -> Earlier:
         # What training has learned to do since then, this run has not done: TrainConfig and SynthConfig have it off.
         saved = json.loads(content["config"])
         values = TrainConfig().to_dict() | saved | {"synth": merged(asdict(SynthConfig()), saved.get("synth", {}))}
-        parse_config(train_config(values).model, _KINDS)
+        network_config(train_config(values).model)
     except (ValueError, TypeError, AttributeError, RecursionError, UsageError, ModelError) as error:
         raise InputError(f"{folder / STATE}: it holds no options of a run ({error}); {RESTORE}") from error
     request = Request.load(folder) if (folder / RUN).exists() else None
@@ -86,7 +84,7 @@ def with_backbone(values: Mapping[str, Any], backbone: str | None) -> dict[str, 
     table = values.get("model")
     if backbone is None:
         if isinstance(table, Mapping) and "name" not in table:
-            raise UsageError(f"[model] needs a name ({', '.join(MODELS)}), or give --backbone")
+            raise UsageError(f"[model] needs a name ({', '.join(network_types())}), or give --backbone")
         return dict(values)
     table = dict(table) if isinstance(table, Mapping) else {}
     if table.get("name", backbone) != backbone:
@@ -106,7 +104,7 @@ def going_on(before: Earlier, values: Mapping[str, Any], folder: Path) -> dict[s
         del result["weight_vgg"]  # it was 0 for want of features
     if values.get("model") == {"name": before.values["model"].get("name")}:  # by its name alone: the one it is
         result["model"] = before.values["model"]
-    if parse_config(result["model"], _KINDS) != parse_config(before.values["model"], _KINDS):
+    if network_config(result["model"]) != network_config(before.values["model"]):
         was = before.values["model"].get("name")
         raise UsageError(f"{folder} holds a run of another network ({was}); resume it with its own, or use --init")
     if before.request is not None and result["seed"] != before.values["seed"]:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.data.datasets import SceneFiles, burst_files, find_bursts, find_scenes
-from smarthdr_cli.data.home import cache_home, own_benchmark
-from smarthdr_cli.data.prepared import Prepared, prepare
-from smarthdr_cli.data.splits import Part, Split, draw_labels
+from smarthdr_cli.data.prepared import PreparedScene, prepare
+from smarthdr_cli.data.splits import SceneBand, Split, draw_split
+from smarthdr_cli.data.synth.export import cached_benchmark
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.grouping.group import find_pictures, group_files
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.clock import ENDLESS, Clock
@@ -62,13 +63,13 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     root = None if request.data is None else Path(request.data)
     if root is None:
         source = None if request.panoramas is None else Path(request.panoramas)
-        root = own_benchmark(source, 0, on_scene=lambda n, total: on_stage("make scenes", n / total))
+        root = cached_benchmark(source, 0, on_scene=lambda n, total: on_stage("make scenes", n / total))
         notes.append(f"no --data: trained on synthetic scenes, kept in {root}")
     scenes = find_scenes(root)
     able = sum(scene.split == "train" and scene.truth is not None for scene in scenes)
     labeled = able if request.labeled is None else request.labeled
-    split = draw_labels(scenes, labeled, config.seed)
-    own = [Part(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
+    split = draw_split(scenes, labeled, config.seed)
+    own = [SceneBand(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
     split = replace(split, unlabeled=(*split.unlabeled, *own))
     if not split.labeled and config.method != "selfhdr":
         raise UsageError(f"--method {config.method} needs labelled scenes; selfhdr does without")
@@ -87,7 +88,7 @@ def plan(request: Request, values: dict[str, Any], on_stage: Heard = lambda _sta
     data = SceneData(*(tuple(done[id(p)] for p in role if id(p) in done)
                        for role in (split.labeled, split.unlabeled, split.held_out)))  # fmt: skip
     _check_fit(config, data)
-    small = [scene.part.scene.name for scene in data.held_out if not large_enough(scene)]
+    small = [scene.band.scene.name for scene in data.held_out if not large_enough(scene)]
     if small:
         notes.append(f"too small to be watched while training: what is held out of {', '.join(small)}")
     config = _epochs(config, request, data)
@@ -105,11 +106,11 @@ def _check_fit(config: TrainConfig, data: SceneData) -> None:
         return
     for scene in (*data.labeled, *data.unlabeled, *data.held_out):
         if len(scene.evs) != 3:
-            name = scene.part.scene.name
+            name = scene.band.scene.name
             raise UsageError(f"gfhdr takes three frames; scene {name} has {len(scene.evs)} (saf takes 2 to 9)")
 
 
-def _prepared(parts: tuple[Part, ...], on_stage: Heard) -> list[Prepared]:
+def _prepared(parts: tuple[SceneBand, ...], on_stage: Heard) -> list[PreparedScene]:
     return prepare(parts, cache_home() / "prepared", on_scene=lambda n, _: on_stage("prepare", n / len(parts)))
 
 
@@ -209,7 +210,7 @@ def export_scenes(state: TrainState, plan: Plan, folder: Path) -> dict[str, Any]
 
 @torch.no_grad()
 def held_out_verdict(
-    network: nn.Module, scenes: Sequence[Prepared], device: torch.device
+    network: FusionModel, scenes: Sequence[PreparedScene], device: torch.device
 ) -> tuple[dict[str, float], Calibration | None]:
     """Mean PSNR-mu of what is held out, and the judge's curve on it; each scene seen whole, window by window."""
     sigmas, errors = [], []

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.crops import Crops, CropSampler
-from smarthdr_cli.data.prefetch import Prefetch
-from smarthdr_cli.data.prepared import Prepared
+from smarthdr_cli.data.crops import Crops, CropSampler, Prefetch
+from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.train import distributed, uncertainty_masks
 from smarthdr_cli.train.burst_stream import BurstStream
 from smarthdr_cli.train.config import TrainConfig
@@ -34,9 +33,9 @@ RUNNING = 0.999  # decay of ranges that are kept up at every step
 class SceneData:
     """Prepared scenes by their role."""
 
-    labeled: tuple[Prepared, ...]
-    unlabeled: tuple[Prepared, ...]
-    held_out: tuple[Prepared, ...]
+    labeled: tuple[PreparedScene, ...]
+    unlabeled: tuple[PreparedScene, ...]
+    held_out: tuple[PreparedScene, ...]
 
     def validation(self, device: torch.device) -> list[Batch]:
         """The middle of every held-out picture, one a batch, sides multiples of 32; of none that is smaller."""
@@ -208,29 +207,29 @@ class SceneSession:
                 self.threshold.update(smae.patch_loss(found.radiance, whole(scene)))
         if config.method == "smae" and self.unlabeled is not None:
             for place in self.unlabeled.grid(config.crop)[mine]:
-                crops = self.unlabeled.at([place])
+                crops = self.unlabeled.cut([place])
                 self.threshold.update_unlabelled(smae.patch_loss(self.store.cut(crops).radiance, crops.batch))
 
 
-def large_enough(scene: Prepared) -> bool:
+def large_enough(scene: PreparedScene) -> bool:
     """Whether a scene's band holds 32 pixels each way, the least that a network is shown."""
     return min(scene.rows[1] - scene.rows[0], scene.size[1]) >= 32
 
 
-def middle(scene: Prepared) -> Batch:
+def middle(scene: PreparedScene) -> Batch:
     """The middle of a scene's band as a batch of one, sides multiples of 32 and at most LARGEST."""
     first, last = scene.rows
     h, w = (min(length, LARGEST) // 32 * 32 for length in (last - first, scene.size[1]))
     return _batch(scene, first + (last - first - h) // 2, (scene.size[1] - w) // 2, h, w)
 
 
-def whole(scene: Prepared) -> Batch:
+def whole(scene: PreparedScene) -> Batch:
     """A scene's band as a batch of one."""
     first, last = scene.rows
     return _batch(scene, first, 0, last - first, scene.size[1])
 
 
-def _batch(scene: Prepared, top: int, left: int, height: int, width: int) -> Batch:
+def _batch(scene: PreparedScene, top: int, left: int, height: int, width: int) -> Batch:
     frames, valid, target = scene.crop(top, left, height, width)
     given: Tensor | None = None if target is None else target[None]
     return Batch(frames[None], torch.tensor([scene.evs]), valid[None], given)

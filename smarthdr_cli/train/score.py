@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.estimate import estimate
 
 
 @torch.no_grad()
-def score(model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+def score(model: FusionModel, batches: Iterable[Batch]) -> dict[str, float]:
     """Mean PSNR-mu over bursts, at most 50 dB each: of the result, the reference alone, and saf's merge."""
     training = model.training
     model.eval()

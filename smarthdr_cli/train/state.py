@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.errors import InputError, out_of_memory
-from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.base import FusionModel, build_model
 from smarthdr_cli.train.config import TrainConfig
 
 RESTORE = "restore the file from a copy, or begin another run, perhaps with --init and this run's model.safetensors"
@@ -29,8 +28,8 @@ class TrainState:
     what the clock makes of the rate, not kept.
     """
 
-    student: nn.Module
-    teacher: nn.Module
+    student: FusionModel
+    teacher: FusionModel
     optimizer: torch.optim.Optimizer
     step: int
     seconds: float
@@ -49,14 +48,13 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         student = build_model(config.model)
-    if isinstance(student, SAF):
-        student.finest = max(config.finest, student.config.finest)
+    student.set_finest_cell(config.finest)
     student = student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
     return TrainState(student, copied(student), optimizer, 0, 0.0)
 
 
-def copied(student: nn.Module) -> nn.Module:
+def copied(student: FusionModel) -> FusionModel:
     """A teacher with the student's weights."""
     return copy.deepcopy(student).eval().requires_grad_(False)
 

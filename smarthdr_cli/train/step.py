@@ -1,12 +1,11 @@
 """One update of the student, on one page: what SmartHDR does with labels, pseudo-labels, masks and augmentation."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import pyramid
+from smarthdr_cli.models.base import FusionModel
 from smarthdr_cli.train import distributed, losses
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.estimate import estimate
@@ -17,7 +16,7 @@ from smarthdr_cli.train.state import TrainState
 
 
 def semi_supervised_loss(
-    student: nn.Module, labelled: Batch | None, aim: Aim | None, config: TrainConfig, draw: torch.Generator,
+    student: FusionModel, labelled: Batch | None, aim: Aim | None, config: TrainConfig, draw: torch.Generator,
     vgg: VGGFeatures | None = None, *, made: Batch | None = None,
 ) -> tuple[Tensor, Terms]:  # fmt: skip
     """L = L_s + lambda_u L_u (arXiv 2511.12939), and L_s of bursts ``made`` from labels (train/made.py).
@@ -29,11 +28,11 @@ def semi_supervised_loss(
     total = torch.zeros((), device=next(student.parameters()).device)
     terms: Terms = {}
     if labelled is not None:
-        batch = augment(labelled, Augmentation.weak(draw))
+        batch = augment(labelled, Augmentation.draw_weak(draw))
         loss, terms = objective(estimate(student, batch, config.precision), batch, config, vgg=vgg)
         total = total + loss
     if aim is not None:
-        aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.weak(draw))
+        aim = aim.under(Augmentation.draw(draw) if config.strong else Augmentation.draw_weak(draw))
         loss, named = aimed_loss(estimate(student, aim.batch, config.precision), aim, config, vgg)
         total = total + config.weight_unlabeled * loss
         terms |= {f"unlabeled_{name}": value for name, value in named.items()} | aim.shares
@@ -44,21 +43,16 @@ def semi_supervised_loss(
     return total, terms
 
 
-def supervised_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
+def supervised_loss(student: FusionModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
     """The loss of bursts with truth as they are, and its terms by name."""
     return objective(estimate(student, batch, config.precision), batch, config)
 
 
-def motion_loss(student: nn.Module, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
+def motion_loss(student: FusionModel, batch: Batch, config: TrainConfig) -> tuple[Tensor, Terms]:
     """The motion stage alone against the true displacement."""
-    assert isinstance(student, SAF)
-    pairs = batch.frames.shape[1] - 1
-    others = batch.frames[:, 1:].flatten(0, 1)
-    refs = batch.frames[:, :1].expand(-1, pairs, -1, -1, -1).flatten(0, 1)
-    side = student.finest
     with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        states = student.motion(pyramid(refs, side), pyramid(others, side), batch.evs[:, 1:].reshape(-1))
-    loss = losses.motion([state.flow for state in states], batch)
+        flows = student.flows(batch.frames, batch.evs)
+    loss = losses.motion(flows, batch)
     return loss, {"motion": loss.detach()}
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import FusionModel
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.output.heatmap import colour_index, colour_table
 from smarthdr_cli.train import uncertainty_masks
 from smarthdr_cli.train.estimate import estimate
@@ -102,7 +103,7 @@ def panels(session: SceneSession, state: TrainState) -> dict[str, Tensor]:
         found |= _named("held_out", _scene(batch, state.student, state.teacher))
     if session.unlabeled is not None:
         drawn = session.unlabeled(0)  # the same at every validation
-        crops = session.unlabeled.at([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
+        crops = session.unlabeled.cut([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
         found |= _named("unlabeled", _crop(session, state, crops.to(session.device)))
     state.student.train(training)
     return found
@@ -121,7 +122,7 @@ def _named(group: str, pictures: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{group}/{name}": picture.float().cpu() for name, picture in pictures.items()}
 
 
-def _scene(batch: Batch, student: nn.Module, teacher: nn.Module) -> dict[str, Tensor]:
+def _scene(batch: Batch, student: FusionModel, teacher: FusionModel) -> dict[str, Tensor]:
     scale = float(batch.scale_short[0])
     ours = estimate(student, batch)
     found = {

@@ -101,7 +101,7 @@ def test_scaling_to_the_common_exposure(tmp_path):
     assert np.allclose(scaled.radiance, plain.radiance * 2**-1.5, rtol=1e-6)
     assert scaled.anchor_ev == pytest.approx(-1.5)
     assert np.allclose(scaled.radiance * scaled.scale_short, plain.radiance * plain.scale_short, rtol=1e-6)
-    assert scaled.report["common_exposure"] == {"ev": round(own - 1.5, 4), "reference_ev": round(own, 4)}
+    assert scaled.report.common_exposure == {"ev": round(own - 1.5, 4), "reference_ev": round(own, 4)}
     again = CommonExposure(own).scale(replace(scaled, radiance=scaled.radiance.copy()))
     assert np.allclose(again.radiance, plain.radiance, rtol=1e-6)
 

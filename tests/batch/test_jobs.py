@@ -34,7 +34,7 @@ def bracket(*names, folder="/shoot", **more):
 
 
 def header(path, **more):
-    return Header(Path(path), make="Maker", model="X", start=1778069228.0, **more)
+    return Header(Path(path), make="Maker", model="X", timestamp=1778069228.0, **more)
 
 
 def test_sub_folders_of_the_shoot_are_kept(tmp_path):

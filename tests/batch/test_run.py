@@ -107,9 +107,9 @@ def test_one_bad_file_fails_its_set_alone(run):
 
 
 def test_a_crash_fails_its_set_alone(run, monkeypatch):
-    from smarthdr_cli.fusion import pipeline
+    from smarthdr_cli import aligned_burst
 
-    real = pipeline.align_burst
+    real = aligned_burst.align_burst
 
     def broken(burst, *arguments, **options):
         if burst.frames[0].path.name == "IMG_0004.jpg":
@@ -118,7 +118,7 @@ def test_a_crash_fails_its_set_alone(run, monkeypatch):
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return real(burst, *arguments, **options)
 
-    monkeypatch.setattr(pipeline, "align_burst", broken)
+    monkeypatch.setattr(aligned_burst, "align_burst", broken)
     assert run() == ["ok", "failed", "failed"]
     errors = {r["name"][:8]: r["error"] for r in run.records}
     assert errors["IMG_0004"] == {

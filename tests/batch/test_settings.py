@@ -76,7 +76,7 @@ def test_a_calibration_file_is_recorded_by_its_contents(tmp_path):
 def test_options_that_exclude_each_other():
     for result in ("hdr", "tif"):
         for option in ({"float32": True}, {"embed_uncertainty": True}, {"compression": "piz"}):
-            with pytest.raises(UsageError, match="--format exr"):
+            with pytest.raises(UsageError, match=r"is an option of \.exr"):
                 Settings(files=OutputFiles(result), write=WriteOptions(**option))
     with pytest.raises(UsageError, match="--anchor"):
         Settings(FuseOptions(anchor="short"), common=CommonExposure(0.0)).check()
@@ -86,7 +86,7 @@ def test_options_that_exclude_each_other():
 
 
 def test_the_digest_of_the_weights_is_that_of_a_fusion():
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_model
 
     assert model_digest(FuseOptions()) == load_model()[1].sha256
     assert model_digest(FuseOptions(deghost="off", weights="nowhere")) == "none"

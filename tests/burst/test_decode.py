@@ -22,7 +22,7 @@ from PIL import Image
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 HEIGHT, WIDTH = 90, 133
 NOISE = np.random.default_rng(7).integers(-9, 10, (HEIGHT, WIDTH, 3))
@@ -40,7 +40,7 @@ def error_of(path: Path, reason: str = "") -> str:
     assert message.startswith(path.name)
     assert "\n" not in message
     assert reason in message
-    assert tiny(read_header(path)) is None
+    assert read_thumbnail(read_header(path)) is None
     return message
 
 
@@ -94,7 +94,7 @@ def test_padding_bytes_in_a_scan_cause_a_note(jpeg: Callable[..., Path], capfd: 
     assert len(result.notes) == 1
     assert result.notes[0].startswith("a.jpg: its picture may be damaged in places")
     assert "extraneous bytes" in result.notes[0]
-    assert tiny(read_header(path)) is not None
+    assert read_thumbnail(read_header(path)) is not None
     assert capfd.readouterr().err == ""
 
 
@@ -338,7 +338,7 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 from smarthdr_cli.burst.read import read_frame
 from smarthdr_cli.errors import InputError
 
@@ -356,7 +356,7 @@ attempt(Path(sys.argv[1]))  # loads the libraries
 start = peak()
 message = attempt(Path(sys.argv[2]))
 try:
-    tiny(read_header(Path(sys.argv[2])))
+    read_thumbnail(read_header(Path(sys.argv[2])))
 except InputError:
     pass
 print(peak() - start, message)

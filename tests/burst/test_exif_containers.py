@@ -18,7 +18,7 @@ from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.burst.makernotes import MakerBracketing, read_bracketing
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
-from tests.grouping.shoot import Camera, Shoot, fujifilm, sigma
+from tests.support.camera_files import Camera, Shoot, fujifilm, sigma
 from tests.support.files import exif_block, tags_of, tiff_structure
 from tests.support.raw_files import SIGMA_PROPERTIES, cr3, crw, mrw, raf, x3f
 

@@ -40,11 +40,11 @@ def names(paths: Any) -> list[str]:
 
 
 def test_frames_are_sorted_by_exposure(bracket: Callable[..., list[Path]]) -> None:
-    burst = load_burst(bracket({"FNumber": (8, 1)}))
+    burst, notes = load_burst(bracket({"FNumber": (8, 1)}))
     assert names(burst) == ["y.jpg", "z.jpg", "x.jpg"]
     np.testing.assert_allclose(burst.evs, EVS, atol=1e-9)
     assert burst.reference == 1
-    assert burst.notes == ()
+    assert notes == ()
 
 
 def test_notes_of_assumptions(bracket: Callable[..., list[Path]]) -> None:
@@ -52,32 +52,32 @@ def test_notes_of_assumptions(bracket: Callable[..., list[Path]]) -> None:
 
 
 def test_overrides_in_argument_order(bracket: Callable[..., list[Path]]) -> None:
-    burst = load_burst(bracket(), evs=(0, 5, 1))
+    burst, _ = load_burst(bracket(), evs=(0, 5, 1))
     assert names(burst) == ["x.jpg", "z.jpg", "y.jpg"]
     assert [frame.exposure.source for frame in burst.frames] == ["ev"] * 3
 
 
 def test_reference_counts_from_one_in_argument_order(bracket: Callable[..., list[Path]]) -> None:
     for place, name in enumerate(("x.jpg", "y.jpg", "z.jpg"), start=1):
-        burst = load_burst(bracket(), reference=place)
+        burst, _ = load_burst(bracket(), reference=place)
         assert burst.frames[burst.reference].path.name == name
         assert burst.evs[burst.reference] == 0
 
 
 def test_without_exif_the_pixels_give_the_order(bracket: Callable[..., list[Path]]) -> None:
-    burst = load_burst(bracket(plain=True))
+    burst, notes = load_burst(bracket(plain=True))
     assert names(burst) == ["y.jpg", "z.jpg", "x.jpg"]
     assert {frame.exposure.source for frame in burst.frames} == {"none"}
     np.testing.assert_allclose(burst.evs, EVS, atol=0.2)
-    assert "measured from the pixels" in burst.notes[-1]
+    assert "measured from the pixels" in notes[-1]
 
 
 def test_sidecar(bracket: Callable[..., list[Path]]) -> None:
     paths = bracket(plain=True)
     (paths[0].parent / "exposure.txt").write_text("4\n0\n2\n")  # x, y, z
-    burst = load_burst(paths)
+    burst, notes = load_burst(paths)
     np.testing.assert_allclose(burst.evs, EVS)
-    assert burst.notes == ("exposures taken from exposure.txt",)
+    assert notes == ("exposures taken from exposure.txt",)
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_a_blurred_frame_is_not_the_reference(jpeg: Write) -> None:
     light: NDArray[np.float64] = cv2.GaussianBlur(random_scene(240, 320), (0, 0), 0.7)
     blurred = cv2.GaussianBlur(light, (0, 0), 3.0)
     paths = [jpeg(n, srgb_codes(x)) for n, x in (("a.jpg", light / 1.5), ("b.jpg", blurred), ("c.jpg", light * 4))]
-    burst = load_burst(paths, evs=(-0.6, 0, 2))
+    burst, _ = load_burst(paths, evs=(-0.6, 0, 2))
     assert burst.frames[burst.reference].path.name == "a.jpg"

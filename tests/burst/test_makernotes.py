@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from smarthdr_cli.burst.exif import interpret_tags
 from smarthdr_cli.burst.makernotes import MakerBracketing, canon_ev, read_bracketing
 from smarthdr_cli.errors import InputError
-from tests.grouping.shoot import (
+from tests.support.camera_files import (
     Camera,
     Note,
     Shoot,

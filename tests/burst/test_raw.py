@@ -18,7 +18,7 @@ from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 BLACK, WHITE = 512, 16000
 NEUTRAL = (0.5, 1.0, 0.625)
@@ -101,7 +101,7 @@ def test_a_burst_shares_the_white_balance_of_its_reference(dng: Dng) -> None:
         dng("b.dng", mosaic(scene * 2), time=(1, 50), neutral=(0.4, 1.0, 0.8)),
         dng("c.dng", mosaic(scene * 4), time=(1, 25), neutral=(0.7, 1.0, 0.5)),
     ]
-    burst = load_burst(paths, reference=1)
+    burst = load_burst(paths, reference=1).burst
     np.testing.assert_allclose(burst.evs, [0, 1, 2])
     dark, middle, _ = (frame.codes[4:-4, 4:-4].astype(float) for frame in burst.frames)
     grey = dark[2::8, 2::8]
@@ -116,7 +116,7 @@ def test_a_camera_that_clips_below_its_stated_white(dng: Dng) -> None:
     settings = read_raw_settings(dng("long.dng", low).read_bytes(), "long.dng")
     assert settings.clip_level == 14500
     assert read_raw_settings(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
-    burst = load_burst([Path(dng("short.dng", short, time=(1, 800))), dng("long.dng", low)], reference=2)
+    burst = load_burst([Path(dng("short.dng", short, time=(1, 800))), dng("long.dng", low)], reference=2).burst
     dark, bright = burst.frames
     assert (bright.codes[4:-4, -10:] == 65535).all()  # neutral white, no cast
     np.testing.assert_allclose(8.0 * dark.codes[10, 10:40], bright.codes[10, 10:40], rtol=0.02, atol=60)
@@ -161,7 +161,7 @@ def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
             read_file(path)
-        tiny(read_header(path))
+        read_thumbnail(read_header(path))
     assert capfd.readouterr().err == ""
 
 

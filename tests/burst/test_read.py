@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 from tests.support.files import exif_block
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (6, 9, 3), np.uint8)
@@ -137,7 +137,7 @@ def test_a_jpeg_that_ends_early_is_an_error(share: float, jpeg: Callable[..., Pa
     scan = data.index(b"\xff\xda") + 14
     path.write_bytes(data[: scan + int((len(data) - scan) * share)] + b"\xff\xd9")
     assert "cut short" in error_of(path)
-    assert tiny(read_header(path)) is None
+    assert read_thumbnail(read_header(path)) is None
 
 
 def test_a_jpeg_with_a_grey_corner_is_complete(jpeg: Callable[..., Path]) -> None:

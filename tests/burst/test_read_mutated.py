@@ -173,7 +173,7 @@ def test_a_burst_with_a_mutated_frame(edits: Any, tmp_path: Path) -> None:
         Image.fromarray(PIXELS // 3 + level).save(path, exif=b"Exif\0\0" + exif_block(ExposureTime=(1, time)))
     (tmp_path / "m.jpg").write_bytes(mutate(jpeg_of(), edits, 700))
     try:
-        burst = load_burst([*intact, tmp_path / "m.jpg"])
+        burst, _ = load_burst([*intact, tmp_path / "m.jpg"])
     except SmartHDRError as error:
         message = str(error)
     else:

@@ -131,7 +131,7 @@ def test_shards_from_slurm(smarthdr: Run, shoot: Path, out: Path, monkeypatch: p
         (2, ("--shard", "4/3"), "--shard 4/3"),
         (2, ("--address", "auto"), "--address belongs to --engine ray"),
         (2, ("--num-gpus", "1"), "--num-gpus belongs to --engine ray"),
-        (2, ("--format", "hdr", "--float"), "belong to --format exr"),
+        (2, ("--format", "hdr", "--float"), "--float is an option of .exr, not of .hdr"),
         (2, ("--common-exposure", "--anchor", "short"), "exclude each other"),
         (2, ("--common-ev", "nan"), "--common-ev nan"),
         (2, ("--ev", "1,2", "--exposure-times", "1,2"), "exclude each other"),

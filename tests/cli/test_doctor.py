@@ -1,4 +1,4 @@
-"""``smarthdr doctor``: what it finds is so, what is broken is a line and the right code, and nothing makes it crash."""
+"""``smarthdr doctor``: facts are true, broken parts have a line and the exit code of fuse, and nothing crashes it."""
 
 import hashlib
 import importlib
@@ -10,13 +10,12 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from smarthdr_cli.doctor import checks, findings, installation, machine, selftest
+from smarthdr_cli.doctor import selftest
 from smarthdr_cli.models.weights import weights_dir
 
 from .conftest import Run, parse
@@ -25,14 +24,14 @@ NAME = "saf-base"
 
 
 @pytest.fixture(autouse=True)
-def _no_setting_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_hub_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_OFFLINE", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def doctor(smarthdr: Run) -> Callable[[int], tuple[dict[str, Any], str]]:
-    """``doctor(code)``: the JSON object and stderr of a run that has to end so; one line there is on failure."""
+    """``doctor(code)``: (JSON object, stderr) of a run that has to end with ``code``; stderr is one line on failure."""
 
     def run(code: int) -> tuple[dict[str, Any], str]:
         result = smarthdr("doctor", "--json")
@@ -47,12 +46,12 @@ def doctor(smarthdr: Run) -> Callable[[int], tuple[dict[str, Any], str]]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The self-test taken as passed, where the test is about something else."""
-    done = selftest.SelfTest(50.0, 0.1, {"model": {"name": NAME}, "device": "cpu", "precision": "fp32"})
-    monkeypatch.setattr(selftest, "self_test", lambda: done)
+    """A self-test that passes at once."""
+    passed = selftest.SelfTest(50.0, 0.1, {"model": {"name": NAME}, "device": "cpu", "precision": "fp32"})
+    monkeypatch.setattr(selftest, "self_test", lambda: passed)
 
 
-def test_what_it_says_is_so(doctor: Any) -> None:
+def test_facts_are_true(doctor: Any) -> None:
     found, _ = doctor(0)
     assert found["problems"] == []
     assert found["versions"]["python"] == sys.version.split()[0]
@@ -71,7 +70,7 @@ def test_what_it_says_is_so(doctor: Any) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_for_people(smarthdr: Run) -> None:
+def test_the_table_for_people(smarthdr: Run) -> None:
     result = smarthdr("doctor")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -82,7 +81,7 @@ def test_for_people(smarthdr: Run) -> None:
     assert lines[-1].split()[1] == "self-test"
 
 
-def own_weights(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copy_weights(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the shipped weights and their manifest in a SMARTHDR_HOME; returns the folder."""
     folder = home / "weights"
     folder.mkdir(parents=True)
@@ -94,26 +93,26 @@ def own_weights(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("damage", ["bit", "cut", "manifest"])
 def test_damaged_weights(doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    folder = own_weights(tmp_path / "home", monkeypatch)
+    folder = copy_weights(tmp_path / "home", monkeypatch)
     name = "manifest.toml" if damage == "manifest" else f"{NAME}.safetensors"
     data = bytearray((folder / name).read_bytes())
     if damage == "bit":
         data[-9] ^= 1
     (folder / name).write_bytes(data if damage == "bit" else data[: len(data) // 2])
-    found, said = doctor(4)
-    assert name in said
+    found, message = doctor(4)
+    assert name in message
     assert any(name in problem for problem in found["problems"])
     assert found["selftest"]["psnr_mu"] is None
     if damage == "bit":
         assert [entry["state"] for entry in found["weights"] if entry["name"] == "saf-base"] == ["damaged"]
-    assert found["versions"]["libraries"]["torch"]  # the rest is reported all the same
+    assert found["versions"]["libraries"]["torch"]  # the other sections are complete
 
 
 @pytest.mark.usefixtures("quick")
-def test_other_weights_that_are_damaged_do_not_stop_fusing(
+def test_damaged_weights_of_another_name_do_not_stop_fusing(
     doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = own_weights(tmp_path / "home", monkeypatch)
+    folder = copy_weights(tmp_path / "home", monkeypatch)
     (folder / "mine.safetensors").write_bytes(b"no tensors")
     found, _ = doctor(0)
     assert {entry["name"]: entry["state"] for entry in found["weights"]} == {
@@ -135,7 +134,7 @@ def test_without_rawpy(doctor: Any, smarthdr: Run, monkeypatch: pytest.MonkeyPat
                 raise OSError("libraw.so.23: cannot open shared object file")
             return load(name)
 
-        monkeypatch.setattr(installation.importlib, "import_module", broken)
+        monkeypatch.setattr(importlib, "import_module", broken)
     found, _ = doctor(0)
     assert found["extras"]["raw"]["version"] is None
     (line,) = [line for line in smarthdr("doctor").stdout.splitlines() if "rawpy" in line]
@@ -145,7 +144,7 @@ def test_without_rawpy(doctor: Any, smarthdr: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_without_opencv() -> None:
-    """In a process of its own: everything that imports it fails, and the report is there nevertheless."""
+    """In its own process: everything that imports OpenCV fails, and the report is complete."""
     code = "import sys\nsys.modules['cv2'] = None\nfrom smarthdr_cli.cli.app import app\napp(['doctor', '--json'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
@@ -159,7 +158,7 @@ def test_without_opencv() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder here that nobody can write")
-def test_a_home_that_cannot_be_written(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for name in ("HOME", "SMARTHDR_HOME"):
         monkeypatch.setenv(name, "/proc/self/nobody")
@@ -180,24 +179,24 @@ def test_the_cache_and_its_size(doctor: Any, tmp_path: Path, monkeypatch: pytest
     assert found["cache"]["writable"] is True
 
 
-def test_no_room_for_temporary_files(doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_folder_for_temporary_files(doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    _, said = doctor(5)
-    assert "no temporary file can be written" in said
+    _, message = doctor(5)
+    assert "no temporary file can be written" in message
 
 
-def test_a_fusion_that_is_wrong(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = selftest.fuse
+def test_a_wrong_fusion(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse = selftest.fuse
 
-    def dim(*arguments: Any, **options: Any) -> Any:
-        fused = whole(*arguments, deghost="off", **options)
-        fused.radiance[:] *= 0.8
-        return fused
+    def fuse_darker(*arguments: Any, **options: Any) -> Any:
+        result = fuse(*arguments, deghost="off", **options)
+        result.radiance[:] *= 0.8
+        return result
 
-    monkeypatch.setattr(selftest, "fuse", dim)
-    found, said = doctor(1)
-    assert "the self-test's result is off" in said
-    assert found["selftest"]["problem"] in said
+    monkeypatch.setattr(selftest, "fuse", fuse_darker)
+    found, message = doctor(1)
+    assert "the self-test's result is off" in message
+    assert found["selftest"]["problem"] in message
 
 
 def test_memory_that_runs_out(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,40 +218,3 @@ def test_the_hub_as_configured(doctor: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SMARTHDR_HUB_REPO", "somebody/weights@main")
     found, _ = doctor(0)
     assert "SMARTHDR_HUB_REPO" in found["problems"][0]
-
-
-def test_cuda_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    cards = [
-        SimpleNamespace(name="Card A", total_memory=24 << 30),
-        SimpleNamespace(name="Card B", total_memory=8 << 30),
-    ]
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: cards[index])
-    part = checks._run("devices", machine.devices)
-    assert [entry["device"] for entry in part.facts] == ["cuda:0", "cuda:1"]
-    assert part.lines == [("ok", "cuda:0", "Card A, 24.0 GiB"), ("ok", "cuda:1", "Card B, 8.0 GiB")]
-
-
-def test_a_driver_that_fails_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> bool:
-        raise RuntimeError("CUDA driver\ninitialization failed")
-
-    monkeypatch.setattr("torch.cuda.is_available", broken)
-    part = checks._run("devices", machine.devices)
-    assert part.lines == [("!", "devices", "RuntimeError: CUDA driver initialization failed")]
-
-
-@pytest.mark.parametrize(("native", "gain"), [(True, 5.0), (False, 0.6), (False, 2.0)])
-def test_bf16_by_the_processor(monkeypatch: pytest.MonkeyPatch, native: bool, gain: float) -> None:
-    """What ``auto`` takes is the processor's to say; a trial that would have it otherwise is a hint."""
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": native})
-    monkeypatch.setattr("smarthdr_cli.fusion.device.bf16_gain", lambda: gain)
-    part = checks._run("cpu", machine.cpu)
-    assert part.facts["bf16_native"] is native
-    assert part.facts["precision"] == ("bf16" if native else "fp32")
-    assert any("--precision bf16 may be faster" in line[2] for line in part.lines) is (not native and gain > 1.3)
-
-
-def test_sizes() -> None:
-    assert [findings.size(n) for n in (0, 2048, 3 << 20, 5 << 29)] == ["0 KiB", "2 KiB", "3.0 MiB", "2.5 GiB"]

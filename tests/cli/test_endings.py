@@ -17,10 +17,9 @@ from .conftest import Refused, Run, WriteBurst
 
 # A slow fusion: it writes a marker when the merge has run, then waits for the signal.
 SLOW = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 import smarthdr_cli.fusion.static_merge as static
-from smarthdr_cli import atomic
 merge = static.static_merge
 
 def slow(*arguments, **options):
@@ -30,14 +29,14 @@ def slow(*arguments, **options):
     return result
 
 static.static_merge = slow
-flush = atomic._flush
+fsync = os.fsync
 
-def slow_flush(path):
+def slow_fsync(descriptor):
     Path(sys.argv[1]).touch()
     time.sleep({writing})
-    flush(path)
+    fsync(descriptor)
 
-atomic._flush = slow_flush
+os.fsync = slow_fsync
 marker = sys.argv.pop(1)
 sys.argv.insert(1, marker)
 from smarthdr_cli.cli.app import app
@@ -83,7 +82,7 @@ def test_a_crash_is_one_line(
     def broken(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError("a [fault]\nin the code")
 
-    monkeypatch.setattr("smarthdr_cli.fusion.pipeline.align_burst", broken)
+    monkeypatch.setattr("smarthdr_cli.aligned_burst.align_burst", broken)
     line = refused(1, "fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
     assert line == (
         "smarthdr: crashed (ZeroDivisionError: a [fault] in the code); set SMARTHDR_TRACEBACK=1 to see where"

@@ -230,7 +230,7 @@ def test_memory_that_runs_out(
     def exhausted(*_arguments: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr("smarthdr_cli.fusion.pipeline.align_burst", exhausted)
+    monkeypatch.setattr("smarthdr_cli.aligned_burst.align_burst", exhausted)
     assert "out of memory" in refused(6, "fuse", *burst, "-o", tmp_path / "o.exr", *OFF)
 
 

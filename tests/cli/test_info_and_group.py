@@ -17,7 +17,7 @@ import tifffile
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.burst.scan import TEXT_CHUNK_KEYWORD
 from smarthdr_cli.grouping.header import read_header
-from tests.grouping.shoot import picture
+from tests.support.camera_files import picture
 from tests.support.files import COLOR_MATRIX, TAIL_OFFSET, Entry, png_chunk, tiff_structure, with_png_chunk
 from tests.support.raw_files import crw
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smarthdr_cli.models.header import read_header
-from smarthdr_cli.models.manifest import read_manifest
-from smarthdr_cli.models.weights import weights_dir
+from smarthdr_cli.models.checkpoint import read_header
+from smarthdr_cli.models.weights import read_manifest, weights_dir
 
 from .conftest import Run, parse
 

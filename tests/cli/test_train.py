@@ -13,7 +13,7 @@ import typer
 from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import ConfigFlags, command
 from smarthdr_cli.data.synth import sources
-from smarthdr_cli.models.base import MODELS
+from smarthdr_cli.models.base import network_types
 from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
 
 from .conftest import Refused, Run, parse
@@ -154,7 +154,7 @@ def test_help_states_the_real_defaults() -> None:
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
     choices = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal | None
-    assert choices == {"method": METHODS, "backbone": tuple(MODELS)}
+    assert choices == {"method": METHODS, "backbone": tuple(network_types())}
 
 
 def test_flags_of_the_config_have_its_names() -> None:

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import safetensors.torch
 import torch
 
 from smarthdr_cli.cli import training
-from smarthdr_cli.data import home
 from smarthdr_cli.data.synth import sources
-from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
+from smarthdr_cli.data.synth.export import benchmark_config, cached_benchmark, write_benchmark
 from smarthdr_cli.data.synth.sources import bank_from_images, procedural_scene
 from smarthdr_cli.models.checkpoint import load_checkpoint
+from smarthdr_cli.train import scene_run
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.perceptual_losses import BLOCKS
 
@@ -183,9 +184,8 @@ def test_without_data_it_renders_synthetic_scenes(
     smarthdr: Run, panoramas: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SMARTHDR_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(home, "TRAIN", 3)
-    monkeypatch.setattr(home, "TEST", 1)
-    monkeypatch.setattr(home, "SIZE", (64, 96))
+    small = partial(cached_benchmark, train=3, test=1, size=(64, 96))
+    monkeypatch.setattr(scene_run, "cached_benchmark", small)
     monkeypatch.setattr(sources, "procedural_scene", lambda rng: procedural_scene(rng, 64, 128))
     options = ("train", "--labeled", 2, "--config", config, *TINY, "--iterations", 1, "--json")
     first = smarthdr(*options, "-o", tmp_path / "a")

@@ -9,7 +9,7 @@ import numpy as np
 
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import Part
+from smarthdr_cli.data.splits import SceneBand
 from tests.support.shoots import TIMES, scene
 
 from .conftest import HEIGHT, SEED, WIDTH, Run, WriteBurst
@@ -34,7 +34,7 @@ def tripod(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> Path:
 def test_the_merged_truth_is_the_radiance_of_the_scene(tmp_path: Path, write_burst: WriteBurst, smarthdr: Run) -> None:
     (tripod_scene,) = find_scenes(tripod(tmp_path, write_burst, smarthdr))
     assert len(tripod_scene.frames) == 3
-    (prepared,) = prepare([Part(tripod_scene)], tmp_path / "cache", response="srgb")
+    (prepared,) = prepare([SceneBand(tripod_scene)], tmp_path / "cache", response="srgb")
     _, _, target = prepared.crop(0, 0, HEIGHT, WIDTH)
     assert target is not None
     scale = 2.0 ** -round(min(prepared.evs))  # of the shortest of the three, at which the truth is capped

@@ -33,7 +33,7 @@ def source(folder: Path, views: list[np.ndarray], noise: float = 0.002) -> Align
         seen = np.clip(view * time + rng.normal(0, noise, view.shape), 0, 1)
         code = np.round(seen ** (1 / 2.2) * 65535).astype(np.uint16)
         cv2.imwrite(str(folder / f"{number}.png"), code[..., ::-1])
-    burst = load_burst([folder / f"{n}.png" for n in (1, 2, 3)], evs=np.log2(TIMES).tolist())
+    burst = load_burst([folder / f"{n}.png" for n in (1, 2, 3)], evs=np.log2(TIMES).tolist()).burst
     return AlignedBurst(replace(burst, reference=1), RESPONSE, Alignment.identity(3))
 
 

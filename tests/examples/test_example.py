@@ -1,4 +1,4 @@
-"""The example burst is what its README says: exposures, sizes, and a truth that the middle frame was taken from."""
+"""The example burst has the exposures, sizes, noise and tone curve its README states."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ def codes(name: str) -> NDArray[np.uint8]:
 
 
 def camera_curve(x: NDArray[Any]) -> NDArray[np.float64]:
-    """The curve of examples/README.md, written out again."""
+    """The tone curve of examples/README.md."""
     u = np.clip(x, 0, 1).astype(np.float64) ** (1 / 2.2)
     return np.asarray(0.55 * u + 0.45 * u**2 * (3 - 2 * u))
 
@@ -61,7 +61,7 @@ def test_exif_states_the_exposure(name: str, speed: int) -> None:
     assert str(tags["EXIF DateTimeOriginal"]).startswith("2026:11:20 14:05:3")
 
 
-def test_every_picture_has_the_same_size(truth: NDArray[np.float32], facts: dict[str, Any]) -> None:
+def test_all_images_have_the_same_size(truth: NDArray[np.float32], facts: dict[str, Any]) -> None:
     width, height = facts["size"]
     assert truth.shape == (height, width, 3)
     assert 1e6 <= width * height <= 2e6
@@ -71,21 +71,21 @@ def test_every_picture_has_the_same_size(truth: NDArray[np.float32], facts: dict
         assert mask.size == (width, height)
 
 
-def test_the_folder_stays_small() -> None:
+def test_the_folder_is_small() -> None:
     assert sum(path.stat().st_size for path in BURST.iterdir()) < 9e6
 
 
-def test_truth_is_radiance_within_the_short_frames_reach(truth: NDArray[np.float32]) -> None:
+def test_truth_is_within_the_range_of_the_burst(truth: NDArray[np.float32]) -> None:
     assert np.isfinite(truth).all()
     assert truth.min() >= 0
-    assert np.percentile(truth, 99.9) < 8  # 1.0 is the reference's clip, so 8 is the short frame's
-    assert (truth.max(-1) > 4).mean() > 0.01  # two stops and more over the reference's clip
-    assert (truth.max(-1) < 2.0**-6).mean() > 0.02  # and shade more than six stops under it
+    assert np.percentile(truth, 99.9) < 8  # the short frame clips at 8
+    assert (truth.max(-1) > 4).mean() > 0.01  # two stops above the reference's clip
+    assert (truth.max(-1) < 2.0**-6).mean() > 0.02  # six stops below it
 
 
-def test_clipped_shares_are_as_stated(facts: dict[str, Any]) -> None:
+def test_clipped_fractions_are_as_stated(facts: dict[str, Any]) -> None:
     for frame in facts["frames"]:
-        measured = (codes(frame["file"]) >= 252).any(-1).mean()  # before the JPEG it was 255
+        measured = (codes(frame["file"]) >= 252).any(-1).mean()  # 255 before the JPEG
         assert measured == pytest.approx(frame["clipped"], abs=0.01)
     short, middle, long = (frame["clipped"] for frame in facts["frames"])
     assert short < 0.002
@@ -99,7 +99,7 @@ def test_the_moving_mask_is_as_stated(facts: dict[str, Any]) -> None:
     assert 0.02 < facts["moving"] < 0.25
 
 
-def test_the_middle_frame_is_the_truth_through_the_curve(truth: NDArray[np.float32]) -> None:
+def test_the_middle_frame_is_the_truth_through_the_camera(truth: NDArray[np.float32]) -> None:
     middle = codes("img2.jpg").astype(np.float64)
     well_exposed = (truth < 0.85).all(-1) & (truth > 0.002).all(-1)
     step = 1e-4
@@ -111,21 +111,21 @@ def test_the_middle_frame_is_the_truth_through_the_curve(truth: NDArray[np.float
     tone = (truth @ weights)[well_exposed]
     edges = np.quantile(tone, np.linspace(0, 1, 11))
     for low, high in itertools.pairwise(edges):
-        part = (tone >= low) & (tone <= high)
-        assert abs(residual[part].mean()) < 0.25, f"biased by {residual[part].mean():.2f} codes at {low:.4f}-{high:.4f}"
-        spread = np.sqrt(np.mean(residual[part] ** 2) / np.mean(expected[part] ** 2))
+        band = (tone >= low) & (tone <= high)
+        assert abs(residual[band].mean()) < 0.25, f"biased by {residual[band].mean():.2f} codes at {low:.4f}-{high:.4f}"
+        spread = np.sqrt(np.mean(residual[band] ** 2) / np.mean(expected[band] ** 2))
         assert 0.5 < spread < 1.5, f"{spread:.2f} times the stated noise at {low:.4f}-{high:.4f}"
-    wrong = ((middle - 255 * srgb(truth)) @ weights)[well_exposed]
-    assert np.sqrt(np.mean(wrong**2)) > 4 * np.sqrt(np.mean(residual**2))  # and it is no sRGB curve
+    srgb_residual = ((middle - 255 * srgb(truth)) @ weights)[well_exposed]
+    assert np.sqrt(np.mean(srgb_residual**2)) > 4 * np.sqrt(np.mean(residual**2))  # the curve is not sRGB
 
 
 def test_the_other_frames_are_three_stops_away(truth: NDArray[np.float32]) -> None:
     grid = np.linspace(0, 1, 4097)
     with Image.open(BURST / "moving.png") as mask:
-        still = ~np.asarray(mask)
+        static = ~np.asarray(mask)
     for name, gain in (("img1.jpg", 1 / 8), ("img3.jpg", 8.0)):
         linear = np.interp(codes(name) / 255.0, camera_curve(grid), grid)
-        # Unaligned, so compare distributions: the quantiles that are well exposed in this frame and in the truth.
+        # Frames are not aligned: compare the quantiles that are well exposed in this frame and in the truth.
         quantiles = np.linspace(0.3, 0.7, 9) if gain > 1 else np.linspace(0.95, 0.99, 5)
-        seen, meant = (np.quantile(x[still][:, 1], quantiles) for x in (linear / gain, truth))
-        assert np.abs(np.log2(seen / meant)).max() < 0.25
+        measured, true = (np.quantile(x[static][:, 1], quantiles) for x in (linear / gain, truth))
+        assert np.abs(np.log2(measured / true)).max() < 0.25

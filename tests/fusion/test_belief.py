@@ -5,7 +5,7 @@ import torch
 
 from smarthdr_cli.fusion.belief import agreed, as_measured, at_clip, bounded, known, unheard
 from smarthdr_cli.fusion.static_merge import lowest_peak
-from smarthdr_cli.models.measured import LOOSE, allowed
+from smarthdr_cli.models.merge import LOOSE_NOISE, noise_bound
 
 
 def test_agreement_overrules_distrust_only_below_the_clip():
@@ -71,7 +71,7 @@ def test_beside_a_clipped_channel_the_others_are_what_they_measured():
     light = torch.tensor([3.0, 2.0, 0.9]).view(1, 3, 1, 1).expand(1, 3, 1, 4).contiguous()
     before = light.clone()
     out = as_measured(light, reference)
-    slack = allowed(reference, LOOSE)
+    slack = noise_bound(reference, LOOSE_NOISE)
     assert torch.equal(light, before)
     torch.testing.assert_close(out[0, 1:, 0, 0], (reference + slack)[0, 1:, 0, 0])
     assert out[0, 0, 0, 0] == 3.0

@@ -1,14 +1,15 @@
 """Bleached highlights: what is taken off before frames are compared, by a plain twin and through the whole of fuse."""
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.fusion import network_fusion
 from smarthdr_cli.fusion.bleach import FALL, bleaches, unbleached
-from smarthdr_cli.fusion.pipeline import FuseOptions, StageTimer, fuse_loaded
-from smarthdr_cli.models.pairwise import FAR, common_exposure, disagreement
+from smarthdr_cli.fusion.fuse_options import FuseOptions
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV, common_exposure, normalised_difference
+from tests.support import bursts
 
 ORANGE = (1.0, 0.3, 0.06)
 
@@ -68,7 +69,7 @@ def test_white_in_one_frame_and_orange_in_the_other_agree(over, step):
     white, orange = pixel(*bleached(light)), pixel(*light / 16)
 
     def gap(ref, other):
-        return float(disagreement(*common_exposure(ref, other, ev(step)), ev(step)))
+        return float(normalised_difference(*common_exposure(ref, other, ev(step)), ev(step)))
 
     pair = (white, orange) if step < 0 else (orange, white)
     assert gap(*unbleached(*pair, ev(step))) < 0.5
@@ -96,19 +97,19 @@ def test_nothing_is_touched_that_need_not_be():
     dim = torch.full((1, 3, 4, 4), 0.5)
     assert unbleached(dim, dim / 4, ev(-2))[0] is dim
     white, orange = pixel(1, 1, 1), pixel(*np.array(ORANGE) / 4)
-    assert unbleached(white, orange, ev(-FAR - 0.1))[0] is white
+    assert unbleached(white, orange, ev(-MAX_TRAINED_EV - 0.1))[0] is white
 
 
 def wood(bits):
     """A wall of orange wood from dark to twelve times the reference's clip, as a camera develops it."""
     height, width = 128, 160
     level = np.geomspace(0.05, 12, width, dtype=np.float32)[None, :, None]
-    light = made.texture(height, width, low=0.8, high=1.0).mean(axis=2, keepdims=True) * level * np.float32(ORANGE)
+    light = bursts.texture(height, width, low=0.8, high=1.0).mean(axis=2, keepdims=True) * level * np.float32(ORANGE)
     frames, white = [], (1 << bits) - 1
     for step in (-4.0, -2.0, 0.0):
         codes = bleached(light * 2.0**step) ** (1 / 2.2) * white
-        frames.append(made.frame(np.round(codes).astype(np.uint8 if bits == 8 else np.uint16), step))
-    return made.Burst(tuple(frames), 2), light
+        frames.append(bursts.frame(np.round(codes).astype(np.uint8 if bits == 8 else np.uint16), step))
+    return bursts.Burst(tuple(frames), 2), light
 
 
 def hue_off(bits):

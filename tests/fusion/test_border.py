@@ -1,28 +1,28 @@
 """Frames that end inside the picture: how much they miss, and that their weight falls there without a step."""
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.border import Edge, edge, lacking, missing, shares
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.static_merge import static_merge
 from smarthdr_cli.models.merge import merge
+from tests.support import bursts
 
 SIZE = (120, 160)
 WHOLE = Window(0, 0, *SIZE)
 
 
 def fused(source, model):
-    return fuse_learned(made.learned(model), source, (0, 1), (), 0, strong=False).plane
+    return fuse_members(bursts.saf_fuser(model), source, (0, 1), (), 0, strong=False).image
 
 
 def shifted(x, y, light=None, evs=(-2.0, 0.0)):
     """The first frame lies ``x`` to the right of where the reference looks, and ``y`` below: it misses left and top."""
-    burst = made.burst_of(made.texture(*SIZE) if light is None else light, evs, 1)
-    return made.source_of(burst, homographies=[made.shifts(x, y), np.eye(3)])
+    burst = bursts.burst_of(bursts.texture(*SIZE) if light is None else light, evs, 1)
+    return bursts.aligned(burst, homographies=[bursts.shift_homography(x, y), np.eye(3)])
 
 
 def test_what_a_frame_misses_is_counted_by_side():
@@ -119,7 +119,7 @@ def test_a_window_far_inside_has_no_edge_and_any_other_the_same(seed):
     """Twin: the fade of the whole picture, of which a window must be a part; windows reach beyond the picture too."""
     rng = np.random.default_rng(seed)
     turned = np.eye(3) + rng.uniform(-1, 1, (3, 3)) * np.array([[0.03, 0.05, 14], [0.05, 0.03, 14], [1e-4, 1e-4, 0]])
-    source = made.source_of(made.burst_of(made.texture(*SIZE), (0.0, 2.0), 0), homographies=[np.eye(3), turned])
+    source = bursts.aligned(bursts.burst_of(bursts.texture(*SIZE), (0.0, 2.0), 0), homographies=[np.eye(3), turned])
     whole = edge(source, 1, Window(0, 0, *SIZE))
     assert whole is not None
     none = 0
@@ -146,7 +146,7 @@ def test_where_nobody_else_has_weight_an_edge_takes_none():
 def test_a_clipped_sky_goes_on_beyond_the_edge_of_the_frame_that_saw_it(learned):
     """The short frame alone knows the sky, and lacks 20 pixels of it: its edge stands for them, and sigma says so."""
     source = shifted(20, 0, np.full((*SIZE, 3), 3.0, np.float32))
-    model = made.lively(heads=0.0, flow=0.0)
+    model = bursts.random_network(heads=0.0, flow=0.0)
     model.verify_head.bias.data[:-1] = 20.0
     plane = fused(source, model) if learned else static_merge(source, 0)
     known = plane.radiance[:, 13:]  # 5 % of the width are repeated
@@ -160,9 +160,11 @@ def test_a_clipped_sky_goes_on_beyond_the_edge_of_the_frame_that_saw_it(learned)
 def test_no_edge_is_drawn_where_a_frame_of_another_hue_ends(learned):
     light = np.full((*SIZE, 3), 0.2, np.float32)
     other = light * np.array([1.03, 1, 0.97], np.float32)
-    reference, brighter = (made.burst_of(x, (0.0, 1.0), 0).frames[n] for n, x in enumerate((light, other)))
-    source = made.source_of(made.Burst((reference, brighter), 0), homographies=[np.eye(3), made.shifts(30, 0)])
-    plane = fused(source, made.lively(heads=0.0, flow=0.0)) if learned else static_merge(source, 0)
+    reference, brighter = (bursts.burst_of(x, (0.0, 1.0), 0).frames[n] for n, x in enumerate((light, other)))
+    source = bursts.aligned(
+        bursts.Burst((reference, brighter), 0), homographies=[np.eye(3), bursts.shift_homography(30, 0)]
+    )
+    plane = fused(source, bursts.random_network(heads=0.0, flow=0.0)) if learned else static_merge(source, 0)
     row = plane.radiance[60, :, 0]
     step = abs(row[100] - row[5])
     assert step > 0.002

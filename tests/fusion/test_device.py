@@ -24,12 +24,12 @@ def test_known_devices(monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["gpu", "cpu:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "", ":", "CUDA"])
-def test_other_words_are_usage_errors(option):
+def test_unknown_devices_and_precisions_are_usage_errors(option):
     with pytest.raises(UsageError, match="unknown device"):
         resolve_device(option)
 
 
-def test_a_device_that_is_not_there_is_a_usage_error(monkeypatch):
+def test_a_missing_device_is_a_usage_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for option in ("cuda", "cuda:0"):
         with pytest.raises(UsageError, match="0 CUDA devices"):
@@ -57,12 +57,12 @@ def test_precisions():
         ({}, torch.float32),
     ],
 )
-def test_auto_goes_by_the_processor_alone(monkeypatch, features, expected):
+def test_auto_depends_on_the_processor_alone(monkeypatch, features, expected):
     """Not by a trial: on a busy machine one flipped from run to run, and with it the bytes of the result."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("auto looked at a clock"))
     assert resolve_precision("auto", CPU) == expected
 
 
-def test_the_gain_is_measured():
+def test_the_speed_of_bfloat16_is_measured():
     assert 0.001 < bf16_gain() < 1000

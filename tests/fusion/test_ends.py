@@ -1,6 +1,5 @@
 """Light matched across frames' ends: what a frame that contradicts changed goes on beyond it; others change nothing."""
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
@@ -9,15 +8,16 @@ from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion import ends as subject
 from smarthdr_cli.fusion.border import lacking, unmoved
 from smarthdr_cli.fusion.ends import find_ends, matched_light
-from smarthdr_cli.fusion.network_fusion import fuse_learned
-from smarthdr_cli.fusion.static_merge import order, static_merge
+from smarthdr_cli.fusion.network_fusion import fuse_members
+from smarthdr_cli.fusion.static_merge import reference_first, static_merge
+from tests.support import bursts
 
 SIZE = (240, 320)
 MISSED = 20
 
 
 def one(light, ev):
-    return made.burst_of(light, (ev, ev + 1), 0).frames[0]
+    return bursts.burst_of(light, (ev, ev + 1), 0).frames[0]
 
 
 def burst(light, others, by=(0, MISSED)):
@@ -27,8 +27,8 @@ def burst(light, others, by=(0, MISSED)):
     moved = [np.eye(3)]
     for n, other in enumerate(others):
         frames.append(one(other, 2.0 + n / 8))
-        moved.append(made.shifts(*(side * (n + 1) for side in by)))
-    return made.source_of(made.Burst(tuple(frames), 0), homographies=moved)
+        moved.append(bursts.shift_homography(*(side * (n + 1) for side in by)))
+    return bursts.aligned(bursts.Burst(tuple(frames), 0), homographies=moved)
 
 
 def wall(level=0.06):
@@ -36,7 +36,7 @@ def wall(level=0.06):
 
 
 def trusting():
-    model = made.lively(heads=0.0, flow=0.0)
+    model = bursts.random_network(heads=0.0, flow=0.0)
     model.verify_head.bias.data[:-1] = 20.0
     return model
 
@@ -45,11 +45,11 @@ def fused(source, learned):
     if not learned:
         return static_merge(source, 96)
     members = tuple(range(len(source.burst)))
-    return fuse_learned(made.learned(trusting()), source, members, (), 96, strong=False).plane
+    return fuse_members(bursts.saf_fuser(trusting()), source, members, (), 96, strong=False).image
 
 
 def found(source):
-    return find_ends(source, *order(source, tuple(range(len(source.burst)))))
+    return find_ends(source, *reference_first(source, tuple(range(len(source.burst)))))
 
 
 @pytest.mark.parametrize("learned", [True, False])
@@ -85,8 +85,8 @@ def test_a_turned_frame_that_ends_first_at_one_end_of_a_side_is_there_at_the_oth
     by = [-12 if side > 1 else 12, -6 if side > 1 else 6]
     if side > 1:
         turned[across] = -turned[across] + 2 * np.eye(3)[across]
-    shifted = [made.shifts(*((0, pixels) if across else (pixels, 0))) for pixels in by]
-    source = made.source_of(made.Burst(tuple(frames), 3), homographies=[turned, *shifted, np.eye(3)])
+    shifted = [bursts.shift_homography(*((0, pixels) if across else (pixels, 0))) for pixels in by]
+    source = bursts.aligned(bursts.Burst(tuple(frames), 3), homographies=[turned, *shifted, np.eye(3)])
     light = fused(source, learned).radiance
     ev = np.log2(light / light[120, 160])
     assert np.abs(ev[:, :80] if across else ev[:60]).max() < 0.12
@@ -120,19 +120,19 @@ def test_where_the_reference_is_clipped_the_frames_that_fade_together_are_matche
     """Two short frames know the sky, half a stop apart, and end one inside the other."""
     frames = [one(wall(3.0 * 2**0.5), -3.0), one(wall(3.0), -2.0), one(wall(3.0), 0.0)]  # in the order a burst has
     for by in ((6, 16), (16, 6)):
-        homographies = [*(made.shifts(side, 0) for side in by), np.eye(3)]
-        light = fused(made.source_of(made.Burst(tuple(frames), 2), homographies=homographies), learned).radiance
+        homographies = [*(bursts.shift_homography(side, 0) for side in by), np.eye(3)]
+        light = fused(bursts.aligned(bursts.Burst(tuple(frames), 2), homographies=homographies), learned).radiance
         beside = light[:, 6:]  # further out only repeated edges stand for the sky
         assert np.abs(np.log2(beside / light[120, 160])).max() < 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_frames_that_agree_have_no_ends(seed):
-    light = made.texture(*SIZE, seed=seed, low=0.01, high=0.2)
+    light = bursts.texture(*SIZE, seed=seed, low=0.01, high=0.2)
     noise = np.random.default_rng(seed)
     seen = np.clip(np.roll(light, -MISSED, axis=0) * noise.normal(1, 0.03, light.shape), 0, None).astype(np.float32)
-    source = made.source_of(made.Burst((one(light, 0.0), one(seen, 2.0)), 0),
-                            homographies=[np.eye(3), made.shifts(0, MISSED)])  # fmt: skip
+    source = bursts.aligned(bursts.Burst((one(light, 0.0), one(seen, 2.0)), 0),
+                            homographies=[np.eye(3), bursts.shift_homography(0, MISSED)])  # fmt: skip
     assert found(source) == []
 
 
@@ -158,7 +158,7 @@ def test_a_frame_that_is_not_trusted_is_not_asked():
         frames[:, 1] = 0.06 * 2**2.5
         return frames, torch.full((1, 1, 1, window.height, window.width), trust)
 
-    at = order(source, (0, 1))
+    at = reference_first(source, (0, 1))
     trust = 0.0
     assert find_ends(source, *at, look) == []
     trust = 1.0
@@ -166,7 +166,7 @@ def test_a_frame_that_is_not_trusted_is_not_asked():
     assert max(window.width for window in seen) <= subject.AT_ONCE
     agreeing = burst(wall(), [wall()])
     seen.clear()
-    assert find_ends(agreeing, *order(agreeing, (0, 1)), look) == []
+    assert find_ends(agreeing, *reference_first(agreeing, (0, 1)), look) == []
     assert not seen  # no strip is fused for frames that agree
 
 
@@ -191,7 +191,7 @@ def test_no_line_is_drawn_in_what_every_frame_clips(learned):
     light = wall(0.5)
     light[:, 100:140] = 4.0
     frames = (one(light, 0.0), one(light * 2**-0.5, 0.6))
-    source = made.source_of(made.Burst(frames, 0), homographies=[np.eye(3), made.shifts(0, MISSED)])
+    source = bursts.aligned(bursts.Burst(frames, 0), homographies=[np.eye(3), bursts.shift_homography(0, MISSED)])
     got = fused(source, learned).radiance
     assert np.abs(np.log2(got[:, :90] / got[120, 50])).max() < 0.1  # matched beside it
     assert np.abs(np.diff(np.log2(got[:, 104:136]), axis=0)).max() < 0.01
@@ -199,7 +199,7 @@ def test_no_line_is_drawn_in_what_every_frame_clips(learned):
 
 def test_a_window_is_matched_as_the_whole_and_sigma_says_by_how_much():
     source = burst(wall(), [wall() * 2**0.5], (MISSED, 12))
-    at = order(source, (0, 1))
+    at = reference_first(source, (0, 1))
     light = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.02
     sigma = torch.full((1, 1, *SIZE), 1e-3)
     each = found(source)
@@ -213,7 +213,7 @@ def test_a_window_is_matched_as_the_whole_and_sigma_says_by_how_much():
         each, source, *(x[..., 4:64, 8:48] for x in (light, sigma)), part, lack[..., 4:64, 8:48], 1.0
     )
     assert torch.allclose(cut, whole[..., 4:64, 8:48], rtol=1e-5)
-    changed = np.abs(made.mu(whole.numpy()) - made.mu(light.numpy())).mean(axis=1)
+    changed = np.abs(bursts.mu(whole.numpy()) - bursts.mu(light.numpy())).mean(axis=1)
     assert changed.max() > 0.01
     assert np.allclose(told[:, 0], np.maximum(changed, 1e-3), atol=1e-5)
     assert torch.equal(whole[..., 60:, 60:], light[..., 60:, 60:])

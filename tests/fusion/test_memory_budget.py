@@ -1,4 +1,4 @@
-"""What fits into a limit: the model's own arithmetic, its order, and (slow) a real process under one."""
+"""Memory budgets: the arithmetic, its monotony, and (slow) a real process under a limit."""
 
 import subprocess
 import sys
@@ -8,69 +8,68 @@ import pytest
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
-from smarthdr_cli.fusion import memory_budget
-from smarthdr_cli.fusion import tiles as tiles_room
-from smarthdr_cli.fusion.memory_budget import Load, room
-from smarthdr_cli.fusion.tiles import LARGEST, SMALLEST
+from smarthdr_cli.fusion.memory_budget import BurstSize, MemoryBudget, memory_budget
+from smarthdr_cli.fusion.tiles import MAX_TILE_CPU, MIN_TILE
 
 CPU = torch.device("cpu")
-# The kernel hands a process its parent's peak: one that stays small stands between, or it would be that of the tests.
+# A process inherits its parent's peak: a small one stands between, or the peak would be that of the tests.
 WATCH = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:])
 _, status, usage = os.wait4(process.pid, 0)
 print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 """
-BURST = Load(24e6, 3 * 72e6, 3)
+BURST = BurstSize(24e6, 3 * 72e6, 3)
 
 
 @pytest.fixture(autouse=True)
-def _two(monkeypatch):
-    for where in (memory_budget, tiles_room):
-        monkeypatch.setattr(where, "workers", lambda _: 2)
+def _two_workers(_one_thread):
+    torch.set_num_threads(2)  # conftest.py restores it
 
 
-def test_without_a_limit_all_cores_work_on_the_largest_tiles():
-    assert room("auto", BURST, CPU, None) == memory_budget.Room(LARGEST, 2)
-    assert room("256", BURST, CPU, None) == memory_budget.Room(256, 2)
+def test_without_a_limit_tiles_have_the_largest_size():
+    assert memory_budget("auto", BURST, CPU, None) == MemoryBudget(MAX_TILE_CPU, 2)
+    assert memory_budget("256", BURST, CPU, None) == MemoryBudget(256, 2)
 
 
-def test_a_tighter_limit_gives_up_company_before_size_and_never_grows():
-    limits = np.linspace(BURST.least_bytes(CPU), 4e9, 40)
-    found = [room("auto", BURST, CPU, float(limit)) for limit in limits]
-    assert found[0].at_once == 1
-    assert (found[-1].tile, found[-1].at_once) == (LARGEST, 2)
-    assert [r.spare for r in found] == sorted(r.spare for r in found)
-    assert found[-1].spare == limits[-1] - BURST.held_bytes()
-    assert [r.tile for r in found] == sorted(r.tile for r in found)
-    assert [r.at_once for r in found] == sorted(r.at_once for r in found)
-    assert all(SMALLEST <= r.tile <= LARGEST for r in found)
+def test_a_lower_limit_reduces_parallel_motions_before_the_tile():
+    limits = np.linspace(BURST.min_bytes(CPU), 4e9, 40)
+    budgets = [memory_budget("auto", BURST, CPU, float(limit)) for limit in limits]
+    assert budgets[0].parallel_motions == 1
+    assert (budgets[-1].tile, budgets[-1].parallel_motions) == (MAX_TILE_CPU, 2)
+    assert [b.tile_bytes for b in budgets] == sorted(b.tile_bytes for b in budgets)
+    assert budgets[-1].tile_bytes == limits[-1] - BURST.image_bytes()
+    assert [b.tile for b in budgets] == sorted(b.tile for b in budgets)
+    assert [b.parallel_motions for b in budgets] == sorted(b.parallel_motions for b in budgets)
+    assert all(MIN_TILE <= b.tile <= MAX_TILE_CPU for b in budgets)
 
 
-def test_too_little_names_what_is_needed():
-    needed = BURST.least_bytes(CPU)
+def test_the_error_for_a_low_limit_names_the_memory_needed():
+    needed = BURST.min_bytes(CPU)
     with pytest.raises(MemoryLimitError, match=rf"3 frames of 24.0 megapixels need about {needed / 2**30:.2g}G"):
-        room("auto", BURST, CPU, needed * 0.99)
+        memory_budget("auto", BURST, CPU, needed * 0.99)
     with pytest.raises(UsageError, match="--tile"):
-        room("tiny", BURST, CPU, 4e9)
+        memory_budget("tiny", BURST, CPU, 4e9)
 
 
 @pytest.mark.parametrize("tile", ["2048", "0"])
-def test_a_tile_asked_for_counts(tile):
-    assert room(tile, BURST, CPU, 60e9).tile == int(tile)
+def test_a_requested_tile_counts_against_the_limit(tile):
+    assert memory_budget(tile, BURST, CPU, 60e9).tile == int(tile)
     with pytest.raises(MemoryLimitError, match=f"under --tile {tile} need"):
-        room(tile, BURST, CPU, 3e9)
-    assert room("256", BURST, CPU, 3e9).tile == 256
+        memory_budget(tile, BURST, CPU, 3e9)
+    assert memory_budget("256", BURST, CPU, 3e9).tile == 256
 
 
-def test_a_picture_smaller_than_a_tile_needs_its_own_size():
-    small = Load(1e4, 9e4, 3)
+def test_an_image_smaller_than_a_tile_needs_its_own_size():
+    small = BurstSize(1e4, 9e4, 3)
     assert small.tiled_bytes(768, CPU) == small.tiled_bytes(0, CPU)
 
 
-def test_the_physics_alone_needs_less():
-    assert BURST.least_bytes(CPU, moving=False) < BURST.least_bytes(CPU)
-    assert room("auto", BURST, CPU, BURST.least_bytes(CPU, moving=False), moving=False).tile >= SMALLEST
+def test_the_static_merge_needs_less():
+    assert BURST.min_bytes(CPU, with_motion=False) < BURST.min_bytes(CPU)
+    assert (
+        memory_budget("auto", BURST, CPU, BURST.min_bytes(CPU, with_motion=False), with_motion=False).tile >= MIN_TILE
+    )
 
 
 @pytest.mark.slow

@@ -1,28 +1,36 @@
-"""The finest motion levels: which blocks are looked at, what they find, and that tiles and blocks leave no seams."""
+"""The finest motion levels: which blocks are refined, their displacement, and that no seams are left."""
 
 from dataclasses import replace
 
 import cv2
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion import motion, motion_refinement
 from smarthdr_cli.fusion.motion import PairMotion
-from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, chain, chosen
-from smarthdr_cli.fusion.network_fusion import fuse_learned
-from smarthdr_cli.fusion.stillness import Likeness, Settled
+from smarthdr_cli.fusion.motion_refinement import (
+    CoarseMotion,
+    FlowRefinement,
+    RefinementConfig,
+    fade_weight,
+    finer_sides,
+    select_blocks,
+)
+from smarthdr_cli.fusion.network_fusion import fuse_members
+from smarthdr_cli.fusion.stillness import Likeness
 from smarthdr_cli.models.saf_layers import CELL, Motion
+from tests.support import bursts
 
-FINEST = replace(made.SMALL, finest=1)
+FINEST = replace(bursts.SMALL, finest=1)
+# Every block is refined, and nothing overrules what the network makes of it.
+NETWORK_ALONE = {"corrected": False, "refinement": RefinementConfig(min_excess=-1.0)}
 CPU = torch.device("cpu")
 
 
 def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0)):
     """Two exposures of smooth detail, the darker displaced by ``shift``, in the rectangle ``only`` or all over."""
-    light = cv2.resize(made.texture(height // 4, width // 4, seed=3), (width, height), interpolation=cv2.INTER_CUBIC)
+    light = cv2.resize(bursts.texture(height // 4, width // 4, seed=3), (width, height), interpolation=cv2.INTER_CUBIC)
     light = light.clip(0.01, 0.9)
     moved = cv2.warpAffine(light, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (width, height),
                            flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # fmt: skip
@@ -31,9 +39,9 @@ def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0))
         moved = np.where(
             np.pad(np.ones((h, w, 1)), ((y, height - y - h), (x, width - x - w), (0, 0))) > 0, moved, light
         )
-    frames = [made.burst_of(picture.clip(0.01, 0.9), (ev, ev + 1), 0).frames[0]
+    frames = [bursts.burst_of(picture.clip(0.01, 0.9), (ev, ev + 1), 0).frames[0]
               for picture, ev in zip((moved, light), evs, strict=True)]  # fmt: skip
-    return made.source_of(made.Burst(tuple(frames), 1))
+    return bursts.aligned(bursts.Burst(tuple(frames), 1))
 
 
 def coarse_of(ref, moved, side=CELL):
@@ -41,7 +49,7 @@ def coarse_of(ref, moved, side=CELL):
     flat = torch.zeros(1, 1, h, w)
     state = Motion(torch.zeros(1, 2, h, w), flat, torch.zeros(1, 4, h, w))
     ones = torch.ones(1, 1, h, w)
-    return Coarse(ref, moved, state, torch.zeros(1, 2, h, w), ones, torch.zeros_like(ref), ones,
+    return CoarseMotion(ref, moved, state, torch.zeros(1, 2, h, w), ones, torch.zeros_like(ref), ones,
                   torch.tensor([-1.0]), side)  # fmt: skip
 
 
@@ -49,44 +57,46 @@ def coarse_of(ref, moved, side=CELL):
     ("side", "finest", "wanted"),
     [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4,)), (8, 4, (4,)), (16, 1, (8,))],
 )
-def test_which_levels_are_left(side, finest, wanted):
-    assert chain(side, finest) == wanted
+def test_levels_below_the_last_one(side, finest, wanted):
+    assert finer_sides(side, finest) == wanted
 
 
-def test_a_bursts_blocks_are_shared_by_its_pairs():
-    assert [motion_refinement.most(1, pairs, CPU) for pairs in (1, 2, 8, 40)] == [32, 16, 4, 3]
-    assert [motion_refinement.most(4, pairs, CPU) for pairs in (1, 2, 8)] == [6, 3, 3]
-    assert motion_refinement.most(1, 2, torch.device("cuda")) == 256
+def test_the_pairs_of_a_burst_share_its_blocks():
+    assert [RefinementConfig().max_blocks(1, pairs, CPU) for pairs in (1, 2, 8, 40)] == [32, 16, 4, 3]
+    assert [RefinementConfig().max_blocks(4, pairs, CPU) for pairs in (1, 2, 8)] == [6, 3, 3]
+    assert RefinementConfig().max_blocks(1, 2, torch.device("cuda")) == 256
 
 
-def test_the_worst_blocks_come_first_and_quiet_ones_not_at_all():
+def test_blocks_with_the_largest_difference_come_first_and_others_are_left_out():
     ref = torch.full((1, 3, 64, 96), 0.3)
     moved = ref / 2  # a stop darker
     for (row, column), width in {(0, 2): 16, (1, 0): 4, (1, 1): 32}.items():
         moved[..., row * 32 : row * 32 + 32, column * 32 : column * 32 + width] *= 1.5
     coarse = coarse_of(ref, moved)
     size = (64 * CELL, 96 * CELL)
-    assert chosen(coarse, 32 * CELL, size, 8) == [(1, 1), (0, 2), (1, 0)]
-    assert chosen(coarse, 32 * CELL, size, 2) == [(1, 1), (0, 2)]
-    assert chosen(coarse, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8) == [(0, 2)]  # the padding has no say
+    assert select_blocks(coarse, 32 * CELL, size, 8) == [(1, 1), (0, 2), (1, 0)]
+    assert select_blocks(coarse, 32 * CELL, size, 2) == [(1, 1), (0, 2)]
+    assert select_blocks(coarse, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8) == [(0, 2)]  # padding does not count
     lenient = replace(coarse, slack=torch.full((1, 1, 64, 96), 100.0))
-    assert chosen(lenient, 32 * CELL, size, 8) == []
+    assert select_blocks(lenient, 32 * CELL, size, 8) == []
 
 
-def test_blocks_fade_towards_those_that_were_not_looked_at():
+def test_a_block_fades_towards_neighbours_without_refinement():
     block, width = 48, 16
-    there = [(0, 0), (0, 1), (1, 1)]
-    weight = motion_refinement._fade((0, 1), there, (2, 3), block, width)
+    selected = [(0, 0), (0, 1), (1, 1)]
+    weight = fade_weight((0, 1), selected, (2, 3), block, width)
     y, x = np.mgrid[0:block, 0:block] + 0.5
     steps = [block - x, np.maximum(x, block - y), np.maximum(block - x, block - y)]  # right, lower left, lower right
     slow = np.minimum.reduce([np.minimum(step / width, 1) for step in steps])
     np.testing.assert_allclose(weight.numpy(), slow, atol=1e-6)
-    assert motion_refinement._fade((0, 0), [(0, 0)], (1, 1), block, width).min() == 1  # the picture's own edge is none
+    assert fade_weight((0, 0), [(0, 0)], (1, 1), block, width).min() == 1  # not towards the image's own edge
 
 
-def test_a_windows_part_is_that_of_the_whole():
+def test_the_refinement_of_a_window_is_part_of_the_whole():
     generator = torch.Generator().manual_seed(0)
-    found = Fine(32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))})
+    found = FlowRefinement(
+        32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))}
+    )
     whole = found.within(Window(0, 0, 96, 96))
     assert torch.equal(whole[..., 32:64, 64:], found.blocks[1, 2].float())
     assert not whole[..., :32, 32:].any()
@@ -100,88 +110,75 @@ def test_a_windows_part_is_that_of_the_whole():
     assert found.within(Window(0, 40, 24, 20)) is None
 
 
-@pytest.fixture
-def network_alone(monkeypatch):
-    """Every block is looked at, and nothing overrules what the network makes of it."""
-    monkeypatch.setattr(motion_refinement, "AT_ODDS", -1.0)
-
-    def nothing(ref, *_):
-        ones = torch.ones_like(ref[:, :1])
-        return Settled(ones, torch.zeros_like(ref), ones, Likeness(None, torch.zeros(3)))
-
-    monkeypatch.setattr(motion, "settle_still", nothing)
-
-
-@pytest.mark.usefixtures("network_alone")
 @pytest.mark.parametrize("finest", [2, 1])
-def test_a_small_picture_moves_as_forward_moves_it(finest):
+def test_a_small_image_moves_as_in_forward(finest):
     """Pipeline and forward differ by bicubic against bilinear resampling, and by what is padded, only."""
     source = shifted_source(128, 192)
-    model = made.lively(heads=0.0, flow=0.05, config=replace(made.SMALL, finest=finest))
+    model = bursts.random_network(heads=0.0, flow=0.05, config=replace(bursts.SMALL, finest=finest))
     frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
     with torch.inference_mode():
         out = model(frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, 1, 128, 192))
-        motion = made.motion_of(model, source)
-    assert motion.fine is not None
-    assert out.flows[-1].shape[-1] * finest == 192
+        motion = bursts.motion_of(model, source, **NETWORK_ALONE)
+    assert motion.refinement is not None
+    assert out.detail.flows[-1].shape[-1] * finest == 192
     found = motion.displacement(Window(0, 0, 128, 192))
-    wanted = torch.nn.functional.interpolate(out.flows[-1] * finest, scale_factor=finest, mode="bilinear")[0]
+    wanted = torch.nn.functional.interpolate(out.detail.flows[-1] * finest, scale_factor=finest, mode="bilinear")[0]
     gap = np.linalg.norm(found - wanted.permute(1, 2, 0).numpy(), axis=2)[16:-16, 16:-16]
-    coarse = replace(motion, fine=None).displacement(Window(0, 0, 128, 192))
+    coarse = replace(motion, refinement=None).displacement(Window(0, 0, 128, 192))
     without = np.linalg.norm(coarse - wanted.permute(1, 2, 0).numpy(), axis=2)[16:-16, 16:-16]
     assert np.median(gap) < 0.15
     assert np.median(gap) < 0.25 * np.median(without)
 
 
-@pytest.mark.usefixtures("network_alone")
-def test_blocks_equal_one_block(monkeypatch):
-    """Cut into blocks, each with its surroundings, a picture moves as in one piece."""
+def test_blocks_equal_one_block():
+    """The displacement of blocks, each computed with its surroundings, is that of the whole image."""
     source = shifted_source(160, 192)
-    model = made.lively(heads=0.0, flow=0.05, config=FINEST)
+    model = bursts.random_network(heads=0.0, flow=0.05, config=FINEST)
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
-        whole = made.motion_of(model, source).displacement(window)
-        monkeypatch.setattr(motion_refinement, "CELLS", 64)
-        cut = made.motion_of(model, source)
-    assert len(cut.fine.blocks) == 9
+        whole = bursts.motion_of(model, source, **NETWORK_ALONE).displacement(window)
+        small_blocks = replace(NETWORK_ALONE["refinement"], block_cells=64)
+        cut = bursts.motion_of(model, source, corrected=False, refinement=small_blocks)
+    assert len(cut.refinement.blocks) == 9
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
 
 
-def test_tiles_equal_the_whole(monkeypatch):
-    monkeypatch.setattr(motion_refinement, "CELLS", 64)
-    source = shifted_source(200, 260, only=(40, 60, 90, 100))
-    network = made.learned(made.lively(flow=0.1, config=FINEST))
-    whole, tiled = (fuse_learned(network, source, (0, 1), (), size, strong=False).plane.radiance for size in (0, 128))
-    assert np.abs(made.mu(whole / 2) - made.mu(tiled / 2)).max() <= 1e-3
+def test_tiles_equal_the_whole():
+    source = shifted_source(200, 280, only=(40, 190, 90, 80))  # across the border of two blocks
+    network = bursts.saf_fuser(bursts.random_network(flow=0.1, config=FINEST))
+    whole, tiled = (fuse_members(network, source, (0, 1), (), size, strong=False).image.radiance for size in (0, 128))
+    assert np.abs(bursts.mu(whole / 2) - bursts.mu(tiled / 2)).max() <= 1e-3
 
 
 @pytest.mark.parametrize("size", [(50, 50), (101, 77), (33, 500), (9, 8), (5, 3), (300, 270)])
 def test_odd_and_tiny_sizes(size):
-    light = made.texture(*size, high=1.6)
-    frames = [made.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))]
-    source = made.source_of(made.Burst(tuple(frames), 1))
-    plane = fuse_learned(
-        made.learned(made.lively(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
-    ).plane
+    light = bursts.texture(*size, high=1.6)
+    frames = [
+        bursts.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))
+    ]
+    source = bursts.aligned(bursts.Burst(tuple(frames), 1))
+    plane = fuse_members(
+        bursts.saf_fuser(bursts.random_network(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
+    ).image
     assert plane.radiance.shape == (*size, 3)
     assert np.isfinite(plane.radiance).all()
 
 
-def test_nothing_is_looked_at_where_weights_do_not_ask_or_nothing_is_at_odds():
+def test_no_refinement_without_finer_levels_or_differing_blocks():
     source = shifted_source(96, 128)
-    assert made.motion_of(made.lively(), source).fine is None
-    still = made.source_of(made.burst_of(made.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
-    found = made.motion_of(made.lively(flow=0.0, config=FINEST), still)
-    assert found.fine is None
+    assert bursts.motion_of(bursts.random_network(), source).refinement is None
+    still = bursts.aligned(bursts.burst_of(bursts.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
+    found = bursts.motion_of(bursts.random_network(flow=0.0, config=FINEST), still)
+    assert found.refinement is None
     far = shifted_source(96, 128, evs=(-5.0, 0.0))
-    assert made.motion_of(made.lively(config=FINEST), far).fine is None
+    assert bursts.motion_of(bursts.random_network(config=FINEST), far).refinement is None
 
 
-def test_a_pair_that_moves_in_fine_blocks_only():
-    """A coarse displacement of nothing must not hide what finer levels found."""
+def test_a_pair_that_moves_only_in_refined_blocks():
+    """A coarse displacement of 0 does not hide the refinement."""
     flat = torch.zeros(1, 2, 16, 16)
     ones = torch.ones(1, 1, 16, 16)
-    found = Fine(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
+    found = FlowRefinement(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
     motion = PairMotion(
         flat, ones, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16), ones, Likeness(None, torch.zeros(3)), found
     )

@@ -1,12 +1,12 @@
 """The noise floor against noise of known size: what it says, and what must not raise it."""
 
-import fusion_bursts as made
 import pytest
 import torch
 
 from smarthdr_cli.fusion.noise import noise_floor, parts
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
+from tests.support import bursts
 
 EVS = torch.tensor([[0.0, -2.0, 2.0]])
 SCALE = 0.25
@@ -15,7 +15,7 @@ WELL, READ = 1500.0, 4.0  # electrons: about ISO 4000
 
 def light_of(level, side=160):
     """(1, 3, side, side) detail of a fifth around a level."""
-    waves = torch.from_numpy(made.texture(side, side, low=-0.2, high=0.2)).permute(2, 0, 1)[None]
+    waves = torch.from_numpy(bursts.texture(side, side, low=-0.2, high=0.2)).permute(2, 0, 1)[None]
     return level * (1 + waves)
 
 

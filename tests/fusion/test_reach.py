@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smarthdr_cli.fusion.reach import Light, Link, links
-from smarthdr_cli.models.pairwise import FAR
+from smarthdr_cli.models.pairwise import MAX_TRAINED_EV
 
 
 def linked(*evs):
@@ -23,8 +23,8 @@ def test_frames_beyond_it_hang_on_the_one_before_them_on_their_side():
 
 def test_a_far_frame_alone_on_its_side_hangs_on_the_reference():
     assert linked(-6.0, 2.0) == [(2, 0.0), (1, 0.0)]
-    link = links(torch.tensor([[0.0, FAR + 1, 2.0]]))[1]
-    assert link.apart == FAR + 1 - 2.0
+    link = links(torch.tensor([[0.0, MAX_TRAINED_EV + 1, 2.0]]))[1]
+    assert link.apart == MAX_TRAINED_EV + 1 - 2.0
 
 
 def test_the_light_is_what_trusted_frames_show():

@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-import fusion_bursts as made
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.network_fusion import fuse_learned
+from smarthdr_cli.fusion.network_fusion import fuse_members
 from smarthdr_cli.fusion.noise import parts
 from smarthdr_cli.fusion.rounding import CODES, _worth, code_floor
 from smarthdr_cli.models.uncertainty_calibration import Calibration
+from tests.support import bursts
 
 SIDE = 16
 WHOLE = Window(0, 0, SIDE, SIDE)
@@ -19,8 +19,8 @@ WHOLE = Window(0, 0, SIDE, SIDE)
 
 def jpeg(light, evs, kind="jpeg"):
     """An 8-bit burst of one even (3,) light, its files of ``kind``; the reference is the first."""
-    burst = made.burst_of(np.broadcast_to(np.float32(light), (SIDE, SIDE, 3)), evs, 0, bits=8)
-    return made.source_of(replace(burst, frames=tuple(replace(f, kind=kind) for f in burst.frames)))
+    burst = bursts.burst_of(np.broadcast_to(np.float32(light), (SIDE, SIDE, 3)), evs, 0, bits=8)
+    return bursts.aligned(replace(burst, frames=tuple(replace(f, kind=kind) for f in burst.frames)))
 
 
 def floor(source, light, evs, trust=1.0):
@@ -39,7 +39,7 @@ def floor(source, light, evs, trust=1.0):
 def test_a_shadow_that_stands_alone_is_a_code_off(code):
     """Twin: the curve itself, one code up and one down, as the reference alone has recorded it."""
     light = np.full(3, (code / 255) ** 2.2)
-    wanted = (made.mu((code + CODES) ** 2.2 / 255**2.2) - made.mu((code - CODES) ** 2.2 / 255**2.2)) / 2
+    wanted = (bursts.mu((code + CODES) ** 2.2 / 255**2.2) - bursts.mu((code - CODES) ** 2.2 / 255**2.2)) / 2
     assert floor(jpeg(light, (0.0, 2.0)), light, (0.0, 2.0), trust=0.0) == pytest.approx(wanted, rel=0.05)
 
 
@@ -73,8 +73,8 @@ def test_sigma_is_no_less():
     light = np.full(3, (6 / 255) ** 2.2)
     source = jpeg(light, (0.0, 0.5))
     sure = Calibration(raw=(1e-4, 1.0), calibrated=(1e-4, 1.1e-4))
-    network = made.learned(made.lively(heads=0.0, flow=0.0), calibration=sure)
-    sigma = fuse_learned(network, source, (0, 1), (), 0, strong=False).plane.sigma
-    plain = fuse_learned(network, jpeg(light, (0.0, 0.5), "png"), (0, 1), (), 0, strong=False).plane.sigma
+    network = bursts.saf_fuser(bursts.random_network(heads=0.0, flow=0.0), calibration=sure)
+    sigma = fuse_members(network, source, (0, 1), (), 0, strong=False).image.sigma
+    plain = fuse_members(network, jpeg(light, (0.0, 0.5), "png"), (0, 1), (), 0, strong=False).image.sigma
     assert plain.max() < 2e-3
     assert sigma.min() > 2 * plain.max()

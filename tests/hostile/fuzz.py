@@ -38,8 +38,8 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from tests.grouping import shoot as maker
-from tests.grouping.shoot import Camera, Shoot
+from tests.support import camera_files as maker
+from tests.support.camera_files import Camera, Shoot
 from tests.support.raw_files import SIGMA_PROPERTIES, cr3, crw, mrw, raf, x3f
 
 NOTES = (
@@ -174,15 +174,15 @@ def files_target(home: Path, name: str) -> One:
     from smarthdr_cli.colorspace import REC709, conversion
     from smarthdr_cli.errors import InputError
     from smarthdr_cli.grouping.header import Header, read_header
-    from smarthdr_cli.grouping.thumbnails import tiny
+    from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
     path = home / name
 
     def check_header(header: Header) -> None:
         assert header.ev is None or abs(header.ev) < 200
         assert header.orientation in range(1, 9)
-        assert header.focal is None or 0 < header.focal < 1e6
-        assert header.start is None or math.isfinite(header.start)
+        assert header.focal_length is None or 0 < header.focal_length < 1e6
+        assert header.timestamp is None or math.isfinite(header.timestamp)
         assert header.size is None or min(header.size) > 0
         note = header.maker
         assert note.shot is None or 1 <= note.shot <= 99
@@ -195,7 +195,7 @@ def files_target(home: Path, name: str) -> One:
         try:
             header = read_header(path)
             check_header(header)
-            tiny(header, MAX_PIXELS)
+            read_thumbnail(header, MAX_PIXELS)
         except InputError as error:
             check_line(error, name)
         try:
@@ -293,9 +293,7 @@ def mutate_weights(data: bytes, max_size: int, seed: int) -> bytes:
 
 def weights_target(home: Path) -> One:
     from smarthdr_cli.errors import ModelError
-    from smarthdr_cli.models.checkpoint import load_checkpoint
-    from smarthdr_cli.models.header import read_header
-    from smarthdr_cli.models.load import load_model
+    from smarthdr_cli.models.checkpoint import load_checkpoint, load_model, read_header
 
     path = home / "x.safetensors"
 
@@ -490,7 +488,8 @@ def shoots_target(home: Path) -> One:
             shoot.view = draw.ConsumeIntInRange(0, 2)
             shoot.wait(draw.ConsumeIntInRange(0, 40) / 4)
             path = shoot.take(
-                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None, plain=draw.ConsumeBool(),
+                draw.ConsumeIntInRange(-4, 4), note=note if draw.ConsumeBool() else None,
+                without_exif=draw.ConsumeBool(),
                 mode=draw.PickValueInList([None, 0, 1, 2]), bias=draw.PickValueInList([None, 0, -1, 2]),
                 zone=draw.PickValueInList([None, "+02:00"]), orientation=draw.PickValueInList([None, 1, 6]),
                 suffix=draw.PickValueInList([".JPG", ".JPG", ".JPG", ".ARW"]) if files else ".JPG",

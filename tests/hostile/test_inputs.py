@@ -20,7 +20,7 @@ from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.burst.read import read_file
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
-from smarthdr_cli.grouping.thumbnails import tiny
+from smarthdr_cli.grouping.thumbnails import read_thumbnail
 
 from . import corpus
 from .conftest import OFF, STATED
@@ -214,9 +214,9 @@ def _written(path: Path, data: bytes) -> Path:
 def test_grouping_does_not_look_through_ten_thousand_scans(tmp_path: Path) -> None:
     header = read_header(_written(tmp_path / "a.jpg", corpus.scan_bomb()))
     begun = time.process_time()
-    assert tiny(header) is None
+    assert read_thumbnail(header) is None
     assert time.process_time() - begun < 0.5
-    assert tiny(read_header(_written(tmp_path / "b.jpg", corpus.READ["progressive.jpg"](0)))) is not None
+    assert read_thumbnail(read_header(_written(tmp_path / "b.jpg", corpus.READ["progressive.jpg"](0)))) is not None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 700), (700, 1)])

@@ -1,4 +1,4 @@
-"""What is known, where it lies and whether it is whole: against files that were just written, and then damaged."""
+"""The catalogue of files that were just written and then damaged, and descriptions with model cards."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ import torch
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import hub, weights
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.catalog import download, inventory, seen, verify
+from smarthdr_cli.models.catalog import describe, download, find_entry, list_weights, verify
 from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.manifest import Entry
-
-from .served import client, serving
+from smarthdr_cli.models.uncertainty_calibration import Calibration
+from smarthdr_cli.models.weights import ManifestEntry
+from tests.support.hub_server import client, serving
 
 SMALL = {"name": "saf", "encoder": 8, "motion": 8, "hidden": 4, "verify": 8, "refine": 8}
 Fill = Callable[..., Path]
@@ -42,7 +42,7 @@ def fill(small: Path) -> Fill:
         folder.mkdir(parents=True)
         for name in names:
             shutil.copy(small, folder / f"{name}.safetensors")
-        entries = [Entry.of(folder / f"{name}.safetensors", name, "MIT", name == names[0]) for name in names]
+        entries = [ManifestEntry.of(folder / f"{name}.safetensors", name, "MIT", name == names[0]) for name in names]
         (folder / "manifest.toml").write_text("\n".join(entry.to_toml() for entry in entries))
         return folder
 
@@ -72,8 +72,8 @@ def flip(path: Path, at: int = -9) -> None:
     path.write_bytes(data)
 
 
-def test_what_is_listed_and_there(shipped: Path, small: Path) -> None:
-    found = {item.name: item for item in inventory()}
+def test_listed_weights(shipped: Path, small: Path) -> None:
+    found = {item.name: item for item in list_weights()}
     assert list(found) == ["base", "other", "far"]
     base = found["base"]
     assert (base.state, base.place, base.default, base.problem) == ("verified", "shipped", True, None)
@@ -83,56 +83,56 @@ def test_what_is_listed_and_there(shipped: Path, small: Path) -> None:
     assert base.sha256 == hashlib.sha256(small.read_bytes()).hexdigest()
     far = found["far"]
     assert (far.state, far.path, far.place, far.network, far.parameters) == ("absent", None, None, None, None)
-    assert (far.size, far.sha256) == (base.size, base.sha256)  # of the one to be had
+    assert (far.size, far.sha256) == (base.size, base.sha256)  # as listed
     assert far.problem == "far is not on this machine: smarthdr models download far"
 
 
 def test_json_has_plain_values(shipped: Path) -> None:
-    values = json.loads(json.dumps([item.to_dict() for item in inventory()], default=str))
+    values = json.loads(json.dumps([item.to_dict() for item in list_weights()], default=str))
     assert values[0]["bytes"] == (shipped / "base.safetensors").stat().st_size
     assert "size" not in values[0]
 
 
-def test_files_at_home(shipped: Path, home: Path, fill: Fill, small: Path) -> None:
+def test_weights_in_the_home_folder(shipped: Path, home: Path, fill: Fill, small: Path) -> None:
     fill(home, "base", "more")
     shutil.copy(small, home / "mine.safetensors")
     (home / "junk.safetensors").write_bytes(b"junk")
-    found = {item.name: item for item in inventory()}
+    found = {item.name: item for item in list_weights()}
     assert [found[name].place for name in ("base", "more", "other", "mine")] == ["home", "home", "shipped", "home"]
     assert (found["mine"].state, found["mine"].licence, found["mine"].default) == ("unlisted", "CC-BY-4.0", False)
     assert found["junk"].state == "damaged"
     assert "junk.safetensors: not a safetensors file" in str(found["junk"].problem)
 
 
-@pytest.mark.parametrize("damage", ["bit", "cut", "head", "gone dark"])
-def test_damage_is_told_and_the_rest_goes_on(shipped: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["bit", "cut", "header", "broken link"])
+def test_damaged_weights_are_reported_and_the_others_listed(shipped: Path, damage: str) -> None:
     path = shipped / "other.safetensors"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
-    elif damage == "gone dark":
+    elif damage == "broken link":
         path.unlink()
         path.symlink_to(shipped / "loop")
         (shipped / "loop").symlink_to(path)
     else:
-        flip(path, 40 if damage == "head" else -9)
-    found = {item.name: item for item in inventory()}
+        flip(path, 40 if damage == "header" else -9)
+    found = {item.name: item for item in list_weights()}
     assert found["base"].state == "verified"
-    if damage == "gone dark":
+    if damage == "broken link":
         assert found["other"].state == "absent"
     else:
         assert found["other"].state == "damaged"
         assert "not the other that manifest.toml lists" in str(found["other"].problem)
 
 
-def test_verify_all_takes_what_is_here(shipped: Path) -> None:
+def test_verify_takes_everything_on_this_machine(shipped: Path) -> None:
     assert [(item.name, item.state) for item in verify()] == [("base", "verified"), ("other", "verified")]
     assert [(item.name, item.state) for item in verify(["far", "base"])] == [("far", "absent"), ("base", "verified")]
     with pytest.raises(ModelError, match="no weights are called 'bass'; known are base, other, far"):
         verify(["bass"])
 
 
-def test_verify_fills_the_network(shipped: Path, home: Path) -> None:
-    """A file whose head is fine and whose tensors are not those of its network: listing cannot see it."""
+def test_verify_loads_the_network(shipped: Path, home: Path) -> None:
+    """Good headers, but tensors that do not fit: listing cannot detect that."""
     home.mkdir(parents=True)
     state = {name: value for name, value in build_model(SMALL).state_dict().items() if not name.startswith("judge")}
     save_checkpoint(home / "lame.safetensors", state, SMALL)
@@ -140,7 +140,7 @@ def test_verify_fills_the_network(shipped: Path, home: Path) -> None:
     broken = {name: value.clone() for name, value in build_model(SMALL).state_dict().items()}
     next(iter(broken.values())).fill_(torch.nan)
     save_checkpoint(home / "nan.safetensors", broken, SMALL)
-    assert {item.name: item.state for item in inventory() if item.place == "home"} == dict.fromkeys(
+    assert {item.name: item.state for item in list_weights() if item.place == "home"} == dict.fromkeys(
         ("lame", "odd", "nan"), "unlisted"
     )
     found = {item.name: item for item in verify()}
@@ -165,10 +165,10 @@ def test_verify_of_paths(shipped: Path, small: Path, tmp_path: Path) -> None:
     assert listed.state == "damaged"
 
 
-def test_seen_takes_what_find_takes(shipped: Path) -> None:
-    assert seen().name == seen("base").name == seen(shipped / "base.safetensors").name == "base"
+def test_entries_are_found_by_name_and_path(shipped: Path) -> None:
+    assert find_entry().name == find_entry("base").name == find_entry(shipped / "base.safetensors").name == "base"
     with pytest.raises(ModelError, match="no such weights file"):
-        seen("absent.safetensors")
+        find_entry("absent.safetensors")
 
 
 @pytest.fixture
@@ -189,25 +189,25 @@ def served(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             shutil.copy(small, path)
         return str(path)
 
-    monkeypatch.setenv(hub.SETTING, "owner/name@v1.0")
+    monkeypatch.setenv(hub.REPOSITORY_VARIABLE, "owner/name@v1.0")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", answer)
     return cache
 
 
 def test_download_all(shipped: Path, served: Path) -> None:
-    assert next(item for item in inventory() if item.name == "far").state == "absent"
+    assert next(item for item in list_weights() if item.name == "far").state == "absent"
     done = {one.name: (one.path, one.fetched) for one in download()}
     assert done == {
         "base": (shipped / "base.safetensors", False),
         "other": (shipped / "other.safetensors", False),
         "far": (served / "far.safetensors", True),
     }
-    far = next(item for item in inventory() if item.name == "far")
+    far = next(item for item in list_weights() if item.name == "far")
     assert (far.state, far.place, far.path) == ("verified", "hub cache", served / "far.safetensors")
     assert [one.fetched for one in download(["far"])] == [False]
     assert [item.name for item in verify()] == ["base", "other", "far"]
     flip(served / "far.safetensors")
-    assert next(item for item in inventory() if item.name == "far").state == "damaged"
+    assert next(item for item in list_weights() if item.name == "far").state == "damaged"
 
 
 @pytest.mark.usefixtures("shipped")
@@ -218,21 +218,21 @@ def test_a_download_without_a_repository() -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_downloads_that_cannot_be(shipped: Path) -> None:
+def test_downloads_that_fail(shipped: Path) -> None:
     with pytest.raises(ModelError, match="no weights are called 'bass'"):
-        list(download(["far", "bass"]))  # said before anything is fetched
-    assert next(item for item in inventory() if item.name == "far").state == "absent"
+        list(download(["far", "bass"]))  # before the first download
+    assert next(item for item in list_weights() if item.name == "far").state == "absent"
     flip(shipped / "base.safetensors")
     with pytest.raises(ModelError, match=r"base\.safetensors is damaged and comes before anything downloaded; remove"):
         list(download(["base"]))
 
 
-def test_from_a_hub_that_is_there(shipped: Path, small: Path, tmp_path: Path) -> None:
+def test_the_command_downloads_from_a_hub(shipped: Path, small: Path, tmp_path: Path) -> None:
     """The real client and the whole command, in a process of its own."""
     home = tmp_path / "far" / "weights"
     home.mkdir(parents=True)
     (home / "manifest.toml").write_text(
-        Entry.of(small, "base", "MIT").to_toml().replace(small.name, "base.safetensors")
+        ManifestEntry.of(small, "base", "MIT").to_toml().replace(small.name, "base.safetensors")
     )
 
     def command(*words: str, endpoint: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
@@ -252,3 +252,68 @@ def test_from_a_hub_that_is_there(shipped: Path, small: Path, tmp_path: Path) ->
     shown = command("list", "--json", endpoint="http://127.0.0.1:9", offline=True)
     base = next(item for item in json.loads(shown.stdout)["weights"] if item["name"] == "base")
     assert (base["state"], base["place"], base["path"]) == ("verified", "hub cache", one["path"])
+
+
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    path = shipped / "base.safetensors"
+    curve = Calibration((0.01, 0.02), (0.005, 0.03), samples=1234, eight_bit=Calibration((0.01,), (0.02,), samples=5))
+    save_checkpoint(
+        path, build_model(SMALL).state_dict(), SMALL, {"steps": 7, "config": {"batch": 4}}, curve, "MIT", {"psnr": 30.0}
+    )
+    (shipped / "manifest.toml").write_text(ManifestEntry.of(path, "base", "MIT", default=True).to_toml())
+    (shipped / "base.md").write_text("# base\n\nσ is calibrated.\n", "utf-8")
+    monkeypatch.setattr(weights, "weights_dir", lambda: shipped)
+    for name in ("SMARTHDR_HOME", "SMARTHDR_HUB_REPO"):
+        monkeypatch.delenv(name, raising=False)
+    return shipped
+
+
+@pytest.mark.usefixtures("described")
+def test_a_description_states_what_the_file_holds() -> None:
+    found = describe("base")
+    assert found.item.name == "base"
+    assert found.config["encoder"] == 8
+    assert found.config["limit"] == 4.0  # a default that the file does not state
+    assert found.record == {"steps": 7, "config": {"batch": 4}}
+    assert found.metrics == {"psnr": 30.0}
+    assert found.calibration == {
+        "quantile": 0.68, "samples": 1234, "knots": 2, "lowest": 0.005, "highest": 0.03,
+        "eight_bit": {"quantile": 0.68, "samples": 5, "knots": 1, "lowest": 0.02, "highest": 0.02},
+    }  # fmt: skip
+    model = build_model(SMALL)
+    assert found.parts["judge"] == sum(value.numel() for value in model.judge.parameters())  # type: ignore[union-attr]
+    assert sum(found.parts.values()) == found.item.parameters
+    assert found.card == "# base\n\nσ is calibrated.\n"
+    assert set(found.to_dict()) >= {"name", "sha256", "path", "bytes", "parts", "config", "record", "card"}
+
+
+def test_a_copy_has_the_card_of_the_listed_one(described: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "cache" / "0123abcd.safetensors"
+    elsewhere.parent.mkdir()
+    shutil.copy(described / "base.safetensors", elsewhere)
+    assert describe(elsewhere).card == describe("base").card
+    elsewhere.with_suffix(".md").write_text("its own")
+    assert describe(elsewhere).card == "its own"
+    save_checkpoint(elsewhere, build_model(SMALL).state_dict(), SMALL)  # another network under that name
+    elsewhere.with_suffix(".md").unlink()
+    found = describe(elsewhere)
+    assert (found.card, found.calibration, found.item.state) == (None, None, "unlisted")
+
+
+def test_a_card_that_is_not_text(described: Path) -> None:
+    (described / "base.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"base\.md: cannot be read"):
+        describe()
+
+
+def test_gfhdr_is_described_too(tmp_path: Path) -> None:
+    config = {"name": "gfhdr", "dim": 12, "blocks": 1, "depth": 1, "heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config)
+    save_checkpoint(tmp_path / "g.safetensors", model.state_dict(), config)
+    found = describe(tmp_path / "g.safetensors")
+    assert set(found.parts) == {"backbone", "judge"}
+    assert found.item.network == found.config["name"] == "gfhdr"

@@ -1,4 +1,4 @@
-"""gfhdr against its published size and against a slow twin written from the definition."""
+"""gfhdr: its published size, its layers against slow twins from the definition, frames in any order, growth."""
 
 import dataclasses
 import math
@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig, pad_to_multiple
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.models.gfhdr import GFHDR, GFHDRBackbone, GFHDRConfig, pack_frames, pad_to_multiple
 from smarthdr_cli.models.gfhdr_layers import ContextLayer, DropPath, LocalContext, Norm, WindowAttention, edge_windows
 
+SHALLOW = GFHDRConfig(dim=12, blocks=2, depth=1, heads=3, window=4, squeeze=4, drop_path=0.0)
 SMALL = GFHDRConfig(dim=12, blocks=2, depth=2, heads=3, window=4, squeeze=4)
 
 
@@ -34,7 +36,7 @@ def _count(c: GFHDRConfig) -> int:
 
 
 def test_the_default_has_the_published_number_of_parameters() -> None:
-    model = GFHDR(GFHDRConfig())
+    model = GFHDRBackbone(GFHDRConfig())
     count = sum(p.numel() for p in model.parameters())
     assert count == 1_222_113
     assert count == _count(GFHDRConfig())
@@ -42,24 +44,24 @@ def test_the_default_has_the_published_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, dim=24, mlp_ratio=3, heads=4, window=8)])
 def test_other_sizes_follow_the_same_formula(config: GFHDRConfig) -> None:
-    assert sum(p.numel() for p in GFHDR(config).parameters()) == _count(config)
+    assert sum(p.numel() for p in GFHDRBackbone(config).parameters()) == _count(config)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 8), (13, 22), (3, 5), (1, 1)])
-def test_any_size_comes_back_at_its_own_size_within_bounds(size: tuple[int, int]) -> None:
-    model = GFHDR(SMALL).eval()
+def test_any_size_is_kept_and_the_output_is_bounded(size: tuple[int, int]) -> None:
+    model = GFHDRBackbone(SMALL).eval()
     with torch.inference_mode():
-        out = model(_frames(2, 3, 6, *size))
-    assert out.radiance.shape == (2, 3, *size)
-    assert out.features.shape == (2, model.feature_channels, *size)
-    assert out.radiance.min() > 0
-    assert out.radiance.max() < 1
+        radiance, features = model(_frames(2, 3, 6, *size))
+    assert radiance.shape == (2, 3, *size)
+    assert features.shape == (2, model.feature_channels, *size)
+    assert radiance.min() > 0
+    assert radiance.max() < 1
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 6, 8, 8), (1, 3, 3, 8, 8), (3, 6, 8, 8)])
 def test_another_number_of_frames_or_channels_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="takes"):
-        GFHDR(SMALL)(torch.zeros(shape))
+        GFHDRBackbone(SMALL)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -131,12 +133,12 @@ def test_training_computes_what_inference_does() -> None:
 
 
 @torch.no_grad()
-def test_many_windows_go_through_in_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_windows_go_through_in_several_calls() -> None:
     module = WindowAttention(dim=6, window=4, heads=2)
     x = torch.randn(2, 16, 16, 6, generator=torch.Generator().manual_seed(0))
     edges = edge_windows(2, 4, 4, 4, x.device)
     whole = module(x, edges)
-    monkeypatch.setattr("smarthdr_cli.models.gfhdr_layers.CALL_WINDOWS", 5)
+    module.windows_per_call = 5
     torch.testing.assert_close(module(x, edges), whole)
 
 
@@ -173,7 +175,7 @@ def test_a_layer_adds_window_attention_mlp_and_the_local_branch() -> None:
 
 
 def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
-    rates = [m.rate for m in GFHDR(GFHDRConfig()).modules() if isinstance(m, DropPath)]
+    rates = [m.rate for m in GFHDRBackbone(GFHDRConfig()).modules() if isinstance(m, DropPath)]
     assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -185,38 +187,38 @@ def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
 
 
 def test_the_last_skip_carries_the_reference_and_order_of_frames_matters() -> None:
-    model = GFHDR(SMALL).eval()
+    model = GFHDRBackbone(SMALL).eval()
     frames = _frames(1, 3, 6, 8, 8)
     with torch.inference_mode():
         model.conv_after_body.weight.zero_()
         model.conv_after_body.bias.zero_()
-        base = model(frames).radiance
+        base = model(frames)[0]
         moved = frames.clone()
         moved[:, 0] = 0
-        torch.testing.assert_close(model(moved).radiance, base)  # nothing but the reference is left
+        torch.testing.assert_close(model(moved)[0], base)  # nothing but the reference is left
         moved = frames.clone()
         moved[:, 1] = 0
-        assert (model(moved).radiance - base).abs().max() > 1e-3
+        assert (model(moved)[0] - base).abs().max() > 1e-3
 
 
 def test_every_parameter_learns() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = GFHDR(dataclasses.replace(SMALL, squeeze=1)).eval()  # no path dropped, no attention all dead
-    out = model(_frames(2, 3, 6, 8, 8))
-    (out.radiance.square().mean() + out.features.square().mean()).backward()
+        model = GFHDRBackbone(dataclasses.replace(SMALL, squeeze=1)).eval()  # no path dropped, no attention all dead
+    radiance, features = model(_frames(2, 3, 6, 8, 8))
+    (radiance.square().mean() + features.square().mean()).backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
     assert dead == []
 
 
 def test_bfloat16_stays_near_float32() -> None:
-    model = GFHDR(SMALL).eval()
+    model = GFHDRBackbone(SMALL).eval()
     frames = _frames(1, 3, 6, 16, 16)
     with torch.inference_mode():
-        exact = model(frames).radiance
+        exact = model(frames)[0]
         with torch.autocast("cpu", torch.bfloat16):
-            rough = model(frames).radiance
-        stored = model.bfloat16()(frames.bfloat16()).radiance
+            rough = model(frames)[0]
+        stored = model.bfloat16()(frames.bfloat16())[0]
     assert rough.dtype == stored.dtype == torch.float32
     assert (rough - exact).abs().max() < 0.01
     assert (stored - exact).abs().max() < 0.01
@@ -226,14 +228,14 @@ def test_gradients_under_bfloat16_are_those_of_float32() -> None:
     """Channels last, as training has it: dilated convolutions and norms went wrong there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = GFHDR(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
+        model = GFHDRBackbone(dataclasses.replace(SMALL, dim=60, heads=6, window=8, depth=1)).eval()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frames = _frames(2, 3, 6, 32, 32)
     found = {}
     for precise in (True, False):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
-            model(frames).radiance.square().sum().backward()
+            model(frames)[0].square().sum().backward()
         found[precise] = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     for name, exact in found[True].items():
         assert (found[False][name] - exact).norm() < 0.05 * exact.norm(), name
@@ -249,10 +251,68 @@ def test_a_norm_sums_its_gradients_over_many_pixels_in_float32() -> None:
     torch.testing.assert_close(norm.bias.grad, above.float().sum(dim=0), rtol=1e-3, atol=0)
 
 
-def test_padding_reflects_and_keeps_the_values_it_was_given() -> None:
+def test_padding_reflects_and_keeps_the_input() -> None:
     x = torch.arange(30.0).view(1, 1, 5, 6)
     padded = pad_to_multiple(x, 4)
     assert padded.shape == (1, 1, 8, 8)
     assert torch.equal(padded[..., :5, :6], x)
     assert torch.equal(padded[0, 0, 5:, 0], x[0, 0, [3, 2, 1], 0])
     assert pad_to_multiple(padded, 4) is padded
+
+
+def _network(config: GFHDRConfig, seed: int) -> GFHDR:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GFHDR(config)
+
+
+@torch.inference_mode()
+def test_frames_go_in_by_exposure_whatever_their_order() -> None:
+    model = _network(dataclasses.replace(SMALL, window=4), 0).eval()
+    frames, evs, valid = _frames(1, 3, 3, 32, 32), torch.tensor([[0.0, 2.0, -2.0]]), torch.ones(1, 3, 1, 32, 32)
+    by_exposure = [2, 0, 1]
+    output = model.predict(pack_frames(frames[:, by_exposure], evs[:, by_exposure]))
+    prediction = model(frames, evs, valid)
+    light = 4 * output.radiance
+    inside = (light - frames[:, 0]).abs() < 1e-3
+    torch.testing.assert_close(prediction.radiance[inside], light[inside])
+    assert ((prediction.radiance - frames[:, 0])[frames[:, 0] < 0.6].abs() < 0.02).all()  # clamped to the reference
+    torch.testing.assert_close(prediction.log_sigma, output.log_sigma)
+    again = model(frames[:, [0, 2, 1]], evs[:, [0, 2, 1]], valid)
+    torch.testing.assert_close(again.radiance, prediction.radiance)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_another_number_of_frames_is_a_usage_error(count: int) -> None:
+    with pytest.raises(UsageError, match=f"gfhdr takes three frames; the bursts have {count}"):
+        _network(SMALL, 0)(torch.zeros(1, count, 3, 32, 32), torch.zeros(1, count), torch.ones(1, count, 1, 32, 32))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_network_grown_from_a_shallow_one_computes_the_same(depth: int) -> None:
+    shallow = _network(SHALLOW, 0).eval()
+    deep = _network(dataclasses.replace(SHALLOW, depth=depth), 1).eval()
+    frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        before = shallow.predict(frames)
+        assert (deep.predict(frames).radiance - before.radiance).abs().max() > 1e-4
+        deep.load_state_dict(deep.extend_state(shallow.state_dict()))
+        for one, other in zip(deep.predict(frames), before, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_added_layers_learn() -> None:
+    deep = _network(dataclasses.replace(SHALLOW, depth=2), 1)
+    deep.load_state_dict(deep.extend_state(_network(SHALLOW, 0).state_dict()))
+    frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(2))
+    deep.predict(frames).radiance.square().mean().backward()
+    for block in deep.backbone.body:
+        for end in (block.layers[1].attention.proj, block.layers[1].mlp[2], block.layers[1].local.body[2]):
+            assert end.weight.grad.abs().max() > 0
+
+
+def test_a_state_of_another_width_is_refused_by_the_loader() -> None:
+    deep = _network(dataclasses.replace(SHALLOW, depth=2), 1)
+    narrow = _network(dataclasses.replace(SHALLOW, dim=6), 0).state_dict()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        deep.load_state_dict(deep.extend_state(narrow))

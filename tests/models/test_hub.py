@@ -1,4 +1,4 @@
-"""Fetching from a hub that the test serves itself: the real client library, a real download, no outside network."""
+"""Downloads with the real client library from a hub that the test serves itself; no outside network."""
 
 import hashlib
 import json
@@ -11,13 +11,12 @@ import pytest
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models import hub
-from smarthdr_cli.models.hub import Repo, fetch, repo
-from smarthdr_cli.models.manifest import Entry
-
-from .served import COMMIT, Server, client, serving
+from smarthdr_cli.models.hub import HubRepository, hub_repository
+from smarthdr_cli.models.weights import ManifestEntry, fetch
+from tests.support.hub_server import COMMIT, Server, client, serving
 
 DATA = b"the weights" * 1000
-ENTRY = Entry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
+ENTRY = ManifestEntry("base", "base.safetensors", hashlib.sha256(DATA).hexdigest(), len(DATA), "MIT")
 
 
 @pytest.fixture
@@ -26,16 +25,17 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COMMIT, offline: bool = False) -> str:
+def _fetch(
+    cache: Path, endpoint: str, entry: ManifestEntry = ENTRY, revision: str = COMMIT, offline: bool = False
+) -> str:
     """What a fresh interpreter gets: the path, or the one line and the exit code of the error."""
     code = """if True:
         import json, sys
         from smarthdr_cli.errors import SmartHDRError
-        from smarthdr_cli.models.hub import fetch
-        from smarthdr_cli.models.manifest import Entry
+        from smarthdr_cli.models.weights import ManifestEntry, fetch
         assert "huggingface_hub" not in sys.modules
         try:
-            print(fetch(Entry(**json.loads(sys.argv[1]))))
+            print(fetch(ManifestEntry(**json.loads(sys.argv[1]))))
         except SmartHDRError as error:
             print(error.exit_code, error)"""
     environment = client(cache, endpoint, revision, offline)
@@ -47,31 +47,31 @@ def _fetch(cache: Path, endpoint: str, entry: Entry = ENTRY, revision: str = COM
     return lines[0]
 
 
-def test_download_then_offline_from_the_cache(server: Server, tmp_path: Path) -> None:
+def test_a_downloaded_file_is_not_requested_again(server: Server, tmp_path: Path) -> None:
     endpoint = server.endpoint
     path = Path(_fetch(tmp_path, endpoint))
     assert path.read_bytes() == DATA
     assert path.is_relative_to(tmp_path)  # HF_HOME
     assert f"GET /owner/name/resolve/{COMMIT}/base.safetensors" in server.seen
-    asked = len(server.seen)
-    assert _fetch(tmp_path, endpoint, offline=True) == str(path)
-    assert len(server.seen) == asked
+    asked = server.requested("base.safetensors")
+    assert _fetch(tmp_path, endpoint) == _fetch(tmp_path, endpoint, offline=True) == str(path)
+    assert server.requested("base.safetensors") == asked
 
 
-def test_what_arrives_must_be_what_is_listed(server: Server, tmp_path: Path) -> None:
+def test_a_download_must_have_the_listed_digest(server: Server, tmp_path: Path) -> None:
     server.data = DATA[:-1] + b"!"
     line = _fetch(tmp_path, server.endpoint, revision="v1.0")
     assert line.startswith("4 ")
     assert "not the base that manifest.toml lists" in line
 
 
-def test_a_file_the_repository_does_not_have(server: Server, tmp_path: Path) -> None:
-    absent = Entry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
+def test_a_file_that_the_repository_lacks(server: Server, tmp_path: Path) -> None:
+    absent = ManifestEntry("absent", "absent.safetensors", ENTRY.sha256, ENTRY.size, "MIT")
     line = _fetch(tmp_path, server.endpoint, absent)
-    assert line.startswith(f"4 absent.safetensors cannot be had from owner/name@{COMMIT} (HTTP 404)")
+    assert line.startswith(f"4 owner/name@{COMMIT} does not provide absent.safetensors (HTTP 404)")
 
 
-def test_a_damaged_cached_copy_is_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_cached_copy_is_downloaded_again(server: Server, tmp_path: Path) -> None:
     endpoint = server.endpoint
     path = Path(_fetch(tmp_path, endpoint, revision="v1.0"))
     path.write_bytes(b"damaged")
@@ -108,14 +108,14 @@ def test_unreachable_and_not_cached(tmp_path: Path) -> None:
         (OSError("first line\nsecond"), "owner/name@[0-9a-f]*: first line$"),
     ],
 )
-def test_a_download_that_breaks_is_one_line(monkeypatch: pytest.MonkeyPatch, error: OSError, message: str) -> None:
+def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch, error: OSError, message: str) -> None:
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def broken(*_: object, local_files_only: bool = False, **__: object) -> str:
         raise LocalEntryNotFoundError("none") if local_files_only else error
 
-    monkeypatch.setenv(hub.SETTING, f"owner/name@{COMMIT}")
+    monkeypatch.setenv(hub.REPOSITORY_VARIABLE, f"owner/name@{COMMIT}")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", broken)
     with pytest.raises(ModelError, match=message) as caught:
         fetch(ENTRY)
@@ -125,7 +125,7 @@ def test_a_download_that_breaks_is_one_line(monkeypatch: pytest.MonkeyPatch, err
 @pytest.mark.parametrize("revision", [COMMIT, "v1.0", "1.2.3", "v2", "v1.0.0-rc1"])
 def test_pinned_revisions(monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
     monkeypatch.setenv("SMARTHDR_HUB_REPO", f" owner/name@{revision}\n")
-    assert repo() == Repo("owner/name", revision)
+    assert hub_repository() == HubRepository("owner/name", revision)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_pinned_revisions(monkeypatch: pytest.MonkeyPatch, revision: str) -> Non
         "../x@v1",
     ],
 )
-def test_anything_that_moves_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_revisions_that_are_not_pinned_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("SMARTHDR_HUB_REPO", text)
     with pytest.raises(ModelError, match="must be owner/name@revision") as caught:
         fetch(ENTRY)
     assert caught.value.exit_code == 4
 
 
-def test_a_name_the_hub_forbids_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_repository_name_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMARTHDR_HUB_REPO", "owner/na--me@v1.0")
     with pytest.raises(ModelError, match=r"cannot be downloaded from owner/na--me@v1\.0: ") as caught:
         fetch(ENTRY)
@@ -156,7 +156,7 @@ def test_a_name_the_hub_forbids_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_repository_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(hub.SETTING, raising=False)
-    assert repo() is None
+    monkeypatch.delenv(hub.REPOSITORY_VARIABLE, raising=False)
+    assert hub_repository() is None
     with pytest.raises(ModelError, match="set SMARTHDR_HUB_REPO=owner/name@revision"):
         fetch(ENTRY)

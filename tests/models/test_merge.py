@@ -1,10 +1,25 @@
-"""The physical merge against a per-pixel twin, and what it promises."""
+"""The physical merge against a per-pixel twin, and the bounds that the reference sets."""
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from smarthdr_cli.models.merge import READ_FLOOR, clip_taper, exposure_weight, merge, radiance
+from smarthdr_cli.models.merge import (
+    CHANNEL_TAPER_END,
+    CHANNEL_TAPER_START,
+    GRADIENT_LEAK,
+    READ_FLOOR,
+    STRICT_NOISE,
+    clamp_to_reference_strict,
+    clip_taper,
+    exposure_weight,
+    merge,
+    radiance,
+)
+
+pytestmark = pytest.mark.unit
 
 
 def pixel(values, evs, trust, factors=None):
@@ -74,7 +89,7 @@ def test_without_trust_it_is_the_reference():
 
 
 @pytest.mark.parametrize("reference", [0, 1, 2], ids=["short", "middle", "long"])
-def test_where_all_is_clipped_the_shortest_decides(reference):
+def test_where_every_frame_clips_the_shortest_decides(reference):
     evs = torch.tensor([[-2.0, 0.0, 3.0]])
     evs = evs - evs[:, reference : reference + 1]
     order = [reference, *(i for i in range(3) if i != reference)]
@@ -110,7 +125,7 @@ def test_the_order_of_the_others_changes_nothing():
     assert torch.allclose(same, share, atol=1e-6)
 
 
-def test_black_and_fifteen_stops_stay_finite_and_right():
+def test_fifteen_stops_and_black_frames():
     evs = torch.tensor([[0.0, *(float(e) for e in range(-7, 9) if e)]])
     truth = torch.logspace(-4, 1.8, 32).view(1, 1, 1, 32).expand(1, 3, 1, 32)
     frames = torch.stack([(truth * 2.0**e).clamp(max=1) for e in evs[0].tolist()], dim=1)
@@ -130,3 +145,43 @@ def test_weights_are_the_inverse_variance_in_reference_units():
         variance = float((electrons / well * 2.0**-ev).var())
         weight = float(exposure_weight(torch.full((1, 3, 1, 1), level), torch.tensor([ev])))
         assert variance * weight * well == pytest.approx(level / (level + READ_FLOOR), rel=0.03)
+
+
+def _grey(value: float) -> torch.Tensor:
+    return torch.full((1, 3, 1, 1), value)
+
+
+@given(st.floats(0, 16), st.floats(0, 1))
+def test_results_stay_within_the_noise_of_the_reference(light: float, measured: float) -> None:
+    result = float(clamp_to_reference_strict(_grey(light), _grey(measured))[0, 0, 0, 0])
+    deviations, well = STRICT_NOISE
+    slack = deviations * ((measured + READ_FLOOR) / well) ** 0.5
+    assert result >= measured - slack - 1e-5
+    if measured < CHANNEL_TAPER_START:
+        assert result <= measured + slack + 1e-5
+    if measured > CHANNEL_TAPER_END and light > measured:
+        assert abs(result - light) < 1e-5 * max(1, light)
+    if abs(light - measured) <= slack * 0.999:
+        assert abs(result - light) < 1e-5
+
+
+def test_a_clipped_channel_is_not_bounded_from_above() -> None:
+    reference = torch.tensor([1.0, 0.5, 0.02]).view(1, 3, 1, 1)
+    result = clamp_to_reference_strict(_grey(8.0), reference).flatten()
+    assert result[0] == 8.0
+    assert 0.5 < result[1] < 0.55
+    assert 0.02 < result[2] < 0.04
+    assert float(clamp_to_reference_strict(_grey(0.1), reference).flatten()[0]) > 0.9  # but from below
+
+
+def test_the_upper_bound_ends_without_a_step() -> None:
+    levels = torch.linspace(0.5, 0.9, 401).view(1, 1, 1, -1).expand(1, 3, 1, -1)
+    result = clamp_to_reference_strict(torch.full_like(levels, 2.0), levels)[0, 0, 0]
+    assert (result.diff().abs() < 0.03).all()
+    assert (result.diff() > 0).sum() > 280
+
+
+def test_outside_the_bounds_a_share_of_the_gradient_remains() -> None:
+    light = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1).requires_grad_()
+    clamp_to_reference_strict(light, _grey(0.5)).sum().backward()
+    torch.testing.assert_close(light.grad.flatten(), torch.tensor([GRADIENT_LEAK, 1 + GRADIENT_LEAK, GRADIENT_LEAK]))

@@ -6,16 +6,18 @@ import pytest
 import torch
 
 from smarthdr_cli.models.pairwise import (
-    FAR,
+    MAX_TRAINED_EV,
     common_exposure,
-    disagreement,
-    inside,
-    settle,
+    dead_zone,
+    flow_helps,
+    inside_frame,
+    limit_ev,
+    normalised_difference,
     warp,
-    within_reach,
-    worthwhile,
 )
-from smarthdr_cli.models.tone import encode
+from smarthdr_cli.models.tensor_ops import encode
+
+pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("ev", [-2.0, 0.0, 3.0])
@@ -25,13 +27,13 @@ def test_a_static_scene_agrees_at_the_common_exposure(ev):
     a, b, dark = common_exposure(ref, other, torch.tensor([ev]))
     assert torch.allclose(a, b, atol=1e-6)
     assert torch.allclose(dark, encode(ref if ev > 0 else other))
-    assert disagreement(a, b, dark, torch.tensor([ev])).max() < 1e-3
+    assert normalised_difference(a, b, dark, torch.tensor([ev])).max() < 1e-3
 
 
-def test_disagreement_is_1_at_what_the_codes_explain():
+def test_the_difference_that_noise_explains_is_1():
     a, b = torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.5)
     b[:, 1] += 0.012 + 0.006 / 0.45
-    gap = disagreement(a, b, torch.full((1, 3, 2, 2), 0.4), torch.zeros(1))
+    gap = normalised_difference(a, b, torch.full((1, 3, 2, 2), 0.4), torch.zeros(1))
     assert torch.allclose(gap, torch.ones(1, 1, 2, 2), atol=1e-5)
 
 
@@ -46,49 +48,49 @@ def test_warp_equals_remap():
     assert torch.allclose(warp(image, torch.zeros_like(flow)), image, atol=1e-5)
 
 
-def test_settle_stills_what_hardly_moves():
+def test_small_displacements_fall_into_the_dead_zone():
     flow = torch.zeros(1, 2, 1, 5)
     flow[0, 0, 0] = torch.tensor([0.0, 0.2, 0.5, 0.75, -9.0])
-    assert torch.allclose(settle(flow)[0, 0, 0], torch.tensor([0.0, 0.0, 0.25, 0.75, -9.0]))
+    assert torch.allclose(dead_zone(flow)[0, 0, 0], torch.tensor([0.0, 0.0, 0.25, 0.75, -9.0]))
     zero = torch.zeros(1, 2, 2, 2, requires_grad=True)
-    settle(zero).sum().backward()
+    dead_zone(zero).sum().backward()
     assert zero.grad.isfinite().all()
 
 
-def test_inside_counts_half_pixels():
+def test_a_pixel_is_inside_to_half_a_pixel():
     flow = torch.zeros(1, 2, 4, 6)
     flow[:, 0] = 3.0
-    assert inside(flow)[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
+    assert inside_frame(flow)[0, 0, 0].tolist() == [1, 1, 1, 0, 0, 0]
     flow[:, 0], flow[:, 1] = 0.0, -0.5
-    assert inside(flow).all()
+    assert inside_frame(flow).all()
     flow[:, 1] = -0.6
-    assert inside(flow)[0, 0, :, 0].tolist() == [0, 1, 1, 1]
+    assert inside_frame(flow)[0, 0, :, 0].tolist() == [0, 1, 1, 1]
 
 
-def test_a_displacement_of_what_stands_still_is_not_worthwhile():
+def test_a_displacement_does_not_help_in_a_static_place():
     generator = torch.Generator().manual_seed(9)
     ref = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=generator) * 0.6 + 0.1, scale_factor=4)
     flow = torch.zeros(1, 2, 32, 32)
     flow[:, 0] = 3.0
     ev = torch.zeros(1)
-    assert float(worthwhile(ref, ref, flow, ev).max()) == 0  # it stands still
-    moved = torch.roll(ref, 3, dims=-1)  # seen through the displacement it is the reference again
-    assert float(worthwhile(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
-    unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither fits: the network decides
-    assert float(worthwhile(ref, unlike, flow, ev).min()) == 1
+    assert float(flow_helps(ref, ref, flow, ev).max()) == 0  # static
+    moved = torch.roll(ref, 3, dims=-1)  # the displacement undoes it
+    assert float(flow_helps(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
+    unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither agrees: the network decides
+    assert float(flow_helps(ref, unlike, flow, ev).min()) == 1
 
 
-def test_frames_far_from_the_reference_are_looked_at_from_nearer():
+def test_far_frames_are_brought_into_the_trained_range():
     frame = torch.tensor([0.0, 0.1, 0.5, 1.0, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     ref = torch.tensor([0.0, 0.003, 0.015, 0.04, 0.001]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     for near in (-3.5, 0.0, 3.5):
-        same, ev = within_reach(ref, frame, torch.tensor([near]))
+        same, ev = limit_ev(ref, frame, torch.tensor([near]))
         assert same is frame
         assert float(ev) == near
-    seen, ev = within_reach(ref, frame, torch.tensor([FAR + 2]))
-    assert float(ev) == FAR
-    wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**FAR, 1.0])  # clipped as it should be, and clipped by a stranger
+    seen, ev = limit_ev(ref, frame, torch.tensor([MAX_TRAINED_EV + 2]))
+    assert float(ev) == MAX_TRAINED_EV
+    wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**MAX_TRAINED_EV, 1.0])  # a predicted clip, and an unexpected one
     torch.testing.assert_close(seen[0, 0, 0], wanted)
-    lifted, ev = within_reach(ref, frame, torch.tensor([-FAR - 2]))
-    assert float(ev) == -FAR
+    lifted, ev = limit_ev(ref, frame, torch.tensor([-MAX_TRAINED_EV - 2]))
+    assert float(ev) == -MAX_TRAINED_EV
     torch.testing.assert_close(lifted[0, 0, 0], torch.tensor([0.0, 0.4, 1.0, 1.0, 1.0]))

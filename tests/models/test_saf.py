@@ -1,16 +1,17 @@
-"""saf: its small functions against closed forms, the set property, banding and the gate."""
+"""saf: sets of frames in any order, finer levels, bands, gate and residual."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.fusion import motion
-from smarthdr_cli.fusion.motion import banded
+from smarthdr_cli.fusion.motion import motion_level_in_bands
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF, SAFConfig
-from smarthdr_cli.models.saf_layers import CELL, REACH, Motion
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.tensor_ops import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
 
@@ -24,10 +25,10 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def lively(seed=0, size=0.3, flow=0.05):
+def lively(seed=0, size=0.3, flow=0.05, finest=4):
     """A random network whose heads are far from zero."""
     torch.manual_seed(seed)
-    model = SAF(SMALL).eval()
+    model = SAF(replace(SMALL, finest=finest)).eval()
     with torch.no_grad():
         for head, scale in ((model.motion_head, flow), (model.verify_head, size), (model.residual_head, size)):
             head.weight.normal_(std=scale)
@@ -46,16 +47,16 @@ def burst(count=3, height=64, width=96, seed=0):
 
 
 @pytest.mark.parametrize("finest", [2, 1])
-def test_finer_levels_go_on_with_the_displacement_alone(finest):
-    """Trust is that of cells of 4; what is merged has moved by the last level; every weight learns from it."""
-    coarse, model = lively(), lively()
-    model.finest = finest
+def test_finer_levels_refine_the_displacement_alone(finest):
+    """Trust comes from the level of 4-pixel cells, the displacement from the last one; every weight learns."""
+    coarse, model = lively(), lively(finest=1)
+    model.set_finest_cell(finest)
     frames, evs, valid = burst(3)
     few, more = coarse(frames, evs, valid), model(frames, evs, valid)
-    assert more.flows[-1].shape[-1] * finest == frames.shape[-1]
-    for a, b in zip(few.flows, more.flows, strict=False):
+    assert more.detail.flows[-1].shape[-1] * finest == frames.shape[-1]
+    for a, b in zip(few.detail.flows, more.detail.flows, strict=False):
         assert torch.equal(a, b)
-    assert (more.merged - few.merged).abs().max() > 0.01
+    assert (more.detail.merged - few.detail.merged).abs().max() > 0.01
     more.radiance.mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for n, p in model.named_parameters() if "judge" not in n)
     with pytest.raises(ModelError, match="finest must be"):
@@ -63,15 +64,17 @@ def test_finer_levels_go_on_with_the_displacement_alone(finest):
 
 
 @torch.inference_mode()
-def test_bands_equal_one_piece(monkeypatch):
+def test_bands_equal_one_piece():
     model = lively(flow=0.2)
-    monkeypatch.setattr(motion, "BAND", 40 * 20)
-    height = 2 * 40 + 3 * REACH
+    height = 2 * 40 + 3 * LEVEL_RADIUS
     generator = torch.Generator().manual_seed(3)
     ref, moved = (torch.rand(1, 3, height, 20, generator=generator) for _ in range(2))
     state = Motion(*(torch.randn(1, c, height, 20, generator=generator) for c in (2, 1, SMALL.hidden)))
     ev = torch.tensor([2.0])
-    whole, parts = model.motion_level(ref, moved, ev, state), banded(model, ref, moved, ev, state)
+    whole, parts = (
+        model.motion_level(ref, moved, ev, state),
+        motion_level_in_bands(model, ref, moved, ev, state, band_cells=40 * 20),
+    )
     assert whole.flow.std() > 0.1
     for name in ("flow", "logit", "hidden"):
         assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-4), name
@@ -83,26 +86,26 @@ def test_the_order_of_the_others_changes_nothing(count):
     model = lively()
     frames, evs, valid = burst(count)
     out = model(frames, evs, valid)
-    assert (mu_law(out.radiance) - mu_law(out.merged)).abs().max() > 0.01
-    assert out.trust.shape == (1, count - 1, 1, 64, 96)
+    assert (mu_law(out.radiance) - mu_law(out.detail.merged)).abs().max() > 0.01
+    assert out.detail.trust.shape == (1, count - 1, 1, 64, 96)
     order = torch.randperm(count - 1, generator=torch.Generator().manual_seed(count)).tolist()
     turned = [0, *(i + 1 for i in order)]
     again = model(frames[:, turned], evs[:, turned], valid[:, turned])
     assert (mu_law(out.radiance) - mu_law(again.radiance)).abs().max() < 1e-4
     assert (out.log_sigma - again.log_sigma).abs().max() < 1e-3
-    assert torch.allclose(out.trust[:, order], again.trust, atol=1e-4)
+    assert torch.allclose(out.detail.trust[:, order], again.detail.trust, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_a_frame_given_twice_adds_no_new_opinion():
-    """Pooling by mean and maximum: the same pair twice has the same features, trust and gaps as once."""
+def test_the_same_frame_twice_has_the_same_trust():
+    """Pooling by mean and maximum over frames."""
     model = lively()
     frames, evs, valid = burst(2)
     out = model(frames, evs, valid)
     twice = model(frames[:, [0, 1, 1]], evs[:, [0, 1, 1]], valid[:, [0, 1, 1]])
-    assert torch.allclose(twice.trust[:, :1], out.trust, atol=1e-5)
-    assert torch.equal(twice.trust[:, 0], twice.trust[:, 1])
-    assert out.trust.std() > 0.01
+    assert torch.allclose(twice.detail.trust[:, :1], out.detail.trust, atol=1e-5)
+    assert torch.equal(twice.detail.trust[:, 0], twice.detail.trust[:, 1])
+    assert out.detail.trust.std() > 0.01
 
 
 @torch.inference_mode()
@@ -122,22 +125,23 @@ def test_the_residual_is_bounded_and_gated():
     frames, evs, valid = burst(3)
     out = model(frames, evs, valid)
     scale = float(2.0 ** evs.min())
-    change = (mu_law(out.radiance * scale) - mu_law(out.merged * scale)).abs()
+    change = (mu_law(out.radiance * scale) - mu_law(out.detail.merged * scale)).abs()
     assert change.max() > 0.05
-    assert (change <= out.gate * SMALL.residual + 1e-3).all()
+    assert (change <= out.detail.gate * SMALL.residual + 1e-3).all()
     assert torch.equal(
-        out.radiance[(out.gate == 0).expand_as(out.radiance)], out.merged[(out.gate == 0).expand_as(out.merged)]
+        out.radiance[(out.detail.gate == 0).expand_as(out.radiance)],
+        out.detail.merged[(out.detail.gate == 0).expand_as(out.detail.merged)],
     )
 
 
 @torch.inference_mode()
-def test_what_another_frame_did_not_see_comes_from_the_reference():
+def test_without_valid_frames_the_result_is_the_reference():
     model = lively()
     frames, evs, valid = burst(3)
     valid[:, 1:] = 0
     out = model(frames, evs, valid)
-    assert torch.allclose(out.merged, frames[:, 0], rtol=1e-4, atol=1e-6)
-    assert (out.trust == 0).all()
+    assert torch.allclose(out.detail.merged, frames[:, 0], rtol=1e-4, atol=1e-6)
+    assert (out.detail.trust == 0).all()
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The calibration curve against scipy's isotonic regression and against what it promises: coverage at every level."""
+"""Calibration: isotonic regression against scipy's, coverage at every level of sigma, JSON."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ def test_isotonic_equals_scipy(pairs: list[tuple[float, float]]) -> None:
 
 
 def _pixels(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A judge that is overconfident, compressed and noisy; errors are Laplacian, not Gaussian."""
+    """Raw sigmas that are overconfident, compressed and noisy, and Laplacian errors."""
     rng = np.random.default_rng(seed)
     true = 10 ** rng.uniform(-3.5, -0.8, n)
     raw = 0.02 * true**0.5 * 10 ** rng.normal(0, 0.05, n)
@@ -39,10 +39,10 @@ def test_coverage_holds_in_every_decile_of_unseen_pixels() -> None:
     covered = [(error[part] < sigma[part]).mean() for part in np.array_split(order, 10)]
     np.testing.assert_allclose(covered, 0.68, atol=0.02)
     uncalibrated = [(error[part] < raw[part]).mean() for part in np.array_split(order, 10)]
-    assert min(uncalibrated) < 0.3  # there was something to do
+    assert min(uncalibrated) < 0.3  # far from calibrated before
 
 
-def test_a_judge_that_knows_nothing_gets_one_level() -> None:
+def test_sigmas_without_information_give_one_level() -> None:
     rng = np.random.default_rng(0)
     error = np.abs(rng.normal(0, 0.05, 50_000))
     constant = fit_calibration(np.full(50_000, 0.02), error)
@@ -60,7 +60,7 @@ def test_few_distinct_sigmas_share_bins() -> None:
     assert curve.apply(0.05) == pytest.approx(0.05, rel=0.05)
 
 
-def test_errors_of_nothing_stop_at_the_floor() -> None:
+def test_errors_of_0_stop_at_the_smallest_sigma() -> None:
     curve = fit_calibration(np.linspace(0.01, 0.1, 1000), np.zeros(1000))
     np.testing.assert_allclose(curve.apply([0.01, 0.05]), SIGMA_MIN, rtol=1e-6)
 
@@ -98,7 +98,7 @@ def test_json_round_trip() -> None:
     assert Calibration.from_dict(json.loads(json.dumps(curve.to_dict()))) == curve
 
 
-def test_a_curve_for_8_bit_files_serves_bursts_that_have_one() -> None:
+def test_bursts_with_an_8_bit_file_take_its_curve() -> None:
     coarse = Calibration((1e-3, 1e-1), (4e-3, 0.5), samples=9)
     both = replace(CURVE, eight_bit=coarse)
     assert both.for_codes([np.uint16, np.uint8]) is coarse
@@ -140,6 +140,6 @@ def test_other_knots_are_refused(values: dict[str, object]) -> None:
         (np.ones(300), -np.ones(300)),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(raw: np.ndarray, error: np.ndarray) -> None:
+def test_values_that_cannot_be_fitted_are_refused(raw: np.ndarray, error: np.ndarray) -> None:
     with pytest.raises(ValueError):
         fit_calibration(raw, error)

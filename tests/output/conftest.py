@@ -1,8 +1,7 @@
-"""A small fused burst, made by hand, and one with whatever radiance a test wants."""
+"""A small result burst, made by hand, and one with whatever radiance a test wants."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +10,10 @@ from PIL import Image
 
 from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import REC709, ColorSpace
-from smarthdr_cli.fusion.result import FusionResult
+from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult
+from tests.support.reports import report_of
 
-MakeFused = Callable[..., FusionResult]
+MakeResult = Callable[..., FusionResult]
 
 
 def camera_exif() -> bytes:
@@ -35,7 +35,7 @@ def camera_exif() -> bytes:
 
 
 @pytest.fixture
-def make_fused() -> MakeFused:
+def make_result() -> MakeResult:
     def make(
         radiance: NDArray[np.float32] | None = None,
         uncertainty: NDArray[np.float32] | None = None,
@@ -44,7 +44,7 @@ def make_fused() -> MakeFused:
         anchor_ev: float = 0.0,
         capture: CaptureMetadata | None = None,
         reference: int = 1,
-        report: dict[str, Any] | None = None,
+        report: FusionReport | None = None,
     ) -> FusionResult:
         if radiance is None:
             rng = np.random.default_rng(5)
@@ -77,14 +77,20 @@ def make_fused() -> MakeFused:
             )
             for number, (ev, time) in enumerate(((-15.0, 1 / 1000), (-13.0, 1 / 250), (-11.0, 1 / 60)))
         )
-        record = {"response": {"name": "srgb"}, "model": "saf-base", "options": {"deghost": "auto"}}
+        burst = Burst(frames, reference)
+        record = report_of(
+            burst,
+            fuser=FuserRecord("saf-base", "cpu", "fp32"),
+            options={"deghost": "auto"},
+            notes=("apertures taken as equal",),
+        )
         return FusionResult(
             radiance=radiance,
             uncertainty=uncertainty,
             colorspace=colorspace,
             anchor_ev=anchor_ev,
             scale_short=float(2.0 ** (-2.0 - anchor_ev)),
-            burst=Burst(frames, reference, ("apertures taken as equal",)),
+            burst=burst,
             report=record if report is None else report,
         )
 
@@ -92,5 +98,5 @@ def make_fused() -> MakeFused:
 
 
 @pytest.fixture
-def fused(make_fused: MakeFused) -> FusionResult:
-    return make_fused()
+def result(make_result: MakeResult) -> FusionResult:
+    return make_result()

@@ -1,3 +1,5 @@
+"""The heatmap: a fixed logarithmic scale, colours that rise in lightness, and a legend that fits any image."""
+
 import json
 
 import numpy as np
@@ -7,9 +9,9 @@ from skimage.color import rgb2lab
 
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.heatmap import (
-    _TICKS,
-    HIGHEST,
-    LOWEST,
+    MAX_SIGMA,
+    MIN_SIGMA,
+    TICKS,
     TITLE,
     UNITS,
     colour_index,
@@ -18,27 +20,29 @@ from smarthdr_cli.output.heatmap import (
     write_heatmap,
 )
 
+pytestmark = pytest.mark.unit
 
-def test_every_colour_is_lighter_than_the_one_before():
+
+def test_lightness_rises_with_sigma():
     lightness = rgb2lab(colour_table()[None] / 255.0)[0, :, 0]
     assert np.all(np.diff(lightness) > 0)
     assert lightness[0] < 2
     assert lightness[-1] > 95
 
 
-def test_scale_is_logarithmic_fixed_and_open_at_the_ends():
-    sigma = np.array([0, 1e-9, LOWEST, 1e-3, 1.01e-2, 1e-1, HIGHEST, 7.0], np.float32)
+def test_the_scale_is_logarithmic_and_clipped_at_its_ends():
+    sigma = np.array([0, 1e-9, MIN_SIGMA, 1e-3, 1.01e-2, 1e-1, MAX_SIGMA, 7.0], np.float32)
     np.testing.assert_array_equal(colour_index(sigma), [0, 0, 0, 64, 128, 191, 255, 255])
 
 
-def test_typical_sigmas_are_told_apart():
+def test_typical_sigmas_are_distinguishable():
     """A factor of 1.5 anywhere between 1e-4 and 1e-1 is at least 3 units of CIELAB apart, a visible step."""
     sigma = np.geomspace(1.01e-4, 1e-1, 40).astype(np.float32)
     first, second = (rgb2lab(colour_table()[colour_index(s)][None] / 255.0)[0] for s in (sigma, 1.5 * sigma))
     assert np.all(np.linalg.norm(first - second, axis=1) > 3)
 
 
-def test_picture_is_pixel_for_pixel_and_compares_between_pictures():
+def test_colours_are_pixel_for_pixel_and_equal_between_images():
     rng = np.random.default_rng(0)
     sigma = np.exp(rng.uniform(-10, 0, (60, 700))).astype(np.float32)
     canvas = draw(sigma)
@@ -48,7 +52,7 @@ def test_picture_is_pixel_for_pixel_and_compares_between_pictures():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 479), (30, 2000), (2000, 30)])
-def test_legend_fits_any_picture(shape):
+def test_the_legend_fits_any_image(shape):
     canvas = draw(np.full(shape, 0.01, np.float32))
     assert canvas.shape[1] == max(480, shape[1])
     legend = canvas[shape[0] :]
@@ -64,18 +68,18 @@ def test_legend_fits_any_picture(shape):
 def test_every_letter_of_the_legend_is_in_the_font():
     font = ImageFont.load_default(20)
     missing = bytes(font.getmask("\uffff"))
-    text = TITLE + UNITS + "".join(label for _, label in _TICKS)
+    text = TITLE + UNITS + "".join(label for _, label in TICKS)
     assert [letter for letter in set(text) - {" "} if bytes(font.getmask(letter)) == missing] == []
 
 
-def test_file_reads_back_with_its_record(tmp_path, fused):
-    assert write_heatmap(fused, tmp_path / "u.png") == []
+def test_the_file_has_the_heatmap_and_the_provenance(tmp_path, result):
+    assert write_heatmap(result, tmp_path / "u.png") == []
     with Image.open(tmp_path / "u.png") as picture:
-        np.testing.assert_array_equal(np.asarray(picture), draw(fused.uncertainty))
+        np.testing.assert_array_equal(np.asarray(picture), draw(result.uncertainty))
         assert "68 %" in picture.text["Description"]
         assert json.loads(picture.text["smarthdr"])["smarthdr:reference"] == "img1.jpg"
 
 
-def test_what_is_not_finite_is_never_written(tmp_path, make_fused):
+def test_values_that_are_not_finite_are_refused(tmp_path, make_result):
     with pytest.raises(OutputError, match="not finite"):
-        write_heatmap(make_fused(uncertainty=np.full((4, 4), np.nan, np.float32)), tmp_path / "u.png")
+        write_heatmap(make_result(uncertainty=np.full((4, 4), np.nan, np.float32)), tmp_path / "u.png")

@@ -1,3 +1,5 @@
+"""Radiance HDR against a decoder written from the reference, OpenCV and imageio."""
+
 import cv2
 import imageio.v3 as iio
 import numpy as np
@@ -8,7 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from smarthdr_cli.colorspace import REC2020
 from smarthdr_cli.errors import OutputError
-from smarthdr_cli.output.rgbe import encode_scanlines, to_rgbe, write_rgbe
+from smarthdr_cli.output.rgbe import encode_scanlines, read_provenance, to_rgbe, write_rgbe
+
+pytestmark = pytest.mark.unit
 
 
 def from_rgbe(rgbe):
@@ -90,11 +94,11 @@ def test_runs_are_short_and_noise_costs_little():
 
 
 @pytest.mark.parametrize("shape", [(37, 53), (3, 7), (1, 1), (5, 8), (2, 40_000), (300, 2000)])
-def test_other_readers_agree(tmp_path, make_fused, shape):
+def test_other_readers_agree(tmp_path, make_result, shape):
     radiance = np.exp2(np.random.default_rng(2).uniform(-12, 8, (*shape, 3))).astype(np.float32)
     radiance[: shape[0] // 2] = 0.25
     path = tmp_path / "a.hdr"
-    assert write_rgbe(make_fused(radiance), path) == []
+    assert write_rgbe(make_result(radiance), path) == []
     expected = from_rgbe(to_rgbe(radiance))
     read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
     assert read.dtype == np.float32
@@ -102,14 +106,14 @@ def test_other_readers_agree(tmp_path, make_fused, shape):
     assert np.all(np.abs(read[..., ::-1] - radiance) <= radiance.max(axis=-1, keepdims=True) / 256)
 
 
-def test_imageio_reads_it(tmp_path, fused):
-    write_rgbe(fused, tmp_path / "a.hdr")
+def test_imageio_reads_it(tmp_path, result):
+    write_rgbe(result, tmp_path / "a.hdr")
     read = iio.imread(tmp_path / "a.hdr", plugin="opencv", flags=cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
-    np.testing.assert_allclose(read, from_rgbe(to_rgbe(fused.radiance)), rtol=1e-6)
+    np.testing.assert_allclose(read, from_rgbe(to_rgbe(result.radiance)), rtol=1e-6)
 
 
-def test_header(tmp_path, make_fused):
-    write_rgbe(make_fused(colorspace=REC2020), tmp_path / "a.hdr")
+def test_header(tmp_path, make_result):
+    write_rgbe(make_result(colorspace=REC2020), tmp_path / "a.hdr")
     lines = header(tmp_path / "a.hdr")
     assert lines[0] == "#?RADIANCE"
     assert field(tmp_path / "a.hdr", "FORMAT") == "32-bit_rle_rgbe"
@@ -122,19 +126,19 @@ def test_header(tmp_path, make_fused):
 
 @pytest.mark.parametrize("anchor", [0.0, -2.0, 1.5])
 @pytest.mark.parametrize("reference", [0, 1, 2])
-def test_pixel_over_exposure_is_one_scale(tmp_path, make_fused, anchor, reference):
+def test_pixel_over_exposure_is_one_scale(tmp_path, make_result, anchor, reference):
     scene = np.full((8, 8, 3), 3.0, np.float32)  # at EV 0
     ev = (-15.0, -13.0, -11.0)[reference] + anchor
-    fused = make_fused(scene * np.float32(2.0**ev), anchor_ev=anchor, reference=reference)
-    write_rgbe(fused, tmp_path / "a.hdr")
+    result = make_result(scene * np.float32(2.0**ev), anchor_ev=anchor, reference=reference)
+    write_rgbe(result, tmp_path / "a.hdr")
     read = cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
     np.testing.assert_allclose(read / float(field(tmp_path / "a.hdr", "EXPOSURE")), 3.0, rtol=1 / 256)
 
 
-def test_negatives_become_zero_and_are_told(tmp_path, make_fused):
+def test_negatives_become_zero_with_a_note(tmp_path, make_result):
     radiance = np.ones((10, 10, 3), np.float32)
     radiance[0, :5, 2] = -0.1
-    notes = write_rgbe(make_fused(radiance), tmp_path / "a.hdr")
+    notes = write_rgbe(make_result(radiance), tmp_path / "a.hdr")
     assert len(notes) == 1
     assert "5 %" in notes[0]
     read = cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH)
@@ -142,16 +146,24 @@ def test_negatives_become_zero_and_are_told(tmp_path, make_fused):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
-def test_what_the_format_cannot_hold(tmp_path, make_fused, bad):
+def test_values_that_the_format_cannot_hold_are_refused(tmp_path, make_result, bad):
     radiance = np.ones((8, 8, 3), np.float32)
     radiance[1, 1, 1] = bad
     with pytest.raises(OutputError):
-        write_rgbe(make_fused(radiance), tmp_path / "a.hdr")
+        write_rgbe(make_result(radiance), tmp_path / "a.hdr")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_break_in_the_date_cannot_end_the_header(tmp_path, make_fused):
+def test_a_line_break_in_the_date_cannot_end_the_header(tmp_path, make_result):
     from smarthdr_cli.burst.burst import CaptureMetadata
 
-    write_rgbe(make_fused(capture=CaptureMetadata(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
+    write_rgbe(make_result(capture=CaptureMetadata(datetime="2024\n\n-Y 1 +X 1")), tmp_path / "a.hdr")
     assert cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED).shape == (37, 53, 3)
+
+
+def test_a_file_without_the_magic_is_damaged(tmp_path, result):
+    write_rgbe(result, tmp_path / "a.hdr")
+    assert read_provenance(tmp_path / "a.hdr") is None
+    (tmp_path / "b.hdr").write_bytes(b"#?RADIANT\n")
+    with pytest.raises(ValueError, match="no Radiance HDR"):
+        read_provenance(tmp_path / "b.hdr")

@@ -1,14 +1,33 @@
+"""The table of formats, checks before the computation, and writers on a full disk, without a folder, over a file."""
+
 import errno
 import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from smarthdr_cli.errors import OutputError, UsageError
-from smarthdr_cli.output.write import check_outputs, write_preview, write_result, write_uncertainty
+from smarthdr_cli.output.write import (
+    FORMATS,
+    PreviewFormat,
+    ResultFormat,
+    UncertaintyFormat,
+    check_outputs,
+    check_write_options,
+    find_format,
+    is_intact,
+    listed,
+    read_provenance,
+    write_preview,
+    write_result,
+    write_uncertainty,
+)
+
+pytestmark = pytest.mark.unit
 
 OUTPUTS = [
     (write_result, "a.exr"),
@@ -31,24 +50,71 @@ def one_line(error: pytest.ExceptionInfo[OutputError]) -> str:
     return text
 
 
+MAGIC = {
+    ".exr": b"v/1\x01",
+    ".hdr": b"#?RADIANCE",
+    ".tif": b"II*\0",
+    ".png": b"\x89PNG",
+    ".jpg": b"\xff\xd8",
+}  # first suffix of a format to the first bytes of its files
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
+def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
+    write = {"result": write_result, "uncertainty": write_uncertainty, "preview": write_preview}[form.role]
+    for suffix in form.suffixes:
+        path = tmp_path / f"out{suffix}"
+        write(result, path)
+        assert path.read_bytes().startswith(MAGIC[form.suffixes[0]])
+        assert find_format(form.role, path) is form
+        provenance = read_provenance(path) if form.role == "result" else None
+        if provenance is not None:
+            assert provenance["smarthdr:reference"] == "img1.jpg"
+        if provenance is not None or form.role != "result":
+            assert is_intact(path)
+
+
+def test_suffixes_are_unique_in_their_role():
+    suffixes = [(form.role, suffix) for form in FORMATS for suffix in form.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+
+
+@pytest.mark.parametrize(
+    ("role", "words"), [("result", ResultFormat), ("uncertainty", UncertaintyFormat), ("preview", PreviewFormat)]
+)
+def test_the_choices_of_the_command_line_are_those_of_the_table(role, words):
+    suffixes = [f".{word}" for word in get_args(words)]
+    assert suffixes == [form.suffixes[0] for form in FORMATS if form.role == role]
+    assert listed(role) == f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+
+
+def test_options_that_a_format_lacks():
+    check_write_options(Path("a.exr"), float32=True, compression="piz", embed_uncertainty=True)
+    check_write_options(Path("a.EXR"), float32=True)
+    check_write_options(Path("a.hdr"), float32=None, compression="zip", embed_uncertainty=False)
+    for name in ("a.hdr", "a.TIFF", "out"):
+        with pytest.raises(UsageError, match=r"^--compression is an option of \.exr, not of "):
+            check_write_options(Path(name), float32=None, compression="piz")
+
+
 @pytest.mark.parametrize("name", ["out", "out.jpg", "out.exr.bak", "out.EXRS"])
-def test_unknown_result_extension(tmp_path, fused, name):
+def test_unknown_suffix_of_a_result(tmp_path, result, name):
     with pytest.raises(UsageError, match=r"\.exr, \.hdr"):
         check_outputs(tmp_path / name)
     with pytest.raises(UsageError):
-        write_result(fused, tmp_path / name)
+        write_result(result, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_extensions_of_the_others(tmp_path, fused):
+def test_unknown_suffixes_of_the_others(tmp_path, result):
     with pytest.raises(UsageError, match="uncertainty"):
         check_outputs(tmp_path / "a.exr", tmp_path / "u.jpg")
     with pytest.raises(UsageError, match="preview"):
         check_outputs(tmp_path / "a.exr", None, tmp_path / "p.exr")
     with pytest.raises(UsageError):
-        write_uncertainty(fused, tmp_path / "u.tif")
+        write_uncertainty(result, tmp_path / "u.tif")
     with pytest.raises(UsageError):
-        write_preview(fused, tmp_path / "p.gif")
+        write_preview(result, tmp_path / "p.gif")
 
 
 def test_two_outputs_of_one_name_and_an_input(tmp_path):
@@ -60,27 +126,27 @@ def test_two_outputs_of_one_name_and_an_input(tmp_path):
         check_outputs(source, inputs=[source], overwrite=True)
 
 
-def test_device_is_an_output_error_whatever_its_extension():
+def test_a_device_is_an_output_error_whatever_its_suffix():
     with pytest.raises(OutputError):
         check_outputs(Path("/dev/full"))
 
 
-def test_upper_case_extensions(tmp_path, fused):
+def test_upper_case_suffixes(tmp_path, result):
     check_outputs(tmp_path / "A.EXR", tmp_path / "U.PNG", tmp_path / "P.JPG")
-    write_result(fused, tmp_path / "A.EXR")
-    write_preview(fused, tmp_path / "P.JPG")
+    write_result(result, tmp_path / "A.EXR")
+    write_preview(result, tmp_path / "P.JPG")
     assert (tmp_path / "A.EXR").read_bytes()[:4] == b"v/1\x01"
     assert (tmp_path / "P.JPG").read_bytes()[:2] == b"\xff\xd8"
 
 
-def test_embedding_needs_exr(tmp_path, fused):
-    with pytest.raises(UsageError, match=r"\.exr only"):
-        write_result(fused, tmp_path / "a.hdr", embed_uncertainty=True)
+def test_embedding_needs_exr(tmp_path, result):
+    with pytest.raises(UsageError, match=r"--embed-uncertainty is an option of \.exr, not of \.hdr"):
+        write_result(result, tmp_path / "a.hdr", embed_uncertainty=True)
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
 @pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_full_disk_at_the_last_step(tmp_path, monkeypatch, fused, write, name, call):
+def test_full_disk_at_the_last_step(tmp_path, monkeypatch, result, write, name, call):
     target = tmp_path / name
     target.write_bytes(b"old")
 
@@ -89,7 +155,7 @@ def test_full_disk_at_the_last_step(tmp_path, monkeypatch, fused, write, name, c
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OutputError, match="no space left") as error:
-        write(fused, target, overwrite=True)
+        write(result, target, overwrite=True)
     one_line(error)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
@@ -109,28 +175,28 @@ def tiny_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_writing_stopped_by_the_system(tmp_path, fused, write, name):
+def test_writing_stopped_by_the_system(tmp_path, result, write, name):
     with pytest.raises(OutputError, match="cannot write") as error, tiny_files():
-        write(fused, tmp_path / name)
+        write(result, tmp_path / name)
     assert name in one_line(error)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_missing_folder(tmp_path, fused, write, name):
+def test_missing_folder(tmp_path, result, write, name):
     with pytest.raises(OutputError, match="does not exist") as error:
-        write(fused, tmp_path / "absent" / name)
+        write(result, tmp_path / "absent" / name)
     one_line(error)
 
 
 @pytest.mark.parametrize(("write", "name"), OUTPUTS)
-def test_every_writer_refuses_and_replaces(tmp_path, fused, write, name):
+def test_every_writer_refuses_and_replaces(tmp_path, result, write, name):
     target = tmp_path / name
-    write(fused, target)
+    write(result, target)
     before = target.read_bytes()
     with pytest.raises(OutputError, match="--overwrite"):
-        write(fused, target)
+        write(result, target)
     target.write_bytes(b"old")
-    write(fused, target, overwrite=True)
+    write(result, target, overwrite=True)
     assert len(target.read_bytes()) == len(before)
     assert list(tmp_path.iterdir()) == [target]

@@ -8,8 +8,9 @@ import torch
 
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import draw_labels
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.splits import draw_split
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.train.scene_session import SceneData
@@ -70,7 +71,7 @@ def prepared_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scenes(scene_root, prepared_cache):
     """Of them four labelled ones, one held out, two without truth."""
-    split = draw_labels(find_scenes(scene_root), 5, 0)
+    split = draw_split(find_scenes(scene_root), 5, 0)
     roles = (split.labeled, split.unlabeled, split.held_out)
     return SceneData(*(tuple(prepare(role, prepared_cache, align="none")) for role in roles))
 
@@ -88,5 +89,5 @@ def _one_thread():
 def processes():
     """Processes that have loaded torch and training already: forked from one that does nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.load"])
+    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.saf"])
     return context

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from smarthdr_cli.data.synth.variety import RICH
+from smarthdr_cli.data.synth.config import TRAINING_VARIETY
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train.config import PUBLISHED, TrainConfig, scene_values, train_config
 
@@ -14,7 +14,7 @@ def test_plain_values_and_back(values):
     config = train_config(values)
     assert config.batch == 2
     assert config.synth == replace(TrainConfig().synth, height=32, width=32, objects=1, frames=(3,))
-    assert config.synth.variety == RICH
+    assert config.synth.variety == TRAINING_VARIETY
     again = train_config(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert train_config({}) == TrainConfig()

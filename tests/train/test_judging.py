@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.uncertainty_head import Judge
+from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 from smarthdr_cli.train.judging import Lesson, judged, teach
 
 
@@ -22,7 +22,7 @@ def made(number: int, size: tuple[int, int] = (32, 32), channels: int = 6) -> Le
 @pytest.mark.parametrize("size", [(32, 32), (30, 33)])
 def test_it_comes_to_rank_errors_it_has_not_seen(size):
     torch.manual_seed(0)
-    judge = Judge(6, outputs=16)
+    judge = UncertaintyHead(6, outputs=16)
     losses = []
     teach(judge, [made(n, size) for n in range(12)], steps=120, rate=3e-3, on_step=lambda _, loss: losses.append(loss))
     assert sum(losses[-20:]) < sum(losses[:20])
@@ -35,7 +35,7 @@ def test_it_comes_to_rank_errors_it_has_not_seen(size):
 
 def test_what_is_unknown_teaches_nothing_not_even_as_nan():
     torch.manual_seed(0)
-    judges = [Judge(6, outputs=16) for _ in range(2)]
+    judges = [UncertaintyHead(6, outputs=16) for _ in range(2)]
     judges[1].load_state_dict(judges[0].state_dict())
     lesson = made(1)
     known = lesson.known.clone()
@@ -49,4 +49,4 @@ def test_what_is_unknown_teaches_nothing_not_even_as_nan():
 
 def test_without_lessons_there_is_nothing_to_learn():
     with pytest.raises(ValueError, match="lessons"):
-        teach(Judge(6, outputs=16), [], steps=1)
+        teach(UncertaintyHead(6, outputs=16), [], steps=1)

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 
 RUN = """
 import torch

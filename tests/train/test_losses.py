@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from smarthdr_cli.models.saf import Prediction
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.base import MergeDetail
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import losses
 
 
@@ -149,9 +149,7 @@ def prediction(batch, logit, flow=None):
     zeros = torch.zeros(b * (n - 1), 2, h // 4, w // 4)
     logits = torch.full((b, n - 1, 1, h, w), logit)
     nothing = torch.zeros(0)
-    return Prediction(
-        nothing, nothing, torch.sigmoid(logits), nothing, nothing, logits, (zeros if flow is None else flow,)
-    )
+    return MergeDetail(nothing, torch.sigmoid(logits), logits, nothing, (zeros if flow is None else flow,))
 
 
 def test_trust_is_wanted_where_the_moved_frame_shows_the_truth(batch):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from smarthdr_cli.data.synth.sources import bank_from_images
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import made as room
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.made import made_bursts, source, truth
@@ -51,7 +51,7 @@ def bursts(scenes, store, config, first, step, count):
 
 
 def names(parts):
-    return {scene.part.scene.name for scene in parts}
+    return {scene.band.scene.name for scene in parts}
 
 
 def test_truths_come_first_and_labels_once_there_are_some(scenes, store, empty, config):
@@ -68,10 +68,10 @@ def test_a_source_is_what_was_labelled(scenes, store, config):
         frames, _, _ = scene.crop(scene.rows[0], 0, scene.rows[1] - scene.rows[0], scene.size[1])
         torch.testing.assert_close(mu_law(store.light(number)), mu_law(frames[1]), rtol=0, atol=2e-5)
         wanted = bank_from_images(["x"], [source(store.light(number))]).mips[0][0]
-        assert torch.equal(bank.mips[0][bank.names.index(scene.part.scene.name)], wanted)
+        assert torch.equal(bank.mips[0][bank.names.index(scene.band.scene.name)], wanted)
     scene = scenes.labeled[0]
     wanted = bank_from_images(["x"], [source(truth(scene))]).mips[0][0]
-    assert torch.equal(bank.mips[0][bank.names.index(scene.part.scene.name)], wanted)
+    assert torch.equal(bank.mips[0][bank.names.index(scene.band.scene.name)], wanted)
 
 
 def test_no_more_than_so_many_sources_are_held(scenes, store, config, monkeypatch):

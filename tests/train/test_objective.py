@@ -7,9 +7,10 @@ import torch
 import train_pictures as made
 
 from smarthdr_cli.data.batch import Batch
+from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.train import losses
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.estimate import Estimate, estimate
+from smarthdr_cli.train.estimate import estimate
 from smarthdr_cli.train.objective import objective
 from smarthdr_cli.train.perceptual_losses import BLOCKS, Source, VGGFeatures
 from smarthdr_cli.train.state import new_state
@@ -67,7 +68,7 @@ def test_the_judge_moves_the_prediction_only_where_asked_to(values):
         config = train_config(values | {"detach": detach, "weight_uncertainty": 1.0})
         light = predicted.clone().requires_grad_()
         sigma = torch.full((2, 1, 48, 56), -3.0, requires_grad=True)
-        objective(Estimate(light, sigma), batch, config)[0].backward()
+        objective(Prediction(light, sigma), batch, config)[0].backward()
         assert sigma.grad.abs().sum() > 0
         slopes[detach] = light.grad
     light = predicted.clone().requires_grad_()

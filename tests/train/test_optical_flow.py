@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.models.pairwise import warp
 from smarthdr_cli.train.optical_flow import Flows, consistent, dense_flows
 

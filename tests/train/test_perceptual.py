@@ -7,7 +7,7 @@ import pytest
 import torch
 import train_pictures as made
 
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.perceptual import gradient
 
 SCALE = torch.tensor([0.25, 0.5])

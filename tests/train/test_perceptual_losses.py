@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import train_pictures as made
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, load_vgg, perceptual, supports
 
 WIDTHS = {0: 4, 2: 4, 5: 6, 7: 6, 10: 8, 12: 8, 14: 8, 17: 10, 19: 10, 21: 10}

@@ -11,7 +11,7 @@ from torch import nn
 
 from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
 from smarthdr_cli.train import pseudo_labels as room
 from smarthdr_cli.train import uncertainty_masks
@@ -78,8 +78,8 @@ def test_every_pixel_is_kept_once_and_seen_with_its_surroundings(length):
 def test_what_an_augmentation_did_is_undone(flip, turns):
     image = torch.arange(2 * 3 * 5 * 7.0).view(2, 3, 5, 7)
     how = Augmentation(flip, turns, (0, 1, 2))
-    assert torch.equal(how.restored(how.image(image)), image)
-    assert torch.equal(how.image(how.restored(image)), image)
+    assert torch.equal(how.undo_geometry(how.geometry(image)), image)
+    assert torch.equal(how.geometry(how.undo_geometry(image)), image)
 
 
 def test_labels_made_at_a_step_lie_where_their_crop_does(scenes):
@@ -117,13 +117,13 @@ def test_where_views_differ_sigma_says_so(scenes, views):
     scale = torch.exp2(batch.evs.amin(1)).view(-1, 1, 1, 1)
     tones, sigmas = [], []
     for how in Augmentation.spread(views):
-        seen = Partial()(how.colour(batch.frames), batch.evs, how.image(batch.valid))
+        seen = Partial()(how.colour(batch.frames), batch.evs, how.geometry(batch.valid))
         back = torch.rot90(seen.radiance, -how.turns, (-2, -1))
         back = back.flip(-1) if how.flip else back
         channels = torch.empty_like(back)
         channels[:, list(how.order)] = back
         tones.append(mu_law(channels * scale).numpy())
-        sigmas.append(how.restored(seen.log_sigma.exp()).numpy())
+        sigmas.append(how.undo_geometry(seen.log_sigma.exp()).numpy())
     variance = np.mean(np.square(sigmas), axis=0) + np.var(tones, axis=0).mean(axis=1, keepdims=True)
     found = views_of(Partial(), batch, "fp32", views)
     np.testing.assert_allclose(found.sigma, np.sqrt(variance), rtol=1e-3)
@@ -145,7 +145,7 @@ def test_sixteen_bits_cost_next_to_nothing(scenes, store):
         light, sigma = expected(scene)
         grid = CropSampler(scenes.unlabeled, 32, 1, 0)
         for top in (0, 32):
-            crops = grid.at([(number, top, 64)])
+            crops = grid.cut([(number, top, 64)])
             found = store.cut(crops)
             place = (..., slice(top, top + 32), slice(64, 96))
             scale = 2.0 ** min(scene.evs)
@@ -233,12 +233,12 @@ def test_a_refresh_is_there_when_it_is_whole(scenes, store, monkeypatch):
 
 
 def test_a_band_of_a_scene_lies_on_the_scenes_grid(scenes, tmp_path):
-    bands = [replace(scene, part=replace(scene.part, top=0.4)) for scene in scenes.unlabeled]
+    bands = [replace(scene, band=replace(scene.band, top=0.4)) for scene in scenes.unlabeled]
     store = PseudoStore(tmp_path, bands, SIDE)
     store.refresh(Known(), 1, CPU, "fp32")
     first, last = bands[0].rows
     assert (first, last) == (26, 64)
-    crops = CropSampler(bands, 32, 1, 0).at([(1, 30, 21)])
+    crops = CropSampler(bands, 32, 1, 0).cut([(1, 30, 21)])
     found = store.cut(crops)
     sigma = store.sigma(1)
     torch.testing.assert_close(found.sigma, expected(bands[1])[1][..., 4:36, 21:53], rtol=1e-3, atol=0)

@@ -8,8 +8,7 @@ from smarthdr_cli.data.synth.export import write_radiance
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.models.base import build_model
-from smarthdr_cli.models.checkpoint import save_checkpoint
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model, save_checkpoint
 from smarthdr_cli.train import run
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.run import begin, held_out_batches, run_training
@@ -53,7 +52,7 @@ def test_a_run_ends_in_weights_that_fuse(values, panoramas, tmp_path):
     out = fuse(files, weights=tmp_path / "run" / "model.safetensors", evs=(-2, 0, 2), response="gamma2.2", align="none",
                device="cpu", precision="fp32", reference=2)  # fmt: skip
     assert np.abs(out.radiance[..., ::-1] / light - 1).mean() < 0.05
-    assert out.report["model"]["sha256"] == summary["sha256"]
+    assert out.report.fuser.model["sha256"] == summary["sha256"]
 
 
 def test_weights_that_make_no_picture_are_nothing_to_begin_with(values, tmp_path):
@@ -87,7 +86,9 @@ def test_a_deeper_gfhdr_starts_from_a_shallow_one_and_no_other(values, panoramas
         models[depth], _ = load_model(tmp_path / str(depth) / "model.safetensors")
     frames = torch.rand(1, 3, 6, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(models[3](frames).radiance, models[1](frames).radiance, rtol=0, atol=1e-3)
+        torch.testing.assert_close(
+            models[3].predict(frames).radiance, models[1].predict(frames).radiance, rtol=0, atol=1e-3
+        )
     with pytest.raises(ModelError, match="its gfhdr config makes it"):
         run_training(tmp_path / "wide", still | {"model": small | {"dim": 24, "depth": 3}}, panoramas, device="cpu",
                      init=str(tmp_path / "1" / "model.safetensors"))  # fmt: skip

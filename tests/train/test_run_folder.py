@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from smarthdr_cli.data.datasets import SceneFiles
-from smarthdr_cli.data.splits import Part, Split
-from smarthdr_cli.data.synth.variety import Variety
+from smarthdr_cli.data.splits import SceneBand, Split
+from smarthdr_cli.data.synth.config import Variety
 from smarthdr_cli.errors import InputError, ModelError, UsageError
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.checkpoint import save_checkpoint
@@ -175,7 +175,7 @@ def test_a_resumed_run_keeps_its_data(tmp_path):
 
 
 def split(labeled, unlabeled, bottom=1.0):
-    parts = [tuple(Part(SceneFiles(name, "train", (), None, None, "gamma2.2"), 0.0, bottom) for name in names)
+    parts = [tuple(SceneBand(SceneFiles(name, "train", (), None, None, "gamma2.2"), 0.0, bottom) for name in names)
              for names in (labeled, "h", unlabeled)]  # fmt: skip
     return Split(*parts)
 

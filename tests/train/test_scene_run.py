@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,11 +13,16 @@ import pytest
 import torch
 import train_pictures as made
 
-from smarthdr_cli.data import home
-from smarthdr_cli.data.synth.export import benchmark_config, encode_jpeg, write_benchmark, write_radiance
+from smarthdr_cli.data.synth.export import (
+    benchmark_config,
+    cached_benchmark,
+    encode_jpeg,
+    write_benchmark,
+    write_radiance,
+)
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, ModelError, UsageError
-from smarthdr_cli.models.load import load_model
+from smarthdr_cli.models.checkpoint import load_model
 from smarthdr_cli.train import scene_run as room
 from smarthdr_cli.train.pseudo_labels import predict_scene
 from smarthdr_cli.train.request import Request
@@ -43,10 +49,8 @@ def short(scene_values):
 @pytest.fixture
 def few(monkeypatch):
     """A small benchmark of its own."""
-    monkeypatch.setattr(home, "TRAIN", 6)
-    monkeypatch.setattr(home, "TEST", 1)
-    monkeypatch.setattr(home, "SIZE", (64, 96))
-    monkeypatch.setattr(home, "load_bank", lambda folder, **how: load_bank(folder, procedural=2, **how))
+    small = partial(cached_benchmark, train=6, test=1, size=(64, 96), read_bank=partial(load_bank, procedural=2))
+    monkeypatch.setattr(room, "cached_benchmark", small)
 
 
 def bracket(folder, seed=0, evs=(-2, 0, 2), size=(64, 96), start=0):
@@ -157,7 +161,7 @@ def test_few_labels_hold_out_a_band(short, bank, tmp_path):
     assert not any(key.startswith("validation") for key in logged[0])
     _, checkpoint = load_model(tmp_path / "run" / "model.safetensors")
     assert checkpoint.calibration.samples == 16 * 96
-    held = replace(planned.data.held_out[0], part=replace(planned.data.held_out[0].part, top=0.97))
+    held = replace(planned.data.held_out[0], band=replace(planned.data.held_out[0].band, top=0.97))
     assert room.held_out_verdict(torch.nn.Identity(), (), torch.device("cpu")) == ({}, None)
     metrics, calibration = room.held_out_verdict(load_model(tmp_path / "run" / "model.safetensors")[0], (held,),
                                                  torch.device("cpu"))  # fmt: skip
@@ -202,7 +206,7 @@ def test_a_folder_of_pictures_is_grouped_into_bursts(tmp_path):
     with pytest.raises(InputError, match="is not a folder of bursts"):
         bursts_below(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no subfolder with two pictures"):
+    with pytest.raises(InputError, match="no subfolder with at least two images"):
         bursts_below(tmp_path / "empty")
     bracket(tmp_path / "one", evs=(0,))
     with pytest.raises(InputError, match=r"no brackets found among its 1 pictures \(see smarthdr group\)"):

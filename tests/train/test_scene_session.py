@@ -10,7 +10,7 @@ from smarthdr_cli.data.augment import Augmentation
 from smarthdr_cli.data.crops import CropSampler
 from smarthdr_cli.data.datasets import find_scenes
 from smarthdr_cli.data.prepared import prepare
-from smarthdr_cli.data.splits import draw_labels
+from smarthdr_cli.data.splits import draw_split
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.train import scene_session as room
@@ -115,9 +115,9 @@ def test_a_copied_teacher_is_the_student_and_an_averaged_one_follows_it(scene_va
 
 def test_one_batch_is_overfitted_under_smarthdr(scene_values, scenes, tmp_path, monkeypatch):
     """Labels and pseudo-labels of the same crops at every step: the loss on labels falls by a quarter in 40 updates."""
-    places = CropSampler.places
-    monkeypatch.setattr(CropSampler, "places", lambda sampler, _step: places(sampler, 0))
-    monkeypatch.setattr(Augmentation, "weak", lambda _: Augmentation(False, 0, (0, 1, 2)))
+    places = CropSampler.draw_positions
+    monkeypatch.setattr(CropSampler, "draw_positions", lambda sampler, _step: places(sampler, 0))
+    monkeypatch.setattr(Augmentation, "draw_weak", lambda _: Augmentation(False, 0, (0, 1, 2)))
     monkeypatch.setattr(Augmentation, "draw", lambda _: Augmentation(True, 1, (2, 0, 1)))
     values = scene_values | {"iterations": 40, "labelled_first": 0.1, "learning_rate": 3e-3, "refresh": 10,
                              "validate_every": 40, "ema": 0.9}  # fmt: skip
@@ -134,7 +134,7 @@ def other_counts(bank, tmp_path_factory, prepared_cache):
     for frames in (2, 4):
         root = tmp_path_factory.mktemp(f"frames{frames}")
         write_benchmark(root, bank, 1, 9 + frames, benchmark_config("gamma16", (48, 64), frames))
-        found += prepare(draw_labels(find_scenes(root), 0, 0).unlabeled, prepared_cache, align="none")
+        found += prepare(draw_split(find_scenes(root), 0, 0).unlabeled, prepared_cache, align="none")
     return tuple(found)
 
 
@@ -210,8 +210,8 @@ def test_an_epoch_is_a_pass_over_the_unlabelled_crops(scene_values, scenes, tmp_
 
 
 def test_a_held_out_band_too_small_for_a_network_is_left_out(scene_values, scenes, tmp_path):
-    part = scenes.held_out[0].part
-    low = replace(scenes.held_out[0], part=replace(part, top=0.75))  # 16 of 64 rows
+    part = scenes.held_out[0].band
+    low = replace(scenes.held_out[0], band=replace(part, top=0.75))  # 16 of 64 rows
     steps, state, session = run(replace(scenes, held_out=(low,)), scene_values | {"iterations": 2}, tmp_path)
     assert len(steps) == 2
     assert session.validate(state) == {}

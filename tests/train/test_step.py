@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.state import new_state
 from smarthdr_cli.train.step import motion_loss, supervised_loss, update

@@ -1,9 +1,11 @@
-"""Radiance sources for synthetic bursts: HDR panoramas and photographs in a folder, or procedural scenes.
+"""Radiance sources of synthetic bursts: HDR images of a folder, or procedural scenes, and textures cut from them.
 
-A source is an (H, W, 3) linear image of any scale. The bank keeps a mip chain of each, so that a crop at any scale is
-sharp without aliasing. Sources in ``HELD_OUT`` are never trained on: they make the frozen quality set.
+A source is an (H, W, 3) linear image in arbitrary units, stored at median 1 with a mip chain (box means at 1, 1/2, 1/4
+and 1/8) so that it can be sampled at any scale without aliasing. Sources in ``HELD_OUT`` are never trained on; the
+frozen quality set is made from them.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli.data.synth.camera import log_uniform, uniform
 from smarthdr_cli.errors import InputError
 
-# Whole sites, so that no view of a held-out place is trained on under another name.
+# Panoramas by name, all views of a site together, so that none is trained on under another name.
 HELD_OUT = (
     "adams_place_bridge",
     "blue_grotto",
@@ -37,13 +40,14 @@ HELD_OUT = (
     "workshop",
 )
 
-SMALLEST = 16  # pixels on the shorter side of a source
-_MIPS = 4
+MIN_SOURCE_SIDE = 16  # pixels
+MIP_LEVELS = 4
+MAX_RADIANCE = 6e4  # below the largest half-precision number, 65504
 
 
 @dataclass(frozen=True)
 class SceneBank:
-    """``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s, median luminance 1."""
+    """Sources with their mip chains. ``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s."""
 
     names: tuple[str, ...]
     mips: tuple[tuple[Tensor, ...], ...]
@@ -52,14 +56,14 @@ class SceneBank:
         return len(self.names)
 
     def to(self, device: torch.device) -> "SceneBank":
-        """The same bank on another device."""
-        return SceneBank(self.names, tuple(tuple(level.to(device) for level in mip) for mip in self.mips))
+        """A copy on another device."""
+        return SceneBank(self.names, tuple(tuple(image.to(device) for image in level) for level in self.mips))
 
 
 def read_radiance(path: Path) -> NDArray[np.float32]:
-    """(H, W, 3) float32 linear RGB of an .exr or .hdr file; non-finite and negative values become 0.
+    """(H, W, 3) float32 linear RGB of an .exr or .hdr file. NaN and negative values become 0, infinity 6e4.
 
-    Raises InputError for a file that is neither or is damaged.
+    Raises InputError for a file of another format or a damaged one.
     """
     if path.suffix.lower() == ".hdr":
         import cv2
@@ -77,43 +81,43 @@ def read_radiance(path: Path) -> NDArray[np.float32]:
                 pixels = np.stack([np.asarray(channels[c].pixels, np.float32) for c in "RGB"], axis=-1)
         except (RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
             raise InputError(f"{path.name}: not a readable RGB OpenEXR file") from error
-    return np.maximum(np.nan_to_num(pixels, nan=0.0, posinf=6e4, neginf=0.0), 0.0)
+    return np.maximum(np.nan_to_num(pixels, nan=0.0, posinf=MAX_RADIANCE, neginf=0.0), 0.0)
 
 
 def bank_from_images(names: list[str], images: list[NDArray[np.float32]]) -> SceneBank:
-    """A bank of (H, W, 3) linear images; dark-to-bright range is kept, only the scale is normalised."""
-    levels: list[list[Tensor]] = [[] for _ in range(_MIPS)]
+    """A bank of (H, W, 3) linear images, each divided by its median."""
+    mips: list[list[Tensor]] = [[] for _ in range(MIP_LEVELS)]
     for image in images:
         scaled = image / max(float(np.median(image.mean(axis=-1))), 1e-6)
-        level = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1))).clamp(max=6e4)
-        for k in range(_MIPS):
-            levels[k].append(level.half())
-            level = F.avg_pool2d(level[None], 2)[0]
-    return SceneBank(tuple(names), tuple(tuple(level) for level in levels))
+        reduced = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1))).clamp(max=MAX_RADIANCE)
+        for level in mips:
+            level.append(reduced.half())
+            reduced = F.avg_pool2d(reduced[None], 2)[0]
+    return SceneBank(tuple(names), tuple(tuple(level) for level in mips))
 
 
 def load_bank(folder: Path | None, *, held_out: bool = False, procedural: int = 24, seed: int = 0) -> SceneBank:
-    """Sources of ``folder`` (.exr, .hdr), either those to train on or the held-out ones; procedural ones with none.
+    """The training or the held-out sources of ``folder`` (.exr, .hdr); without a folder, procedural scenes.
 
-    Held out are those named in ``HELD_OUT``; of a folder without any of these, every eighth by name, at least one.
-    Raises InputError when the folder holds no usable source, or one where two are needed.
+    Held out are the sources named in ``HELD_OUT``; in a folder without any, every eighth by name and at least one.
+    Raises InputError where the folder has no source of the requested kind, or an unreadable one.
     """
     if folder is None:
         rng = np.random.default_rng([seed, int(held_out)])
         return bank_from_images([f"procedural_{i:03d}" for i in range(procedural)],
                                 [procedural_scene(rng) for _ in range(procedural)])  # fmt: skip
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".exr", ".hdr"})
-    kept = {p for p in paths if p.stem in HELD_OUT} or set(paths[7::8] or paths[1:][-1:])
-    chosen = [p for p in paths if (p in kept) == held_out]
-    if not chosen:
+    reserved = {p for p in paths if p.stem in HELD_OUT} or set(paths[7::8] or paths[1:][-1:])
+    selected = [p for p in paths if (p in reserved) == held_out]
+    if not selected:
         kind = "held-out" if held_out else "training"
-        found = "only one source, nothing to hold out" if paths else f"no {kind} .exr or .hdr sources"
-        raise InputError(f"{folder}: {found} in this folder")
-    images = [read_radiance(p) for p in chosen]
-    for path, image in zip(chosen, images, strict=True):
-        if min(image.shape[:2]) < SMALLEST:
-            raise InputError(f"{path.name}: a source of radiance needs at least {SMALLEST} pixels on each side")
-    return bank_from_images([p.stem for p in chosen], images)
+        reason = "only one source, nothing to hold out" if paths else f"no {kind} .exr or .hdr sources"
+        raise InputError(f"{folder}: {reason} in this folder")
+    images = [read_radiance(p) for p in selected]
+    for path, image in zip(selected, images, strict=True):
+        if min(image.shape[:2]) < MIN_SOURCE_SIDE:
+            raise InputError(f"{path.name}: an HDR source needs at least {MIN_SOURCE_SIDE} pixels on each side")
+    return bank_from_images([p.stem for p in selected], images)
 
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int, slope: float) -> NDArray[np.float32]:
@@ -128,9 +132,9 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, slope: floa
 
 
 def procedural_scene(rng: np.random.Generator, height: int = 512, width: int = 1024) -> NDArray[np.float32]:
-    """(H, W, 3) linear scene from occluding textured shapes lit over 10 to 16 stops (dead leaves, Lee et al. 2001).
+    """(H, W, 3) linear scene of occluding textured shapes over 10 to 16 stops (dead leaves, Lee et al. 2001).
 
-    Sizes of shapes follow a power law, as in photographs; a few shapes are lamps and windows.
+    Shape sizes follow a power law, as in photographs. A tenth of the shapes are light sources.
     """
     yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
     light = np.exp2(fractal_noise(rng, height, width, 1.6) * rng.uniform(1.0, 2.2))
@@ -157,3 +161,61 @@ def procedural_scene(rng: np.random.Generator, height: int = 512, width: int = 1
         patch = albedo * texture[..., None] * np.broadcast_to(shade, texture.shape)[..., None]
         image[top:bottom, left:right] = image[top:bottom, left:right] * (1 - alpha) + patch * alpha
     return np.asarray(image, np.float32)
+
+
+@dataclass(frozen=True)
+class Texture:
+    """A region of a source for every burst of a batch.
+
+    ``source``: index in the bank. ``centre``: (B, 2) in units of the source's (width, height). ``scale``: source pixels
+    per pixel. ``defocus``: mip levels coarser than the scale needs, 0 for sharp.
+    """
+
+    source: list[int]
+    centre: Tensor
+    scale: list[float]
+    defocus: list[int]
+
+    @staticmethod
+    def draw(bank: SceneBank, generator: torch.Generator, batch: int, soft: float = 0.0) -> "Texture":
+        """Random regions away from the poles; ``soft`` is the probability of defocus."""
+        source = torch.randint(len(bank), (batch,), generator=generator, device=generator.device).tolist()
+        centre = torch.stack([uniform(generator, (batch,)), uniform(generator, (batch,), 0.25, 0.75)], -1)
+        scale = log_uniform(generator, (batch,), 0.5, 2.0).tolist()
+        defocus = [0] * batch
+        if soft:
+            numbers = uniform(generator, (batch,)).tolist()
+            defocus = [0 if number >= soft else 1 if number >= soft / 3 else 2 for number in numbers]
+        return Texture(source, centre, scale, defocus)
+
+    def sample(self, bank: SceneBank, points: Tensor) -> Tensor:
+        """(B, 3, h, w) radiance at (B, h, w, 2) points in pixels."""
+        return torch.stack([
+            sample_source(bank, self.source[b], points[b], self.centre[b], self.scale[b], self.defocus[b])
+            for b in range(len(points))])  # fmt: skip
+
+
+def sample_source(
+    bank: SceneBank, source: int, points: Tensor, centre: Tensor, scale: float, defocus: int = 0
+) -> Tensor:
+    """(3, h, w) radiance of a source at (h, w, 2) points, bilinear, wrapped in x and clamped in y.
+
+    ``points`` are pixels relative to ``centre``, ``scale`` source pixels apart.
+    """
+    level = min(max(round(math.log2(max(scale, 1.0))) + defocus, 0), len(bank.mips) - 1)
+    mip = bank.mips[level][source]
+    _, height, width = mip.shape
+    factor = scale / 2**level
+    texels = points * factor + centre * torch.tensor([width, height], device=points.device)
+    low = texels.amin(dim=(0, 1)).floor().long() - 1
+    high = texels.amax(dim=(0, 1)).ceil().long() + 2
+    columns = torch.arange(int(low[0]), int(high[0]), device=points.device) % width
+    rows = torch.arange(int(low[1]), int(high[1]), device=points.device).clamp(0, height - 1)
+    region = mip[:, rows][:, :, columns].float()
+    if defocus:  # bilinear interpolation of a coarse mip alone has visible diamonds
+        weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=region.device) / 16
+        padded = F.pad(region[:, None], (2, 2, 2, 2), mode="replicate")
+        region = F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, 5)), weights.view(1, 1, 5, 1))[:, 0]
+    size = torch.tensor([region.shape[2], region.shape[1]], device=points.device)
+    unit = (texels - low + 0.5) / size * 2 - 1
+    return F.grid_sample(region[None], unit[None], mode="bilinear", padding_mode="border", align_corners=False)[0]

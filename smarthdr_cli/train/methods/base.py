@@ -13,9 +13,9 @@ from torch import Tensor
 from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
+from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.train import perceptual, uncertainty_masks
 from smarthdr_cli.train.config import MaskConfig, TrainConfig
-from smarthdr_cli.train.estimate import Estimate
 from smarthdr_cli.train.methods import selfhdr, smae
 from smarthdr_cli.train.methods.fshdr import artificial_burst, rerender_consistency
 from smarthdr_cli.train.objective import Terms, objective
@@ -46,13 +46,13 @@ class Aim:
         return replace(
             self,
             batch=augment(self.batch, how),
-            weight=None if self.weight is None else how.image(self.weight),
+            weight=None if self.weight is None else how.geometry(self.weight),
             structure=None if self.structure is None else how.colour(self.structure),
             short=None if self.short is None else how.colour(self.short),
         )
 
 
-def aimed_loss(out: Estimate, aim: Aim, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
+def aimed_loss(out: Prediction, aim: Aim, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
     """The loss of an estimate of ``aim.batch``, and its terms by name."""
     if aim.short is not None:
         loss = smae.masked_loss(out.radiance, smae.MaskedBurst(aim.batch, aim.short))

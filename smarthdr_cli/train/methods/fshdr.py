@@ -13,7 +13,7 @@ from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth.camera import Sensor, expose
-from smarthdr_cli.models.pairwise import inside, warp
+from smarthdr_cli.models.pairwise import inside_frame, warp
 from smarthdr_cli.train.losses import weighted_mean
 from smarthdr_cli.train.optical_flow import Flows, dense_flows
 from smarthdr_cli.train.rerendering import code, rerender
@@ -57,7 +57,7 @@ def artificial_burst(
     field = flows.backward.flatten(0, 1)
     others = n - 1
     moved = warp(light.repeat_interleave(others, dim=0), field).view(b, others, 3, h, w)
-    seen = warp(good.float().repeat_interleave(others, dim=0), field) * inside(field)
+    seen = warp(good.float().repeat_interleave(others, dim=0), field) * inside_frame(field)
     exposed = torch.cat([light[:, None], moved], dim=1) * torch.exp2(batch.evs).view(b, n, 1, 1, 1)
     if sensor is not None and generator is not None:
         exposed = expose(exposed, sensor, generator)

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.pairwise import inside, warp
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.pairwise import inside_frame, warp
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.optical_flow import Flows, consistent, dense_flows
 from smarthdr_cli.train.rerendering import code
 
@@ -48,7 +48,7 @@ def aligned(batch: Batch, flows: Flows) -> tuple[Tensor, Tensor]:
     b, n, _, h, w = batch.frames.shape
     field = flows.forward.flatten(0, 1)
     moved = warp(batch.frames[:, 1:].flatten(0, 1), field).view(b, n - 1, 3, h, w)
-    seen = warp(batch.valid[:, 1:].flatten(0, 1), field) * inside(field)
+    seen = warp(batch.valid[:, 1:].flatten(0, 1), field) * inside_frame(field)
     return torch.cat([batch.frames[:, :1], moved], dim=1), (seen.view(b, n - 1, 1, h, w) > 0.99).float()
 
 

@@ -1,12 +1,13 @@
-"""What else is wrong with frames: bounded, at its share, and never in the reference or the truth."""
+"""Degradations: bounded, as frequent as asked for, and absent from the reference."""
 
 import pytest
 import torch
 
 from smarthdr_cli.data.synth import degradations
+from smarthdr_cli.data.synth.config import Variety
 from smarthdr_cli.data.synth.geometry import pixel_grid
-from smarthdr_cli.data.synth.variety import Variety
 
+pytestmark = pytest.mark.unit
 EVS = torch.tensor([[0.0, -2.0, 2.0]]).expand(200, -1)
 
 
@@ -15,40 +16,40 @@ def seeded(seed=0):
 
 
 def test_white_balance_drifts_by_a_few_percent():
-    made = degradations.draw_blemishes(seeded(), Variety(drift=0.25), EVS, (8, 8), aligned=True)
-    gain = made.balance[..., 0, 0]
-    assert made.hot is None
+    drawn = degradations.draw_degradations(seeded(), Variety(drift=0.25), EVS, (8, 8), aligned=True)
+    gain = drawn.balance[..., 0, 0]
+    assert drawn.dark_current is None
     assert (gain[:, 0] == 1).all()
     drifted = (gain[:, 1:] != 1).any(dim=-1).all(dim=-1)
     assert 0.15 < drifted.float().mean() < 0.35
     assert (gain[~drifted] == 1).all()
-    assert 0.03 < (gain - 1).abs().max() <= degradations.DRIFT
+    assert 0.03 < (gain - 1).abs().max() <= degradations.MAX_DRIFT
     light = torch.rand(200, 3, 3, 4, 4, generator=seeded(1))
-    assert torch.allclose(made.on(light), light * gain[..., None, None])
+    assert torch.allclose(drawn.apply(light), light * gain[..., None, None])
 
 
-def test_hot_pixels_are_the_same_of_the_sensor_and_grow_with_the_exposure():
-    hot = degradations.hot_pixels(seeded(), EVS, (40, 48), 0.5, aligned=False)
+def test_hot_pixels_are_fixed_on_the_sensor_and_grow_with_the_exposure():
+    hot = degradations.draw_hot_pixels(seeded(), EVS, (40, 48), 0.5, aligned=False)
     assert hot.shape == (200, 3, 3, 40, 48)
     for n, factor in ((1, 0.25), (2, 4.0)):
         assert torch.allclose(hot[:, n], hot[:, 0] * factor, rtol=1e-5)
     affected = (hot > 0).flatten(1).any(dim=1)
     assert 0.35 < affected.float().mean() < 0.6
     lit = (hot[:, 0] > 0).flatten(1).sum(dim=1)
-    assert lit.max() <= 5 * degradations.HOTTEST
+    assert lit.max() <= 5 * degradations.MAX_HOT_PIXELS
     assert (hot[:, 2].flatten(2).amax(dim=-1) <= 4 * 2).all()
 
 
-def test_aligning_moves_hot_pixels_apart():
-    hot = degradations.hot_pixels(seeded(), EVS, (40, 48), 1.0, aligned=True)
+def test_alignment_shifts_hot_pixels():
+    hot = degradations.draw_hot_pixels(seeded(), EVS, (40, 48), 1.0, aligned=True)
     places = (hot > 0).flatten(2)
     alike = (places[:, 1:] == places[:, :1]).all(dim=-1).all(dim=-1)
-    assert 0.3 < alike.float().mean() < 0.8  # half were taken from a tripod, and some have none
+    assert 0.3 < alike.float().mean() < 0.8  # half of the bursts were not shifted, and some have no hot pixels
 
 
-def test_one_hot_pixel_is_a_cross_in_one_channel():
+def test_a_hot_pixel_is_a_cross_in_one_channel():
     for seed in range(40):
-        hot = degradations.hot_pixels(seeded(seed), torch.zeros(1, 2), (32, 32), 1.0, aligned=False)[0, 0]
+        hot = degradations.draw_hot_pixels(seeded(seed), torch.zeros(1, 2), (32, 32), 1.0, aligned=False)[0, 0]
         if int((hot > 0).sum()) == 5:
             break
     channel, y, x = (hot == hot.max()).nonzero()[0].tolist()
@@ -57,21 +58,23 @@ def test_one_hot_pixel_is_a_cross_in_one_channel():
     assert float(hot.sum()) == pytest.approx(2 * float(hot.max()))
 
 
-def test_stated_exposures_are_wrong_by_up_to_a_third():
-    error = degradations.misstated(seeded(), EVS, 0.3)
+def test_stated_exposures_are_wrong_by_up_to_a_third_of_an_ev():
+    error = degradations.draw_ev_errors(seeded(), EVS, 0.3)
     assert (error[:, 0] == 0).all()
     wrong = (error != 0).any(dim=1)
     assert 0.2 < wrong.float().mean() < 0.4
-    assert 0.3 < error.abs().max() <= degradations.MISSTATED
+    assert 0.3 < error.abs().max() <= degradations.MAX_EV_ERROR
 
 
-def test_light_pulses_in_its_place_and_not_in_the_first():
+def test_flicker_is_fixed_in_the_scene_and_absent_from_the_reference():
     grid = pixel_grid(32, 40, torch.device("cpu"))
     shift = torch.tensor([0.0, 5.0]).view(1, 2, 1, 1, 1) * torch.tensor([1.0, 0.0])
-    gain = degradations.flicker(seeded(), (grid + shift).expand(100, -1, -1, -1, -1), 0.5)
+    gain = degradations.draw_flicker(seeded(), (grid + shift).expand(100, -1, -1, -1, -1), 0.5)
     assert gain.shape == (100, 2, 1, 32, 40)
     assert (gain[:, 0] == 1).all()
-    assert gain.log2().abs().max() <= degradations.FLICKER
+    assert gain.log2().abs().max() <= degradations.MAX_FLICKER_EV
     assert 0.3 < (gain != 1).flatten(1).any(dim=1).float().mean() < 0.7
-    same = degradations.flicker(seeded(), grid.expand(100, 2, -1, -1, -1), 0.5)  # a frame that looks 5 px further right
+    same = degradations.draw_flicker(
+        seeded(), grid.expand(100, 2, -1, -1, -1), 0.5
+    )  # the other frame shows points 5 px further right
     assert torch.allclose(gain[:, 1, ..., :-5], same[:, 1, ..., 5:], atol=1e-5)

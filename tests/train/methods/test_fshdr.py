@@ -9,8 +9,9 @@ import torch
 import train_pictures as made
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
 from smarthdr_cli.data.synth.camera import Sensor
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.train.methods.fshdr import artificial_burst, rerender_consistency
 from smarthdr_cli.train.optical_flow import Flows
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.data.synth.burst import SynthConfig, make_batch
+from smarthdr_cli.data.synth.burst import make_batch
+from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.models.merge import merge
-from smarthdr_cli.models.tone import mu_law
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.methods.selfhdr import (
     Target,
     aligned,
