@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.evaluate import baselines, protocol, report, stacks
 from smarthdr_cli.radiometry import Response, linearize
-from smarthdr_cli.response import estimate_response, named_response
+from smarthdr_cli.response import estimate_response, named_response, sample_blocks
 
 STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree", "becky_desks_windows")
 FEW = 70  # samples, OpenCV's own choice
@@ -55,7 +55,8 @@ def score(folder: Path) -> dict[str, dict[str, float]]:
     times = stack.times
     codes = stack.registered([f.codes for f in stack.chosen], stack.three)
 
-    found = estimate_response(Burst(stack.chosen, 1), stack.alignment(stack.three))
+    burst = Burst(stack.chosen, 1)
+    found = estimate_response(burst, sample_blocks(burst, stack.alignment(stack.three)))
     srgb, gamma = named_response("srgb"), named_response("gamma2.2")
     ours = found.response or srgb
     calibrated, more = (debevec_curve(codes, times, samples) for samples in (FEW, baselines.SAMPLES))

@@ -1,8 +1,13 @@
-"""A burst seen through its response and alignment: linear light of any region of the reference view, on demand.
+"""Linear light of any window of any frame of a burst, registered to the reference, on demand.
 
-Source codes stay as they were read; float32 exists only for the region asked for, so that peak memory does not grow
-with frames times float32. One resampling takes a pixel from its file to the tile, whatever homography and displacement
-it passes through; where it is taken from does not depend, to the last bit, on the tile that asks.
+    L_i(p) = f_i(Z_i(H_i (p + d(p))))
+
+p is a pixel of the reference view, d an optional displacement, H_i the homography of frame i, Z_i its codes (bicubic
+interpolation, Keys 1981 with a = -0.75) and f_i its response. L is relative to the clip of the frame.
+
+A pixel is resampled once, whatever homography and displacement it passes. Only the window asked for becomes float32, so
+memory does not grow with frames times float32. A pixel's source coordinates do not depend on the window that contains
+it, to the last bit.
 """
 
 from collections.abc import Callable
@@ -17,17 +22,18 @@ from numpy.typing import NDArray
 from smarthdr_cli.align import Alignment, align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import Response, linearize
-from smarthdr_cli.response import matched, resolve_response, with_clip
+from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_response, sample_blocks
 
 F32 = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
-NEARLY = 0.9  # of the clip, from which a pixel beside a clipped sample counts as clipped
-_PAD = 3  # source pixels beyond what bicubic interpolation reads
+NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
+_PAD = 3  # source pixels; bicubic interpolation reads 2
+_STRIP_VALUES = 1 << 21  # pixels that `downsample` linearises at once
 
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of the reference view; may reach beyond the picture on the right and below (padding)."""
+    """A rectangle of the reference view, in pixels. It may extend beyond the picture on the right and below."""
 
     top: int
     left: int
@@ -37,8 +43,10 @@ class Window:
 
 @dataclass(frozen=True)
 class AlignedBurst:
-    """Frames of ``burst`` in the reference's view. ``curves``: each frame's own ``response`` where gains were found
-    (``response/photometric_gains.py``), empty where one does for all.
+    """A burst, its response and its alignment.
+
+    ``curves``: the response of each frame with its gains (`response.photometric_gains`), or empty where ``response`` is
+    that of all frames.
     """
 
     burst: Burst
@@ -47,57 +55,58 @@ class AlignedBurst:
     curves: tuple[Response, ...] = ()
 
     def response_of(self, index: int) -> Response:
-        """The curve of frame ``index``."""
+        """The response of frame ``index``."""
         return self.curves[index] if self.curves else self.response
 
     def read(self, index: int, window: Window, flow: F32 | None = None, *, stride: int = 1) -> tuple[F32, F32]:
-        """Linear light (h, w, 3) of frame ``index`` in its own units (1 = clip), and validity (h, w) in {0, 1}.
+        """Linear light (h, w, 3) of frame ``index``, 1 = its clip, and validity (h, w) in {0, 1}.
 
-        ``flow``: (h, w, 2) displacement (x, y) in reference pixels, added before the homography. Pixels outside the
-        frame repeat its edge and are invalid; but where the frame saw the pixel unmoved a displacement leads to the
-        frame's edge at most, and is valid: it may be wrong, and the edge is nearer than nothing. A pixel the source
-        says is clipped reads 1 in all channels where the frame has a clip mask of its own (RAW). ``stride``: every so
-        manieth row and column only, without a ``flow``.
+        ``flow``: (h, w, 2) displacement (x, y) in reference pixels. ``stride``: read every n-th row and column only,
+        without a ``flow``.
+
+        Pixels outside the frame repeat its edge and are invalid. Where the frame records a pixel without its
+        displacement, the displacement ends at the frame's edge and the pixel stays valid. Pixels of the frame's clip
+        mask (RAW) read 1 in all channels.
         """
         moved = self.alignment.moved[index]
         if flow is None and not moved:
-            return self._slice(index, window, stride)
+            return self._read_unresampled(index, window, stride)
         flow = flow if flow is not None and bool(np.any(flow)) else None
         x, y = self.sample_coordinates(index, window, flow, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
-        seen = _within(x, y, frame.size)
-        if flow is not None and not bool(seen.all()):
-            still = _within(*self.sample_coordinates(index, window, None, stride), frame.size)
-            x = np.where(still, x.clip(-0.5, width - 0.5), x)
-            y = np.where(still, y.clip(-0.5, height - 0.5), y)
-            seen |= still
-        valid = seen.astype(np.float32)
+        recorded = _is_inside(x, y, frame.size)
+        if flow is not None and not bool(recorded.all()):
+            recorded_at_rest = _is_inside(*self.sample_coordinates(index, window, None, stride), frame.size)
+            x = np.where(recorded_at_rest, x.clip(-0.5, width - 0.5), x)
+            y = np.where(recorded_at_rest, y.clip(-0.5, height - 0.5), y)
+            recorded |= recorded_at_rest
+        valid = recorded.astype(np.float32)
         valid[-(-(height - window.top) // stride) :] = 0
         valid[:, -(-(width - window.left) // stride) :] = 0
         x0, x1 = _bounds(x, width)
         y0, y1 = _bounds(y, height)
         part = np.ascontiguousarray(frame.codes[y0:y1, x0:x1])
         white = frame.white
-        if part.dtype == np.uint8:  # between pixels there are values between codes
+        if part.dtype == np.uint8:  # interpolated values lie between the 8-bit codes
             part, white = part.astype(np.uint16) * np.uint16(257), white * 257
-        shift_x, shift_y = x - np.float32(x0), y - np.float32(y0)
-        codes = cv2.remap(part, shift_x, shift_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        part_x, part_y = x - np.float32(x0), y - np.float32(y0)
+        codes = cv2.remap(part, part_x, part_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         linear = linearize(codes, white, self.response_of(index))
         if frame.clipped is not None:
             mask = frame.clipped[y0:y1, x0:x1].astype(np.uint8)
-            hit = cv2.remap(mask, shift_x, shift_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-            _saturate(linear, hit > 0)
+            nearest = cv2.remap(mask, part_x, part_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            _apply_clip_mask(linear, nearest > 0)
         return linear, valid
 
-    def _slice(self, index: int, window: Window, stride: int = 1) -> tuple[F32, F32]:
+    def _read_unresampled(self, index: int, window: Window, stride: int = 1) -> tuple[F32, F32]:
         frame = self.burst.frames[index]
         height, width = frame.size
         rows = slice(window.top, min(window.top + window.height, height), stride)
         columns = slice(window.left, min(window.left + window.width, width), stride)
         linear = linearize(frame.codes[rows, columns], frame.white, self.response_of(index))
         if frame.clipped is not None:
-            _saturate(linear, frame.clipped[rows, columns])
+            _apply_clip_mask(linear, frame.clipped[rows, columns])
         h, w = linear.shape[:2]
         full = (-(-window.height // stride), -(-window.width // stride))
         if (h, w) == full:
@@ -110,7 +119,7 @@ class AlignedBurst:
     def sample_coordinates(
         self, index: int, window: Window, flow: F32 | None = None, stride: int = 1
     ) -> tuple[F32, F32]:
-        """Source coordinates x and y, (h, w) each, of every pixel of the window."""
+        """Frame coordinates x and y, (h, w) each, of every pixel of the window; arguments as of `read`."""
         x = np.arange(window.left, window.left + window.width, stride, dtype=np.float32)[None]
         y = np.arange(window.top, window.top + window.height, stride, dtype=np.float32)[:, None]
         height, width = self.burst.size
@@ -122,8 +131,8 @@ class AlignedBurst:
         if not self.alignment.moved[index]:
             return np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
         m = (self.alignment.homographies[index] / self.alignment.homographies[index][2, 2]).astype(np.float64)
-        # Relative to the picture's middle, so that float32 carries a hundredth of a pixel at any size; not to the
-        # window's, or a pixel would be taken from elsewhere by a rounding error in another tile.
+        # Relative to the centre of the picture, so that float32 holds a hundredth of a pixel at any size. Relative to
+        # the centre of the window the coordinates of a pixel would differ between windows by a rounding error.
         cx, cy = width / 2, height / 2
         dx, dy = x - np.float32(cx), y - np.float32(cy)
         base = m @ np.array([cx, cy, 1.0])
@@ -137,15 +146,17 @@ class AlignedBurst:
     def downsample(self, index: int, cell: int) -> F32:
         """(ceil(H/cell), ceil(W/cell), 3) box means of frame ``index`` in the reference view, edges repeated.
 
-        The frame is shrunk first and moved afterwards: what the coarse motion stages look at.
+        The frame is reduced first and warped afterwards.
         """
         frame = self.burst.frames[index]
         height, width = frame.size
         ch, cw = -(-height // cell), -(-width // cell)
         out = np.empty((ch, cw, 3), np.float32)
-        step = max(cell, (1 << 21) // max(width, 1) // cell * cell)
+        step = max(cell, _STRIP_VALUES // max(width, 1) // cell * cell)
         for top in range(0, height, step):
-            linear, _ = self._slice(index, Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell))
+            linear, _ = self._read_unresampled(
+                index, Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell)
+            )
             rows = slice(top // cell, top // cell + linear.shape[0] // cell)
             out[rows] = cv2.resize(linear, (cw, linear.shape[0] // cell), interpolation=cv2.INTER_AREA)
         if not self.alignment.moved[index]:
@@ -177,7 +188,10 @@ def register(
 ) -> RegisteredBurst:
     """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
 
-    The options are those of ``fuse``. Raises UsageError or InputError.
+    The options are those of ``fuse``.
+
+    Raises UsageError for an unknown response, and InputError for a damaged calibration file or exposures that do not
+    differ.
     """
     with stage("align"):
         alignment = align_burst(burst, None, mode=align)
@@ -187,23 +201,27 @@ def register(
     if any(alignment.moved) and resolved.response.name != "srgb":
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
-    curve = with_clip(resolved.response, burst, alignment)
-    curves, gain_notes = matched(burst, alignment, curve) if gains == "auto" else ((), ())
+    curve = apply_clip_level(resolved.response, burst, alignment)
+    if gains == "off":
+        return RegisteredBurst(AlignedBurst(burst, curve, alignment), resolved.notes)
+    samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
+    curves, gain_notes = compensate_gains(burst, samples, curve)
     return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
 
 
-def _saturate(linear: F32, clipped: NDArray[np.bool_]) -> None:
-    """What clipped in the source reads 1 in all channels; a dark pixel that only borders on it keeps its own."""
-    linear[clipped & (linear.max(axis=2) >= NEARLY)] = 1.0
+def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:
+    """Set ``linear`` to 1 where the source clips, except dark pixels that only border on a clipped sample."""
+    linear[clipped & (linear.max(axis=2) >= NEAR_CLIP)] = 1.0
 
 
-def _within(x: F32, y: F32, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which source coordinates lie in a frame of ``size``."""
+def _is_inside(x: F32, y: F32, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether coordinates lie in a frame of ``size`` (height, width)."""
     height, width = size
     return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
 
 
 def _bounds(coordinate: F32, size: int) -> tuple[int, int]:
+    """The range of pixels that interpolation at ``coordinate`` reads, within an axis of ``size`` pixels."""
     low = int(np.clip(np.floor(coordinate.min()) - _PAD, 0, size - 1))
     high = int(np.clip(np.ceil(coordinate.max()) + _PAD + 1, low + 1, size))
     return low, high

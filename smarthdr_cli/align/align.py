@@ -1,4 +1,10 @@
-"""Every frame to the reference: directly where they share enough, over the neighbour where they do not."""
+"""Global alignment: a homography from the reference to every other frame, or the identity where none fits better.
+
+    H_i = argmin e(H) over the candidates, kept where e(H_i) < 0.95 e(I)
+
+e is the residual on held-out windows (`model_selection`). Candidates come from features, from windows and, where a
+frame shares too little with the reference, from its neighbour n: H_i = H_in H_n.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -8,25 +14,25 @@ from typing import Literal
 
 import numpy as np
 
-from smarthdr_cli.align.block_matching import Placement, refine
-from smarthdr_cli.align.features import Features, correlate, detect, match
-from smarthdr_cli.align.model_selection import MIN_SHIFT, judge, largest_shift, plausible
-from smarthdr_cli.align.polish import polish
-from smarthdr_cli.align.pyramid_view import View, look
+from smarthdr_cli.align.block_matching import match_windows
+from smarthdr_cli.align.features import Features, correlate, detect_features, match_features
+from smarthdr_cli.align.model_selection import MIN_SHIFT, plausible, select_homography
+from smarthdr_cli.align.motion_models import HomographyFit, largest_shift, refine_by_ecc
+from smarthdr_cli.align.pyramid_view import View, make_view
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import F64, Response
 
-_MIN_SIDE = 48  # pixels: smaller frames hold too few windows to measure anything
-_FEATURE_TOLERANCE = 2.0  # working pixels within which matches agree; the windows are strict later
-_MIN_WINDOWS = 6  # held-out windows shared with the reference, below which the neighbour is asked
+_MIN_SIDE = 48  # pixels; smaller frames hold too few windows
+_FEATURE_TOLERANCE = 2.0  # working pixels
+_MIN_WINDOWS = 6  # held-out windows shared with the reference; with fewer the neighbour decides
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Homographies (N, 3, 3) float64, each taking reference pixel coordinates (x, y, 1) to that frame's.
+    """Homographies (N, 3, 3) float64, each from reference pixel coordinates (x, y, 1) to that frame's.
 
-    Pixel centres are at integer coordinates (OpenCV's convention). ``moved[i]`` is False where identity was kept.
-    ``scores`` holds for each frame the residual before and after, as measured on well-exposed pixels.
+    Pixel centres are at integer coordinates (OpenCV's convention). ``moved[i]`` is False where the identity was kept.
+    ``scores``: for each frame the residual at the identity and as returned, in log2 units.
     """
 
     homographies: F64
@@ -38,6 +44,11 @@ class Alignment:
         """No motion for ``count`` frames."""
         return Alignment(np.tile(np.eye(3), (count, 1, 1)), (False,) * count)
 
+    def reordered(self, order: list[int]) -> "Alignment":
+        """The alignment of the same frames in another order; frame ``order[i]`` becomes frame i."""
+        scores = tuple(self.scores[n] for n in order) if self.scores else ()
+        return Alignment(self.homographies[order], tuple(self.moved[n] for n in order), scores)
+
 
 def align_burst(
     burst: Burst,
@@ -46,40 +57,41 @@ def align_burst(
     mode: Literal["auto", "none"] = "auto",
     previous: Alignment | None = None,
 ) -> Alignment:
-    """Homographies that lay every frame on the reference, each kept only when it measurably beats identity.
+    """The alignment of every frame of ``burst`` to its reference.
 
-    ``response``: the camera curve, or None for the prior (sRGB for display codes). Exposures are brought together by
-    the frames' own histograms, so stated EVs may be missing or wrong. ``previous``: an earlier alignment to start
-    from, which skips the search for features.
+    ``response``: the camera curve, or None for the prior of the encoding (sRGB for display codes). Exposures are
+    matched by the frames' histograms, so stated EVs may be missing or wrong. ``previous``: an earlier alignment to
+    start from, which saves the search for features. ``mode`` "none" and frames below 48 pixels give the identity.
 
-    SIFT and MAGSAC++ at half a megapixel give a first homography; translation ECC of some eighty textured windows at
-    1:1 gives the fraction of a pixel; other windows decide. ``scores``: trimmed residuals (log2 units) at identity
-    and as returned; equal where identity was kept, (0, 0) for the reference and where nothing could be measured.
+    In ``scores`` both residuals are equal where the identity was kept, and 0 for the reference and where nothing could
+    be measured. Raises nothing.
     """
     count = len(burst)
     if mode == "none" or min(burst.size) < _MIN_SIDE:
         return Alignment.identity(count)
-    looks = _Looks(burst, response)
+    views = _ViewCache(burst, response)
     homographies = np.tile(np.eye(3), (count, 1, 1))
     moved = [False] * count
     scores = [(0.0, 0.0)] * count
-    looks.view(burst.reference)  # what both sides need is made before they part
+    views.view(burst.reference)  # both threads need it
 
-    def side(indices: range) -> None:
+    def align_side(indices: range) -> None:
         for index in indices:  # away from the reference, each after its neighbour towards it
             neighbour = index + (1 if index < burst.reference else -1)
             start = None if previous is None else previous.homographies[index]
-            found, scores[index] = _place(looks, burst.reference, neighbour, index, homographies[neighbour], start)
-            if found is not None:
-                homographies[index] = found
+            homography, scores[index] = _align_frame(
+                views, burst.reference, neighbour, index, homographies[neighbour], start
+            )
+            if homography is not None:
+                homographies[index] = homography
                 moved[index] = True
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(side, (range(burst.reference - 1, -1, -1), range(burst.reference + 1, count))))
+        list(pool.map(align_side, (range(burst.reference - 1, -1, -1), range(burst.reference + 1, count))))
     return Alignment(homographies, tuple(moved), tuple(scores))
 
 
-class _Looks:
+class _ViewCache:
     """Views and features of the frames, each made once and only when asked for."""
 
     def __init__(self, burst: Burst, response: Response | None) -> None:
@@ -91,76 +103,76 @@ class _Looks:
 
     def view(self, index: int) -> View:
         if index not in self._views:
-            self._views[index] = look(self._burst.frames[index], self._response)
+            self._views[index] = make_view(self._burst.frames[index], self._response)
         return self._views[index]
 
     def features(self, index: int) -> Features:
-        with self._lock if index == self._burst.reference else nullcontext():  # the one that both sides ask for
+        with self._lock if index == self._burst.reference else nullcontext():  # the only frame both threads ask for
             if index not in self._features:
-                self._features[index] = detect(self.view(index))
+                self._features[index] = detect_features(self.view(index))
             return self._features[index]
 
 
-def _place(
-    looks: _Looks, reference: int, neighbour: int, index: int, neighbour_at: F64, start: F64 | None
+def _align_frame(
+    views: _ViewCache, reference: int, neighbour: int, index: int, to_neighbour: F64, start: F64 | None
 ) -> tuple[F64 | None, tuple[float, float]]:
-    """The homography of one frame, None for identity, and its residuals before and after."""
-    ours, theirs = looks.view(reference), looks.view(index)
-    found = _pair(looks, reference, index, start)
+    """The homography of one frame, None for the identity, and its residuals before and after."""
+    first, second = views.view(reference), views.view(index)
+    direct = _register_pair(views, reference, index, start)
     candidates = [] if start is None else [start]
-    if found and found[-1].trusted:
-        found = found[-1:]
-    candidates += [placement.homography for placement in found]
-    if neighbour != reference and not any(placement.trusted for placement in found):
-        begin = None if start is None else start @ np.linalg.inv(neighbour_at)
-        for step in _pair(looks, neighbour, index, begin):
-            chained = step.homography @ neighbour_at
+    if direct and direct[-1].reliable:
+        direct = direct[-1:]
+    candidates += [fit.homography for fit in direct]
+    if neighbour != reference and not any(fit.reliable for fit in direct):
+        step_start = None if start is None else start @ np.linalg.inv(to_neighbour)
+        for step in _register_pair(views, neighbour, index, step_start):
+            chained = step.homography @ to_neighbour
             candidates.append(chained)
-            if step.trusted:
-                candidates += [placement.homography for placement in descend(ours, theirs, chained)]
-    anchor, anchored = ours, np.eye(3)
-    verdict = judge(anchor, theirs, anchored, candidates)
-    if verdict.windows < _MIN_WINDOWS and neighbour != reference:
-        anchor, anchored = looks.view(neighbour), neighbour_at
-        verdict = judge(anchor, theirs, anchored, candidates)
+            if step.reliable:
+                candidates += [fit.homography for fit in refine_coarse_to_fine(first, second, chained)]
+    anchor, to_anchor = first, np.eye(3)
+    selection = select_homography(anchor, second, to_anchor, candidates)
+    if selection.windows < _MIN_WINDOWS and neighbour != reference:
+        anchor, to_anchor = views.view(neighbour), to_neighbour
+        selection = select_homography(anchor, second, to_anchor, candidates)
     if candidates:
-        polished = polish(ours, theirs, candidates[-1] if verdict.chosen is None else verdict.chosen)
-        if polished is not None:
-            candidates = [polished, *([] if verdict.chosen is None else [verdict.chosen])]
-            verdict = judge(anchor, theirs, anchored, candidates)
-    return verdict.chosen, (verdict.before, verdict.after)
+        best = candidates[-1] if selection.homography is None else selection.homography
+        refined = refine_by_ecc(first, second, best)
+        if refined is not None:
+            candidates = [refined, *([] if selection.homography is None else [selection.homography])]
+            selection = select_homography(anchor, second, to_anchor, candidates)
+    return selection.homography, (selection.before, selection.after)
 
 
-def _pair(looks: _Looks, first: int, second: int, start: F64 | None) -> list[Placement]:
-    """Homographies from frame ``first`` to ``second`` by their own pixels, the finest last."""
-    ours, theirs = looks.view(first), looks.view(second)
-    size = ours.frame.size
-    near = refine(ours, theirs, np.eye(3) if start is None else start, passes=1)
-    if near is not None and near.trusted and near.agreeing >= 0.6 * near.tried:
+def _register_pair(views: _ViewCache, first_index: int, second_index: int, start: F64 | None) -> list[HomographyFit]:
+    """Homographies from one frame to another by their own pixels, the finest last."""
+    first, second = views.view(first_index), views.view(second_index)
+    size = first.frame.size
+    near = match_windows(first, second, np.eye(3) if start is None else start, passes=1)
+    if near is not None and near.reliable and near.inliers >= 0.6 * near.tried:
         if start is None and largest_shift(near.homography, size) < MIN_SHIFT:
             return [near]  # a tripod
-        return [refine(ours, theirs, near.homography, passes=1) or near]
-    found = [] if near is None else [near]
-    rough = match(
-        looks.features(first), looks.features(second), _FEATURE_TOLERANCE / float(ours.to_working[0, 0]), size
-    )
-    if rough is not None and plausible(rough.homography, size):
-        found.append(Placement(rough.homography, rough.agreeing, 0))
-        found += descend(ours, theirs, rough.homography)
-    if not any(placement.trusted for placement in found):
-        shifted = correlate(ours, theirs)
-        if shifted is not None and plausible(shifted, size):
-            found += descend(ours, theirs, shifted)
-    return found
+        return [match_windows(first, second, near.homography, passes=1) or near]
+    fits = [] if near is None else [near]
+    tolerance = _FEATURE_TOLERANCE / float(first.to_working[0, 0])
+    matched = match_features(views.features(first_index), views.features(second_index), tolerance, size)
+    if matched is not None and plausible(matched.homography, size):
+        fits.append(HomographyFit(matched.homography, 0, matched.inliers))  # features are too coarse to be reliable
+        fits += refine_coarse_to_fine(first, second, matched.homography)
+    if not any(fit.reliable for fit in fits):
+        correlated = correlate(first, second)
+        if correlated is not None and plausible(correlated, size):
+            fits += refine_coarse_to_fine(first, second, correlated)
+    return fits
 
 
-def descend(first: View, second: View, start: F64) -> list[Placement]:
-    """``start`` refined at working size and from there at 1:1, each where its windows agree."""
-    found: list[Placement] = []
+def refine_coarse_to_fine(first: View, second: View, start: F64) -> list[HomographyFit]:
+    """``start`` refined on the coarse views and from there at 1:1, each where its windows agree."""
+    fits: list[HomographyFit] = []
     if first.coarse is not None and second.coarse is not None:
-        coarse = refine(first.coarse, second.coarse, first.stepped(second, start), passes=2)
+        coarse = match_windows(first.coarse, second.coarse, first.full_to_coarse(second, start), passes=2)
         if coarse is not None:
-            start = first.climbed(second, coarse.homography)
-            found.append(Placement(start, coarse.tried, coarse.agreeing))
-    fine = refine(first, second, start)
-    return found if fine is None else [*found, fine]
+            start = first.coarse_to_full(second, coarse.homography)
+            fits.append(HomographyFit(start, coarse.inliers, coarse.tried))
+    fine = match_windows(first, second, start)
+    return fits if fine is None else [*fits, fine]

@@ -1,71 +1,57 @@
-"""Sub-pixel placement at full resolution from textured windows at 1:1, wherever most of them agree.
+"""Sub-pixel registration at full resolution from the displacements of textured windows.
 
-Half of the windows are measured and fitted; the other half is held out for `verdict`, which decides.
+A window of the first frame is searched in the second by normalised cross-correlation; ECC (Evangelidis and Psarakis
+2008) adds the fraction of a pixel. The motion model is fitted to the displacements of half of the windows. The other
+half is held out for `model_selection`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.brightness_transfer import Transfer, transfer
-from smarthdr_cli.align.motion_models import ecc, fit_motion
-from smarthdr_cli.align.pyramid_view import View, warp_mask, warped_window, window
+from smarthdr_cli.align.brightness_transfer import BrightnessTransfer, estimate_transfer
+from smarthdr_cli.align.motion_models import HomographyFit, ecc, fit_motion_model
+from smarthdr_cli.align.pyramid_view import View, read_warped_window, read_window, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
-_CELLS = 16  # across the longer side
-_MIN_SHARE = 0.6  # of a window that must lie inside both frames
+_GRID = 16  # cells across the longer side, one window each
+_WINDOW_SIDE = (16, 112)  # pixels, smallest and largest; an eighth of the shorter side between them
+_MIN_SHARED = 0.6  # of a window inside both frames
 _MIN_TEXTURE = 1e-7  # smaller eigenvalue of the structure tensor, per pixel, (log2 units)^2
-_MIN_LIKENESS = 0.45  # normalised correlation at the peak
-_MIN_FIT = 6  # windows that must agree
-_FULL_FIT = 16  # windows that must agree for eight parameters
+_MIN_DEVIATION = 1e-3  # log2 units within a window
+_MIN_CORRELATION = 0.45  # at the peak
+_MAX_ECC_SHIFT = 1.5  # pixels from the peak
+_MIN_INLIERS = 6  # windows
+_MIN_HOMOGRAPHY_INLIERS = 16  # windows, for eight parameters
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Square windows of ``side`` pixels; ``fit`` and ``held``: (n, 2) top-left corners as (x, y)."""
+    """Square windows of ``side`` pixels; ``fit`` and ``held_out``: (n, 2) top-left corners as (x, y)."""
 
     fit: F64
-    held: F64
+    held_out: F64
     side: int
 
 
-@dataclass(frozen=True)
-class Placement:
-    """A homography with the number of windows (or matches) tried and of those that agree with it."""
-
-    homography: F64
-    tried: int
-    agreeing: int
-
-    @property
-    def trusted(self) -> bool:
-        """Whether enough windows agree that no detour over a neighbour is needed."""
-        return self.agreeing >= 12 and self.agreeing >= 0.3 * self.tried
-
-
-def tolerance(view: View) -> float:
-    """Distance in full-resolution pixels within which windows count as agreeing: parallax allowed, motion not."""
-    return max(0.6, 0.3 / float(view.to_working[0, 0]))
-
-
-def choose_windows(first: View, second: View, homography: F64, tone: Transfer) -> Windows:
-    """The window of each cell of a grid with the most texture that both frames record; every other is held out."""
+def choose_windows(first: View, second: View, homography: F64, transfer: BrightnessTransfer) -> Windows:
+    """The most textured window of each grid cell within what both frames record, every other one held out."""
     height, width = first.frame.size
-    side = int(np.clip(min(height, width) // 8, 16, 112))
+    side = int(np.clip(min(height, width) // 8, *_WINDOW_SIDE))
     scale = float(first.to_working[0, 0])
     h, w = first.log.shape
-    local = first.between(second, homography)
-    both = warp_mask(np.full(second.log.shape, 255, np.uint8), local, (w, h))
+    local = first.full_to_working(second, homography)
+    inside = warp_mask(np.full(second.log.shape, 255, np.uint8), local, (w, h))
     block = max(3, round(side * scale))
-    texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(tone.clamp(first.log), (0, 0), 1.0), block, ksize=3)
-    texture[cv2.blur(both, (block, block)) < 255 * _MIN_SHARE] = 0.0
+    texture = cv2.cornerMinEigenVal(cv2.GaussianBlur(transfer.clamp(first.log), (0, 0), 1.0), block, ksize=3)
+    texture[cv2.blur(inside, (block, block)) < 255 * _MIN_SHARED] = 0.0
     margin = block // 2 + 1
-    columns = max(2, min(_CELLS, int((w - 2 * margin) / block), round(_CELLS * w / max(w, h))))
-    rows = max(2, min(_CELLS, int((h - 2 * margin) / block), round(_CELLS * h / max(w, h))))
+    columns = max(2, min(_GRID, int((w - 2 * margin) / block), round(_GRID * w / max(w, h))))
+    rows = max(2, min(_GRID, int((h - 2 * margin) / block), round(_GRID * h / max(w, h))))
     xs = np.linspace(margin, w - margin, columns + 1).astype(int)
     ys = np.linspace(margin, h - margin, rows + 1).astype(int)
-    chosen: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    halves: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     for row in range(rows):
         for column in range(columns):
             cell = texture[ys[row] : ys[row + 1], xs[column] : xs[column + 1]]
@@ -75,64 +61,67 @@ def choose_windows(first: View, second: View, homography: F64, tone: Transfer) -
             cx, cy = (xs[column] + x) / scale, (ys[row] + y) / scale
             x0 = int(np.clip(round(cx - side / 2), 0, width - side))
             y0 = int(np.clip(round(cy - side / 2), 0, height - side))
-            chosen[(row + column) % 2].append((x0, y0))
-    fit, held = (np.array(corners, np.float64).reshape(-1, 2) for corners in chosen)
-    return Windows(fit, held, side)
+            halves[(row + column) % 2].append((x0, y0))
+    fit, held_out = (np.array(corners, np.float64).reshape(-1, 2) for corners in halves)
+    return Windows(fit, held_out, side)
 
 
-def refine(first: View, second: View, start: F64, passes: int = 2) -> Placement | None:
-    """Fit the displacements of the windows left by ``start``; None when too few of them agree on anything."""
-    current = start
-    placed: Placement | None = None
-    reach = max(6, round(2.5 / float(first.to_working[0, 0])))
+def match_windows(first: View, second: View, start: F64, passes: int = 2) -> HomographyFit | None:
+    """``start`` corrected by the displacements that the windows have under it; None where too few of them agree.
+
+    ``start``: (3, 3), full-resolution pixels of ``first`` to those of ``second``. Each of the ``passes`` searches a
+    smaller neighbourhood.
+    """
+    homography = start
+    best: HomographyFit | None = None
+    radius = max(6, round(2.5 / float(first.to_working[0, 0])))
+    tolerance = max(0.6, 0.3 / float(first.to_working[0, 0]))  # pixels: admits parallax, not objects that move
     for _ in range(passes):
-        tone = transfer(first, second, current)
-        windows = choose_windows(first, second, current, tone)
-        found = [
+        transfer = estimate_transfer(first, second, homography)
+        windows = choose_windows(first, second, homography, transfer)
+        displaced = [
             (corner, shift)
             for corner in windows.fit
-            if (shift := _displacement(first, second, current, tone, corner, windows.side, reach)) is not None
+            if (shift := _displacement(first, second, homography, transfer, corner, windows.side, radius)) is not None
         ]
-        if len(found) < _MIN_FIT:
-            return placed
-        centres = np.array([corner for corner, _ in found]) + (windows.side - 1) / 2
-        moved = centres + np.array([shift for _, shift in found])
-        correction = fit_motion(centres, moved, tolerance(first), first.frame.size, _FULL_FIT)
-        if correction is None or correction.agreeing < _MIN_FIT:
-            return placed
-        current = current @ correction.homography
-        current = current / current[2, 2]
-        placed = Placement(current, len(windows.fit), correction.agreeing)
-        reach = max(3, reach // 4)
-    return placed
-
-
-def _displacement(
-    first: View, second: View, homography: F64, tone: Transfer, corner: F64, side: int, reach: int
-) -> F64 | None:
-    """Shift (x, y) in pixels of ``first`` that takes a window to its likeness in ``second`` seen through H."""
-    x0, y0 = int(corner[0]), int(corner[1])
-    ours = smooth(tone.clamp(window(first, x0, y0, x0 + side, y0 + side)))
-    theirs, their_mask = warped_window(second, homography, x0 - reach, y0 - reach, x0 + side + reach, y0 + side + reach)
-    theirs = smooth(tone(theirs))
-    if float(ours.std()) < 1e-3 or float(theirs.std()) < 1e-3:
-        return None
-    likeness = cv2.matchTemplate(theirs, ours, cv2.TM_CCOEFF_NORMED)
-    _, peak, _, place = cv2.minMaxLoc(likeness)
-    edge = 2 * reach
-    if not np.isfinite(peak) or peak < _MIN_LIKENESS or min(place) < 1 or max(place) > edge - 1:
-        return None
-    under = their_mask[place[1] : place[1] + side, place[0] : place[0] + side]
-    if np.count_nonzero(under) < _MIN_SHARE * side * side:
-        return None
-    our_mask = np.full(ours.shape, 255, np.uint8)
-    start = np.array([[1.0, 0.0, place[0]], [0.0, 1.0, place[1]]], np.float32)
-    fine = ecc(ours, our_mask, theirs, their_mask, start, cv2.MOTION_TRANSLATION)
-    if fine is None or max(abs(fine[0, 2] - place[0]), abs(fine[1, 2] - place[1])) > 1.5:
-        return None
-    return np.asarray(fine[:, 2] - reach)
+        if len(displaced) < _MIN_INLIERS:
+            return best
+        centres = np.array([corner for corner, _ in displaced]) + (windows.side - 1) / 2
+        targets = centres + np.array([shift for _, shift in displaced])
+        fit = fit_motion_model(centres, targets, tolerance, first.frame.size, _MIN_HOMOGRAPHY_INLIERS)
+        if fit is None or fit.inliers < _MIN_INLIERS:
+            return best
+        homography = homography @ fit.homography
+        homography = homography / homography[2, 2]
+        best = replace(fit, homography=homography, tried=len(windows.fit))
+        radius = max(3, radius // 4)
+    return best
 
 
 def smooth(log: F32) -> F32:
-    """A light Gaussian: takes noise off, and with it what resampling alone would seem to improve."""
+    """Light Gaussian smoothing. It removes noise, and with it the gain that resampling alone would seem to bring."""
     return np.asarray(cv2.GaussianBlur(log, (0, 0), 1.0), np.float32)
+
+
+def _displacement(
+    first: View, second: View, homography: F64, transfer: BrightnessTransfer, corner: F64, side: int, radius: int
+) -> F64 | None:
+    """Shift (x, y) in pixels of ``first`` from a window to its match in ``second`` warped by ``homography``."""
+    x0, y0 = int(corner[0]), int(corner[1])
+    template = smooth(transfer.clamp(read_window(first, x0, y0, x0 + side, y0 + side)))
+    bounds = (x0 - radius, y0 - radius, x0 + side + radius, y0 + side + radius)
+    log, search_mask = read_warped_window(second, homography, *bounds)
+    search = smooth(transfer(log))
+    if float(template.std()) < _MIN_DEVIATION or float(search.std()) < _MIN_DEVIATION:
+        return None
+    _, correlation, _, peak = cv2.minMaxLoc(cv2.matchTemplate(search, template, cv2.TM_CCOEFF_NORMED))
+    if not np.isfinite(correlation) or correlation < _MIN_CORRELATION or min(peak) < 1 or max(peak) > 2 * radius - 1:
+        return None
+    if np.count_nonzero(search_mask[peak[1] : peak[1] + side, peak[0] : peak[0] + side]) < _MIN_SHARED * side * side:
+        return None
+    template_mask = np.full(template.shape, 255, np.uint8)
+    start = np.array([[1.0, 0.0, peak[0]], [0.0, 1.0, peak[1]]], np.float32)
+    shift = ecc(template, template_mask, search, search_mask, start, cv2.MOTION_TRANSLATION)
+    if shift is None or max(abs(shift[0, 2] - peak[0]), abs(shift[1, 2] - peak[1])) > _MAX_ECC_SHIFT:
+        return None
+    return np.asarray(shift[:, 2] - radius)

@@ -1,8 +1,11 @@
-"""Bring one frame to the exposure of another from their histograms, whatever the exposures are said to be.
+"""The brightness transfer function between two frames, from their histograms alone.
 
-With the same scene in both, sorted pixels correspond: the brightness transfer function is the monotone map between
-the two histograms (Grossberg and Nayar, "What can be known about the radiometric response from images?", ECCV 2002).
-It needs neither exact exposures nor an exact curve, and it sends the clip of either frame to one isophote of the other.
+    T(b) = F1^-1(F2(b))
+
+F1 and F2 are the cumulative distributions of log light in the area both frames show. For one scene, sorted pixels
+correspond, so T maps the second frame's log light to the first's (Grossberg and Nayar, "What can be known about the
+radiometric response from images?", ECCV 2002). It needs neither exact exposures nor an exact curve, and it maps the
+clip of either frame to one level of the other.
 """
 
 from dataclasses import dataclass
@@ -10,19 +13,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from smarthdr_cli.align.pyramid_view import DARK, FLOOR, View, warp, warp_mask
+from smarthdr_cli.align.pyramid_view import LOG_FLOOR, MIN_LIGHT, View, warp, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256
-_LOW = -8.0  # log2(FLOOR)
+_MIN_LOG = -8.0  # log2(LOG_FLOOR)
+_MAX_PIXELS = 1.5e5  # sampled for the histograms
+_MIN_PIXELS = 64  # in common; fewer give the identity
+_QUANTILES = (0.002, 0.998, 128)  # from, to, count
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """``table``: (256,) float32, the second frame's log light (-8 to 0 in equal steps) as the first has it.
+class BrightnessTransfer:
+    """T as a table, and the range of log light that both frames record.
 
-    ``low``, ``high``: the range, in the first frame's log light, that both frames record. Clamped to it the two show
-    the same picture, flat where either is clipped or black, and every pixel may be compared.
+    ``table``: (256,) float32, T at log light -8 to 0 in equal steps. ``low``, ``high``: the common range, in the first
+    frame's log light. Clamped to it, both frames show the same picture, flat where either is clipped or black.
     """
 
     table: F32
@@ -30,47 +36,43 @@ class Transfer:
     high: float
 
     def clamp(self, log: F32) -> F32:
-        """Log light of the first frame within the range both record."""
+        """Log light of the first frame within the common range."""
         return np.clip(log, np.float32(self.low), np.float32(self.high))
 
     def __call__(self, log: F32) -> F32:
-        """Log light of the second frame as the first would have recorded it, within the range both record."""
-        return self.clamp(self._map(log))
-
-    def _map(self, log: F32) -> F32:
-        place = np.clip((log - np.float32(_LOW)) * np.float32((_LEVELS - 1) / -_LOW), 0.0, _LEVELS - 1.001)
-        index = place.astype(np.int32)
-        low = self.table[index]
-        return np.asarray(low + (self.table[index + 1] - low) * (place - index), np.float32)
+        """Log light of the second frame as the first would have recorded it, within the common range."""
+        position = np.clip((log - np.float32(_MIN_LOG)) * np.float32((_LEVELS - 1) / -_MIN_LOG), 0.0, _LEVELS - 1.001)
+        index = position.astype(np.int32)
+        below = self.table[index]
+        return self.clamp(np.asarray(below + (self.table[index + 1] - below) * (position - index), np.float32))
 
 
-def transfer(first: View, second: View, homography: F64) -> Transfer:
-    """The map from the log luminance of ``second`` to that of ``first`` over the area both see.
+def estimate_transfer(first: View, second: View, homography: F64) -> BrightnessTransfer:
+    """T from ``second`` to ``first`` over the area both show; the identity where they hardly overlap.
 
-    ``homography`` takes full-resolution pixels of ``first`` to ``second``. Without overlap the map is the identity.
+    ``homography``: (3, 3), full-resolution pixels of ``first`` to those of ``second``.
     """
     h, w = first.log.shape
-    local = first.between(second, homography)
-    step = max(1, round(float(np.sqrt(h * w / 1.5e5))))
+    local = first.full_to_working(second, homography)
+    step = max(1, round(float(np.sqrt(h * w / _MAX_PIXELS))))
     coarse = local @ np.diag([float(step), float(step), 1.0])
-    ours = first.log[::step, ::step]
-    size = (ours.shape[1], ours.shape[0])
+    size = (-(-w // step), -(-h // step))
     inside = warp_mask(np.full(second.log.shape, 255, np.uint8), coarse, size) > 0
-    grid = np.linspace(_LOW, 0.0, _LEVELS)
-    if np.count_nonzero(inside) < 64:
-        return _ranged(first, second, grid.astype(np.float32))
-    theirs = np.asarray(cv2.blur(second.log, (step, step)), np.float32)
-    smooth = cv2.blur(first.log, (step, step))[::step, ::step]
-    share = np.linspace(0.002, 0.998, 128)
-    to = np.quantile(smooth[inside], share)
-    source = np.quantile(warp(theirs, coarse, size)[inside], share)
+    grid = np.linspace(_MIN_LOG, 0.0, _LEVELS)
+    if np.count_nonzero(inside) < _MIN_PIXELS:
+        return _with_common_range(first, second, grid.astype(np.float32))
+    smooth_first = cv2.blur(first.log, (step, step))[::step, ::step]
+    smooth_second = np.asarray(cv2.blur(second.log, (step, step)), np.float32)
+    share = np.linspace(*_QUANTILES)
+    target = np.quantile(smooth_first[inside], share)
+    source = np.quantile(warp(smooth_second, coarse, size)[inside], share)
     source += np.arange(source.size) * 1e-6  # strictly increasing for the interpolation
-    return _ranged(first, second, np.interp(grid, source, to).astype(np.float32))
+    return _with_common_range(first, second, np.interp(grid, source, target).astype(np.float32))
 
 
-def _ranged(first: View, second: View, table: F32) -> Transfer:
-    free = Transfer(table, -np.inf, np.inf)
-    dark = float(np.log2(DARK + FLOOR))
-    ends = free(np.array([dark, second.ceiling], np.float32))
+def _with_common_range(first: View, second: View, table: F32) -> BrightnessTransfer:
+    unbounded = BrightnessTransfer(table, -np.inf, np.inf)
+    dark = float(np.log2(MIN_LIGHT + LOG_FLOOR))
+    ends = unbounded(np.array([dark, second.ceiling], np.float32))
     low, high = max(dark, float(ends[0])), min(first.ceiling, float(ends[1]))
-    return Transfer(table, low, max(low, high))
+    return BrightnessTransfer(table, low, max(low, high))

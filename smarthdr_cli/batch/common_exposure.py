@@ -28,7 +28,7 @@ from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.response import load_response, to_toml
-from smarthdr_cli.response.camera_calibration import Shoot
+from smarthdr_cli.response.camera_calibration import CameraCalibrator
 
 FACTORS = {"time": "exposure time", "aperture": "aperture", "iso": "ISO"}
 MAX_EV = 60.0  # of --common-ev; no camera comes near it
@@ -133,18 +133,18 @@ def calibrate_cameras(
         path = out / f"response-{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
         label = camera or "a camera without a name"
         if not _is_calibration(path):
-            shoot = Shoot()
+            calibrator = CameraCalibrator()
             for job in camera_jobs:
-                _add_set(shoot, job, options)
+                _add_set(calibrator, job, options)
                 done += 1
                 on_progress(done, total)
-            estimate = shoot.estimate(path.name)
+            estimate = calibrator.estimate(path.name)
             if estimate.response is None:
                 responses.append((camera, "srgb"))
-                notes.append(f"{label}: sRGB for all its sets; {estimate.reason}")
+                notes.append(f"{label}: sRGB for all its sets; {estimate.note}")
                 continue
             _write_through(open_stage(stage, CURVE), to_toml(estimate.response), path)
-            notes.append(f"{label}: one curve from {len(shoot)} of {len(cameras[camera])} sets, in {path.name}")
+            notes.append(f"{label}: one curve from {len(calibrator)} of {len(cameras[camera])} sets, in {path.name}")
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)
 
@@ -156,7 +156,7 @@ def _write_through(stage: Path, text: str, path: Path) -> None:
     close_stage(stage)
 
 
-def _add_set(shoot: Shoot, job: Job, options: FuseOptions) -> None:
+def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> None:
     try:
         burst, _ = load_burst(
             job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
@@ -166,11 +166,11 @@ def _add_set(shoot: Shoot, job: Job, options: FuseOptions) -> None:
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):
             raise InputError("its frames are linear already")
-        shoot.add(burst, align_burst(burst, None, mode=options.align))
+        calibrator.add(burst, align_burst(burst, None, mode=options.align))
     except OutputError:
         raise
     except SmartHDRError as error:  # the set's failure is recorded when it is fused
-        shoot.refused.append(str(error))
+        calibrator.refused.append(str(error))
 
 
 def _spread(jobs: Sequence[Job]) -> list[Job]:

@@ -1,4 +1,8 @@
-"""The calibration file ``camera.toml``: one camera's curve, kept for ``--response FILE``."""
+"""The calibration file ``camera.toml``: the response of one camera, for ``--response FILE``.
+
+TOML with a format name, a version, make, model, date and number of frames where known, and a table ``curve``: for red,
+green and blue the linear light f(k/255) of every code k, never falling, from 0 to 1 (the clip).
+"""
 
 import json
 import tomllib
@@ -19,7 +23,7 @@ MAX_BYTES = 1 << 20
 
 
 def save_response(response: Response, path: Path, *, overwrite: bool = False) -> None:
-    """Write ``response`` as TOML: 256 samples a channel and what is known of it.
+    """Write ``response`` to ``path``.
 
     Raises OutputError where ``path`` exists (without ``overwrite``) or cannot be written.
     """
@@ -30,21 +34,24 @@ def save_response(response: Response, path: Path, *, overwrite: bool = False) ->
 def to_toml(response: Response) -> str:
     """The text of a calibration file for ``response``."""
     lines = [f'format = "{FORMAT}"', f"version = {VERSION}"]
-    known = [key for key in ("make", "model", "date") if response.record.get(key) is not None]
-    lines += [f"{key} = {_quoted(str(response.record[key]))}" for key in known]
+    stated = [key for key in ("make", "model", "date") if response.record.get(key) is not None]
+    lines += [f"{key} = {_toml_string(str(response.record[key]))}" for key in stated]
     if response.record.get("frames") is not None:
         lines.append(f"frames = {int(response.record['frames'])}")
     lines += ["", "# Linear light of code k/255, 1 at the clip level.", "[curve]"]
     for name, channel in zip(CHANNELS, resampled(response, ENTRIES_8BIT).table, strict=True):
         lines.append(f"{name} = [")
-        numbers = [_number(float(value)) for value in channel]
+        numbers = [_toml_float(float(value)) for value in channel]
         lines += ["  " + ", ".join(numbers[start : start + 8]) + "," for start in range(0, len(numbers), 8)]
         lines.append("]")
     return "\n".join(lines) + "\n"
 
 
 def load_response(path: Path) -> Response:
-    """Read a calibration file. Raises InputError, in one line, for anything but a whole and sound one."""
+    """The response in the calibration file ``path``.
+
+    Raises InputError, in one line, where the file is missing, unreadable, of another kind or damaged.
+    """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is too large for a calibration file")
@@ -60,7 +67,7 @@ def load_response(path: Path) -> Response:
     if data.get("version") != VERSION:
         raise InputError(f"{path} is a calibration file of version {data.get('version')}; this reads version {VERSION}")
     curve = data.get("curve")
-    if not isinstance(curve, dict) or not all(_sound(curve.get(name)) for name in CHANNELS):
+    if not isinstance(curve, dict) or not all(_is_curve(curve.get(name)) for name in CHANNELS):
         raise InputError(
             f"{path} is damaged: each of red, green and blue needs {ENTRIES_8BIT} rising values from 0 to 1"
         )
@@ -70,7 +77,7 @@ def load_response(path: Path) -> Response:
     )
 
 
-def _sound(values: Any) -> bool:
+def _is_curve(values: Any) -> bool:
     if not isinstance(values, list) or len(values) != ENTRIES_8BIT:
         return False
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
@@ -81,10 +88,10 @@ def _sound(values: Any) -> bool:
     return rising and values[0] == 0 and values[-1] == 1
 
 
-def _number(value: float) -> str:
-    text = f"{value:.9g}"  # nine digits bring a float32 back exactly
+def _toml_float(value: float) -> str:
+    text = f"{value:.9g}"  # nine digits restore a float32 exactly
     return text if any(mark in text for mark in ".en") else text + ".0"
 
 
-def _quoted(text: str) -> str:
+def _toml_string(text: str) -> str:
     return json.dumps("".join(char for char in text if char.isprintable()), ensure_ascii=False)

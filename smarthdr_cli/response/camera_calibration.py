@@ -1,4 +1,11 @@
-"""One camera's curve from many of its bursts: the pairwise equations of all of them, solved together."""
+"""One response of a camera, from one of its bursts or from many.
+
+    minimise over c:  sum over bursts b and pairs of (ln f(z_i) - ln f(z_j) - ln t_i + ln t_j)^2 + prior(c) B
+
+The equations of `crf_fit` of all B bursts are solved together, under their stated exposures. The prior is as strong
+against all bursts as it is against one: it limits what they have in common, the bias of noise in the shadows, which
+more bursts do not average out.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -7,90 +14,104 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.response.crf_basis import make_prior
-from smarthdr_cli.response.crf_estimate import (
-    BEND,
-    MIN_AGREEING,
-    MIN_SPREAD,
-    SIZE,
-    TINT,
-    Estimate,
-    as_response,
-    explain,
-)
-from smarthdr_cli.response.crf_fit import CUTOFF, Rows, make_rows, solve
-from smarthdr_cli.response.samples import Samples, draw
+from smarthdr_cli.burst.burst import Burst, CaptureMetadata
+from smarthdr_cli.errors import InputError
+from smarthdr_cli.radiometry import Response
+from smarthdr_cli.response.crf_acceptance import DEFAULT_LIMITS, fit_and_assess
+from smarthdr_cli.response.crf_basis import PriorWidths, make_prior
+from smarthdr_cli.response.crf_estimate import CrfEstimate, estimate_response, to_response
+from smarthdr_cli.response.crf_fit import PairEquations, fit_crf, pair_equations
+from smarthdr_cli.response.samples import Samples, sample_blocks
 
 MAX_EQUATIONS = 240_000  # of all bursts; more cost memory and add nothing
 
 
-class Shoot:
-    """Bursts of one camera, taken in one at a time and kept as samples only: a megabyte a frame at most."""
+def calibrate(burst: Burst, alignment: Alignment) -> Response:
+    """The curve of ``burst`` for a calibration file, with the camera's name in its record.
+
+    Raises InputError with the reason where the frames cannot support one.
+    """
+    estimate = estimate_response(burst, sample_blocks(burst, alignment), name="calibrated")
+    if estimate.response is None:
+        raise InputError(f"no camera curve can be calibrated from these frames: {estimate.note}")
+    record = _camera(burst.frames[burst.reference].capture) | {"frames": len(burst)} | estimate.record
+    return replace(estimate.response, record=record)
+
+
+class CameraCalibrator:
+    """Bursts of one camera, added one at a time and kept as samples only: a megabyte a frame at most.
+
+    ``refused``: the reasons of the bursts that support no curve of their own.
+    """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Samples, Burst]] = []
+        self._accepted: list[tuple[Samples, Burst]] = []
         self.refused: list[str] = []
 
     def __len__(self) -> int:
-        """The number of bursts that can tell of the curve."""
-        return len(self._parts)
+        """The number of bursts that support a curve."""
+        return len(self._accepted)
 
     def add(self, burst: Burst, alignment: Alignment) -> bool:
-        """Take in ``burst`` where it supports a curve of its own; else keep the reason in ``refused``."""
-        if float(np.ptp(burst.evs)) < MIN_SPREAD:
-            self.refused.append(f"the exposures span less than {MIN_SPREAD} EV")
+        """Add ``burst`` where it supports a curve of its own; else keep the reason in ``refused``."""
+        if float(np.ptp(burst.evs)) < DEFAULT_LIMITS.min_spread_ev:
+            self.refused.append(f"the exposures span less than {DEFAULT_LIMITS.min_spread_ev} EV")
             return False
-        samples = draw(burst, alignment)
-        found = explain(samples, burst)
-        if found is None or found.refusal:
-            self.refused.append("too little is well exposed in two frames" if found is None else found.refusal)
+        samples = sample_blocks(burst, alignment)
+        assessed = fit_and_assess(samples, burst, DEFAULT_LIMITS)
+        if assessed is None or assessed.refusal:
+            self.refused.append("too little is well exposed in two frames" if assessed is None else assessed.refusal)
             return False
-        self._parts.append((samples, _hollow(burst)))
+        self._accepted.append((samples, _without_pixels(burst)))
         return True
 
-    def estimate(self, name: str = "calibrated") -> Estimate:
-        """The curve of all bursts taken in (Debevec and Malik 1997, eq. 3, over the shoot), stated exposures as true.
-
-        An Estimate without one where no burst supports it, or where they do not agree on any.
-        """
-        record: dict[str, Any] = {"sets": len(self._parts), "sets_refused": len(self.refused)}
-        if not self._parts:
+    def estimate(self, name: str = "calibrated") -> CrfEstimate:
+        """The curve of all bursts; without a response where none supports one, or where they do not agree on any."""
+        count = len(self._accepted)
+        record: dict[str, Any] = {"sets": count, "sets_refused": len(self.refused)}
+        if not count:
             reason = self.refused[0] if self.refused else "there are no bursts"
-            return Estimate(None, f"no set supports a curve: {reason}", record)
-        rows: list[Rows] = []
-        first = 0
-        for samples, burst in self._parts:
-            own = make_rows(samples, burst.evs)
-            share = min(1.0, MAX_EQUATIONS / len(self._parts) / sum(len(row.low) for row in own))
-            rows += [_thinned(row, share, first) for row in own]
-            first += len(burst)
-        # The prior as strong against all bursts as it is against one: it holds back what they have in common, the bias
-        # of noise in the shadows, which more of them do not average out.
-        alike = len(self._parts) ** -0.5
-        fit = solve(tuple(rows), make_prior(BEND * alike, SIZE * alike, TINT * alike), np.zeros((first, 0)))
-        pairs = list(zip(fit.residuals, fit.sigmas, strict=True))
-        agreeing = sum(int(np.sum(np.abs(r) < CUTOFF * s)) for r, s in pairs) / sum(len(r) for r, _ in pairs)
-        record |= {"frames": first, "equations": sum(len(r) for r, _ in pairs), "agreeing": round(agreeing, 4)}
-        if agreeing < MIN_AGREEING:
-            return Estimate(None, f"the sets agree on no one curve (only {agreeing:.0%} of their pixels do)", record)
-        deepest = max((burst for _, burst in self._parts), key=lambda b: int(b.frames[0].codes.dtype.itemsize))
-        capture = self._parts[0][1].frames[0].capture
-        origin = {"make": capture.make, "model": capture.model, "date": capture.datetime}
-        known = {key: value for key, value in origin.items() if value is not None}
-        return Estimate(as_response(fit, name, deepest, known | record), "", record)
+            return CrfEstimate(None, f"no set supports a curve: {reason}", record)
+        equations: list[PairEquations] = []
+        frames = 0
+        for samples, burst in self._accepted:
+            of_burst = pair_equations(samples, burst.evs)
+            share = min(1.0, MAX_EQUATIONS / count / sum(map(len, of_burst)))
+            equations += [_thinned(e, share, frames) for e in of_burst]
+            frames += len(burst)
+        prior = make_prior(PriorWidths().scaled(count**-0.5))
+        fit = fit_crf(tuple(equations), prior, np.zeros((frames, 0)))
+        agreeing = fit.agreeing_share
+        record |= {"frames": frames, "equations": fit.count, "agreeing": round(agreeing, 4)}
+        if agreeing < DEFAULT_LIMITS.min_agreeing:
+            return CrfEstimate(None, f"the sets agree on no one curve (only {agreeing:.0%} of their pixels do)", record)
+        deepest = max((burst for _, burst in self._accepted), key=lambda b: int(b.frames[0].codes.dtype.itemsize))
+        camera = _camera(self._accepted[0][1].frames[0].capture)
+        return CrfEstimate(to_response(fit, name, deepest, camera | record), "", record)
 
 
-def _thinned(row: Rows, share: float, first: int) -> Rows:
-    """Evenly so many of the equations, the frames numbered from ``first``."""
-    use: NDArray[np.intp] = np.linspace(0, len(row.low) - 1, max(1, round(share * len(row.low)))).astype(np.intp)
+def _camera(capture: CaptureMetadata) -> dict[str, Any]:
+    """Make, model and date as far as they are known."""
+    origin = {"make": capture.make, "model": capture.model, "date": capture.datetime}
+    return {key: value for key, value in origin.items() if value is not None}
+
+
+def _thinned(equations: PairEquations, share: float, first_frame: int) -> PairEquations:
+    """An evenly spread ``share`` of the equations, their frames numbered from ``first_frame``."""
+    count = max(1, round(share * len(equations)))
+    use: NDArray[np.intp] = np.linspace(0, len(equations) - 1, count).astype(np.intp)
     return replace(
-        row, pair=(row.pair[0] + first, row.pair[1] + first), low=row.low[use], high=row.high[use],
-        spread_low=row.spread_low[use], spread_high=row.spread_high[use],
-    )  # fmt: skip
+        equations,
+        pair=(equations.pair[0] + first_frame, equations.pair[1] + first_frame),
+        blocks=equations.blocks[use],
+        dark_code=equations.dark_code[use],
+        bright_code=equations.bright_code[use],
+        dark_spread=equations.dark_spread[use],
+        bright_spread=equations.bright_spread[use],
+    )
 
 
-def _hollow(burst: Burst) -> Burst:
-    """``burst`` without its pixels but with their depth."""
+def _without_pixels(burst: Burst) -> Burst:
+    """``burst`` without its pixels, but with their depth."""
     frames = tuple(replace(f, codes=np.zeros((0, 0, 3), f.codes.dtype), clipped=None) for f in burst.frames)
     return Burst(frames, burst.reference)

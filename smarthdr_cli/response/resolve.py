@@ -1,4 +1,17 @@
-"""The one call the pipeline makes: which curve and which exposures a burst is fused under, and what to say of it."""
+"""Which camera response and which exposures a burst is fused under.
+
+Pixels give the response where the exposures are known, and the exposures where the response is known (Grossberg and
+Nayar 2003), so:
+
+| response | exposures | taken |
+|---|---|---|
+| linear source, named or from a file | stated | that response; exposures checked under it |
+| the same | unknown | that response; exposures measured under it |
+| auto | stated | response estimated; sRGB where that fails |
+| auto | unknown | sRGB; exposures measured under it |
+
+The blocks of the burst are sampled once for all of this, and handed on with the result.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +23,21 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import ENTRIES_8BIT, ENTRIES_DEEP, RESPONSE_NAMES, Response, named_response, resampled
 from smarthdr_cli.response.calibration_file import load_response
 from smarthdr_cli.response.crf_estimate import estimate_response
-from smarthdr_cli.response.exposure_ratios import ExposureCheck, check_exposures, measure_ratios, with_evs
-from smarthdr_cli.response.fallback import fall_back
+from smarthdr_cli.response.exposure_ratios import ExposureCheck, check_exposures, measure_ratios, with_exposures
+from smarthdr_cli.response.samples import Samples, sample_blocks
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """``burst`` with its final exposures, ``alignment`` in that burst's order, the ``response``, and the ``notes`` to
-    say aloud. ``assumed`` is True where a curve was taken for want of evidence."""
+class ResolvedResponse:
+    """The outcome: ``burst`` with its final exposures, and the ``response``.
+
+    ``alignment`` and ``samples`` are in the order of its frames. ``notes``: for the user. ``assumed``: whether the
+    curve is sRGB for want of a better one.
+    """
 
     burst: Burst
     alignment: Alignment
+    samples: Samples
     response: Response
     notes: tuple[str, ...]
     assumed: bool
@@ -28,69 +45,55 @@ class Resolved:
 
 def resolve_response(
     burst: Burst, alignment: Alignment, option: str = "auto", exposure_check: ExposureCheck = "warn"
-) -> Resolved:
-    """Choose curve and exposures for ``burst``.
+) -> ResolvedResponse:
+    """Choose response and exposures of ``burst``, by the table above.
 
     ``option``: auto, srgb, gamma2.2, linear, or the path of a calibration file. Linear sources (RAW, float) are linear
-    whatever it says. Under a known curve the exposures are measured and ``exposure_check`` decides; under ``auto`` with
-    stated exposures the curve is estimated; with neither stated, sRGB is taken and the exposures are measured.
-    Raises UsageError for an unknown option and InputError for a damaged file or exposures that do not differ.
+    whatever it is.
+
+    Raises UsageError for an unknown option, and InputError for a damaged file or exposures that do not differ.
     """
     entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
     stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
-    notes: tuple[str, ...] = ()
-    assumed = False
-    if all(frame.encoding == "linear" for frame in burst.frames):
-        response = named_response("linear", entries)
-        if option not in ("auto", "linear"):
-            notes = (f"the frames are linear already; response {option} is not applied",)
-    elif option in RESPONSE_NAMES:
-        response = named_response(option, entries)
-    elif option != "auto":
-        response = _from_file(option, entries)
-    elif stated:
-        return _automatic(burst, alignment, exposure_check, entries)
-    else:
+    response, notes = _known_response(burst, option, entries)
+    samples = sample_blocks(burst, alignment)
+    assumed, check = False, exposure_check
+    if response is None and stated:
+        estimate = estimate_response(burst, samples, robust=True)
+        response, assumed = estimate.response or named_response("srgb", entries), estimate.response is None
+        if assumed:
+            notes = (f"no camera curve could be estimated, sRGB assumed: {estimate.note}",)
+        elif estimate.note:
+            notes = (estimate.note,)
+        # The estimate has checked the exposures; they are measured only where it blames them, or for "fix".
+        if not estimate.contradicted or (check == "warn" and (assumed or not estimate.misstated)):
+            check = "off"
+    elif response is None:
         response, assumed = named_response("srgb", entries), True
         notes = (
             "neither exposures nor a camera curve are known: sRGB assumed, exposure ratios measured from the pixels",
         )
-    if not stated:
-        final = with_evs(burst, measure_ratios(burst, alignment, response).evs)
+    if stated:
+        final, check_notes = check_exposures(burst, samples, response, check)
+        notes = (*notes, *check_notes)
+    else:
+        final = with_exposures(burst, measure_ratios(burst, samples, response).evs)
         if not assumed:
             notes = (*notes, f"exposure ratios measured from the pixels under {response.name}")
-    else:
-        final, said = check_exposures(burst, alignment, response, exposure_check)
-        notes = (*notes, *said)
-    return Resolved(final, reordered(alignment, burst, final), response, notes, assumed)
+    index = {id(frame.codes): n for n, frame in enumerate(burst.frames)}
+    order = [index[id(frame.codes)] for frame in final.frames]
+    return ResolvedResponse(final, alignment.reordered(order), samples.of_frames(order), response, notes, assumed)
 
 
-def reordered(alignment: Alignment, before: Burst, after: Burst) -> Alignment:
-    """``alignment`` of ``before`` in the order of ``after``, whose frames are the same files at other exposures."""
-    place = {id(frame.codes): n for n, frame in enumerate(before.frames)}
-    order = [place[id(frame.codes)] for frame in after.frames]
-    scores = tuple(alignment.scores[n] for n in order) if alignment.scores else ()
-    return Alignment(alignment.homographies[order], tuple(alignment.moved[n] for n in order), scores)
-
-
-def _from_file(option: str, entries: int) -> Response:
+def _known_response(burst: Burst, option: str, entries: int) -> tuple[Response | None, tuple[str, ...]]:
+    """The response that source or ``option`` determine, None for auto; and notes."""
+    if all(frame.encoding == "linear" for frame in burst.frames):
+        ignored = option not in ("auto", "linear")
+        notes = (f"the frames are linear already; response {option} is not applied",) if ignored else ()
+        return named_response("linear", entries), notes
+    if option == "auto":
+        return None, ()
     path = Path(option)
-    if not path.suffix and not path.exists():
-        return named_response(option, entries)  # a misspelt name: its error lists the right ones
-    return resampled(load_response(path), entries)
-
-
-def _automatic(burst: Burst, alignment: Alignment, exposure_check: ExposureCheck, entries: int) -> Resolved:
-    found = estimate_response(burst, alignment)
-    if found.response is not None:
-        return Resolved(burst, alignment, found.response, (), False)
-    if not found.contradicted:
-        note = f"no camera curve could be estimated, sRGB assumed: {found.reason}"
-        return Resolved(burst, alignment, named_response("srgb", entries), (note,), True)
-    second = fall_back(burst, alignment)
-    response = second.response or named_response("srgb", entries)
-    note = second.note if second.response else f"no camera curve could be estimated, sRGB assumed: {second.note}"
-    final, said = burst, tuple[str, ...]()
-    if exposure_check == "fix" or (exposure_check == "warn" and second.response is not None and second.misstated):
-        final, said = check_exposures(burst, alignment, response, exposure_check)
-    return Resolved(final, reordered(alignment, burst, final), response, (note, *said), second.response is None)
+    if option in RESPONSE_NAMES or (not path.suffix and not path.exists()):
+        return named_response(option, entries), ()  # raises for a misspelt name, and lists the right ones
+    return resampled(load_response(path), entries), ()

@@ -1,125 +1,137 @@
+"""The camera response estimated from one burst: accuracy, refusals, and robust estimates."""
+
 import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from response_bursts import CURVES, make, relative_error, scene, srgb_encode, true_table
 
 from smarthdr_cli.align import Alignment
-from smarthdr_cli.burst.burst import CaptureMetadata
-from smarthdr_cli.errors import InputError
-from smarthdr_cli.radiometry import srgb_to_linear
-from smarthdr_cli.response import calibrate, estimate_response, named_response
-from smarthdr_cli.response.crf_basis import GRID, make_prior
+from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.response import estimate_response, named_response, resolve_response, sample_blocks
+from smarthdr_cli.response.crf_acceptance import AcceptanceLimits, fit_and_assess
+from smarthdr_cli.response.crf_estimate import agreeing_places
+from tests.support.responses import (
+    ALL_CURVES,
+    CURVES,
+    HARD,
+    expose,
+    make_burst,
+    make_frame,
+    make_relit_burst,
+    make_scene,
+    relative_error,
+    samples_of,
+    srgb,
+    true_table,
+)
 
-STILL = Alignment.identity(3)
-HARD = {"share": 0.2, "residue": 1.0, "noise": 0.02, "quality": 85}
+STRICT = AcceptanceLimits(max_pair_error_ev=0.0)  # refuses every burst for a contradiction
+SRGB = named_response("srgb").table
 
 
-@pytest.mark.parametrize("conditions", [{}, HARD], ids=["still", "moving, 1 px off, noisy, JPEG 85"])
+def estimate(burst, **options):
+    return estimate_response(burst, samples_of(burst), **options)
+
+
+def with_frame(burst, index, codes):
+    """``burst`` with other pixels in one frame."""
+    frames = list(burst.frames)
+    frames[index] = make_frame(codes, burst.evs[index], index)
+    return Burst(tuple(frames), burst.reference)
+
+
+@pytest.mark.parametrize("conditions", [{}, HARD], ids=["static", "moving, 1 px off, noisy, JPEG 85"])
 @pytest.mark.parametrize("name", CURVES)
-def test_under_a_quarter_of_the_error_of_srgb(name, conditions):
-    burst = make(CURVES[name], **conditions)
+def test_the_error_is_under_a_quarter_of_that_of_srgb(name, conditions):
     truth = true_table(CURVES[name])
-    plain = relative_error(named_response("srgb").table, truth)
-    assert plain > 0.05, "the curve is too near sRGB to prove anything"
-    found = estimate_response(burst, STILL)
-    assert found.response is not None, found.reason
-    assert relative_error(found.response.table, truth) < plain / 4
+    error_of_srgb = relative_error(SRGB, truth)
+    assert error_of_srgb > 0.05, "the curve is too near sRGB to prove anything"
+    found = estimate(make_burst(CURVES[name], **conditions))
+    assert found.response is not None, found.note
+    assert relative_error(found.response.table, truth) < error_of_srgb / 4
 
 
-def test_srgb_stays_srgb():
-    found = estimate_response(make(lambda x, c: srgb_encode(x), **HARD), STILL)
-    assert found.response is not None
-    assert relative_error(found.response.table, named_response("srgb").table) < 0.03
+def test_srgb_is_estimated_as_srgb():
+    assert relative_error(estimate(make_burst(srgb, **HARD)).response.table, SRGB) < 0.03
 
 
 def test_two_frames_suffice():
-    burst = make(CURVES["contrast"], evs=(0, 2))
-    found = estimate_response(burst, Alignment.identity(2))
+    found = estimate(make_burst(CURVES["contrast"], evs=(0, 2)))
     assert relative_error(found.response.table, true_table(CURVES["contrast"])) < 0.19 / 4
-    assert not found.record["exposures_checked"]  # two exposures have no proportion that pixels could contradict
+    assert not found.record["exposures_checked"]
 
 
-def test_sixteen_bits():
-    burst = make(CURVES["contrast"], bits=16)
-    found = estimate_response(burst, STILL)
+def test_deep_frames_have_4096_entries():
+    found = estimate(make_burst(CURVES["contrast"], bits=16))
     assert found.response.table.shape == (3, 4096)
-    truth = true_table(CURVES["contrast"], 4096)
-    assert relative_error(found.response.table, truth) < 0.03
+    assert relative_error(found.response.table, true_table(CURVES["contrast"], 4096)) < 0.03
 
 
-def test_the_alignment_is_followed():
-    moved = make(CURVES["contrast"], residue=12.0)
+def test_the_alignment_is_used():
+    burst = make_burst(CURVES["contrast"], misalignment=12.0)
     shifts = np.tile(np.eye(3), (3, 1, 1))
     for n in (0, 2):  # a picture shifted by (dx, dy) shows reference pixel (x, y) at (x + dx, y + dy)
         shifts[n, :2, 2] = 12.0 * (-1) ** n, 7.2
+    aligned = estimate_response(burst, sample_blocks(burst, Alignment(shifts, (True, False, True))))
     truth = true_table(CURVES["contrast"])
-    found = estimate_response(moved, Alignment(shifts, (True, False, True)))
-    assert relative_error(found.response.table, truth) < 0.03
-    astray = estimate_response(moved, STILL)
-    assert astray.response is None or relative_error(astray.response.table, truth) > 0.04
+    assert relative_error(aligned.response.table, truth) < 0.03
+    unaligned = estimate(burst)
+    assert unaligned.response is None or relative_error(unaligned.response.table, truth) > 0.04
 
 
 def test_neutrals_stay_neutral_and_white_is_one():
-    table = estimate_response(make(CURVES["per channel"]), STILL).response.table
+    table = estimate(make_burst(CURVES["per channel"])).response.table
     assert (table[:, -1] == 1).all()
     middle = [np.interp(0.5, np.linspace(0, 1, 256), channel) for channel in table]
     assert np.ptp(middle) / np.mean(middle) < 0.01
 
 
-def test_ratios_a_sixth_of_a_stop_off_bend_the_curve_but_do_not_break_it():
+@pytest.mark.parametrize("stated", [(-2 + 1 / 6, 0, 2), (-2, 0, 2 + 1 / 6), (-2 - 1 / 6, 0, 2 + 1 / 6)])
+def test_exposures_a_sixth_of_a_stop_off_are_accepted(stated):
     truth = true_table(CURVES["contrast"])
-    plain = relative_error(named_response("srgb").table, truth)
-    for stated in ((-2 + 1 / 6, 0, 2), (-2, 0, 2 + 1 / 6), (-2 - 1 / 6, 0, 2 + 1 / 6)):
-        found = estimate_response(make(CURVES["contrast"], stated=stated), STILL)
-        assert found.response is not None, found.reason
-        assert relative_error(found.response.table, truth) < plain / 2
+    found = estimate(make_burst(CURVES["contrast"], stated=stated))
+    assert found.response is not None, found.note
+    assert relative_error(found.response.table, truth) < relative_error(SRGB, truth) / 2
 
 
-def test_the_stated_ratios_carry_the_exponent():
-    """f and f**p explain the same pixels: with every stated EV times p, the estimate is the truth to the power p."""
+def test_the_stated_exposures_determine_the_exponent():
+    """f and f^p explain the same pixels: with every stated EV times p, the estimate is the truth to the power p."""
     p = 1.25
-    found = estimate_response(make(CURVES["gamma 1.8"], stated=(-2 * p, 0, 2 * p)), STILL)
+    found = estimate(make_burst(CURVES["gamma 1.8"], stated=(-2 * p, 0, 2 * p)))
     assert relative_error(found.response.table, true_table(CURVES["gamma 1.8"]) ** p) < 0.03
 
 
 REFUSED = {
-    "equal exposures": (lambda: make(CURVES["contrast"], evs=(0, 0.35)), "span only 0.35 EV"),
-    "flat picture": (lambda: make(CURVES["contrast"], radiance=np.full((120, 160, 3), 0.18)), "tonal range"),
-    "nothing in common": (lambda: make(CURVES["contrast"], evs=(-12, 0, 12)), "well exposed in two frames"),
-    "one wrong exposure": (lambda: make(CURVES["contrast"], stated=(-2, 0, 3)), "agree|contradict"),
-    "half a stop wrong": (lambda: make(CURVES["gamma 1.8"], stated=(-1.4, 0, 2)), "agree|contradict"),
-    "all steps halved": (lambda: make(CURVES["contrast"], stated=(-1, 0, 1)), "imply a gamma of 0.8"),
-    "all steps doubled": (lambda: make(lambda x, c: srgb_encode(x), stated=(-4, 0, 4)), "imply a gamma of 4"),
-    "all moves": (
-        lambda: make(CURVES["contrast"], share=0.99),
-        "agree|contradict|tonal|well exposed",
-    ),
+    "equal exposures": ("contrast", {"evs": (0, 0.35)}, "span only 0.35 EV", False),
+    "flat picture": ("contrast", {"radiance": np.full((120, 160, 3), 0.18)}, "tonal range", False),
+    "nothing in common": ("contrast", {"evs": (-12, 0, 12)}, "well exposed in two frames", False),
+    "one wrong exposure": ("contrast", {"stated": (-2, 0, 3)}, "agree|contradict", True),
+    "half a stop wrong": ("gamma 1.8", {"stated": (-1.4, 0, 2)}, "agree|contradict", True),
+    "all steps halved": ("contrast", {"stated": (-1, 0, 1)}, "imply a gamma of 0.8", True),
+    "all steps doubled": ("srgb", {"stated": (-4, 0, 4)}, "imply a gamma of 4", True),
+    "everything moves": ("contrast", {"moving_share": 0.99}, "agree|contradict|tonal|well exposed", None),
 }
 
 
-@pytest.mark.parametrize(("burst", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_support_a_curve_is_refused_with_the_reason(burst, says):
-    made = burst()
-    found = estimate_response(made, Alignment.identity(len(made)))
+@pytest.mark.parametrize(("curve", "how", "reason", "contradicted"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_burst_that_supports_no_curve_is_refused_with_the_reason(curve, how, reason, contradicted):
+    found = estimate(make_burst(ALL_CURVES[curve], **how))
     assert found.response is None
-    assert re.search(says, found.reason), found.reason
-    with pytest.raises(InputError, match="no camera curve can be calibrated"):
-        calibrate(made, Alignment.identity(len(made)))
+    assert re.search(reason, found.note), found.note
+    assert contradicted is None or found.contradicted == contradicted
 
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), low=st.floats(-4, -0.4), high=st.floats(0.4, 4), share=st.floats(0, 0.9))
-def test_any_curve_given_is_monotone(seed, low, high, share):
-    """Whatever the pixels: noise for a scene, any steps, a burst that does not fit what is stated."""
-    random = np.random.default_rng(seed)
-    radiance = scene(60, 90, seed) * random.uniform(0.2, 5)
-    burst = make(CURVES["strong contrast"], (-2, 0, 2), (low, 0, high), share, radiance=radiance, noise=0.05)
-    found = estimate_response(burst, STILL)
+def test_any_estimate_is_a_curve(seed, low, high, share):
+    """Whatever the pixels: a small noisy scene with motion, and exposures that do not fit it."""
+    radiance = make_scene(60, 90, seed) * np.random.default_rng(seed).uniform(0.2, 5)
+    how = {"moving_share": share, "radiance": radiance, "noise": 0.05}
+    found = estimate(make_burst(CURVES["strong contrast"], stated=(low, 0, high), **how), robust=True)
     if found.response is None:
-        assert found.reason
+        assert found.note
         return
     table = found.response.table
     assert np.isfinite(table).all()
@@ -128,28 +140,114 @@ def test_any_curve_given_is_monotone(seed, low, high, share):
     assert (table[:, -1] == 1).all()
 
 
-def test_calibration_from_many_frames_records_the_camera():
-    capture = CaptureMetadata(make="Acme", model="Z1", datetime="2026:01:02 03:04:05")
-    burst = make(CURVES["contrast"], evs=tuple(np.arange(-4, 5, 1.0)), radiance=scene(200, 300), capture=capture)
-    response = calibrate(burst, Alignment.identity(9))
-    assert {key: response.record[key] for key in ("make", "model", "date", "frames")} == {
-        "make": "Acme",
-        "model": "Z1",
-        "date": "2026:01:02 03:04:05",
-        "frames": 9,
-    }
-    assert relative_error(response.table, true_table(CURVES["contrast"])) < 0.02
+# Robust estimates
 
 
-def test_the_basis_is_a_partition_of_unity_and_matches_scipy():
-    from scipy.interpolate import BSpline
+@pytest.mark.parametrize("curve", ["srgb", "contrast", "gamma 1.8", "per channel"])
+@pytest.mark.parametrize("stated", [(-1.5, 0, 2), (-2.5, 0, 2), (-2, 0.5, 2), (-2, 0, 1.5), (-2, 0, 3)])
+def test_a_misstated_exposure_has_a_note_and_is_never_worse_than_srgb(curve, stated):
+    found = estimate(make_burst(ALL_CURVES[curve], stated=stated), robust=True)
+    assert "contradict" in found.note or "agree" in found.note
+    assert "of the picture" not in found.note  # places are not to blame
+    truth = true_table(ALL_CURVES[curve])
+    table = SRGB if found.response is None else found.response.table
+    assert relative_error(table, truth) <= relative_error(SRGB, truth) + 1e-9
 
-    from smarthdr_cli.response.crf_basis import INTERVALS, WARP
 
-    prior = make_prior(0.05, 1.0, 0.1)
-    np.testing.assert_allclose(prior.basis.sum(1), 1.0, atol=1e-12)
-    s = np.log1p(WARP * np.linspace(0, 1, GRID + 1)) / np.log1p(WARP)
-    knots = np.arange(-3, INTERVALS + 4) / INTERVALS
-    oracle = BSpline.design_matrix(s, knots, 3).toarray()
-    np.testing.assert_allclose(prior.basis, oracle, atol=1e-12)
-    np.testing.assert_allclose(prior.log_srgb[GRID // 2], np.log(srgb_to_linear(np.array(0.5))), atol=1e-12)
+@pytest.mark.parametrize("curve", ["contrast", "per channel"])
+def test_a_curve_far_from_srgb_is_estimated_with_the_exposures_shifted(curve):
+    found = estimate(make_burst(CURVES[curve], stated=(-1.6, 0, 2)), robust=True)
+    assert found.misstated
+    assert "freed" in found.note
+    truth = true_table(CURVES[curve])
+    assert relative_error(found.response.table, truth) < 0.6 * relative_error(SRGB, truth)
+
+
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_a_frame_of_another_scene_is_left_out(wrong):
+    curve = CURVES["contrast"]
+    burst = with_frame(make_burst(curve), wrong, expose(make_scene(seed=77), (-2, 0, 2)[wrong], curve))
+    found = estimate(burst, robust=True)
+    assert f"img{wrong}.jpg contradicts the other frames" in found.note
+    assert found.record["without"] == found.response.record["without"] == f"img{wrong}.jpg"
+    assert not found.misstated
+    assert relative_error(found.response.table, true_table(curve)) < 0.03
+
+
+def test_the_misstated_one_of_four_frames_is_left_out():
+    curve = CURVES["contrast"]
+    found = estimate(make_burst(curve, evs=(-3, -1, 1, 3), stated=(-3, -1.8, 1, 3)), robust=True)
+    assert "img1.jpg contradicts the other frames" in found.note
+    assert found.misstated
+    assert relative_error(found.response.table, true_table(curve)) < 0.03
+
+
+def test_a_curve_that_fits_clearly_better_than_srgb_is_kept():
+    """Part of the brighter picture has other light: no curve fits all, but sRGB fits far worse."""
+    curve = CURVES["strong contrast"]
+    burst = make_burst(curve, evs=(0, 2))
+    light = np.where(np.arange(burst.size[1]) > 0.6 * burst.size[1], 1.4, 1.0)[None, :, None]
+    burst = with_frame(burst, 1, expose(make_scene() * light, 2, curve))
+    found = estimate(burst, robust=True, limits=STRICT)
+    assert found.response is not None, found.note
+    assert "kept" in found.note
+    truth = true_table(curve)
+    assert relative_error(found.response.table, truth) < relative_error(SRGB, truth) / 2
+
+
+def test_a_curve_that_fits_no_better_than_srgb_is_not_kept():
+    burst = make_burst(srgb, evs=(0, 2), noise=0.02, quality=85)
+    assert estimate(burst, robust=True, limits=STRICT).response is None
+
+
+@pytest.mark.parametrize("curve", ["contrast", "strong contrast", "bright"])
+def test_the_curve_is_that_of_the_places_with_constant_light(curve):
+    burst = make_relit_burst(CURVES[curve], 0.9)
+    assert estimate(burst).contradicted
+    found = estimate(burst, robust=True)
+    assert "of the picture that contradicts it" in found.note
+    assert found.record["places"] < 0.3
+    truth = true_table(CURVES[curve])
+    assert relative_error(found.response.table, truth) < 0.05
+    assert relative_error(found.response.table, truth) < 0.5 * relative_error(SRGB, truth)
+
+
+@pytest.mark.parametrize(("long_burst", "leaves_out_places"), [(6, True), (5, False)])
+def test_places_are_not_left_out_of_a_long_burst(long_burst, leaves_out_places):
+    burst = make_relit_burst(CURVES["contrast"], 0.9, (-3, -2, -1, 0, 1, 2))
+    limits = {"max_pair_error_ev": 0.1, "max_pair_error_long_ev": 0.1, "max_imbalance_ev": 0.4}
+    found = estimate(burst, robust=True, limits=AcceptanceLimits(long_burst=long_burst, **limits))
+    assert ("of the picture that contradicts it" in found.note) == leaves_out_places
+
+
+def test_noise_gives_srgb():
+    rng = np.random.default_rng(3)
+    frames = [make_frame(rng.integers(20, 230, (120, 160, 3)).astype(np.uint8), ev, ev + 2) for ev in (-2, 0, 2)]
+    resolved = resolve_response(Burst(tuple(frames), 1), Alignment.identity(3))
+    assert resolved.response.name == "srgb"
+    assert resolved.assumed
+
+
+# Places
+
+
+def test_all_places_of_a_static_burst_agree():
+    burst = make_burst(CURVES["contrast"])
+    samples = samples_of(burst)
+    fit = fit_and_assess(samples, burst, AcceptanceLimits()).fit
+    assert agreeing_places(samples.grid, fit.equations, fit.log_curve).mean() > 0.97
+
+
+def test_places_with_other_light_are_left_out_and_stay_out():
+    burst = make_relit_burst(CURVES["contrast"])
+    samples = samples_of(burst)
+    columns = (np.arange(samples.grid[1]) + 0.5) / samples.grid[1]
+    relit = np.tile(columns < 0.6, samples.grid[0])
+    usable = samples.valid.any(axis=2).sum(axis=0) > 1
+    of_all = current = fit_and_assess(samples, burst, AcceptanceLimits())
+    for _ in range(3):  # blocks without an equation in the current fit are judged all the same
+        places = agreeing_places(samples.grid, of_all.fit.equations, current.fit.log_curve)
+        assert places[usable & relit].mean() < 0.5
+        current = fit_and_assess(samples.mask_blocks(places), burst, AcceptanceLimits())
+    assert places[usable & ~relit].mean() > 0.85
+    assert places[usable & relit].mean() < 0.25
