@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smarthdr_cli import FusionResult, fuse
 from smarthdr_cli.colorspace import REC709, convert_rgb
-from smarthdr_cli.evaluate.baselines import debevec
+from smarthdr_cli.evaluate.methods import debevec
 from smarthdr_cli.output.preview import render_srgb
 from smarthdr_cli.output.write import write_uncertainty
 

@@ -171,7 +171,7 @@ class AlignedBurst:
 
 
 class RegisteredBurst(NamedTuple):
-    """An aligned burst, and the notes of how it came about."""
+    """An aligned burst, and the notes for the user."""
 
     burst: AlignedBurst
     notes: tuple[str, ...]

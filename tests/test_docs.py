@@ -20,7 +20,10 @@ CODE = [
     if path != Path(__file__)
 ]
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
-EXAMPLES = {"smarthdr_cli/output/pfm.py", "tests/output/test_pfm.py"}  # of CONTRIBUTING's recipe, and nowhere else
+EXAMPLES = {  # of CONTRIBUTING's recipes, and nowhere else
+    "smarthdr_cli/output/pfm.py", "tests/output/test_pfm.py",
+    "smarthdr_cli/train/methods/confident.py", "tests/train/methods/test_confident.py",
+}  # fmt: skip
 
 
 def references(text: str) -> Iterator[tuple[str, str | None]]:

@@ -1,1 +1,1 @@
-"""The example scene: a room with a window, made from numbers alone."""
+"""The scene of the example burst: a room with a window, modelled and path-traced with Mitsuba."""

@@ -99,7 +99,7 @@ def _stated_provenance(path: Path, *, read_to_end: bool) -> tuple[Any, list[str]
         return settings, sorted(entry["sha256"] for entry in inputs)
     except OutputError:
         raise
-    except Exception as error:  # each format's library has its own exceptions
+    except Exception as error:  # the libraries have no common class of errors
         raise OutputError(f"{path} exists and cannot be read; {_HINT}") from error
 
 

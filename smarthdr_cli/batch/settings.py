@@ -25,7 +25,7 @@ class Settings:
     """How every set of a run is fused and written.
 
     ``common``: the exposure that all sets are scaled to, or None. ``responses``: for each ``Job.curve`` what
-    --response is instead of ``fuse.response``. Raises UsageError for options that the format lacks.
+    --response is instead of ``fuse.response``. Raises UsageError for an option that the format lacks.
     """
 
     fuse: FuseOptions = field(default_factory=FuseOptions)

@@ -126,8 +126,13 @@ class Worker:
         settings, limit = self.config.settings, self.config.options.fail_above
         reset_peak_memory()
         try:
-            options = settings.of_curve(task.job.curve)
-            result = fuse_loaded(task.burst, options, task.timer, notes=task.notes, open_network=self.networks.open)
+            result = fuse_loaded(
+                task.burst,
+                settings.of_curve(task.job.curve),
+                task.timer,
+                notes=task.notes,
+                open_network=self.networks.open,
+            )
             if limit is not None:
                 result.check_uncertainty(limit)
             if settings.common is not None:

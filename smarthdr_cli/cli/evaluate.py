@@ -77,23 +77,25 @@ def evaluate_command(
     """
     if overwrite and output is None:
         raise UsageError("--overwrite belongs to -o DIR")
-    from smarthdr_cli.evaluate import evaluate, tables, write
-    from smarthdr_cli.evaluate.methods import Computation
+    from smarthdr_cli.evaluate import evaluate, report
+    from smarthdr_cli.evaluate.methods import FusionSettings
 
     methods = tuple(dict.fromkeys(name.strip() for name in rivals.split(","))) if rivals != "none" else ()
-    options = evaluate.EvaluateOptions(split, scenes, methods, protocol, cvvdp, Computation(device, precision, align))
+    options = evaluate.EvaluateOptions(
+        split, scenes, methods, protocol, cvvdp, FusionSettings(device, precision, align)
+    )
     written: list[Path] = []
-    plan = evaluate.plan(weights, data, options)
-    with write.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
+    plan = evaluate.plan_evaluation(weights, data, options)
+    with report.results_folder(output, overwrite=overwrite) if output is not None else nullcontext():
         with progress(quiet=quiet) as report_progress:
             evaluation = evaluate.evaluate(plan, lambda share: report_progress("evaluate", share))
         if output is not None:
-            written = write.write_evaluation(evaluation, output, overwrite=overwrite)
+            written = report.write_report(evaluation, output, overwrite=overwrite)
     if as_json:
-        print_json(tables.results(evaluation) | {"outputs": [str(path) for path in written]})
+        print_json(report.results(evaluation) | {"outputs": [str(path) for path in written]})
     else:
         with stdout_errors():
-            typer.echo(tables.markdown(evaluation), nl=False)
+            typer.echo(report.markdown(evaluation), nl=False)
 
 
 @cli_command

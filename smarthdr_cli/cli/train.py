@@ -10,10 +10,15 @@ from smarthdr_cli.cli.console import cli_command, output_errors
 from smarthdr_cli.command_option import COMPUTATION, INPUT, OUTPUT, CommandOption
 from smarthdr_cli.errors import InputError, OutputError, UsageError
 from smarthdr_cli.fusion.fuse_options import Device
+from smarthdr_cli.train.methods import METHODS
 
 if TYPE_CHECKING:
-    from smarthdr_cli.train.clock import Clock
-    from smarthdr_cli.train.request import Request
+    from smarthdr_cli.train.loop import TimeBudget
+    from smarthdr_cli.train.run_folder import DataRequest
+
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 SCHEDULE = "Schedule"  # heading of --help
 
@@ -41,7 +46,7 @@ class ConfigFlags:
     """The fields of ``TrainConfig`` that are flags, by the same names; None: as --config or the defaults say."""
 
     method: Annotated[
-        Literal["supervised", "smarthdr", "smae", "fshdr", "selfhdr"] | None,
+        MethodName | None,
         CommandOption(
             "How to learn from unlabelled bursts; supervised ignores them.",
             opt.OPTIONS,
@@ -201,36 +206,38 @@ def command(
         require_tensorboard()
     if distributed.launched() and (output is None or dry_run):
         raise UsageError("several processes on one run need -o RUN, and --dry-run needs one process")
-    training_device = distributed.join(resolve_device(device))
+    training_device = distributed.join_group(resolve_device(device))
     quiet = quiet or distributed.rank() > 0
     if init is not None:
         find_weights(init)
-    values = run_folder.with_backbone(run_folder.merged(file, flags.given()), backbone)
-    before = run_folder.earlier(output) if resume and output is not None else None
+    values = run_folder.with_backbone(run_folder.merge_options(file, flags.given()), backbone)
+    before = run_folder.read_saved_run(output) if resume and output is not None else None
     if before is not None and output is not None:
         if on_scenes and before.request is None:
             raise UsageError(f"{output} holds a run on streamed bursts; it has no scenes to resume on")
         on_scenes = before.request is not None
-        values = run_folder.going_on(before, values, output)
+        values = run_folder.resumed_options(before, values, output)
     if flags.vgg is not None and Path(flags.vgg).expanduser().is_file():
         values["vgg"] = str(Path(flags.vgg).expanduser().resolve())  # --resume may start in another folder
-    values = run_folder.completed(values, init=init, precision=precision, device=training_device)
+    values = run_folder.complete_options(values, init=init, precision=precision, device=training_device)
     if not on_scenes and (epochs is not None or flags.vgg is not None):
         raise UsageError(f"--{'vgg' if epochs is None else 'epochs'} belongs to a run on scenes; give --labeled N")
     from smarthdr_cli.cli.training import RunOptions, run_on_scenes, run_on_stream
 
-    run = RunOptions(output, device, init, _clock(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before)
+    run = RunOptions(
+        output, device, init, _time_budget(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before
+    )
     if on_scenes:
         run_on_scenes(run, values, _request(data, panoramas, labeled, unlabeled or [], epochs))
     else:
         run_on_stream(run, values, panoramas)
 
 
-def _clock(minutes: float | None, cooldown: float) -> "Clock":
-    from smarthdr_cli.train.clock import Clock
+def _time_budget(minutes: float | None, cooldown: float) -> "TimeBudget":
+    from smarthdr_cli.train.loop import TimeBudget
 
     try:
-        return Clock(minutes, cooldown)
+        return TimeBudget(minutes, cooldown)
     except ValueError as error:
         raise UsageError(f"--cooldown {cooldown:g}: give --minutes too, at least as many") from error
 
@@ -260,12 +267,12 @@ def _request(
     labeled: int | tuple[str, ...] | None,
     unlabeled: list[Path],
     epochs: tuple[int, int] | None,
-) -> "Request":
-    from smarthdr_cli.train.request import Request
+) -> "DataRequest":
+    from smarthdr_cli.train.run_folder import DataRequest
 
     folders = tuple(str(path.expanduser().resolve()) for path in unlabeled)
     scenes, hdr_images = (None if path is None else str(path.expanduser().resolve()) for path in (data, panoramas))
-    return Request(scenes, hdr_images, labeled, folders, epochs)
+    return DataRequest(scenes, hdr_images, labeled, folders, epochs)
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

@@ -15,14 +15,12 @@ from smarthdr_cli.cli.training_display import OnRecord, training_display
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
-from smarthdr_cli.train.clock import Clock
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.cost_estimate import rehearse_scenes, rehearse_stream
-from smarthdr_cli.train.request import Request
-from smarthdr_cli.train.run import run_training
-from smarthdr_cli.train.scene_run import Plan, plan, run_scenes, steps_of_a_pass
-from smarthdr_cli.train.tensorboard import Board
-from smarthdr_cli.train.toml import as_toml
+from smarthdr_cli.train.cost_estimate import scene_run_cost, stream_run_cost
+from smarthdr_cli.train.loop import TimeBudget
+from smarthdr_cli.train.run import run_scenes, run_training
+from smarthdr_cli.train.scene_data import PreparedRun, prepare_run, steps_of_a_pass
+from smarthdr_cli.train.tensorboard import TensorBoard
 
 MAX_SCENE_NOTES = 3  # printed, of all notes on single scenes
 
@@ -34,19 +32,19 @@ class RunOptions:
     output: Path | None
     device: str
     init: str | None
-    clock: Clock
+    budget: TimeBudget
     dry_run: bool
     tensorboard: bool
     as_json: bool
     quiet: bool
-    earlier: run_folder.Earlier | None
+    earlier: run_folder.SavedRun | None
 
 
 def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path | None) -> None:
     """Train on streamed bursts or, under --dry-run, print the options and the cost."""
     config = train_config(values)
     if options.dry_run:
-        cost = rehearse_stream(values, panoramas, resolve_device(options.device))
+        cost = stream_run_cost(values, panoramas, resolve_device(options.device))
         plan_values = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
         _print_plan(plan_values, cost, as_json=options.as_json)
         return
@@ -55,20 +53,20 @@ def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path |
     with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
         summary = run_training(
             folder, values, panoramas, device=options.device, resume=options.earlier is not None, init=options.init,
-            clock=options.clock, on_log=on_log, on_step=on_step,
+            budget=options.budget, on_log=on_log, on_step=on_step,
         )  # fmt: skip
     _print_summary(options, folder, summary, config.iterations)
 
 
-def run_on_scenes(options: RunOptions, values: dict[str, Any], request: Request) -> None:
+def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_folder.DataRequest) -> None:
     """Train on scenes or, under --dry-run, print the options, the split and the cost."""
     earlier = options.earlier
     if earlier is not None and earlier.request is not None and options.output is not None:
-        request = run_folder.same_data(earlier.request, request, options.output)
-    with progress(quiet=options.quiet) as report_progress, distributed.first_then_others():
-        planned = plan(request, values, report_progress)
+        request = run_folder.resumed_request(earlier.request, request, options.output)
+    with progress(quiet=options.quiet) as report_progress, distributed.main_process_first():
+        planned = prepare_run(request, values, report_progress)
     if earlier is not None and options.output is not None:
-        run_folder.same_split(options.output, planned.split)
+        run_folder.check_split(options.output, planned.split)
     print_notes([*planned.notes, *_scene_notes(planned)], quiet=options.quiet)
     print_notes(_split_lines(planned), quiet=options.quiet, prefix="")
     if options.dry_run:
@@ -76,7 +74,7 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: Request)
         return
     with contextlib.ExitStack() as stack:
         with output_errors(options.output or run_folder.RUNS):
-            folder = options.output or stack.enter_context(run_folder.free_folder())
+            folder = options.output or stack.enter_context(run_folder.numbered_folder())
         if options.output is None:
             print_notes([f"run: {folder}"], quiet=options.quiet, prefix="")
         iterations = planned.config.iterations
@@ -86,7 +84,7 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: Request)
         ):
             summary = run_scenes(
                 folder, planned, device=options.device, resume=earlier is not None, init=options.init,
-                clock=options.clock, on_log=on_log, on_step=on_step, on_validation=on_validation,
+                budget=options.budget, on_log=on_log, on_step=on_step, on_validation=on_validation,
             )  # fmt: skip
     _print_summary(options, folder, summary, iterations)
 
@@ -99,7 +97,7 @@ def _callbacks(
     with contextlib.ExitStack() as stack:
         board = None
         if options.tensorboard and distributed.rank() == 0:
-            board = Board(folder, 0 if options.earlier is None else options.earlier.step)
+            board = TensorBoard(folder, 0 if options.earlier is None else options.earlier.step)
             stack.callback(board.close)
         on_step, show_record = stack.enter_context(training_display(iterations, quiet=options.quiet))
 
@@ -108,7 +106,7 @@ def _callbacks(
             if board is not None:
                 board.log(record)
 
-        yield on_step, on_log, (lambda *_: None) if board is None else board.show
+        yield on_step, on_log, (lambda *_: None) if board is None else board.log_panels
 
 
 def _print_summary(options: RunOptions, folder: Path, summary: dict[str, Any], iterations: int) -> None:
@@ -122,7 +120,7 @@ def _print_summary(options: RunOptions, folder: Path, summary: dict[str, Any], i
         print_json(summary)
 
 
-def _scene_notes(planned: Plan) -> list[str]:
+def _scene_notes(planned: PreparedRun) -> list[str]:
     """The first notes from preparing the scenes, and how many there are more."""
     data = planned.data
     scenes = (*data.labeled, *data.held_out, *data.unlabeled)
@@ -131,7 +129,7 @@ def _scene_notes(planned: Plan) -> list[str]:
     return notes[:MAX_SCENE_NOTES] + ([f"and {more} more of that kind"] if more > 0 else [])
 
 
-def _split_lines(planned: Plan) -> list[str]:
+def _split_lines(planned: PreparedRun) -> list[str]:
     """The split: which scenes are labelled, held out, unlabelled and for testing."""
     split = planned.split
     return [
@@ -140,12 +138,12 @@ def _split_lines(planned: Plan) -> list[str]:
     ]
 
 
-def _names(parts: tuple[SceneBand, ...]) -> str:
-    names = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in parts]
+def _names(bands: tuple[SceneBand, ...]) -> str:
+    names = [p.scene.name if p.bottom - p.top == 1 else f"{p.scene.name} ({p.bottom - p.top:.0%})" for p in bands]
     return ", ".join(names) or "none"
 
 
-def _dry_run(options: RunOptions, planned: Plan) -> None:
+def _dry_run(options: RunOptions, planned: PreparedRun) -> None:
     split = planned.split.to_dict()
     labeled_steps, unlabeled_steps = steps_of_a_pass(planned.config, planned.data)
     plan_values = {
@@ -156,7 +154,7 @@ def _dry_run(options: RunOptions, planned: Plan) -> None:
         },
         "steps_of_a_pass": {"labeled": labeled_steps, "unlabeled": unlabeled_steps},
     }  # fmt: skip
-    _print_plan(plan_values, rehearse_scenes(planned, resolve_device(options.device)), as_json=options.as_json)
+    _print_plan(plan_values, scene_run_cost(planned, resolve_device(options.device)), as_json=options.as_json)
 
 
 def _print_plan(plan_values: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:
@@ -178,4 +176,4 @@ def _print_plan(plan_values: dict[str, Any], cost: dict[str, Any], *, as_json: b
     typer.echo(f"# in all about {timedelta(seconds=math.ceil(cost['seconds']))}")
     config = plan_values["config"]
     omitted = () if config["vgg"] else ("weight_vgg",)  # 0 only because no features are given
-    typer.echo(as_toml({name: value for name, value in config.items() if name not in omitted}))
+    typer.echo(run_folder.to_toml({name: value for name, value in config.items() if name not in omitted}))

@@ -1,1 +1,1 @@
-"""Metrics, classical baselines and reports."""
+"""Metrics, classical baselines and reports for bursts with a ground truth."""

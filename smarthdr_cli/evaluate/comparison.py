@@ -1,4 +1,4 @@
-"""A contest of methods on one burst: run each once, score all under one protocol, draw them side by side."""
+"""Run methods on one burst, pool their errors and sigmas over scenes, draw results side by side."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.evaluate import protocol, report, sheet, uncertainty_metrics
+from smarthdr_cli.evaluate import figures, protocol
+from smarthdr_cli.evaluate.uncertainty_metrics import Coverage, Sparsification, coverage, sparsification
 from smarthdr_cli.radiometry import mu_law
 
 F32 = NDArray[np.float32]
+UncertaintyMetrics = tuple[Sparsification, Coverage]
 
-POOL_STEP = 5  # every n-th pixel each way goes into the judge's pool
-FEWEST = 100  # pixels in the pool, for a judgement in percent
-TOP = 0.1  # mu-law error or sigma at the bright end of a heatmap
+POOL_STEP_PX = 5  # every n-th pixel each way goes into the pool
+MIN_POOL_PIXELS = 100  # for deciles and sparsification in percent
+HEATMAP_MAX = 0.1  # mu-law error or sigma at the bright end of a heatmap
 
 
 @dataclass(frozen=True)
-class Result:
+class MethodResult:
     """``radiance``: (H, W, 3), shortest clip = 1, reference's pose. ``sigma``: (H, W), mu-law domain, or None."""
 
     radiance: F32
@@ -28,37 +30,37 @@ class Result:
 
 
 @dataclass
-class Pool:
-    """Errors and sigmas gathered over scenes, for the judge."""
+class UncertaintyPool:
+    """Errors and sigmas of pixels gathered over scenes."""
 
     errors: list[NDArray[Any]] = field(default_factory=list)
     sigmas: list[NDArray[Any]] = field(default_factory=list)
 
-    def add(self, error: NDArray[Any], sigma: NDArray[Any], known: NDArray[np.bool_] | None = None) -> None:
-        """Thins (H, W) maps by POOL_STEP and keeps them, where ``known`` is given only its True pixels."""
-        thinned = (slice(None, None, POOL_STEP),) * 2
-        kept = slice(None) if known is None else known[thinned].ravel()
-        self.errors.append(error[thinned].ravel()[kept])
-        self.sigmas.append(sigma[thinned].ravel()[kept])
+    def add(self, error: NDArray[Any], sigma: NDArray[Any], known_mask: NDArray[np.bool_] | None = None) -> None:
+        """Add every POOL_STEP_PX-th pixel of (H, W) maps, of ``known_mask`` only its True pixels."""
+        thinned = (slice(None, None, POOL_STEP_PX),) * 2
+        selected = slice(None) if known_mask is None else known_mask[thinned].ravel()
+        self.errors.append(error[thinned].ravel()[selected])
+        self.sigmas.append(sigma[thinned].ravel()[selected])
 
-    def verdict(self) -> tuple[uncertainty_metrics.Sparsification, uncertainty_metrics.Coverage] | None:
-        """Sparsification and coverage of all that was added; None for too few pixels to judge, or without error."""
+    def metrics(self) -> UncertaintyMetrics | None:
+        """Sparsification and coverage of the pool; None below MIN_POOL_PIXELS or where all errors are zero."""
         if not self.errors:
             return None
         error, sigma = np.concatenate(self.errors), np.concatenate(self.sigmas)
-        if error.size < FEWEST or not error.any():
+        if error.size < MIN_POOL_PIXELS or not error.any():
             return None
-        return uncertainty_metrics.sparsification(error, sigma), uncertainty_metrics.coverage(error, sigma)
+        return sparsification(error, sigma), coverage(error, sigma)
 
 
-def run(methods: Mapping[str, Callable[[], Result]], chosen: Sequence[str]) -> dict[str, Result]:
-    """The results of the chosen methods, timed, in the order of ``methods``."""
+def run_methods(methods: Mapping[str, Callable[[], MethodResult]], names: Sequence[str]) -> dict[str, MethodResult]:
+    """The timed results of the methods in ``names``, in the order of ``methods``."""
     results = {}
     for name, method in methods.items():
-        if name in chosen:
-            began = time.perf_counter()
+        if name in names:
+            start = time.perf_counter()
             result = method()
-            results[name] = Result(result.radiance, result.sigma, time.perf_counter() - began)
+            results[name] = MethodResult(result.radiance, result.sigma, time.perf_counter() - start)
     return results
 
 
@@ -67,8 +69,8 @@ def error_map(radiance: NDArray[Any], truth: NDArray[Any]) -> F32:
     return np.asarray(np.abs(mu_law(radiance) - mu_law(truth)).mean(axis=2), np.float32)
 
 
-def pictures(
-    results: Mapping[str, Result],
+def comparison_row(
+    results: Mapping[str, MethodResult],
     truth: F32,
     scores: Mapping[str, Mapping[str, float]],
     *,
@@ -76,60 +78,26 @@ def pictures(
     moving: NDArray[np.bool_] | None,
     size: int,
     scaling: protocol.Scaling = "fitted",
-) -> sheet.U8:
-    """One row of a sheet: truth, each method with its PSNR-mu and its error, and sigma where a method has one.
+) -> figures.U8:
+    """One row of a sheet: the truth, each method with its PSNR-mu and error map, and its sigma where it has one.
 
-    Crops of ``size`` pixels where most moves, or else where the methods differ most from the truth.
+    Crops of ``size`` pixels where most pixels move, or without motion where the methods differ most from the truth.
     """
-    view: dict[str, Any] = {"reference_time": reference_time, "moving": moving, "scaling": scaling}
-    shown = {name: protocol.shown(result.radiance, truth, **view) for name, result in results.items()}
-    limited = np.clip(truth, 0.0, 1.0)
-    errors = {name: error_map(picture, limited) for name, picture in shown.items()}
-    busy = moving
-    if busy is None or not busy.any():
+    scene: dict[str, Any] = {"reference_time": reference_time, "moving": moving, "scaling": scaling}
+    scaled = {name: protocol.apply_scaling(result.radiance, truth, **scene) for name, result in results.items()}
+    limited_truth = np.clip(truth, 0.0, 1.0)
+    errors = {name: error_map(image, limited_truth) for name, image in scaled.items()}
+    interest = moving
+    if interest is None or not interest.any():
         worst = np.maximum.reduce(list(errors.values()))
-        busy = worst > np.quantile(worst, 0.95)
-    where = sheet.busiest(busy, size)
-    cells = [("truth", sheet.toned(limited)[where])]
-    for name, picture in shown.items():
-        both = np.concatenate([sheet.toned(picture)[where], sheet.heat(errors[name][where], TOP)], axis=1)
-        cells.append((f"{name} {scores[name]['psnr_mu']:.1f} | error to {TOP}", both))
+        interest = worst > np.quantile(worst, 0.95)
+    crop = figures.densest_square(interest, size)
+    cells = [("truth", figures.mu_law_codes(limited_truth)[crop])]
+    for name, image in scaled.items():
+        heatmap = figures.heatmap(errors[name][crop], HEATMAP_MAX)
+        both = np.concatenate([figures.mu_law_codes(image)[crop], heatmap], axis=1)
+        cells.append((f"{name} {scores[name]['psnr_mu']:.1f} | error to {HEATMAP_MAX}", both))
         sigma = results[name].sigma
         if sigma is not None:
-            cells.append((f"sigma to {TOP}", sheet.heat(sigma[where], TOP)))
-    return sheet.row(cells)
-
-
-def table(
-    names: Mapping[str, str],
-    means: Mapping[str, Mapping[str, float]],
-    seconds: Mapping[str, float],
-    floor: str,
-    roof: str,
-) -> str:
-    """The quality table: a row a method, its gain over ``floor`` and the share of ``roof`` - ``floor`` closed."""
-    header = ["method", "PSNR-μ", "PSNR-l", "PSNR-μ moving", "PSNR-l moving", "PU21-PSNR", "SSIM-μ"]
-    header += ["over reference (μ)", "closed (μ)", "closed (l)", "s"]
-    rows = []
-    for key, mean in means.items():
-        figures = [mean[c] for c in ("psnr_mu", "psnr_l", "psnr_mu_moving", "psnr_l_moving", "pu21")]
-        gain = f"{mean['psnr_mu'] - means[floor]['psnr_mu']:+.2f}" if floor in means else None
-        closed: list[str | None] = [None, None]
-        if floor in means and roof in means:
-            shares = [protocol.share_closed(mean[c], means[floor][c], means[roof][c]) for c in ("psnr_mu", "psnr_l")]
-            closed = [None if np.isnan(share) else f"{100 * share:.0f} %" for share in shares]
-        rows.append([names[key], *figures, f"{mean['ssim_mu']:.4f}", gain, *closed, seconds[key]])
-    return report.markdown_table(header, rows)
-
-
-def judge_text(verdict: tuple[uncertainty_metrics.Sparsification, uncertainty_metrics.Coverage]) -> str:
-    """AUSE in a sentence and the coverage of each decile in a table."""
-    curve, deciles = verdict
-    rows: list[list[object]] = [["mean σ", *[f"{v:.4f}" for v in deciles.sigma]]]
-    rows += [["share of errors < σ", *map(float, deciles.within_one)]]
-    rows += [["share of errors < 2σ", *map(float, deciles.within_two)]]
-    return (
-        f"Uncertainty: AUSE {curve.ause:.3f} (a random order or a constant σ: {curve.ause_random:.3f}). "
-        "Coverage per decile of σ; a calibrated σ has 0.68 below σ in each.\n\n"
-        + report.markdown_table(["decile of σ", *map(str, range(1, deciles.sigma.size + 1))], rows)
-    )
+            cells.append((f"sigma to {HEATMAP_MAX}", figures.heatmap(sigma[crop], HEATMAP_MAX)))
+    return figures.labelled_row(cells)

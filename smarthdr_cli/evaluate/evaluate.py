@@ -1,4 +1,4 @@
-"""A whole evaluation: every method on every scene of a set, scored under both scalings, judged and compared."""
+"""A whole evaluation: every method on every scene of a set, scored under both scalings, with uncertainty metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,23 @@ import numpy as np
 
 from smarthdr_cli.data.datasets import SceneFiles
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.evaluate import bootstrap, comparison, cvvdp, frozen, protocol, sheet, uncertainty_metrics
-from smarthdr_cli.evaluate.methods import RIVALS, Computation, Contestant, Networks, contestants, methods
-from smarthdr_cli.evaluate.scene import Case, files_of, read_case, select
+from smarthdr_cli.evaluate import comparison, metrics, protocol
+from smarthdr_cli.evaluate.figures import U8
+from smarthdr_cli.evaluate.methods import (
+    BASELINES,
+    EvaluatedCheckpoint,
+    FusionSettings,
+    NetworkCache,
+    find_checkpoints,
+    scene_methods,
+)
+from smarthdr_cli.evaluate.scene import Scene, read_scene, scene_paths, select_scenes, set_sha256
 
 SHEET_ROWS = 8  # scenes on the sheet, spread over the set
-CROP = 192  # pixels, side of a crop on it
+CROP_PX = 192  # side of a crop on the sheet
 SCALINGS: tuple[protocol.Scaling, ...] = ("published", "fitted")
 
-Verdict = tuple[uncertainty_metrics.Sparsification, uncertainty_metrics.Coverage]
-Scores = dict[
-    str, Any
-]  # "published" and "fitted" as protocol.score gives them, "seconds", "jod" where it was asked for
+Scores = dict[str, Any]  # "published" and "fitted" as protocol.score returns them, "seconds", "jod" where asked for
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,18 @@ class EvaluateOptions:
 
     split: Literal["train", "test", "all"] = "test"
     scenes: int | None = None
-    rivals: tuple[str, ...] = tuple(RIVALS)
+    baselines: tuple[str, ...] = tuple(BASELINES)
     protocol: Literal["auto", "published", "fitted"] = "auto"
     cvvdp: bool = False
-    how: Computation = field(default_factory=Computation)
+    fusion: FusionSettings = field(default_factory=FusionSettings)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that can be wrong has been looked at: weights, scenes and truths are there."""
+class EvaluationPlan:
+    """A checked evaluation: weights, scenes and truths exist."""
 
     root: Path
-    entrants: tuple[Contestant, ...]
+    checkpoints: tuple[EvaluatedCheckpoint, ...]
     scenes: tuple[SceneFiles, ...]
     options: EvaluateOptions
     scaling: protocol.Scaling
@@ -49,148 +54,156 @@ class Plan:
 
 @dataclass
 class Evaluation:
-    """Figures by scene and method, and what they add up to.
+    """Scores by scene and method.
 
     ``scores[scene][method]``: ``Scores``. ``about[scene]``: size, exposures, shares of moving and clipped pixels.
-    ``verdicts``: sparsification and coverage per checkpoint, pooled over scenes, where the truth is below the shortest
-    frame's clip: above it both are limited, and no error is left to judge. ``rows``: of the sheet.
+    ``uncertainty``: metrics per checkpoint, pooled over the scenes' pixels whose truth is below the shortest frame's
+    clip (above it truth and result are limited, so that no error is left). ``rows``: of the sheet.
     """
 
-    plan: Plan
-    identity: str
+    plan: EvaluationPlan
+    set_sha256: str
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    rows: list[sheet.U8] = field(default_factory=list)
+    uncertainty: dict[str, comparison.UncertaintyMetrics] = field(default_factory=dict)
+    rows: list[U8] = field(default_factory=list)
 
     @property
     def first(self) -> str:
-        """The method others are compared with: the first checkpoint."""
-        return self.plan.entrants[0].label
+        """The first checkpoint: the method that others are compared with."""
+        return self.plan.checkpoints[0].label
 
     def names(self) -> list[str]:
         """The methods in order, with those that only some scenes have (the oracle)."""
-        return list(dict.fromkeys(name for one in self.scores.values() for name in one))
+        return list(dict.fromkeys(name for scene in self.scores.values() for name in scene))
 
     def column(self, method: str, key: str, scaling: protocol.Scaling | None = None) -> list[float]:
-        """A figure of one method scene by scene, NaN where it has none; ``scaling``: the plan's unless given."""
-        parts = [one.get(method) for one in self.scores.values()]
+        """One score of one method by scene, NaN where the scene lacks the method; ``scaling``: default the plan's."""
+        scores = [scene.get(method) for scene in self.scores.values()]
         if key in ("seconds", "jod"):
-            return [float("nan") if part is None else part[key] for part in parts]
-        return [float("nan") if part is None else part[scaling or self.plan.scaling][key] for part in parts]
+            return [float("nan") if entry is None else entry[key] for entry in scores]
+        return [float("nan") if entry is None else entry[scaling or self.plan.scaling][key] for entry in scores]
 
     def mean(self, method: str, key: str, scaling: protocol.Scaling | None = None) -> float:
         """The mean of ``column`` over the scenes that have it."""
-        return protocol.average([{key: value} for value in self.column(method, key, scaling)])[key]
+        return protocol.mean_scores([{key: value} for value in self.column(method, key, scaling)])[key]
 
     def over_first(self, method: str, key: str = "psnr_mu") -> list[float]:
-        """Scene by scene, the figure less the first checkpoint's."""
+        """By scene, the score less the first checkpoint's."""
         return [a - b for a, b in zip(self.column(method, key), self.column(self.first, key), strict=True)]
 
 
-def plan(specs: Sequence[str], root: Path, options: EvaluateOptions) -> Plan:
+def plan_evaluation(specs: Sequence[str], root: Path, options: EvaluateOptions) -> EvaluationPlan:
     """Find weights, scenes and device before anything is computed.
 
     Raises ModelError for weights, InputError for scenes and truths, UsageError for a device, precision or package.
     """
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
 
-    device = resolve_device(options.how.device)
-    resolve_precision(options.how.precision, device)
-    unknown = [name for name in options.rivals if name not in RIVALS]
+    device = resolve_device(options.fusion.device)
+    resolve_precision(options.fusion.precision, device)
+    unknown = [name for name in options.baselines if name not in BASELINES]
     if unknown:
-        raise UsageError(f"unknown rival {unknown[0]!r}; use {', '.join(RIVALS)} or none")
+        raise UsageError(f"unknown rival {unknown[0]!r}; use {', '.join(BASELINES)} or none")
     if options.cvvdp:
-        cvvdp.check_installed()
-    entrants = tuple(contestants(specs))
-    scenes = tuple(select(root, options.split, options.scenes))
-    known = all(scene.encoding == "gamma2.2" for scene in scenes)
-    scaling = options.protocol if options.protocol != "auto" else "published" if known else "fitted"
-    return Plan(root, entrants, scenes, options, scaling, str(device))
+        metrics.require_cvvdp()
+    checkpoints = tuple(find_checkpoints(specs))
+    scenes = tuple(select_scenes(root, options.split, options.scenes))
+    curves_known = all(scene.encoding == "gamma2.2" for scene in scenes)
+    scaling = options.protocol if options.protocol != "auto" else "published" if curves_known else "fitted"
+    return EvaluationPlan(root, checkpoints, scenes, options, scaling, str(device))
 
 
-def evaluate(plan: Plan, on_progress: Callable[[float], None] = lambda _: None) -> Evaluation:
-    """Run everything. ``on_progress`` is told the share that is done. Raises what reading and ``fuse`` raise."""
-    found = Evaluation(plan, frozen.identity_of(plan.root, files_of(plan.scenes)))
-    quality = cvvdp.load(plan.device) if plan.options.cvvdp else None
-    networks = Networks()
-    pools = {entrant.label: comparison.Pool() for entrant in plan.entrants}
-    drawn = set(np.linspace(0, len(plan.scenes) - 1, min(SHEET_ROWS, len(plan.scenes))).round().astype(int).tolist())
+def evaluate(plan: EvaluationPlan, on_progress: Callable[[float], None] = lambda _: None) -> Evaluation:
+    """Run all methods on all scenes; ``on_progress`` gets the share done. Raises what reading and ``fuse`` raise."""
+    evaluation = Evaluation(plan, set_sha256(plan.root, scene_paths(plan.scenes)))
+    perceptual = metrics.load_cvvdp(plan.device) if plan.options.cvvdp else None
+    networks = NetworkCache()
+    pools = {checkpoint.label: comparison.UncertaintyPool() for checkpoint in plan.checkpoints}
+    count = len(plan.scenes)
+    sheet_scenes = set(np.linspace(0, count - 1, min(SHEET_ROWS, count)).round().astype(int).tolist())
     for number, files in enumerate(plan.scenes):
-        case = read_case(files, plan.options.how.align)
-        todo = methods(case, plan.entrants, plan.options.rivals, plan.options.how, networks)
-        results: dict[str, comparison.Result] = {}
-        for name in todo:
-            on_progress((number + len(results) / len(todo)) / len(plan.scenes))
-            results |= comparison.run(todo, [name])
-        found.scores[files.name] = {name: scored(case, one, plan.scaling, quality) for name, one in results.items()}
-        found.about[files.name] = described(case)
+        scene = read_scene(files, plan.options.fusion.align)
+        methods = scene_methods(scene, plan.checkpoints, plan.options.baselines, plan.options.fusion, networks)
+        results: dict[str, comparison.MethodResult] = {}
+        for name in methods:
+            on_progress((number + len(results) / len(methods)) / count)
+            results |= comparison.run_methods(methods, [name])
+        scores = {name: score_method(scene, result, plan.scaling, perceptual) for name, result in results.items()}
+        evaluation.scores[files.name] = scores
+        evaluation.about[files.name] = scene_record(scene)
+        context = scoring_context(scene)
         for label, pool in pools.items():
             sigma = results[label].sigma
             assert sigma is not None
-            shown = protocol.shown(results[label].radiance, case.truth, **view(case), scaling=plan.scaling)
-            pool.add(
-                comparison.error_map(shown, protocol.limited(case.truth)), sigma, ~protocol.clipped(case.truth, 1.0)
+            scaled = protocol.apply_scaling(results[label].radiance, scene.truth, **context, scaling=plan.scaling)
+            error = comparison.error_map(scaled, protocol.limit(scene.truth))
+            pool.add(error, sigma, ~protocol.clipped_mask(scene.truth, 1.0))
+        if number in sheet_scenes:
+            own_scaling = {name: score[plan.scaling] for name, score in scores.items()}
+            row = comparison.comparison_row(
+                results, scene.truth, own_scaling, **context, size=CROP_PX, scaling=plan.scaling
             )
-        if number in drawn:
-            plain = {name: one[plan.scaling] for name, one in found.scores[files.name].items()}
-            found.rows.append(
-                comparison.pictures(results, case.truth, plain, **view(case), size=CROP, scaling=plan.scaling)
-            )
-        on_progress((number + 1) / len(plan.scenes))
-    verdicts = {label: pool.verdict() for label, pool in pools.items()}
-    found.verdicts = {label: verdict for label, verdict in verdicts.items() if verdict is not None}
-    return found
+            evaluation.rows.append(row)
+        on_progress((number + 1) / count)
+    pooled = {label: pool.metrics() for label, pool in pools.items()}
+    evaluation.uncertainty = {label: figures for label, figures in pooled.items() if figures is not None}
+    return evaluation
 
 
-def view(case: Case) -> dict[str, Any]:
-    """What the protocol asks of a scene."""
-    return {"reference_time": case.reference_time, "moving": case.moving}
+def scoring_context(scene: Scene) -> dict[str, Any]:
+    """The arguments of ``protocol.score`` that a scene determines."""
+    return {"reference_time": scene.reference_time, "moving": scene.moving}
 
 
-def scored(case: Case, result: comparison.Result, scaling: protocol.Scaling, quality: cvvdp.Quality | None) -> Scores:
-    """One method's figures on one scene; NaNs in the fitted scaling for a picture that no scale can be fitted to."""
-    light, truth = result.radiance, case.truth
+def score_method(
+    scene: Scene,
+    result: comparison.MethodResult,
+    scaling: protocol.Scaling,
+    perceptual: metrics.PerceptualMetric | None,
+) -> Scores:
+    """Scores of one method on one scene; NaNs under "fitted" where no scale can be fitted."""
+    radiance, truth, context = result.radiance, scene.truth, scoring_context(scene)
     scores: Scores = {"seconds": result.seconds}
-    scores["published"] = protocol.score(light, truth, **view(case), scaling="published")
-    if protocol.fits(light, truth, protocol.fit_pixels(truth, **view(case))):
-        scores["fitted"] = protocol.score(light, truth, **view(case), scaling="fitted")
+    scores["published"] = protocol.score(radiance, truth, **context, scaling="published")
+    if protocol.can_fit_scale(radiance, truth, protocol.fit_pixels(truth, **context)):
+        scores["fitted"] = protocol.score(radiance, truth, **context, scaling="fitted")
     else:
         scores["fitted"] = dict.fromkeys(scores["published"], float("nan"))
-    if quality is not None:
-        shown = protocol.shown(light, truth, **view(case), scaling=scaling)
-        scores["jod"] = quality(shown, protocol.limited(truth))
+    if perceptual is not None:
+        scaled = protocol.apply_scaling(radiance, truth, **context, scaling=scaling)
+        scores["jod"] = perceptual(scaled, protocol.limit(truth))
     return scores
 
 
-def described(case: Case) -> dict[str, Any]:
-    """What a scene is made of, for the record."""
+def scene_record(scene: Scene) -> dict[str, Any]:
+    """Size, exposures and shares of a scene, as ``results.json`` has them."""
     return {
-        "split": case.files.split, "encoding": case.files.encoding, "size": list(case.burst.size[::-1]),
-        "evs": [round(float(ev), 4) for ev in case.burst.evs], "moving": float(case.moving.mean()),
-        "moving_from": "moving.png" if case.told else "the burst",
-        "clipped": float(protocol.clipped(case.truth, case.reference_time).mean()),
+        "split": scene.files.split, "encoding": scene.files.encoding, "size": list(scene.burst.size[::-1]),
+        "evs": [round(float(ev), 4) for ev in scene.burst.evs], "moving": float(scene.moving.mean()),
+        "moving_from": "moving.png" if scene.moving_is_given else "the burst",
+        "clipped": float(protocol.clipped_mask(scene.truth, scene.reference_time).mean()),
     }  # fmt: skip
 
 
-def summary(found: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Per method: means under both scalings, 95 % intervals of PSNR-mu and of its difference to the first checkpoint's.
 
-    Of differences to itself there are none; the mean difference is over the scenes that both have.
+    The mean difference is over the scenes that have both methods; the first checkpoint has no difference.
     """
-    out: dict[str, Any] = {}
-    for name in found.names():
-        one: dict[str, Any] = {}
+    methods: dict[str, Any] = {}
+    for name in evaluation.names():
+        figures: dict[str, Any] = {}
         for scaling in SCALINGS:
-            keys: Mapping[str, float] = next(s[name][scaling] for s in found.scores.values() if name in s)
-            one[scaling] = {key: found.mean(name, key, scaling) for key in keys}
-        if found.plan.options.cvvdp:
-            one["jod"] = found.mean(name, "jod")
-        one["seconds_median"] = float(np.nanmedian(found.column(name, "seconds")))
-        one["psnr_mu_interval"] = bootstrap.interval(found.column(name, "psnr_mu"))
-        if name != found.first:
-            over = found.over_first(name)
-            one["over_first"] = protocol.average([{"psnr_mu": value} for value in over])["psnr_mu"]
-            one["over_first_interval"] = bootstrap.interval(over)
-        out[name] = one
-    return out
+            keys: Mapping[str, float] = next(s[name][scaling] for s in evaluation.scores.values() if name in s)
+            figures[scaling] = {key: evaluation.mean(name, key, scaling) for key in keys}
+        if evaluation.plan.options.cvvdp:
+            figures["jod"] = evaluation.mean(name, "jod")
+        figures["seconds_median"] = float(np.nanmedian(evaluation.column(name, "seconds")))
+        figures["psnr_mu_interval"] = metrics.bootstrap_interval(evaluation.column(name, "psnr_mu"))
+        if name != evaluation.first:
+            over = evaluation.over_first(name)
+            figures["over_first"] = protocol.mean_scores([{"psnr_mu": value} for value in over])["psnr_mu"]
+            figures["over_first_interval"] = metrics.bootstrap_interval(over)
+        methods[name] = figures
+    return methods

@@ -36,7 +36,11 @@ def parse_reference(text: str) -> int | Literal["auto"]:
 
 
 def parse_memory(text: str) -> float:
-    """Bytes from 800M, 3G, 2.5GiB or a plain number; units are powers of 1024. Raises UsageError."""
+    """Bytes from 800M, 3G, 2.5GiB or a plain number; units are powers of 1024. Raises UsageError.
+
+    >>> parse_memory("1.5G")
+    1610612736.0
+    """
     value = _scaled(text.strip().upper().removesuffix("B").removesuffix("I"), "KMGT", 1024)
     if value is None:
         raise UsageError(f"--max-memory {text}: use a size such as 800M or 3G")

@@ -21,12 +21,7 @@ from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import out_of_memory
-from smarthdr_cli.fusion.fuse_options import (
-    FuseOptions,
-    check_options,
-    parse_memory,
-    parse_pixels,
-)
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from smarthdr_cli.command_option import OUTPUT, CommandOption
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How an EXR is written; other formats take the defaults only."""
+    """How a result is written; FORMATS of output/write.py says which formats have which option."""
 
     float32: Annotated[
         bool, CommandOption("Write a 32-bit float EXR instead of 16-bit half.", OUTPUT, ("--float",))

@@ -174,10 +174,12 @@ def _leave_one_out(
             total[n] += len(weight)
     subsets = {}
     for left_out in map(int, np.argsort(-rejected / total)[:MAX_LEFT_OUT]):
-        kept = [n for n in range(len(burst)) if n != left_out]
-        if len(kept) < 2 or np.ptp(burst.evs[kept]) < limits.min_spread_ev:
+        remaining = [n for n in range(len(burst)) if n != left_out]
+        if len(remaining) < 2 or np.ptp(burst.evs[remaining]) < limits.min_spread_ev:
             continue
-        subset = fit_and_assess(samples.of_frames(kept), Burst(tuple(burst.frames[n] for n in kept), 0), limits)
+        subset = fit_and_assess(
+            samples.of_frames(remaining), Burst(tuple(burst.frames[n] for n in remaining), 0), limits
+        )
         if subset is not None and np.isfinite(subset.misfit):
             subsets[left_out] = subset
     return subsets

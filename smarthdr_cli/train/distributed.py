@@ -1,7 +1,7 @@
 """Several processes on one run, through Hugging Face Accelerate (``accelerate launch`` or ``torchrun``).
 
-Every process sees its share of the same batch and computes with the same code; gradients are averaged before the
-update, so that all students stay equal. Alone, nothing here does anything and Accelerate is not needed.
+Every process gets its share of the same batch and runs the same code; gradients are averaged before the update, so that
+all students stay equal. In a single process every function here is the identity, and Accelerate is not needed.
 """
 
 import os
@@ -16,7 +16,7 @@ from torch import nn
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.train.quantiles import LogHistogram
+from smarthdr_cli.train.uncertainty_masks import LogHistogram
 
 
 def launched() -> bool:
@@ -25,7 +25,7 @@ def launched() -> bool:
 
 
 @cache
-def _process(cpu: bool) -> Any:
+def _process_state(cpu: bool) -> Any:
     try:
         from accelerate import PartialState
     except ImportError as error:
@@ -33,116 +33,127 @@ def _process(cpu: bool) -> Any:
     return PartialState(cpu=cpu)
 
 
-def join(device: torch.device) -> torch.device:
-    """Enter the group of processes; returns this one's device. Alone: ``device``."""
-    if not launched():
-        return device
-    found = _process(device.type == "cpu").device
-    return torch.device(found)
+def join_group(device: torch.device) -> torch.device:
+    """Enter the group of processes; returns this process's device, in a single process ``device``.
+
+    Raises UsageError where Accelerate is needed and not installed.
+    """
+    return torch.device(_process_state(device.type == "cpu").device) if launched() else device
 
 
 def rank() -> int:
-    """This process's number, from 0; 0 alone."""
+    """This process's number; 0 in a single process."""
     return torch.distributed.get_rank() if _grouped() else 0
 
 
-def count() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """The number of processes."""
     return torch.distributed.get_world_size() if _grouped() else 1
 
 
-def count_here() -> int:
-    """How many of them run on this machine, where the launcher says so (torchrun's LOCAL_WORLD_SIZE); else all."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", count())) if _grouped() else 1
+def local_world_size() -> int:
+    """The number of processes on this machine, where the launcher states it (torchrun's LOCAL_WORLD_SIZE); else all."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size())) if _grouped() else 1
 
 
 def _grouped() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def wait() -> None:
-    """Until all have come here."""
+def barrier() -> None:
+    """Wait until all processes are here."""
     if _grouped():
         torch.distributed.barrier()
 
 
 @contextmanager
-def first_then_others() -> Iterator[None]:
-    """Process 0 goes through the block alone, then the others do, and find in the cache what it left there."""
+def main_process_first() -> Iterator[None]:
+    """Process 0 runs the block, then the others do, which find its results in the cache."""
     if rank() > 0:
-        wait()
+        barrier()
     yield
     if rank() == 0:
-        wait()
+        barrier()
 
 
-def any_of(mine: bool) -> bool:
-    """Whether it is true in any process: all must leave a loop together."""
+def any_process(condition: bool) -> bool:
+    """Whether ``condition`` is true in any process: all must leave a loop together."""
     if not _grouped():
-        return mine
-    flag = torch.tensor([float(mine)], device=_messenger())
+        return condition
+    flag = torch.tensor([float(condition)], device=_message_device())
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
     return bool(flag.item())
 
 
-def first_one(mine: float) -> float:
-    """The number that process 0 has: clocks differ, and what they decide must not."""
+def from_main_process(value: float) -> float:
+    """The ``value`` of process 0: clocks differ, and what they decide must not."""
     if not _grouped():
-        return mine
-    number = torch.tensor([mine], dtype=torch.float64, device=_messenger())
+        return value
+    number = torch.tensor([value], dtype=torch.float64, device=_message_device())
     torch.distributed.broadcast(number, 0)
     return float(number.item())
 
 
-def mean_gradients(model: nn.Module) -> None:
+def average_gradients(model: nn.Module) -> None:
     """Average the gradients over all processes, in one message.
 
-    A process without a gradient for a parameter counts with 0, so that the message is of one size whatever each has
-    seen; where none has one, there is none.
+    A missing gradient counts as 0, so that the message has one size in all processes; a parameter without a gradient in
+    any process keeps none.
     """
     if not _grouped():
         return
     parameters = list(model.parameters())
-    have = parameters[0].new_tensor([p.grad is not None for p in parameters])
+    present = parameters[0].new_tensor([p.grad is not None for p in parameters])
     grads = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
-    flat = torch.cat([have, *grads])
-    torch.distributed.all_reduce(flat)
-    wanted = (flat[: len(parameters)] > 0).tolist()
-    values = torch.split(flat[len(parameters) :], [p.numel() for p in parameters])
-    for parameter, value, there in zip(parameters, values, wanted, strict=True):
-        if there:
+    message = torch.cat([present, *grads])
+    torch.distributed.all_reduce(message)
+    present_anywhere = (message[: len(parameters)] > 0).tolist()
+    values = torch.split(message[len(parameters) :], [p.numel() for p in parameters])
+    for parameter, value, present_here in zip(parameters, values, present_anywhere, strict=True):
+        if present_here:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad.copy_(value.view_as(parameter) / count())
+            parameter.grad.copy_(value.view_as(parameter) / world_size())
 
 
-def counted(histograms: Sequence[LogHistogram], count_mine: Callable[[], None]) -> None:
-    """Let ``count_mine`` add what this process has seen to ``histograms``, and add what the others have.
+def all_reduce_counts(histograms: Sequence[LogHistogram], update: Callable[[], None]) -> None:
+    """Let ``update`` add this process's values to ``histograms``, then add those of the others.
 
-    Each is to be updated once, or any number of times where nothing is forgotten (``decay`` 1). They are the same in
-    all processes afterwards, and what one process would have that had seen it all.
+    ``update`` updates each histogram once, or any number of times where ``decay`` is 1. Afterwards they are equal in
+    all processes, and equal to those of one process that counted all values.
     """
     if not _grouped():
-        count_mine()
+        update()
         return
     before = [h.counts for h in histograms]
     for h in histograms:
         h.counts = torch.zeros_like(h.counts)
-    count_mine()
-    mine = torch.cat([h.counts for h in histograms]).to(_messenger())
-    torch.distributed.all_reduce(mine)
-    for h, old, new in zip(histograms, before, torch.split(mine.cpu(), [h.bins for h in histograms]), strict=True):
+    update()
+    counts = torch.cat([h.counts for h in histograms]).to(_message_device())
+    torch.distributed.all_reduce(counts)
+    for h, old, new in zip(histograms, before, torch.split(counts.cpu(), [h.bins for h in histograms]), strict=True):
         h.counts = old * h.decay + new
 
 
-def part_of(batch: Batch) -> Batch:
+def recount(histograms: Sequence[LogHistogram], update: Callable[[], None]) -> None:
+    """``all_reduce_counts`` from empty histograms."""
+    for h in histograms:
+        h.counts = torch.zeros_like(h.counts)
+    all_reduce_counts(histograms, update)
+
+
+def share() -> slice:
+    """This process's share of a list that all processes have."""
+    return slice(rank(), None, world_size())
+
+
+def shard(batch: Batch) -> Batch:
     """This process's bursts of a batch."""
     if not _grouped():
         return batch
-    own = {f.name: getattr(batch, f.name)[rank() :: count()]
-           for f in fields(batch) if getattr(batch, f.name) is not None}  # fmt: skip
-    return replace(batch, **own)
+    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return replace(batch, **{name: t[share()] for name, t in tensors.items() if t is not None})
 
 
-def _messenger() -> str:
+def _message_device() -> str:
     """Where a tensor must lie for the processes to exchange it."""
     return "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"

@@ -1,235 +1,180 @@
-"""A run on folders of scenes: labelled crops first, then unlabelled ones too, by one of the methods."""
+"""A run on folders of scenes: labelled crops first, then unlabelled ones too, by one of the methods.
+
+The crops of a step depend on the seed and the step alone. They are cut, with their optical flow where the method needs
+it, on a thread while the update before is computed.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops, CropSampler, Prefetch
-from smarthdr_cli.data.prepared import PreparedScene
-from smarthdr_cli.train import distributed, uncertainty_masks
-from smarthdr_cli.train.burst_stream import BurstStream
+from smarthdr_cli.train import distributed
+from smarthdr_cli.train.burst_stream import BurstStream, label_stream
 from smarthdr_cli.train.config import TrainConfig
-from smarthdr_cli.train.draws import generator
-from smarthdr_cli.train.feed import given
-from smarthdr_cli.train.made import made_bursts
-from smarthdr_cli.train.methods import base, smae
-from smarthdr_cli.train.optical_flow import Flows
+from smarthdr_cli.train.forward import score
+from smarthdr_cli.train.methods import method_class
+from smarthdr_cli.train.methods.base import Method, Target
+from smarthdr_cli.train.optical_flow import Flows, dense_flows
 from smarthdr_cli.train.perceptual_losses import VGGFeatures
-from smarthdr_cli.train.pseudo_labels import PseudoStore, predict_scene, pseudo_of
-from smarthdr_cli.train.score import score
-from smarthdr_cli.train.state import TrainState
+from smarthdr_cli.train.pseudo_labels import EpochLabels, PseudoStore, predict_augmented
+from smarthdr_cli.train.scene_data import SceneData
+from smarthdr_cli.train.state import TrainState, generator
 from smarthdr_cli.train.step import semi_supervised_loss, update
 
 PSEUDO = "pseudo"  # in a run's folder
-LARGEST = 640  # pixels of a held-out picture looked at each way, from its middle
-RUNNING = 0.999  # decay of ranges that are kept up at every step
 
 
 @dataclass(frozen=True)
-class SceneData:
-    """Prepared scenes by their role."""
+class StepInputs:
+    """This process's crops of an update; ``flows``: of the unlabelled ones, where the method uses any."""
 
-    labeled: tuple[PreparedScene, ...]
-    unlabeled: tuple[PreparedScene, ...]
-    held_out: tuple[PreparedScene, ...]
+    labeled: Crops | None
+    unlabeled: Crops | None
+    flows: Flows | None
 
-    def validation(self, device: torch.device) -> list[Batch]:
-        """The middle of every held-out picture, one a batch, sides multiples of 32; of none that is smaller."""
-        return [middle(scene).to(device) for scene in self.held_out if large_enough(scene)]
+    def to(self, device: torch.device) -> "StepInputs":
+        """The same on another device."""
+        labeled, unlabeled = (None if crops is None else crops.to(device) for crops in (self.labeled, self.unlabeled))
+        flows = None if self.flows is None else Flows(*(field.to(device) for field in self.flows))
+        return StepInputs(labeled, unlabeled, flows)
+
+
+def step_inputs(labeled: CropSampler | None, unlabeled: CropSampler | None, method: Method, step: int) -> StepInputs:
+    """The inputs of ``step``, made on the CPU."""
+    targets_due = step >= method.first_unlabeled
+    crops = _share(unlabeled if targets_due or method.has_first_stage else None, step)
+    flows = dense_flows(crops.batch) if crops is not None and targets_due and method.uses_flow else None
+    return StepInputs(_share(labeled, step), crops, flows)
+
+
+def _share(sampler: CropSampler | None, step: int) -> Crops | None:
+    return None if sampler is None else sampler.cut(sampler.draw_positions(step)[distributed.share()])
 
 
 class SceneSession:
-    """Crops of prepared scenes. Which come at a step depends on the seed and the step alone."""
+    """Updates on prepared scenes; the run's ``folder`` gets pseudo-labels. ``epoch``: updates between two refreshes."""
 
     def __init__(
         self, data: SceneData, config: TrainConfig, state: TrainState, folder: Path, vgg: VGGFeatures | None = None
     ) -> None:
         self.data, self.config, self.vgg, self.device = data, config, vgg, state.device
         self.held_out = data.validation(state.device)
+        self.method = method_class(config.method)(config)
         seed = config.seed
         self.labeled = CropSampler(data.labeled, config.crop, config.batch, 2 * seed) if data.labeled else None
         self.unlabeled = None
-        if data.unlabeled and config.method != "supervised":
+        if data.unlabeled and self.method.uses_unlabeled:
             self.unlabeled = CropSampler(data.unlabeled, config.crop, config.batch_unlabeled, 2 * seed + 1)
         self.patches = (config.batch if self.labeled else 0) + (config.batch_unlabeled if self.unlabeled else 0)
         self.patches += config.batch_made
-        self.making: BurstStream | None = None
-        m = config.masks
-        decay = RUNNING if config.pseudo == "step" else 1.0
-        self.limits = uncertainty_masks.SigmaRange(high_quantile=m.top, patch=m.side, decay=decay)
-        self.trusted = uncertainty_masks.SigmaRange(high_quantile=m.top, patch=m.side, decay=decay)
-        self.threshold = smae.Threshold(decay=decay)
-        self.kept: dict[str, Any] = {"limits": self.limits, "trusted": self.trusted, "threshold": self.threshold}
-        for name, values in state.extra.items():
-            self.kept[name].load_state_dict(values)
+        self.synthesised: BurstStream | None = None
         self.epoch = self._epoch()
-        self.store = PseudoStore(folder / PSEUDO, data.unlabeled, m.side)
-        if self._stored(state.step) and config.first_unlabeled < state.step < config.iterations:
-            last = state.step - (state.step - config.first_unlabeled) % self.epoch
-            if last != state.step:  # a refresh that is due now comes with the step
-                if not self.store.take(last):
-                    self._refresh(state, last)
-                self._make(last, state.step)
-        else:
-            self._make(0, state.step)
-        self.coming = Prefetch(lambda step: given(self.labeled, self.unlabeled, config, step), state.step)
+        self.store = PseudoStore(folder / PSEUDO, data.unlabeled, config.masks.side)
+        self._resume(state)
+        self.inputs = Prefetch(lambda step: step_inputs(self.labeled, self.unlabeled, self.method, step), state.step)
 
     def _epoch(self) -> int:
-        """Steps between two refreshes; FSHDR predicts once."""
-        if self.config.method == "fshdr":
+        if self.method.predicts_once:
             return max(self.config.iterations, 1)
         if self.config.refresh or self.unlabeled is None:
             return max(self.config.refresh, 1)
         return max(1, len(self.unlabeled.grid(self.config.crop // 2)) // self.config.batch_unlabeled)
 
+    def _resume(self, state: TrainState) -> None:
+        """Restore the method's statistics and the pseudo-labels of the epoch that ``state.step`` lies in."""
+        statistics = self.method.statistics()
+        for name in statistics.keys() & state.extra.keys():
+            statistics[name].load_state_dict(state.extra[name])
+        first = self.method.first_unlabeled
+        if not self._stores_labels(state.step) or not first < state.step < self.config.iterations:
+            self._synthesise(0, state.step)
+            return
+        last_refresh = state.step - (state.step - first) % self.epoch
+        if last_refresh != state.step:  # a refresh that is due now comes with the step
+            if not self.store.reuse(last_refresh) or not statistics.keys() <= state.extra.keys():
+                self._refresh(state, last_refresh)
+            self._synthesise(last_refresh, state.step)
+
     def phase(self, step: int) -> str:
-        """labelled, or the method's name."""
-        return self.config.method if step >= self.config.first_unlabeled else "labelled"
+        """What is learned: "labelled", then the method by its name."""
+        return self.config.method if step >= self.method.first_unlabeled else "labelled"
 
     def step(self, state: TrainState) -> dict[str, float]:
         """One update."""
         config, step = self.config, state.step
-        if self._stored(step) and (step - config.first_unlabeled) % self.epoch == 0:
+        if self._stores_labels(step) and (step - self.method.first_unlabeled) % self.epoch == 0:
             self._refresh(state, step)
-            self._make(step, step)
-        feed = next(self.coming).to(self.device)
+            self._synthesise(step, step)
+        inputs = next(self.inputs).to(self.device)
         draw = generator(config.seed, 3, step)
-        aim = None if feed.unlabeled is None else self._aim(state, feed.unlabeled, feed.flows, draw)
-        batch = None if feed.labeled is None else feed.labeled.batch
-        if batch is not None and self._running(step):
-            self._look(state, batch, draw)
+        target = None if inputs.unlabeled is None else self._target(state, inputs.unlabeled, inputs.flows, draw)
+        labelled = None if inputs.labeled is None else inputs.labeled.batch
+        running = config.pseudo == "step" and step >= self.method.first_unlabeled
+        if labelled is not None and running and self.method.observes_labels:
+            pseudo = predict_augmented(state.teacher, labelled, draw, config.precision, config.views)
+            self.method.observe_labeled(pseudo, labelled)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(torch.randint(2**62, (1,), generator=draw)))  # what DropPath draws from
-            made = None if self.making is None else distributed.part_of(next(self.making))
-            loss, terms = semi_supervised_loss(state.student, batch, aim, config, draw, self.vgg, made=made)
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=draw)))  # DropPath draws from it
+            bursts = None if self.synthesised is None else distributed.shard(next(self.synthesised))
+            loss, terms = semi_supervised_loss(
+                state.student, labelled, target, config, draw, self.vgg, synthesised=bursts
+            )
         return update(state, loss, terms, config)
 
+    def _target(self, state: TrainState, crops: Crops, flows: Flows | None, draw: torch.Generator) -> Target | None:
+        if state.step < self.method.first_unlabeled:
+            return self.method.first_stage_targets(crops, draw)
+        pseudo = None
+        if self._stores_labels(state.step):
+            pseudo = self.store.cut(crops).to(self.device)
+        elif self.method.uses_teacher:
+            pseudo = predict_augmented(state.teacher, crops.batch, draw, self.config.precision, self.config.views)
+            self.method.observe(pseudo, crops)
+        return self.method.targets(crops, pseudo, flows)
+
+    def _stores_labels(self, step: int) -> bool:
+        """Whether pseudo-labels of ``step`` come from the store."""
+        method = self.method
+        once_an_epoch = self.config.pseudo == "epoch" or method.predicts_once
+        due = step >= method.first_unlabeled and self.unlabeled is not None
+        return method.uses_teacher and once_an_epoch and due
+
+    def _refresh(self, state: TrainState, step: int) -> None:
+        """New pseudo-labels for an epoch, and the method's statistics under the same teacher."""
+        assert self.unlabeled is not None
+        config = self.config
+        self.store.refresh(state.teacher, step, self.device, config.precision, config.views)
+        self.method.refresh(
+            EpochLabels(state.teacher, self.store, self.data.labeled, self.unlabeled, config, self.device)
+        )
+
+    def _synthesise(self, first: int, step: int) -> None:
+        """Synthesise bursts from the truths and labels there are from update ``first`` on, for ``batch_made``."""
+        if self.synthesised is not None:
+            self.synthesised.close()
+        if self.config.batch_made and (self.data.labeled or self.store.current is not None):
+            self.synthesised = label_stream(
+                self.data.labeled, self.data.unlabeled, self.store, self.config, self.device, first, step
+            )
+
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Scores of the held-out labels: teacher, and student as ``student``."""
+        """Scores on the held-out labels: of the teacher, and of the student as ``student``."""
         if not self.held_out:
             return {}
         return score(state.teacher, self.held_out) | {"student": score(state.student, self.held_out)["psnr_mu"]}
 
-    def saving(self, state: TrainState) -> None:
-        """Keeps the ranges."""
-        state.extra = {name: part.state_dict() for name, part in self.kept.items()}
+    def before_save(self, state: TrainState) -> None:
+        """Put the method's statistics into the state."""
+        state.extra = {name: part.state_dict() for name, part in self.method.statistics().items()}
 
-    def saved(self) -> None:
-        """Older pseudo-labels may go."""
-        self.store.tidy()
+    def after_save(self) -> None:
+        """Remove older pseudo-labels."""
+        self.store.remove_older()
 
     def close(self) -> None:
-        """Cut and make no more."""
-        self.coming.close()
-        if self.making is not None:
-            self.making.close()
-
-    def _stored(self, step: int) -> bool:
-        """Whether pseudo-labels come from the store at a step."""
-        config = self.config
-        wanted = config.method in ("smarthdr", "smae", "fshdr") and step >= config.first_unlabeled
-        return wanted and self.unlabeled is not None and (config.pseudo == "epoch" or config.method == "fshdr")
-
-    def _running(self, step: int) -> bool:
-        """Whether the teacher must look at labelled crops at this step, to keep thresholds up."""
-        config = self.config
-        asked = config.method == "smae" or (config.method == "smarthdr" and config.masks.adaptive)
-        return asked and config.pseudo == "step" and step >= config.first_unlabeled
-
-    def _aim(self, state: TrainState, crops: Crops, flows: Flows | None, draw: torch.Generator) -> base.Aim | None:
-        config = self.config
-        if state.step < config.first_unlabeled:
-            if config.method == "fshdr":
-                return base.Aim(crops.batch)
-            return base.masked(crops, draw) if config.method == "smae" else None
-        if config.method == "selfhdr":
-            return base.self_supervised(crops, flows)
-        if self._stored(state.step):
-            pseudo = self.store.cut(crops).to(self.device)
-        else:
-            pseudo = pseudo_of(state.teacher, crops.batch, draw, config.precision, config.views)
-            origin = torch.tensor([crops.tops, crops.lefts], device=self.device).T
-
-            def count_mine() -> None:
-                self.limits.update(pseudo.sigma, origin)
-                self.threshold.update_unlabelled(smae.patch_loss(pseudo.radiance, crops.batch))
-
-            seen = (self.limits.patches, self.limits.pixels, self.threshold.unlabelled)
-            distributed.counted(seen, count_mine)
-        if config.method == "fshdr":
-            return base.artificial(pseudo, crops, flows)
-        if config.method == "smae":
-            return base.weighted(pseudo, crops, self.threshold) if not self.threshold.labelled.empty else None
-        tau = self.trusted.quantile(config.masks.quantile) if config.masks.adaptive and not self.trusted.empty else None
-        return base.smarthdr(pseudo, crops, self.limits, config, tau, flows)
-
-    def _look(self, state: TrainState, batch: Batch, draw: torch.Generator) -> None:
-        """Running thresholds from what the teacher makes of labelled crops."""
-        found = pseudo_of(state.teacher, batch, draw, self.config.precision, self.config.views)
-
-        def count_mine() -> None:
-            self.trusted.update(found.sigma)
-            self.threshold.update(smae.patch_loss(found.radiance, batch))
-
-        distributed.counted((self.trusted.patches, self.trusted.pixels, self.threshold.labelled), count_mine)
-
-    def _refresh(self, state: TrainState, step: int) -> None:
-        """New pseudo-labels for an epoch, their range, and the thresholds of labelled scenes under the same teacher."""
-        config = self.config
-        self.store.refresh(state.teacher, step, self.device, config.precision, config.views)
-        seen = (self.limits.patches, self.limits.pixels, self.trusted.patches, self.trusted.pixels,
-                self.threshold.labelled, self.threshold.unlabelled)  # fmt: skip
-        for part in seen:
-            part.counts.zero_()
-        distributed.counted(seen, lambda: self._count(state))
-
-    def _make(self, first: int, step: int) -> None:
-        """Bursts from the truths and labels there are from update ``first`` on."""
-        if self.making is not None:
-            self.making.close()
-        if self.config.batch_made and (self.data.labeled or self.store.made is not None):
-            data = self.data
-            self.making = made_bursts(data.labeled, data.unlabeled, self.store, self.config, self.device, first, step)
-
-    def _count(self, state: TrainState) -> None:
-        """This process's part of what the ranges and thresholds of an epoch are taken from."""
-        config, mine = self.config, slice(distributed.rank(), None, distributed.count())
-        for number, scene in list(enumerate(self.data.unlabeled))[mine]:
-            self.limits.update(self.store.sigma(number), (scene.rows[0], 0))
-        if config.method == "smae" or config.masks.adaptive:
-            for scene in self.data.labeled[mine]:
-                found = predict_scene(state.teacher, scene, self.device, config.precision, config.views)
-                self.trusted.update(found.sigma)
-                self.threshold.update(smae.patch_loss(found.radiance, whole(scene)))
-        if config.method == "smae" and self.unlabeled is not None:
-            for place in self.unlabeled.grid(config.crop)[mine]:
-                crops = self.unlabeled.cut([place])
-                self.threshold.update_unlabelled(smae.patch_loss(self.store.cut(crops).radiance, crops.batch))
-
-
-def large_enough(scene: PreparedScene) -> bool:
-    """Whether a scene's band holds 32 pixels each way, the least that a network is shown."""
-    return min(scene.rows[1] - scene.rows[0], scene.size[1]) >= 32
-
-
-def middle(scene: PreparedScene) -> Batch:
-    """The middle of a scene's band as a batch of one, sides multiples of 32 and at most LARGEST."""
-    first, last = scene.rows
-    h, w = (min(length, LARGEST) // 32 * 32 for length in (last - first, scene.size[1]))
-    return _batch(scene, first + (last - first - h) // 2, (scene.size[1] - w) // 2, h, w)
-
-
-def whole(scene: PreparedScene) -> Batch:
-    """A scene's band as a batch of one."""
-    first, last = scene.rows
-    return _batch(scene, first, 0, last - first, scene.size[1])
-
-
-def _batch(scene: PreparedScene, top: int, left: int, height: int, width: int) -> Batch:
-    frames, valid, target = scene.crop(top, left, height, width)
-    given: Tensor | None = None if target is None else target[None]
-    return Batch(frames[None], torch.tensor([scene.evs]), valid[None], given)
+        """End the threads that cut crops and synthesise bursts."""
+        self.inputs.close()
+        if self.synthesised is not None:
+            self.synthesised.close()

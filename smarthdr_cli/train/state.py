@@ -1,4 +1,7 @@
-"""Everything a run is at one moment, and its file, from which it can be taken up again bit for bit."""
+"""The state of a run and its file, from which the run resumes bit for bit; and seeded random generators.
+
+Random numbers depend on what they are for and on no earlier draw (``generator``), which is what makes resuming exact.
+"""
 
 import copy
 import hashlib
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,15 +21,18 @@ from smarthdr_cli.errors import InputError, out_of_memory
 from smarthdr_cli.models.base import FusionModel, build_model
 from smarthdr_cli.train.config import TrainConfig
 
-RESTORE = "restore the file from a copy, or begin another run, perhaps with --init and this run's model.safetensors"
+STATE = "state.pt"  # in a run's folder
+RESTORE_HINT = (
+    "restore the file from a copy, or begin another run, perhaps with --init and this run's model.safetensors"
+)
 
 
 @dataclass
 class TrainState:
-    """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: what a session keeps (tensors).
+    """``teacher``: the averaged student, in eval mode, without gradients. ``extra``: tensors of the session.
 
-    ``init``: the weights it began with: "name", "sha256" and "licence"; empty where it began with nothing. ``pace``:
-    what the clock makes of the rate, not kept.
+    ``init``: "name", "sha256" and "licence" of the weights it began with; empty where it began with none.
+    ``lr_scale``: the time budget's factor of the rate, not saved.
     """
 
     student: FusionModel
@@ -35,12 +42,18 @@ class TrainState:
     seconds: float
     extra: dict[str, Any] = field(default_factory=dict)
     init: dict[str, str] = field(default_factory=dict)
-    pace: float = 1.0
+    lr_scale: float = 1.0
 
     @property
     def device(self) -> torch.device:
-        """Where it lives."""
+        """The device of the weights."""
         return next(self.student.parameters()).device
+
+
+def generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for one purpose at one step: the same for the same non-negative ``numbers``."""
+    word = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator(device=device).manual_seed(int(word >> np.uint64(1)))
 
 
 def new_state(config: TrainConfig, device: torch.device) -> TrainState:
@@ -51,10 +64,10 @@ def new_state(config: TrainConfig, device: torch.device) -> TrainState:
     student.set_finest_cell(config.finest)
     student = student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
-    return TrainState(student, copied(student), optimizer, 0, 0.0)
+    return TrainState(student, teacher_of(student), optimizer, 0, 0.0)
 
 
-def copied(student: FusionModel) -> FusionModel:
+def teacher_of(student: FusionModel) -> FusionModel:
     """A teacher with the student's weights."""
     return copy.deepcopy(student).eval().requires_grad_(False)
 
@@ -63,8 +76,8 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
     """Write the state atomically; loadable with ``weights_only=True``.
 
     The file is a zip archive, as torch writes it, whose comment is the sha256 of all bytes before the comment.
-    ``compact`` keeps 16 bits of each number, a half of the size: good enough to go on from, not to go on bit for bit.
-    Raises OutputError where it cannot be written; an older one stays.
+    ``compact`` keeps 16 bits of each number, half of the size: good enough to train on from, not bit for bit. Raises
+    OutputError where it cannot be written; an older file stays.
     """
     content = {
         "student": state.student.state_dict(),
@@ -93,7 +106,7 @@ def _halved(content: Any) -> Any:
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of a state file. Raises InputError when it is missing or damaged."""
+    """The content of a state file. Raises InputError where it is missing or damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -102,26 +115,29 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        stated = archive.comment  # none in older states, whose parts have their own checksums
-        sound = hashlib.sha256(data[: -len(stated)]).hexdigest().encode() == stated if stated else not archive.testzip()
-        if not sound:
+        checksum = archive.comment  # none in older states, whose parts have their own checksums
+        if checksum:
+            intact = hashlib.sha256(data[: -len(checksum)]).hexdigest().encode() == checksum
+        else:
+            intact = not archive.testzip()
+        if not intact:
             raise ValueError("its content does not have its checksum")
         content = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
         step, seconds = content["step"], content["seconds"]
         parts = [content[name] for name in ("student", "teacher", "optimizer")]
         parts += [content.get(name, {}) for name in ("extra", "init")]
-        numbers = type(step) is int and step >= 0 and type(seconds) is float
-        if not numbers or not all(isinstance(part, dict) for part in parts):
+        valid_numbers = type(step) is int and step >= 0 and type(seconds) is float
+        if not valid_numbers or not all(isinstance(part, dict) for part in parts):
             raise ValueError("its parts are of other types")
     except Exception as error:  # what zipfile and torch's unpickler raise for a damaged file is not documented
         if out_of_memory(error):
             raise
-        raise InputError(f"{path}: not a training state, or a damaged one; {RESTORE}") from error
+        raise InputError(f"{path}: not a training state, or a damaged one; {RESTORE_HINT}") from error
     return dict(content)
 
 
 def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> TrainState:
-    """Take up a saved run. Raises InputError when the file is missing, damaged or of another model."""
+    """Resume a saved run. Raises InputError where the file is missing, damaged or of another model."""
     content = read_state(path, device)
     try:
         state = new_state(config, device)
@@ -132,5 +148,5 @@ def load_train_state(path: Path, config: TrainConfig, device: torch.device) -> T
         state.extra, state.init = dict(content.get("extra", {})), dict(content.get("init", {}))
     except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
         line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: not a training state of this model ({line}); {RESTORE}") from error
+        raise InputError(f"{path}: not a training state of this model ({line}); {RESTORE_HINT}") from error
     return state

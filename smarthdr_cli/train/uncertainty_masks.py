@@ -1,10 +1,12 @@
-"""Bi-level masking of pseudo-labels by the judge's sigma (arXiv 2511.12939, "bi-level uncertain area masking").
+"""Bi-level masking of pseudo-labels by the uncertainty head's sigma (arXiv 2511.12939, "bi-level uncertain area
+masking").
 
-Patch level: keep a patch of 64x64 whose normalised mean sigma is below tau_pa. Pixel level: of what is left keep the
-pixels whose normalised sigma is below tau_pi; both 0.4. The paper normalises "globally". Here that is over everything
-the teacher has judged (``SigmaRange``), never over one crop: a crop of 128 has four patches, and its own minimum and
-maximum would always drop one. The top of the range is a high percentile, because a maximum hangs on one outlier.
-``low_quantile=0, high_quantile=1`` is min-max, up to the width of a histogram's bin (0.45 %).
+    w = M_pa M_pi,   M_pa = [normalised mean of sigma over a 64x64 patch < tau_pa],   M_pi = [normalised sigma < tau_pi]
+
+with both tau 0.4. The paper normalises "globally". Here that is over everything the teacher has predicted
+(``SigmaRange``), never over one crop: a crop of 128 has four patches, and its own minimum and maximum would always drop
+one. The range ends at a high percentile, because a maximum depends on one outlier. ``low_quantile=0, high_quantile=1``
+is min-max, up to the width of a histogram's bin (0.45 %).
 """
 
 import math
@@ -15,26 +17,86 @@ import torch
 from torch import Tensor
 
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX, SIGMA_MIN
-from smarthdr_cli.train.quantiles import LogHistogram
 
-PATCH = 64
+PATCH = 64  # px
 TAU = 0.4
+RUNNING_DECAY = 0.999  # per update, of distributions that are kept up at every step
 Origin = tuple[int, int] | Tensor  # (top, left) of a crop in its scene, or one (B, 2) for each of a batch
+
+
+class LogHistogram:
+    """Running quantiles of positive values: counts in ``bins`` equal steps of log between ``low`` and ``high``.
+
+    Values beyond count in the first or last bin. ``decay``: factor of earlier counts before each update; 1 remembers
+    everything. Counts do not depend on the order of values, fit a checkpoint, add up over processes, and can forget,
+    because a network's sigma shrinks while it learns. The price is a bin's width, 0.45 % of the value by default.
+    Raises ValueError for bins, bounds or a decay that make no histogram.
+    """
+
+    def __init__(self, low: float = 1e-4, high: float = 1.0, *, bins: int = 2048, decay: float = 1.0) -> None:
+        if not 0 < low < high or bins < 2 or not 0 < decay <= 1:
+            raise ValueError("a histogram needs 0 < low < high, two bins and a decay in (0, 1]")
+        self.low, self.high, self.bins, self.decay = low, high, bins, decay
+        self.counts = torch.zeros(bins, dtype=torch.float64)
+
+    def update(self, values: Tensor) -> None:
+        """Add values of any shape; those that are not finite are left out, those not positive count as ``low``."""
+        flat = values.detach().flatten().float()
+        flat = flat[torch.isfinite(flat)].clamp(self.low, self.high)
+        index = (flat.log() - math.log(self.low)) * (self.bins / math.log(self.high / self.low))
+        counts = torch.bincount(index.long().clamp(0, self.bins - 1), minlength=self.bins)
+        self.counts = self.counts * self.decay + counts.cpu().double()
+
+    def quantile(self, q: float) -> float:
+        """The value below which the share ``q`` of all counts lies, interpolated in log within its bin.
+
+        0 is the lower edge of the first bin with counts, 1 the upper edge of the last. Raises ValueError for an empty
+        histogram and for a q outside [0, 1].
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"a quantile lies in [0, 1], not {q}")
+        total = float(self.counts.sum())
+        if total <= 0:
+            raise ValueError("an empty histogram has no quantile")
+        filled = torch.nonzero(self.counts).flatten()
+        cumulative = self.counts.cumsum(0)
+        index = int(torch.searchsorted(cumulative, torch.tensor(q * total, dtype=torch.float64)))
+        index = min(max(index, int(filled[0])), int(filled[-1]))
+        count = float(self.counts[index])
+        below = float(cumulative[index]) - count
+        fraction = 1.0 if count <= 0 else min(max((q * total - below) / count, 0.0), 1.0)
+        return float(self.low * (self.high / self.low) ** ((index + fraction) / self.bins))
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been counted."""
+        return not bool(self.counts.any())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts, for a checkpoint."""
+        return {"counts": self.counts.clone()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from saved counts. Raises ValueError for another number of bins."""
+        counts = state["counts"]
+        if counts.shape != (self.bins,):
+            raise ValueError(f"{self.bins} bins do not fit a state of {tuple(counts.shape)}")
+        self.counts = counts.detach().cpu().double().clone()
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Two levels: ``patch`` for patch means, ``pixel`` for pixels."""
+    """tau of both levels: ``patch`` for patch means, ``pixel`` for pixels."""
 
     patch: float
     pixel: float
 
 
 class SigmaRange:
-    """What "normalised globally" means: the range of patch means and of pixels over many sigma maps.
+    """The distributions of patch means and of pixels over many sigma maps, and sigma normalised by them.
 
     ``decay`` below 1 lets a range that is updated at every step forget the sigmas of an older teacher: 0.999 forgets by
-    1/e in 1000 updates.
+    1/e in 1000 updates. Raises ValueError unless 0 <= low_quantile < high_quantile <= 1.
     """
 
     def __init__(
@@ -50,11 +112,16 @@ class SigmaRange:
     def from_maps(
         cls, maps: Iterable[Tensor], *, low_quantile: float = 0.0, high_quantile: float = 0.99, patch: int = PATCH
     ) -> "SigmaRange":
-        """The range of a whole refresh: sigma maps (B, 1, H, W), whole scenes or crops, one at a time."""
-        made = cls(low_quantile=low_quantile, high_quantile=high_quantile, patch=patch)
+        """The range of sigma maps (B, 1, H, W), whole scenes or crops, one at a time."""
+        sigma_range = cls(low_quantile=low_quantile, high_quantile=high_quantile, patch=patch)
         for sigma in maps:
-            made.update(sigma)
-        return made
+            sigma_range.update(sigma)
+        return sigma_range
+
+    @property
+    def histograms(self) -> tuple[LogHistogram, LogHistogram]:
+        """Those of both levels."""
+        return self.patches, self.pixels
 
     def update(self, sigma: Tensor, origin: Origin = (0, 0)) -> None:
         """Add (B, 1, H, W) sigma; NaN and inf are left out."""
@@ -62,7 +129,7 @@ class SigmaRange:
         self.pixels.update(sigma)
 
     def quantile(self, q: float) -> Thresholds:
-        """The ``q`` quantiles of both levels, in sigma's own units: of labelled crops, the running adaptive tau."""
+        """The ``q`` quantiles of both levels in sigma's own units; over labelled crops, the adaptive tau."""
         return Thresholds(self.patches.quantile(q), self.pixels.quantile(q))
 
     def normalise_patches(self, means: Tensor) -> Tensor:
@@ -73,21 +140,21 @@ class SigmaRange:
         """Sigma to [0, 1] on the range of pixels; NaN stays NaN."""
         return self._normalise(sigma, self.pixels)
 
-    def _normalise(self, value: Tensor, seen: LogHistogram) -> Tensor:
-        low, high = seen.quantile(self.low_quantile), seen.quantile(self.high_quantile)
+    def _normalise(self, value: Tensor, histogram: LogHistogram) -> Tensor:
+        low, high = histogram.quantile(self.low_quantile), histogram.quantile(self.high_quantile)
         return ((value - low) / max(high - low, 1e-12)).clamp(0, 1)
 
     @property
     def empty(self) -> bool:
-        """Whether no sigma has been seen: normalising raises ValueError then."""
+        """Whether there is no sigma yet; normalising raises ValueError then."""
         return self.pixels.empty
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint must carry: the counts of both levels."""
+        """The counts of both levels."""
         return {"patches": self.patches.counts.clone(), "pixels": self.pixels.counts.clone()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a saved state. Raises ValueError where it is of another size."""
+        """Continue from saved counts. Raises ValueError for another number of bins."""
         self.patches.load_state_dict({"counts": state["patches"]})
         self.pixels.load_state_dict({"counts": state["pixels"]})
 
@@ -95,85 +162,65 @@ class SigmaRange:
 def patch_means(sigma: Tensor, patch: int = PATCH, origin: Origin = (0, 0)) -> tuple[Tensor, Tensor, Tensor]:
     """Mean of (B, 1, H, W) over each patch, and which patch each row and column belongs to.
 
-    The grid is the scene's: ``origin`` says where the crop begins on it. Patches cut by the crop's or scene's edge are
-    averaged over what they have, and so are patches with values that are not finite; one with none is NaN. Returns
-    (B, 1, rows, columns), (B, H, rows) and (B, W, columns), the latter two 1 where a row or column is the patch's.
+    The grid is the scene's; ``origin`` is where the crop begins on it. Patches cut by an edge, and patches with values
+    that are not finite, are averaged over what is left; NaN where nothing is. Returns (B, 1, rows, columns),
+    (B, H, rows) and (B, W, columns), the latter two one-hot.
     """
     b, _, h, w = sigma.shape
-    where = torch.as_tensor(origin, device=sigma.device).expand(b, 2)
-    rows = _membership(where[:, 0], h, patch, sigma)
-    columns = _membership(where[:, 1], w, patch, sigma)
+    start = torch.as_tensor(origin, device=sigma.device).expand(b, 2)
+    rows = _membership(start[:, 0], h, patch, sigma)
+    columns = _membership(start[:, 1], w, patch, sigma)
     value = sigma[:, 0].float()
-    good = torch.isfinite(value)
+    finite = torch.isfinite(value)
     with torch.autocast(sigma.device.type, enabled=False):
-        total = rows.mT @ torch.where(good, value, 0.0) @ columns
-        count = rows.mT @ good.float() @ columns
+        total = rows.mT @ torch.where(finite, value, 0.0) @ columns
+        count = rows.mT @ finite.float() @ columns
     return (total / count)[:, None], rows, columns  # 0 / 0 is NaN
 
 
 def _membership(start: Tensor, length: int, patch: int, like: Tensor) -> Tensor:
-    """(B, length, patches): one-hot number of the patch each place lies in, for a crop starting at (B,) ``start``."""
-    place = torch.arange(length, device=like.device) + (start % patch)[:, None]
-    number = place // patch
+    """(B, length, patches): one-hot number of the patch of each position, for a crop that begins at (B,) ``start``."""
+    number = (torch.arange(length, device=like.device) + (start % patch)[:, None]) // patch
     return (number[..., None] == torch.arange(int(number.max()) + 1, device=like.device)).float()
 
 
 def patch_mask(
-    sigma: Tensor, limits: SigmaRange | None, tau: float = TAU, patch: int = PATCH, origin: Origin = (0, 0)
+    sigma: Tensor, sigma_range: SigmaRange | None, tau: float = TAU, patch: int = PATCH, origin: Origin = (0, 0)
 ) -> Tensor:
     """(B, 1, H, W) sigma to 1 where its patch's normalised mean is below ``tau``, 0 elsewhere and where it is NaN.
 
-    Without ``limits``, ``tau`` is in sigma's own units (``adaptive_thresholds``).
+    Without ``sigma_range``, ``tau`` is in sigma's own units.
     """
     means, rows, columns = patch_means(sigma, patch, origin)
-    normal = means if limits is None else limits.normalise_patches(means)
+    normalised = means if sigma_range is None else sigma_range.normalise_patches(means)
     with torch.autocast(sigma.device.type, enabled=False):
-        kept = rows @ (normal[:, 0] < tau).float() @ columns.mT
+        kept = rows @ (normalised[:, 0] < tau).float() @ columns.mT
     return kept[:, None] * torch.isfinite(sigma)
 
 
-def pixel_mask(sigma: Tensor, limits: SigmaRange | None, tau: float = TAU) -> Tensor:
+def pixel_mask(sigma: Tensor, sigma_range: SigmaRange | None, tau: float = TAU) -> Tensor:
     """(B, 1, H, W) sigma to 1 where its normalised value is below ``tau``, 0 elsewhere and where it is not finite.
 
-    Without ``limits``, ``tau`` is in sigma's own units.
+    Without ``sigma_range``, ``tau`` is in sigma's own units.
     """
-    normal = sigma if limits is None else limits.normalise_pixels(sigma)
-    return ((normal < tau) & torch.isfinite(sigma)).float()
+    normalised = sigma if sigma_range is None else sigma_range.normalise_pixels(sigma)
+    return ((normalised < tau) & torch.isfinite(sigma)).float()
 
 
 def bilevel_mask(
-    sigma: Tensor, limits: SigmaRange | None, tau: Thresholds | None = None, patch: int = PATCH,
+    sigma: Tensor, sigma_range: SigmaRange | None, tau: Thresholds | None = None, patch: int = PATCH,
     origin: Origin = (0, 0), *, use_patch: bool = True, use_pixel: bool = True, means: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """(B, 1, H, W) keep: the pixels below tau in the patches below tau. With both levels off, all finite sigmas.
+    """(B, 1, H, W): 1 for pixels below tau in patches below tau, else 0. With both levels off, 1 where sigma is finite.
 
-    ``means``: (B, 1, H, W) mean sigma of each pixel's patch, where more of the scene is known than the crop has.
+    ``means``: (B, 1, H, W) mean sigma of each pixel's patch over the whole scene; None averages over the crop.
     """
     tau = tau or Thresholds(TAU, TAU)
     keep = torch.isfinite(sigma).float()
     if use_patch and means is not None:
-        keep = keep * ((means if limits is None else limits.normalise_patches(means)) < tau.patch)
+        keep = keep * ((means if sigma_range is None else sigma_range.normalise_patches(means)) < tau.patch)
     elif use_patch:
-        keep = keep * patch_mask(sigma, limits, tau.patch, patch, origin)
+        keep = keep * patch_mask(sigma, sigma_range, tau.patch, patch, origin)
     if use_pixel:
-        keep = keep * pixel_mask(sigma, limits, tau.pixel)
+        keep = keep * pixel_mask(sigma, sigma_range, tau.pixel)
     return keep
-
-
-def adaptive_thresholds(labelled: Iterable[Tensor], quantile: float = 0.9, patch: int = PATCH) -> Thresholds:
-    """Tau from what the judge says where truth is known: quantiles of labelled crops' sigma, in its own units.
-
-    ``labelled``: maps (B, 1, H, W). Exact; for a running one, update a SigmaRange and ask its ``quantile``. Raises
-    ValueError where there is no finite sigma.
-    """
-    maps = list(labelled)
-    levels = []
-    for parts in ([patch_means(m, patch)[0].flatten() for m in maps], [m.flatten() for m in maps]):
-        values = torch.cat(parts).float() if parts else torch.zeros(0)
-        values = values[torch.isfinite(values)].sort().values
-        if not len(values):
-            raise ValueError("no labelled sigma to take a threshold from")
-        place = quantile * (len(values) - 1)
-        low, high = values[math.floor(place)], values[math.ceil(place)]
-        levels.append(float(low + (high - low) * (place - math.floor(place))))
-    return Thresholds(*levels)

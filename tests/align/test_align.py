@@ -25,7 +25,7 @@ from tests.support.registration import (
 
 def errors(alignment, truth, size):
     """Pixels, of each frame."""
-    return [grid_error(found, true, size) for found, true in zip(alignment.homographies, truth, strict=True)]
+    return [grid_error(homography, true, size) for homography, true in zip(alignment.homographies, truth, strict=True)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

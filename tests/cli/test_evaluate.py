@@ -58,7 +58,7 @@ def test_table_json_and_files_agree(smarthdr: Run, weights: Path, scenes: Path, 
         for method in found["methods"].values():
             assert method.pop("seconds_median") > 0
     assert one == other
-    assert list(one["methods"]) == ["stand-in", *methods.RIVALS, "oracle"]
+    assert list(one["methods"]) == ["stand-in", *methods.BASELINES, "oracle"]
     assert "oracle" not in one["scenes"]["Test/002"]["methods"]
     assert one["scenes"]["Test/002"]["moving_from"] == "the burst"
     assert one["checkpoints"]["stand-in"]["network"] == "saf"
@@ -129,7 +129,7 @@ def test_a_scene_that_cannot_be_fused_is_named(
 
 
 def test_the_default_rivals_are_those_of_the_code() -> None:
-    assert CLASSICAL_METHODS.split(",") == list(methods.RIVALS)
+    assert CLASSICAL_METHODS.split(",") == list(methods.BASELINES)
 
 
 SLOW = """
@@ -141,7 +141,7 @@ def slow(*arguments, **options):
     Path(sys.argv[1]).touch()
     time.sleep(60)
 
-run.scored = slow
+run.score_method = slow
 from smarthdr_cli.cli.app import app
 app(sys.argv[2:])
 """

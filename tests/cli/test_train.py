@@ -14,7 +14,8 @@ from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import ConfigFlags, command
 from smarthdr_cli.data.synth import sources
 from smarthdr_cli.models.base import network_types
-from smarthdr_cli.train.config import METHODS, SCENES, TrainConfig, train_config
+from smarthdr_cli.train.config import SCENE_DEFAULTS, TrainConfig, train_config
+from smarthdr_cli.train.methods import METHODS
 
 from .conftest import Refused, Run, parse
 
@@ -141,20 +142,21 @@ def test_a_damaged_state_is_refused(refused: Refused, panoramas: Path, config: P
 
 
 def test_help_states_the_real_defaults() -> None:
-    """They are in TrainConfig and SCENES, which --help must not import."""
+    """They are in TrainConfig and SCENE_DEFAULTS, which --help must not import."""
     group = typer.main.get_command(app)
     parameters = group.commands["train"].params  # type: ignore[attr-defined]
     stated = {p.name: p.show_default for p in parameters if isinstance(getattr(p, "show_default", None), str)}
     defaults = TrainConfig()
     assert {name: stated[name] for name in ("iterations", "decay", "batch")} == {
-        name: f"{getattr(defaults, name)}; on scenes {SCENES[name]}" for name in ("iterations", "decay", "batch")
+        name: f"{getattr(defaults, name)}; on scenes {SCENE_DEFAULTS[name]}"
+        for name in ("iterations", "decay", "batch")
     }
     assert stated["seed"] == str(defaults.seed)
-    assert stated["method"] == f"{SCENES['method']} on scenes"
+    assert stated["method"] == f"{SCENE_DEFAULTS['method']} on scenes"
     assert stated["backbone"] == defaults.model["name"]
     kinds = get_type_hints(command)
     choices = {name: get_args(get_args(kinds[name])[0]) for name in ("method", "backbone")}  # of Literal | None
-    assert choices == {"method": METHODS, "backbone": tuple(network_types())}
+    assert choices == {"method": tuple(METHODS), "backbone": tuple(network_types())}
 
 
 def test_flags_of_the_config_have_its_names() -> None:

@@ -24,7 +24,7 @@ from smarthdr_cli.data.synth import sources
 from smarthdr_cli.data.synth.export import benchmark_config, cached_benchmark, write_benchmark
 from smarthdr_cli.data.synth.sources import bank_from_images, procedural_scene
 from smarthdr_cli.models.checkpoint import load_checkpoint
-from smarthdr_cli.train import scene_run
+from smarthdr_cli.train import scene_data
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.perceptual_losses import BLOCKS
 
@@ -185,7 +185,7 @@ def test_without_data_it_renders_synthetic_scenes(
 ) -> None:
     monkeypatch.setenv("SMARTHDR_HOME", str(tmp_path / "home"))
     small = partial(cached_benchmark, train=3, test=1, size=(64, 96))
-    monkeypatch.setattr(scene_run, "cached_benchmark", small)
+    monkeypatch.setattr(scene_data, "cached_benchmark", small)
     monkeypatch.setattr(sources, "procedural_scene", lambda rng: procedural_scene(rng, 64, 128))
     options = ("train", "--labeled", 2, "--config", config, *TINY, "--iterations", 1, "--json")
     first = smarthdr(*options, "-o", tmp_path / "a")

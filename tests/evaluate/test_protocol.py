@@ -1,9 +1,11 @@
-"""The scale fit, the cap and the averages."""
+"""The fitted scale, the caps and the means."""
 
 import numpy as np
 import pytest
 
 from smarthdr_cli.evaluate import metrics, protocol
+
+pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
@@ -11,7 +13,7 @@ def truth() -> np.ndarray:
     return np.random.default_rng(0).uniform(0.02, 0.19, (32, 40, 3)).astype(np.float32)
 
 
-def test_a_brightness_of_its_own_costs_nothing(truth: np.ndarray) -> None:
+def test_a_global_brightness_factor_costs_nothing(truth: np.ndarray) -> None:
     scores = protocol.score(truth * np.float32(7.3), truth, reference_time=4.0)
     assert scores["scale"] == pytest.approx(1 / 7.3, rel=1e-5)
     assert scores["psnr_mu"] == protocol.CAP_DB == scores["psnr_l"]
@@ -25,7 +27,7 @@ def test_the_scale_is_one_number_so_a_colour_cast_remains(truth: np.ndarray) -> 
 
 def test_the_scale_is_fitted_on_static_well_exposed_pixels_only(truth: np.ndarray) -> None:
     moving = np.zeros(truth.shape[:2], bool)
-    moving[:, :28] = True  # most of the picture, and wrong by a factor
+    moving[:, :28] = True  # most of the image, wrong by a factor
     truth[:4] = 0.9  # clipped in the reference
     prediction = 2 * truth
     prediction[:, :28] *= 5
@@ -58,7 +60,7 @@ def test_moving_pixels_are_scored_apart(truth: np.ndarray) -> None:
     assert np.isnan(protocol.score(truth, truth, reference_time=4.0)["psnr_mu_moving"])
 
 
-def test_above_the_shortest_clip_and_beyond_finite_counts_as_clipped(truth: np.ndarray) -> None:
+def test_radiance_above_the_shortest_clip_and_infinity_count_as_clipped(truth: np.ndarray) -> None:
     truth[0, 0] = 5.0
     prediction = truth.copy()
     prediction[0, 0] = [np.inf, 1.0, 2.0]
@@ -67,23 +69,23 @@ def test_above_the_shortest_clip_and_beyond_finite_counts_as_clipped(truth: np.n
     assert protocol.score(prediction, truth, reference_time=4.0)["psnr_l"] < protocol.CAP_DB
 
 
-def test_an_empty_prediction_has_no_scale(truth: np.ndarray) -> None:
+def test_a_black_prediction_or_another_shape_raises(truth: np.ndarray) -> None:
     with pytest.raises(ValueError, match="no positive pixel"):
         protocol.score(np.zeros_like(truth), truth, reference_time=4.0)
     with pytest.raises(ValueError, match="shapes differ"):
         protocol.score(truth[1:], truth, reference_time=4.0)
 
 
-def test_averages_leave_out_what_a_scene_does_not_have() -> None:
+def test_means_leave_out_nans() -> None:
     nan = float("nan")
-    mean = protocol.average([{"a": 1.0, "b": nan, "c": nan}, {"a": 2.0, "b": 5.0, "c": nan}])
+    mean = protocol.mean_scores([{"a": 1.0, "b": nan, "c": nan}, {"a": 2.0, "b": 5.0, "c": nan}])
     assert mean["a"] == 1.5
     assert mean["b"] == 5.0
     assert np.isnan(mean["c"])
-    assert protocol.average([]) == {}
+    assert protocol.mean_scores([]) == {}
 
 
-def test_published_multiplies_nothing_and_hardly_caps(truth: np.ndarray) -> None:
+def test_published_does_not_scale_and_caps_at_100_db(truth: np.ndarray) -> None:
     dim = truth * np.float32(0.9)
     scores = protocol.score(dim, truth, reference_time=4.0, scaling="published")
     assert scores["scale"] == 1.0
@@ -100,7 +102,7 @@ def test_pixels_clipped_in_the_reference_are_scored_apart(truth: np.ndarray) -> 
     truth[5:9, 5:9, 0] = 0.25  # one channel at the clip of a frame four times the shortest
     mask = np.zeros(truth.shape[:2], bool)
     mask[5:9, 5:9] = True
-    assert (protocol.clipped(truth, 4.0) == mask).all()
+    assert (protocol.clipped_mask(truth, 4.0) == mask).all()
     prediction = truth.copy()
     prediction[mask] += np.float32(0.01)
     for scaling in ("published", "fitted"):
@@ -110,17 +112,17 @@ def test_pixels_clipped_in_the_reference_are_scored_apart(truth: np.ndarray) -> 
         assert np.isnan(protocol.score(truth, truth, reference_time=1.0, scaling=scaling)["psnr_l_clipped"])
 
 
-def test_what_is_shown_is_what_is_scored(truth: np.ndarray) -> None:
-    view = {"reference_time": 4.0, "moving": None}
+def test_apply_scaling_gives_the_image_that_is_scored(truth: np.ndarray) -> None:
+    context = {"reference_time": 4.0, "moving": None}
     for scaling, level in (("published", 3.0), ("fitted", 1.0)):
-        shown = protocol.shown(truth * np.float32(3), truth, **view, scaling=scaling)
-        assert shown == pytest.approx(truth * level, rel=1e-4)
+        scaled = protocol.apply_scaling(truth * np.float32(3), truth, **context, scaling=scaling)
+        assert scaled == pytest.approx(truth * level, rel=1e-4)
     black = np.zeros_like(truth)
-    assert not protocol.fits(black, truth, np.ones(truth.shape[:2], bool))
-    assert (protocol.shown(black, truth, **view, scaling="fitted") == 0).all()
-    assert (protocol.limited(np.array([np.nan, np.inf, -1.0, 0.5])) == [0, 1, 0, 0.5]).all()
+    assert not protocol.can_fit_scale(black, truth, np.ones(truth.shape[:2], bool))
+    assert (protocol.apply_scaling(black, truth, **context, scaling="fitted") == 0).all()
+    assert (protocol.limit(np.array([np.nan, np.inf, -1.0, 0.5])) == [0, 1, 0, 0.5]).all()
 
 
-def test_share_closed() -> None:
-    assert protocol.share_closed(38.0, 34.0, 42.0) == 0.5
-    assert np.isnan(protocol.share_closed(38.0, 42.0, 42.0))
+def test_gap_closed() -> None:
+    assert protocol.gap_closed(38.0, 34.0, 42.0) == 0.5
+    assert np.isnan(protocol.gap_closed(38.0, 42.0, 42.0))

@@ -1,10 +1,12 @@
-"""Sparsification and coverage on cases whose answer is known."""
+"""Sparsification and coverage on cases with a known answer."""
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from smarthdr_cli.evaluate import uncertainty_metrics
+
+pytestmark = pytest.mark.unit
 
 
 def test_a_sigma_that_orders_like_the_error_has_no_sparsification_error() -> None:
@@ -57,7 +59,7 @@ def test_coverage_of_a_true_sigma_is_even_over_deciles_and_of_a_constant_one_is_
     assert (np.diff(good.sigma) > 0).all()
 
 
-def test_coverage_finds_a_sigma_that_is_right_only_overall() -> None:
+def test_coverage_per_decile_reveals_a_sigma_that_is_right_only_overall() -> None:
     rng = np.random.default_rng(5)
     sigma = rng.uniform(0.01, 0.2, 100_000)
     shuffled = sigma[rng.permutation(sigma.size)]
@@ -66,19 +68,19 @@ def test_coverage_finds_a_sigma_that_is_right_only_overall() -> None:
 
 
 @pytest.mark.parametrize("check", [uncertainty_metrics.sparsification, uncertainty_metrics.coverage])
-def test_bad_shapes_and_too_few_pixels_are_refused(check) -> None:  # type: ignore[no-untyped-def]
+def test_different_shapes_and_too_few_pixels_raise(check) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="shapes differ"):
         check(np.zeros(200), np.zeros(201))
     with pytest.raises(ValueError, match="as many pixels"):
         check(np.zeros(5), np.zeros(5))
 
 
-def test_no_error_at_all_is_refused() -> None:
+def test_an_error_of_zero_everywhere_raises() -> None:
     with pytest.raises(ValueError, match="zero everywhere"):
         uncertainty_metrics.sparsification(np.zeros(200), np.ones(200))
 
 
-def test_equal_sigmas_cover_alike_whatever_their_order() -> None:
+def test_coverage_of_equal_sigmas_does_not_depend_on_their_order() -> None:
     error = np.linspace(0, 2, 1000)
     sigma = np.ones(1000)
     for order in (slice(None), slice(None, None, -1)):

@@ -31,13 +31,13 @@ def burst_with_red_clipped_at(level, evs=(-2, 0, 2)):
 
 @pytest.mark.parametrize("level", [240, 244, 248])
 def test_a_channel_that_clips_below_white_is_found(level):
-    found = apply_clip_level(SRGB, burst_with_red_clipped_at(level), TRIPOD)
-    red, green, blue = found.record["clip_codes"]
+    result = apply_clip_level(SRGB, burst_with_red_clipped_at(level), TRIPOD)
+    red, green, blue = result.record["clip_codes"]
     assert level - 2 <= red <= level + 2
     assert (green, blue) == (WHITE, WHITE)
-    assert (found.table[0, red:] == 1).all()
-    np.testing.assert_array_equal(found.table[1:], SRGB.table[1:])
-    np.testing.assert_array_equal(found.table[0, : red - 4], SRGB.table[0, : red - 4])
+    assert (result.table[0, red:] == 1).all()
+    np.testing.assert_array_equal(result.table[1:], SRGB.table[1:])
+    np.testing.assert_array_equal(result.table[0, : red - 4], SRGB.table[0, : red - 4])
 
 
 @pytest.mark.parametrize("curve", [srgb, CURVES["contrast"], CURVES["filmic shoulder"]])
@@ -54,10 +54,10 @@ def test_deep_frames_are_searched_in_codes_of_255():
         make_frame(expose(np.minimum(radiance * 2.0**ev, 0.93), 0, srgb, bits=16, seed=n), ev, n)
         for n, ev in enumerate((-2, 0, 2))
     ]
-    found = apply_clip_level(named_response("srgb", 4096), Burst(tuple(frames), 1), TRIPOD)
-    assert found.table.shape == (3, 4096)
-    assert max(found.record["clip_codes"]) <= 250
-    assert (found.table[:, int(251 / 255 * 4095) :] == 1).all()
+    result = apply_clip_level(named_response("srgb", 4096), Burst(tuple(frames), 1), TRIPOD)
+    assert result.table.shape == (3, 4096)
+    assert max(result.record["clip_codes"]) <= 250
+    assert (result.table[:, int(251 / 255 * 4095) :] == 1).all()
 
 
 def test_linear_frames_keep_their_curve():

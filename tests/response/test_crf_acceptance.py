@@ -28,26 +28,26 @@ def assessed(curve, **how):
 
 @pytest.mark.parametrize("curve", ALL_CURVES)
 def test_true_exposures_pass_under_any_curve(curve):
-    found = assessed(curve, **HARD)
-    assert found.refusal == ""
-    assert found.exposures_checked
-    assert found.imbalance.size < 0.05
+    assessment = assessed(curve, **HARD)
+    assert assessment.refusal == ""
+    assert assessment.exposures_checked
+    assert assessment.imbalance.size < 0.05
 
 
 @pytest.mark.parametrize("curve", ["srgb", "contrast", "gamma 1.8", "shoulder and toe"])
 @pytest.mark.parametrize("stated", [(-1.5, 0, 2), (-2, 0.5, 2), (-2, 0, 1.5)])
 def test_half_a_stop_is_a_contradiction_that_shifted_exposures_resolve(curve, stated):
-    found = assessed(curve, stated=stated)
-    assert found.imbalance.size > 0.12
-    assert found.shifted_figures["pair_error_ev"] < 0.06 < found.figures["pair_error_ev"]
+    assessment = assessed(curve, stated=stated)
+    assert assessment.imbalance.size > 0.12
+    assert assessment.shifted_figures["pair_error_ev"] < 0.06 < assessment.figures["pair_error_ev"]
     true_shift = np.array([-2.0, 0.0, 2.0]) - stated
-    assert np.sign(found.shifted_fit.shifts[1]) == np.sign(true_shift[1] - (true_shift[0] + true_shift[2]) / 2)
+    assert np.sign(assessment.shifted_fit.shifts[1]) == np.sign(true_shift[1] - (true_shift[0] + true_shift[2]) / 2)
 
 
 def test_two_frames_cannot_check_their_exposures():
-    found = assessed("contrast", evs=(0, 2))
-    assert not found.exposures_checked
-    assert found.shifted_fit is found.fit
+    assessment = assessed("contrast", evs=(0, 2))
+    assert not assessment.exposures_checked
+    assert assessment.shifted_fit is assessment.fit
 
 
 def test_too_few_equations_give_no_fit():

@@ -48,9 +48,9 @@ def test_the_error_is_under_a_quarter_of_that_of_srgb(name, conditions):
     truth = true_table(CURVES[name])
     error_of_srgb = relative_error(SRGB, truth)
     assert error_of_srgb > 0.05, "the curve is too near sRGB to prove anything"
-    found = estimate(make_burst(CURVES[name], **conditions))
-    assert found.response is not None, found.note
-    assert relative_error(found.response.table, truth) < error_of_srgb / 4
+    result = estimate(make_burst(CURVES[name], **conditions))
+    assert result.response is not None, result.note
+    assert relative_error(result.response.table, truth) < error_of_srgb / 4
 
 
 def test_srgb_is_estimated_as_srgb():
@@ -58,15 +58,15 @@ def test_srgb_is_estimated_as_srgb():
 
 
 def test_two_frames_suffice():
-    found = estimate(make_burst(CURVES["contrast"], evs=(0, 2)))
-    assert relative_error(found.response.table, true_table(CURVES["contrast"])) < 0.19 / 4
-    assert not found.record["exposures_checked"]
+    result = estimate(make_burst(CURVES["contrast"], evs=(0, 2)))
+    assert relative_error(result.response.table, true_table(CURVES["contrast"])) < 0.19 / 4
+    assert not result.record["exposures_checked"]
 
 
 def test_deep_frames_have_4096_entries():
-    found = estimate(make_burst(CURVES["contrast"], bits=16))
-    assert found.response.table.shape == (3, 4096)
-    assert relative_error(found.response.table, true_table(CURVES["contrast"], 4096)) < 0.03
+    result = estimate(make_burst(CURVES["contrast"], bits=16))
+    assert result.response.table.shape == (3, 4096)
+    assert relative_error(result.response.table, true_table(CURVES["contrast"], 4096)) < 0.03
 
 
 def test_the_alignment_is_used():
@@ -91,16 +91,16 @@ def test_neutrals_stay_neutral_and_white_is_one():
 @pytest.mark.parametrize("stated", [(-2 + 1 / 6, 0, 2), (-2, 0, 2 + 1 / 6), (-2 - 1 / 6, 0, 2 + 1 / 6)])
 def test_exposures_a_sixth_of_a_stop_off_are_accepted(stated):
     truth = true_table(CURVES["contrast"])
-    found = estimate(make_burst(CURVES["contrast"], stated=stated))
-    assert found.response is not None, found.note
-    assert relative_error(found.response.table, truth) < relative_error(SRGB, truth) / 2
+    result = estimate(make_burst(CURVES["contrast"], stated=stated))
+    assert result.response is not None, result.note
+    assert relative_error(result.response.table, truth) < relative_error(SRGB, truth) / 2
 
 
 def test_the_stated_exposures_determine_the_exponent():
     """f and f^p explain the same pixels: with every stated EV times p, the estimate is the truth to the power p."""
     p = 1.25
-    found = estimate(make_burst(CURVES["gamma 1.8"], stated=(-2 * p, 0, 2 * p)))
-    assert relative_error(found.response.table, true_table(CURVES["gamma 1.8"]) ** p) < 0.03
+    result = estimate(make_burst(CURVES["gamma 1.8"], stated=(-2 * p, 0, 2 * p)))
+    assert relative_error(result.response.table, true_table(CURVES["gamma 1.8"]) ** p) < 0.03
 
 
 REFUSED = {
@@ -117,10 +117,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("curve", "how", "reason", "contradicted"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_burst_that_supports_no_curve_is_refused_with_the_reason(curve, how, reason, contradicted):
-    found = estimate(make_burst(ALL_CURVES[curve], **how))
-    assert found.response is None
-    assert re.search(reason, found.note), found.note
-    assert contradicted is None or found.contradicted == contradicted
+    result = estimate(make_burst(ALL_CURVES[curve], **how))
+    assert result.response is None
+    assert re.search(reason, result.note), result.note
+    assert contradicted is None or result.contradicted == contradicted
 
 
 @settings(max_examples=25)
@@ -129,11 +129,11 @@ def test_any_estimate_is_a_curve(seed, low, high, share):
     """Whatever the pixels: a small noisy scene with motion, and exposures that do not fit it."""
     radiance = make_scene(60, 90, seed) * np.random.default_rng(seed).uniform(0.2, 5)
     how = {"moving_share": share, "radiance": radiance, "noise": 0.05}
-    found = estimate(make_burst(CURVES["strong contrast"], stated=(low, 0, high), **how), robust=True)
-    if found.response is None:
-        assert found.note
+    result = estimate(make_burst(CURVES["strong contrast"], stated=(low, 0, high), **how), robust=True)
+    if result.response is None:
+        assert result.note
         return
-    table = found.response.table
+    table = result.response.table
     assert np.isfinite(table).all()
     assert (np.diff(table, axis=1) >= 0).all()
     assert (table[:, 0] == 0).all()
@@ -146,40 +146,40 @@ def test_any_estimate_is_a_curve(seed, low, high, share):
 @pytest.mark.parametrize("curve", ["srgb", "contrast", "gamma 1.8", "per channel"])
 @pytest.mark.parametrize("stated", [(-1.5, 0, 2), (-2.5, 0, 2), (-2, 0.5, 2), (-2, 0, 1.5), (-2, 0, 3)])
 def test_a_misstated_exposure_has_a_note_and_is_never_worse_than_srgb(curve, stated):
-    found = estimate(make_burst(ALL_CURVES[curve], stated=stated), robust=True)
-    assert "contradict" in found.note or "agree" in found.note
-    assert "of the picture" not in found.note  # places are not to blame
+    result = estimate(make_burst(ALL_CURVES[curve], stated=stated), robust=True)
+    assert "contradict" in result.note or "agree" in result.note
+    assert "of the picture" not in result.note  # places are not to blame
     truth = true_table(ALL_CURVES[curve])
-    table = SRGB if found.response is None else found.response.table
+    table = SRGB if result.response is None else result.response.table
     assert relative_error(table, truth) <= relative_error(SRGB, truth) + 1e-9
 
 
 @pytest.mark.parametrize("curve", ["contrast", "per channel"])
 def test_a_curve_far_from_srgb_is_estimated_with_the_exposures_shifted(curve):
-    found = estimate(make_burst(CURVES[curve], stated=(-1.6, 0, 2)), robust=True)
-    assert found.misstated
-    assert "freed" in found.note
+    result = estimate(make_burst(CURVES[curve], stated=(-1.6, 0, 2)), robust=True)
+    assert result.misstated
+    assert "freed" in result.note
     truth = true_table(CURVES[curve])
-    assert relative_error(found.response.table, truth) < 0.6 * relative_error(SRGB, truth)
+    assert relative_error(result.response.table, truth) < 0.6 * relative_error(SRGB, truth)
 
 
 @pytest.mark.parametrize("wrong", [0, 2])
 def test_a_frame_of_another_scene_is_left_out(wrong):
     curve = CURVES["contrast"]
     burst = with_frame(make_burst(curve), wrong, expose(make_scene(seed=77), (-2, 0, 2)[wrong], curve))
-    found = estimate(burst, robust=True)
-    assert f"img{wrong}.jpg contradicts the other frames" in found.note
-    assert found.record["without"] == found.response.record["without"] == f"img{wrong}.jpg"
-    assert not found.misstated
-    assert relative_error(found.response.table, true_table(curve)) < 0.03
+    result = estimate(burst, robust=True)
+    assert f"img{wrong}.jpg contradicts the other frames" in result.note
+    assert result.record["without"] == result.response.record["without"] == f"img{wrong}.jpg"
+    assert not result.misstated
+    assert relative_error(result.response.table, true_table(curve)) < 0.03
 
 
 def test_the_misstated_one_of_four_frames_is_left_out():
     curve = CURVES["contrast"]
-    found = estimate(make_burst(curve, evs=(-3, -1, 1, 3), stated=(-3, -1.8, 1, 3)), robust=True)
-    assert "img1.jpg contradicts the other frames" in found.note
-    assert found.misstated
-    assert relative_error(found.response.table, true_table(curve)) < 0.03
+    result = estimate(make_burst(curve, evs=(-3, -1, 1, 3), stated=(-3, -1.8, 1, 3)), robust=True)
+    assert "img1.jpg contradicts the other frames" in result.note
+    assert result.misstated
+    assert relative_error(result.response.table, true_table(curve)) < 0.03
 
 
 def test_a_curve_that_fits_clearly_better_than_srgb_is_kept():
@@ -188,11 +188,11 @@ def test_a_curve_that_fits_clearly_better_than_srgb_is_kept():
     burst = make_burst(curve, evs=(0, 2))
     light = np.where(np.arange(burst.size[1]) > 0.6 * burst.size[1], 1.4, 1.0)[None, :, None]
     burst = with_frame(burst, 1, expose(make_scene() * light, 2, curve))
-    found = estimate(burst, robust=True, limits=STRICT)
-    assert found.response is not None, found.note
-    assert "kept" in found.note
+    result = estimate(burst, robust=True, limits=STRICT)
+    assert result.response is not None, result.note
+    assert "kept" in result.note
     truth = true_table(curve)
-    assert relative_error(found.response.table, truth) < relative_error(SRGB, truth) / 2
+    assert relative_error(result.response.table, truth) < relative_error(SRGB, truth) / 2
 
 
 def test_a_curve_that_fits_no_better_than_srgb_is_not_kept():
@@ -204,20 +204,20 @@ def test_a_curve_that_fits_no_better_than_srgb_is_not_kept():
 def test_the_curve_is_that_of_the_places_with_constant_light(curve):
     burst = make_relit_burst(CURVES[curve], 0.9)
     assert estimate(burst).contradicted
-    found = estimate(burst, robust=True)
-    assert "of the picture that contradicts it" in found.note
-    assert found.record["places"] < 0.3
+    result = estimate(burst, robust=True)
+    assert "of the picture that contradicts it" in result.note
+    assert result.record["places"] < 0.3
     truth = true_table(CURVES[curve])
-    assert relative_error(found.response.table, truth) < 0.05
-    assert relative_error(found.response.table, truth) < 0.5 * relative_error(SRGB, truth)
+    assert relative_error(result.response.table, truth) < 0.05
+    assert relative_error(result.response.table, truth) < 0.5 * relative_error(SRGB, truth)
 
 
 @pytest.mark.parametrize(("long_burst", "leaves_out_places"), [(6, True), (5, False)])
 def test_places_are_not_left_out_of_a_long_burst(long_burst, leaves_out_places):
     burst = make_relit_burst(CURVES["contrast"], 0.9, (-3, -2, -1, 0, 1, 2))
     limits = {"max_pair_error_ev": 0.1, "max_pair_error_long_ev": 0.1, "max_imbalance_ev": 0.4}
-    found = estimate(burst, robust=True, limits=AcceptanceLimits(long_burst=long_burst, **limits))
-    assert ("of the picture that contradicts it" in found.note) == leaves_out_places
+    result = estimate(burst, robust=True, limits=AcceptanceLimits(long_burst=long_burst, **limits))
+    assert ("of the picture that contradicts it" in result.note) == leaves_out_places
 
 
 def test_noise_gives_srgb():

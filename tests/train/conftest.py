@@ -1,7 +1,4 @@
-import importlib.util
 import multiprocessing
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,14 +10,7 @@ from smarthdr_cli.data.synth.burst import make_batch
 from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.data.synth.sources import load_bank
-from smarthdr_cli.train.scene_session import SceneData
-
-# The pictures of these tests, under a name of their own: other folders have a made.py too.
-spec = importlib.util.spec_from_file_location("train_pictures", Path(__file__).with_name("made.py"))
-assert spec is not None
-assert spec.loader is not None
-sys.modules["train_pictures"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["train_pictures"])
+from smarthdr_cli.train.scene_data import SceneData
 
 TINY = {"name": "saf", "encoder": 8, "motion": 12, "hidden": 4, "match": 4, "verify": 12, "refine": 12}
 SYNTH = {"height": 32, "width": 32, "objects": 1, "frames": [3]}
@@ -48,7 +38,7 @@ def batch(bank):
 
 @pytest.fixture(scope="session")
 def scene_values():
-    """A run on ``scenes`` that takes a second: 3 steps on labels, then an epoch every 4."""
+    """A run on ``scenes`` that takes a second: 3 updates on labels, then epochs of 4."""
     return {"model": TINY, "batch": 2, "batch_unlabeled": 2, "crop": 32, "iterations": 12, "validate_every": 6,
             "precision": "fp32", "warmup": 1, "decay": 0.0, "labelled_first": 0.25, "refresh": 4, "weight_vgg": 0.0,
             "method": "smarthdr", "masks": {"side": 16}}  # fmt: skip
@@ -70,7 +60,7 @@ def prepared_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes(scene_root, prepared_cache):
-    """Of them four labelled ones, one held out, two without truth."""
+    """Four of them labelled, one held out, two without truth."""
     split = draw_split(find_scenes(scene_root), 5, 0)
     roles = (split.labeled, split.unlabeled, split.held_out)
     return SceneData(*(tuple(prepare(role, prepared_cache, align="none")) for role in roles))
@@ -78,7 +68,7 @@ def scenes(scene_root, prepared_cache):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Pictures this small are not worth a second thread."""
+    """A second thread does not pay for images this small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -87,7 +77,7 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def processes():
-    """Processes that have loaded torch and training already: forked from one that does nothing else."""
+    """Processes forked from one that has imported torch and training and does nothing else."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["smarthdr_cli.train.scene_run", "smarthdr_cli.models.saf"])
+    context.set_forkserver_preload(["smarthdr_cli.train.run", "smarthdr_cli.models.saf"])
     return context

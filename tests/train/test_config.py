@@ -1,4 +1,4 @@
-"""A run's options: plain values in, one frozen value out, and the rate they make."""
+"""Options of a run: plain values in, one frozen record out, checked; and the rate they make."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,10 @@ import pytest
 
 from smarthdr_cli.data.synth.config import TRAINING_VARIETY
 from smarthdr_cli.errors import UsageError
-from smarthdr_cli.train.config import PUBLISHED, TrainConfig, scene_values, train_config
+from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
+from smarthdr_cli.train.methods.smarthdr import PUBLISHED
+
+pytestmark = pytest.mark.unit
 
 
 def test_plain_values_and_back(values):
@@ -29,7 +32,7 @@ def test_an_unknown_option_names_the_nearest(given, meant):
         train_config(given)
 
 
-def test_an_option_like_no_other_is_refused_all_the_same():
+def test_an_unknown_option_without_a_near_one_is_an_error():
     with pytest.raises(UsageError, match="unknown training option 'zzzz'"):
         train_config({"zzzz": 1})
 
@@ -41,6 +44,16 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"iterations": True},
         {"precision": "fp4"},
         {"batch": 0},
+        {"seed": -1},
+        {"finest": 3},
+        {"ema": 1.5},
+        {"labelled_first": float("nan")},
+        {"masks": {"top": 2.0}},
+        {"masks": {"tau_patch": 1.5}},
+        {"masks": {"side": 0}},
+        {"method": "smrthdr"},
+        {"crop": 100},
+        {"fill": "yes"},
         {"synth": {"frames": [1]}},
         {"synth": {"frames": []}},
         {"synth": {"kind": "x"}},
@@ -59,19 +72,19 @@ def test_an_option_like_no_other_is_refused_all_the_same():
         {"model": "saf"},
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(given):
+def test_a_value_that_does_not_fit_is_an_error(given):
     with pytest.raises(UsageError):
         train_config(given)
 
 
-def test_options_of_earlier_versions_are_read_where_they_were_off():
+def test_options_of_earlier_versions_are_ignored_at_their_defaults():
     off = {"weight_gradient": 0.0, "weight_ms_ssim": 0.0, "noise_iso": 0.0, "masks": {"scale": "linear", "side": 32}}
     assert train_config(off) == train_config({"masks": {"side": 32}})
     with pytest.raises(UsageError, match=r"masks\.scale = 'log': this version has no such option"):
         train_config({"masks": {"scale": "log"}})
 
 
-def test_the_rate_rises_stays_and_falls_to_nothing():
+def test_the_rate_rises_stays_and_falls_to_0():
     config = TrainConfig(iterations=100, learning_rate=2.0, warmup=10, decay=20)
     rates = [config.learning_rate_at(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
@@ -84,7 +97,7 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
     assert {flat.learning_rate_at(step) for step in range(100)} == {2.0}
 
 
-def test_ours_goes_beyond_the_paper_and_rivals_do_not():
+def test_smarthdr_goes_beyond_the_paper_and_other_methods_do_not():
     ours = train_config(scene_values({}))
     assert (ours.method, ours.views, ours.fill, ours.weight_cells) == ("smarthdr", 4, "selfhdr-first", 1.0)
     for method in ("supervised", "smae", "fshdr", "selfhdr"):
@@ -93,3 +106,21 @@ def test_ours_goes_beyond_the_paper_and_rivals_do_not():
     assert train_config(scene_values({"views": 2})).views == 2
     published = train_config(scene_values(PUBLISHED))
     assert (published.method, published.views, published.fill) == ("smarthdr", 1, "none")
+
+
+def test_errors_name_the_option_and_its_bounds():
+    for given, message in (
+        ({"batch": 0}, "batch = 0: use a number from 1$"),
+        ({"views": 49}, "views = 49: use a number from 1 to 48"),
+        ({"masks": {"tau_pixel": -0.5}}, r"masks\.tau_pixel = -0\.5: use a number from 0 to 1"),
+        ({"pseudo": "often"}, "pseudo = 'often': use epoch, step"),
+        ({"finest": 3}, "finest = 3: use 4, 2, 1"),
+        ({"synth": {"kind": "x"}}, r"synth\.kind = 'x': use gamma16, camera8, mixed"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            train_config(given)
+
+
+@pytest.mark.parametrize("given", [{"batch": 1}, {"views": 48}, {"makers": -1}, {"masks": {"top": 1}}, {"ema": 0.0}])
+def test_bounds_are_inclusive(given):
+    train_config(given)

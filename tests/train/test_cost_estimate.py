@@ -1,4 +1,4 @@
-"""What a run would cost: counted right, measured on updates that leave nothing behind."""
+"""The cost of a run: counted right, and measured on updates that leave nothing behind."""
 
 import tempfile
 from types import SimpleNamespace
@@ -7,22 +7,23 @@ import pytest
 import torch
 
 from smarthdr_cli.data.splits import Split
-from smarthdr_cli.train import cost_estimate
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.cost_estimate import LONG, UPDATES, rehearse_scenes
-from smarthdr_cli.train.scene_run import Plan
+from smarthdr_cli.train.cost_estimate import MAX_TIMING_SECONDS, TIMED_UPDATES, scene_run_cost, time_updates
+from smarthdr_cli.train.scene_data import PreparedRun
 
 CPU = torch.device("cpu")
 
 
 class Clocked:
-    """A session whose updates take what is said, by a clock of its own."""
+    """A session whose updates take given times, by a clock of its own."""
 
     patches = 1
 
-    def __init__(self, seconds, monkeypatch):
+    def __init__(self, seconds):
         self.seconds, self.now, self.steps = seconds, 0.0, []
-        monkeypatch.setattr(cost_estimate.time, "perf_counter", lambda: self.now)
+
+    def clock(self):
+        return self.now
 
     def step(self, state):
         self.now += self.seconds[len(self.steps)]
@@ -33,18 +34,19 @@ class Clocked:
         return "labelled" if step < 100 else "smarthdr"
 
 
-def test_an_update_takes_what_most_do(monkeypatch):
+def test_the_time_of_an_update_is_the_median_without_the_first():
     state = SimpleNamespace(step=100)
-    session = Clocked([9.0, 1.0, 5.0, 2.0], monkeypatch)
-    assert cost_estimate._phase(session, state, 77) == {"phase": "smarthdr", "steps": 77, "seconds_per_update": 2.0}
+    session = Clocked([9.0, 1.0, 5.0, 2.0])
+    cost = time_updates(session, state, 77, session.clock)
+    assert cost == {"phase": "smarthdr", "steps": 77, "seconds_per_update": 2.0}
     assert session.steps == [100, 101, 102, 103]
-    assert len(session.steps) == UPDATES
+    assert len(session.steps) == TIMED_UPDATES
 
 
-def test_slow_updates_are_not_repeated_for_long(monkeypatch):
+def test_slow_updates_are_timed_once():
     state = SimpleNamespace(step=0)
-    slow = Clocked([LONG + 1] * 9, monkeypatch)
-    assert cost_estimate._phase(slow, state, 5)["seconds_per_update"] == LONG + 1
+    slow = Clocked([MAX_TIMING_SECONDS + 1] * 9)
+    assert time_updates(slow, state, 5, slow.clock)["seconds_per_update"] == MAX_TIMING_SECONDS + 1
     assert slow.steps == [0]
 
 
@@ -61,12 +63,14 @@ def test_slow_updates_are_not_repeated_for_long(monkeypatch):
         ({"labelled_first": 0.0}, [("smarthdr", 12)], 4, 3),
     ],
 )
-def test_what_is_counted(scenes, scene_values, tmp_path, monkeypatch, more, phases, refresh, times):
+def test_phases_refreshes_and_validations_are_counted(
+    scenes, scene_values, tmp_path, monkeypatch, more, phases, refresh, times
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = train_config(scene_values | more)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    cost = rehearse_scenes(Plan(config, Split((), (), ()), scenes, None, (), {}), CPU)
+    cost = scene_run_cost(PreparedRun(config, Split((), (), ()), scenes, None, (), {}), CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert [(phase["phase"], phase["steps"]) for phase in cost["phases"]] == phases
     assert (cost["refresh"], cost["pseudo_labels"]["times"]) == (refresh, times)

@@ -1,4 +1,4 @@
-"""A run killed without warning, at any moment, goes on as if nothing had been."""
+"""A run killed at any moment resumes without a difference."""
 
 import random
 import time
@@ -12,8 +12,8 @@ RUN = """
 import torch
 torch.set_num_threads(1)
 from smarthdr_cli.train.config import train_config
-from smarthdr_cli.train.export import write_weights
 from smarthdr_cli.train.loop import train
+from smarthdr_cli.train.run import write_weights
 from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import load_train_state, new_state
 
@@ -37,7 +37,7 @@ def flat(content):
 
 
 def killed_again_and_again(processes, values, data, tmp_path, times, seed):
-    """A run of many short steps, its state written after each, killed ``times`` times and then let be."""
+    """A run that writes its state after every short update, killed ``times`` times and then finished."""
     values = values | {
         "iterations": max(12, 3 * times),
         "save_minutes": 0.0,
@@ -45,7 +45,7 @@ def killed_again_and_again(processes, values, data, tmp_path, times, seed):
         "pseudo": "epoch",
         "refresh": 3,
     }
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         folder.mkdir()
@@ -62,7 +62,7 @@ def killed_again_and_again(processes, values, data, tmp_path, times, seed):
     for _ in range(times):
         process, begin = start(folders[1])
         assert begin.wait(100)
-        time.sleep(dice.uniform(0, 2.0 / times**0.5))
+        time.sleep(rng.uniform(0, 2.0 / times**0.5))
         process.kill()
         process.join()
         state = folders[1] / "state.pt"
@@ -75,9 +75,9 @@ def killed_again_and_again(processes, values, data, tmp_path, times, seed):
         process, _ = start(folder)
         process.join()
         assert process.exitcode == 0
-    one, two = (torch.load(f / "state.pt", weights_only=True) for f in folders)
-    del one["seconds"], two["seconds"]
-    for a, b in zip(flat(one), flat(two), strict=True):
+    uninterrupted, killed = (torch.load(f / "state.pt", weights_only=True) for f in folders)
+    del uninterrupted["seconds"], killed["seconds"]
+    for a, b in zip(flat(uninterrupted), flat(killed), strict=True):
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
     assert (folders[0] / "model.safetensors").read_bytes() == (folders[1] / "model.safetensors").read_bytes()
     left = {p.name for p in folders[1].iterdir()} - {p.name for p in folders[0].iterdir()}

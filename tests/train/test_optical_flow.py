@@ -1,4 +1,4 @@
-"""Displacement where it is known: shifted pictures, other exposures, and fields that do not fit together."""
+"""Optical flow of shifted images across exposures, and the consistency of forward and backward flow."""
 
 import pytest
 import torch
@@ -26,42 +26,42 @@ def shifted(dx, dy, evs=(0.0, -2.0, 2.0), side=96):
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(0, 0), (4, -3), (-9, 6)])
-def test_a_shift_is_found_both_ways_across_exposures(dx, dy):
+def test_a_shift_is_recovered_both_ways_across_exposures(dx, dy):
     flows = dense_flows(shifted(dx, dy))
     assert flows.forward.shape == flows.backward.shape == (1, 2, 2, 96, 96)
     true = torch.tensor([dx, dy], dtype=torch.float32).view(1, 1, 2, 1, 1)
     inner = (..., slice(16, -16), slice(16, -16))
     assert (flows.forward - true)[inner].abs().median() < 0.1
     assert (flows.backward + true)[inner].abs().median() < 0.1
-    kept = consistent(flows)
-    assert kept.shape == (1, 2, 1, 96, 96)
-    assert kept[inner].mean() > 0.9
+    mask = consistent(flows)
+    assert mask.shape == (1, 2, 1, 96, 96)
+    assert mask[inner].mean() > 0.9
 
 
-def test_the_field_is_one_that_warp_understands():
+def test_warp_undoes_the_flow():
     batch = shifted(5, 2)
     field = dense_flows(batch).forward[:, 0]
-    seen = warp(batch.frames[:, 1], field)[..., 16:-16, 16:-16]
-    wanted = (batch.frames[:, 0] / 4)[..., 16:-16, 16:-16]
-    open_ = wanted < 0.24  # not clipped in the reference
-    assert (seen - wanted)[open_].abs().mean() < 0.003
-    assert (batch.frames[:, 1][..., 16:-16, 16:-16] - wanted)[open_].abs().mean() > 0.02
+    warped = warp(batch.frames[:, 1], field)[..., 16:-16, 16:-16]
+    expected = (batch.frames[:, 0] / 4)[..., 16:-16, 16:-16]
+    unclipped = expected < 0.24  # not clipped in the reference
+    assert (warped - expected)[unclipped].abs().mean() < 0.003
+    assert (batch.frames[:, 1][..., 16:-16, 16:-16] - expected)[unclipped].abs().mean() > 0.02
 
 
-def test_consistency_by_hand():
+def test_consistency_of_hand_made_flows():
     there = torch.zeros(1, 1, 2, 20, 30)
     there[:, :, 0] = 3.0
     back = -there
-    kept = consistent(Flows(there, back))
-    assert (kept[..., :-3] == 1).all()
-    assert (kept[..., -3:] == 0).all()  # leads out of the picture
+    mask = consistent(Flows(there, back))
+    assert (mask[..., :-3] == 1).all()
+    assert (mask[..., -3:] == 0).all()  # leads out of the picture
     back[..., 10:, :] = 0
-    kept = consistent(Flows(there, back))
-    assert (kept[..., :10, :-3] == 1).all()
-    assert (kept[..., 10:, :] == 0).all()
+    mask = consistent(Flows(there, back))
+    assert (mask[..., :10, :-3] == 1).all()
+    assert (mask[..., 10:, :] == 0).all()
 
 
-def test_the_same_burst_has_the_same_flow_whatever_stands_beside_it(bank):
+def test_the_flow_of_a_burst_does_not_depend_on_its_batch(bank):
     batch = make_batch(bank, SynthConfig(height=48, width=64), torch.Generator().manual_seed(1), 2)
     both = dense_flows(batch)
     one = dense_flows(Batch(batch.frames[1:], batch.evs[1:], batch.valid[1:]))
@@ -70,7 +70,7 @@ def test_the_same_burst_has_the_same_flow_whatever_stands_beside_it(bank):
     assert torch.equal(both.forward, dense_flows(batch).forward)
 
 
-def test_too_small_and_not_finite():
+def test_small_frames_are_an_error_and_nan_is_tolerated():
     tiny = Batch(torch.rand(1, 2, 3, 12, 40), torch.zeros(1, 2), torch.ones(1, 2, 1, 12, 40))
     with pytest.raises(ValueError, match="at least 16 pixels"):
         dense_flows(tiny)

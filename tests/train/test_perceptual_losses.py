@@ -1,20 +1,23 @@
-"""VGG features against plain torch.nn.functional, masks by exact support, files that are not what they should be."""
+"""VGG features and image gradients against plain formulas, masks by exact support, and damaged weight files."""
 
 import hashlib
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-import train_pictures as made
 
 from smarthdr_cli.errors import ModelError
 from smarthdr_cli.models.tensor_ops import mu_law
-from smarthdr_cli.train.perceptual_losses import VGGFeatures, load_vgg, perceptual, supports
+from smarthdr_cli.train.perceptual_losses import VGGFeatures, gradient_loss, load_vgg, tap_weights
+from tests.support.training import check_masked_pixels_do_not_exist, hole, pair
 
 WIDTHS = {0: 4, 2: 4, 5: 6, 7: 6, 10: 8, 12: 8, 14: 8, 17: 10, 19: 10, 21: 10}
 TAPS = {2: 0, 7: 1, 14: 2, 21: 3}
+SCALE = torch.tensor([0.25, 0.5])
 
 
 def small_state(seed=0):
@@ -45,7 +48,7 @@ def plain_taps(state, picture):
     """The same with nothing but functions: torchvision's list features[0..22], one entry after the other."""
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-    x, found = (picture - mean) / deviation, []
+    x, taps = (picture - mean) / deviation, []
     for number in range(23):
         if f"features.{number}.weight" in state:
             x = F.conv2d(x, state[f"features.{number}.weight"], state[f"features.{number}.bias"], padding=1)
@@ -54,42 +57,39 @@ def plain_taps(state, picture):
         else:
             x = x.relu()
             if number - 1 in TAPS:
-                found.append(x)
-    return found
+                taps.append(x)
+    return taps
 
 
 def test_features_are_those_of_the_plain_network(state, file):
     picture = torch.rand(2, 3, 37, 50, generator=torch.Generator().manual_seed(1))
     ours = load_vgg(file)(picture)
-    wanted = plain_taps(state, picture)
+    expected = plain_taps(state, picture)
     assert [tuple(x.shape[1:]) for x in ours] == [(4, 37, 50), (6, 18, 25), (8, 9, 12), (10, 4, 6)]
-    for a, b in zip(ours, wanted, strict=True):
+    for a, b in zip(ours, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_the_loss_is_the_sum_of_l1_means_on_the_mu_law(state, file):
-    predicted, target = made.pair()
+def test_vgg_distance_is_the_sum_of_l1_means_on_the_mu_law(state, file):
+    predicted, target = pair()
     scale = torch.tensor([0.25, 0.5])
     a, b = (plain_taps(state, mu_law(x * scale.view(-1, 1, 1, 1))) for x in (predicted, target))
-    wanted = sum(float((x - y).abs().mean()) for x, y in zip(a, b, strict=True))
+    expected = sum(float((x - y).abs().mean()) for x, y in zip(a, b, strict=True))
     vgg = load_vgg(file)
-    assert float(perceptual(vgg, predicted, target, scale)) == pytest.approx(wanted, rel=1e-4)
+    assert float(vgg.distance(predicted, target, scale)) == pytest.approx(expected, rel=1e-4)
     ones = torch.ones_like(predicted[:, :1])
-    assert float(perceptual(vgg, predicted, target, scale, ones)) == pytest.approx(wanted, rel=1e-4)
-    assert float(perceptual(vgg, predicted, target, scale, ones * 0.5)) == pytest.approx(wanted / 2, rel=1e-4)
+    assert float(vgg.distance(predicted, target, scale, ones)) == pytest.approx(expected, rel=1e-4)
+    assert float(vgg.distance(predicted, target, scale, ones * 0.5)) == pytest.approx(expected / 2, rel=1e-4)
 
 
-def test_masked_pixels_do_not_exist(file):
+def test_vgg_distance_ignores_masked_pixels(file):
     vgg = load_vgg(file)
-    predicted, target = made.pair(96, 104)
-    scale = torch.tensor([0.25, 0.5])
-    made.check_masked_pixels_do_not_exist(
-        lambda p, t, k: perceptual(vgg, p, t, scale, k), predicted, target, made.hole(predicted)
-    )
+    predicted, target = pair(96, 104)
+    check_masked_pixels_do_not_exist(lambda p, t, k: vgg.distance(p, t, SCALE, k), predicted, target, hole(predicted))
 
 
-def test_the_support_of_a_cell_is_where_its_value_comes_from():
-    """By trial: a network of positive weights, one pixel changed, every cell that notices is masked and no other."""
+def test_a_tap_is_masked_exactly_where_a_masked_pixel_can_reach_it():
+    """A network of positive weights, one pixel changed: the cells whose value changes are those with weight 0."""
     positive = {k: v.abs() + 0.01 for k, v in small_state().items()}
     vgg = VGGFeatures(positive).double()
     picture = torch.full((1, 3, 70, 75), 0.9, dtype=torch.float64)
@@ -99,27 +99,27 @@ def test_the_support_of_a_cell_is_where_its_value_comes_from():
         changed[..., y, x] = 5.0
         keep = torch.ones(1, 1, 70, 75)
         keep[..., y, x] = 0
-        for before, after, seen in zip(base, vgg(changed), supports(keep), strict=True):
+        for before, after, tap_weight in zip(base, vgg(changed), tap_weights(keep), strict=True):
             noticed = ((before - after).abs() > 0).any(dim=1, keepdim=True)
-            assert (seen[noticed] == 0).all()
-            assert noticed.float().sum() >= 0.5 * (seen == 0).float().sum()  # a pooling may hide one of its corners
+            assert (tap_weight[noticed] == 0).all()
+            assert noticed.float().sum() >= 0.5 * (tap_weight == 0).float().sum()  # pooling may hide a corner
             if after.shape[-1] == 75:
-                assert torch.equal(noticed, seen == 0)
+                assert torch.equal(noticed, tap_weight == 0)
 
 
-def test_nothing_is_trained(file):
+def test_features_are_frozen_and_the_target_gets_no_gradient(file):
     vgg = load_vgg(file)
     assert not [p for p in vgg.parameters() if p.requires_grad]
     predicted = torch.rand(1, 3, 16, 16).requires_grad_()
     target = torch.rand(1, 3, 16, 16).requires_grad_()
-    perceptual(vgg, predicted, target, torch.ones(1)).backward()
+    vgg.distance(predicted, target, torch.ones(1)).backward()
     assert predicted.grad is not None
     assert target.grad is None
 
 
-def test_the_source_is_on_record(file):
+def test_the_weights_file_is_recorded(file):
     vgg = load_vgg(str(file))
-    assert vgg.source == (str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+    assert vgg.file == (str(file), hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def test_half_precision_files_are_read_as_float32(state, tmp_path):
@@ -140,7 +140,7 @@ def test_half_precision_files_are_read_as_float32(state, tmp_path):
         (lambda s: s.update({"features.7.bias": torch.zeros(6, dtype=torch.int32)}), "not finite floats"),
     ],
 )
-def test_other_networks_are_refused(tmp_path, change, message):
+def test_files_of_other_networks_are_rejected(tmp_path, change, message):
     state = small_state()
     change(state)
     path = tmp_path / "wrong.safetensors"
@@ -150,7 +150,7 @@ def test_other_networks_are_refused(tmp_path, change, message):
     assert caught.value.exit_code == 4
 
 
-def test_files_that_cannot_be_read_are_one_line(tmp_path):
+def test_unreadable_files_are_model_errors(tmp_path):
     with pytest.raises(ModelError, match="no such VGG16 file"):
         load_vgg(tmp_path / "absent.safetensors")
     (tmp_path / "pickle.pth").write_bytes(b"\x80\x02junk" * 20)
@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path):
         load_vgg(tmp_path)
 
 
-def test_a_file_on_the_hub(file, monkeypatch):
+def test_weights_from_the_hub(file, monkeypatch):
     import huggingface_hub
 
     asked = []
@@ -171,12 +171,12 @@ def test_a_file_on_the_hub(file, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     vgg = load_vgg("owner/name@v1.0:sub/vgg16.safetensors")
-    assert vgg.source.spec == "owner/name@v1.0:sub/vgg16.safetensors"
+    assert vgg.file.spec == "owner/name@v1.0:sub/vgg16.safetensors"
     load_vgg("owner/name:vgg16.safetensors")
     assert asked == [("owner/name", "sub/vgg16.safetensors", "v1.0"), ("owner/name", "vgg16.safetensors", None)]
 
 
-def test_offline_says_what_to_do(monkeypatch, tmp_path):
+def test_offline_error_names_the_way_out(monkeypatch, tmp_path):
     """The real client library, told to stay offline, with an empty cache."""
     from huggingface_hub import constants
 
@@ -196,7 +196,7 @@ def test_offline_says_what_to_do(monkeypatch, tmp_path):
         (ValueError("first\nsecond"), "owner/name: first$"),
     ],
 )
-def test_a_download_that_breaks_is_one_line(monkeypatch, error, message):
+def test_a_failed_download_is_one_line(monkeypatch, error, message):
     import huggingface_hub
 
     def broken(*_, **__):
@@ -208,7 +208,7 @@ def test_a_download_that_breaks_is_one_line(monkeypatch, error, message):
     assert "\n" not in str(caught.value)
 
 
-def test_http_errors_carry_their_status(monkeypatch):
+def test_http_errors_state_their_status(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -218,3 +218,57 @@ def test_http_errors_carry_their_status(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     with pytest.raises(ModelError, match=r"file.safetensors cannot be had from owner/name \(HTTP 404\)"):
         load_vgg("owner/name:file.safetensors")
+
+
+def tones(*pictures):
+    return [mu_law(p * SCALE.view(-1, 1, 1, 1)) for p in pictures]
+
+
+def test_gradient_loss_compares_forward_differences_at_every_scale():
+    predicted, target = pair(40, 48)
+    a, b = (x.double().numpy() for x in tones(predicted, target))
+    terms = []
+    for _ in range(3):
+        terms += [np.abs(np.diff(a, axis=axis) - np.diff(b, axis=axis)).mean() for axis in (2, 3)]
+        a, b = (x.reshape(*x.shape[:2], x.shape[2] // 2, 2, x.shape[3] // 2, 2).mean(axis=(3, 5)) for x in (a, b))
+    assert float(gradient_loss(predicted, target, SCALE, levels=3)) == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+def test_gradient_loss_ignores_a_constant_shift():
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) + 0.2
+    brighter = (torch.expm1((mu_law(picture) + 0.05) * math.log1p(5000))) / 5000
+    assert gradient_loss(brighter, picture, torch.ones(1)) < 1e-6
+
+
+def test_gradient_loss_needs_two_pixels_each_way():
+    with pytest.raises(ValueError, match="two pixels"):
+        gradient_loss(torch.ones(1, 3, 1, 9), torch.ones(1, 3, 1, 9), torch.ones(1))
+
+
+def test_gradient_loss_ignores_masked_pixels():
+    predicted, target = pair()
+    check_masked_pixels_do_not_exist(lambda p, t, k: gradient_loss(p, t, SCALE, k), predicted, target, hole(predicted))
+
+
+def test_gradient_loss_scales_with_its_weight():
+    predicted, target = pair()
+    ones = torch.ones_like(predicted[:, :1])
+    plain = float(gradient_loss(predicted, target, SCALE))
+    assert plain > 0.01
+    assert float(gradient_loss(predicted, target, SCALE, ones)) == pytest.approx(plain, rel=1e-5)
+    assert float(gradient_loss(predicted, target, SCALE, ones * 0.25)) == pytest.approx(plain / 4, rel=1e-4)
+    alone = gradient_loss(predicted[1:], target[1:], SCALE[1:])
+    ones[0] = 0
+    assert float(gradient_loss(predicted, target, SCALE, ones)) == pytest.approx(float(alone), rel=1e-5)
+
+
+def test_descent_on_the_gradient_loss_approaches_the_target():
+    predicted, target = pair()
+    leaf = predicted.clone().requires_grad_()
+    optimizer = torch.optim.Adam([leaf], lr=0.02)
+    first = float(gradient_loss(predicted, target, SCALE))
+    for _ in range(60):
+        optimizer.zero_grad()
+        gradient_loss(leaf, target, SCALE).backward()
+        optimizer.step()
+    assert float(gradient_loss(leaf.detach(), target, SCALE)) < 0.5 * first

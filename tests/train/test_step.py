@@ -20,7 +20,7 @@ def learn(state, batch, config, step):
 
 
 def test_one_batch_is_overfitted(values, batch):
-    """40 updates on one burst: the error of the picture falls below 80 % of what it was."""
+    """40 updates on one burst: the error of the image falls below 80 % of its first value."""
     batch = Batch(*(getattr(batch, f.name)[:1] for f in fields(batch)))
     config = train_config(values | {"learning_rate": 4e-3, "warmup": 3, "iterations": 10**6})
     state = new_state(config, CPU)
@@ -36,7 +36,7 @@ def test_one_batch_is_overfitted(values, batch):
     assert ours < alone
 
 
-def test_motion_alone_leaves_the_rest_untouched(values, batch):
+def test_motion_loss_changes_only_the_motion_stage(values, batch):
     config = train_config(values | {"motion_steps": 5, "warmup": 0, "learning_rate": 1e-3})
     state = new_state(config, CPU)
     before = {name: value.clone() for name, value in state.student.state_dict().items()}
@@ -62,12 +62,12 @@ def test_a_batch_that_is_not_finite_changes_nothing(values, batch):
         assert torch.equal(value, before[name]), name
 
 
-def test_gradients_are_clipped_and_the_rate_is_the_schedules(values, batch):
+def test_gradients_are_clipped_and_the_rate_follows_the_schedule(values, batch):
     config = train_config(values | {"clip": 1e-4, "learning_rate": 0.01, "warmup": 100})
     state = new_state(config, CPU)
     named = learn(state, batch, config, 9)
     assert named["gradient"] > 1e-4
-    for judged in (True, False):  # each clipped for itself
+    for judged in (True, False):  # clipped separately
         named_grads = [
             (n.startswith("judge."), p.grad) for n, p in state.student.named_parameters() if p.grad is not None
         ]

@@ -1,20 +1,97 @@
-"""Bi-level masks on maps made by hand, and a normalisation that belongs to the set and not to the crop."""
+"""Running quantiles against numpy's, bi-level masks on hand-made maps, and normalisation over the whole set."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smarthdr_cli.train.uncertainty_masks import (
+    LogHistogram,
     SigmaRange,
     Thresholds,
-    adaptive_thresholds,
     bilevel_mask,
     patch_mask,
     patch_means,
     pixel_mask,
 )
+
+pytestmark = pytest.mark.unit
+BIN = (1e4) ** (1 / 2048)
+
+
+@settings(max_examples=40)
+@given(st.lists(st.floats(1e-4, 1.0), min_size=1, max_size=60), st.floats(0, 1))
+def test_a_quantile_equals_numpys_up_to_a_bin(values, q):
+    """numpy's definitions differ by one value; ours lies between the two neighbours, up to a bin."""
+    histogram = LogHistogram()
+    histogram.update(torch.tensor(values))
+    low, high = (np.quantile(values, q, method=m) for m in ("lower", "higher"))
+    low = np.sort(values)[max(0, math.ceil(q * len(values)) - 1)] if q else low
+    assert min(low, high) / BIN**1.01 <= histogram.quantile(q) <= max(low, high) * BIN**1.01
+
+
+def test_counts_depend_on_neither_pieces_nor_order():
+    values = torch.exp(torch.randn(50_000, generator=torch.Generator().manual_seed(0)) - 4).clamp(1e-4, 1)
+    whole, parts, shuffled = LogHistogram(), LogHistogram(), LogHistogram()
+    whole.update(values)
+    for part in values.split(777):
+        parts.update(part)
+    for part in values.flip(0).split(501):
+        shuffled.update(part)
+    assert torch.equal(whole.counts, parts.counts)
+    assert torch.equal(whole.counts, shuffled.counts)
+    for q in (0.01, 0.4, 0.85, 0.99):
+        assert whole.quantile(q) == pytest.approx(float(values.quantile(q)), rel=0.005)
+
+
+def test_non_finite_values_are_left_out_and_outliers_fill_the_end_bins():
+    histogram = LogHistogram(0.01, 1.0, bins=10)
+    histogram.update(torch.tensor([math.nan, math.inf, -math.inf, 5.0, -3.0, 0.0, 0.1001]))
+    assert histogram.counts.sum() == 4
+    assert histogram.counts[0] == 2
+    assert histogram.counts[-1] == 1
+    assert histogram.quantile(0) == pytest.approx(0.01)
+    assert histogram.quantile(1) == pytest.approx(1.0)
+
+
+def test_decay_forgets_old_values():
+    histogram = LogHistogram(decay=0.5)
+    histogram.update(torch.full((8,), 0.5))
+    for _ in range(3):
+        histogram.update(torch.full((1,), 0.01))
+    assert float(histogram.counts.sum()) == 8 / 8 + 1 / 4 + 1 / 2 + 1
+    assert histogram.quantile(0.3) == pytest.approx(0.01, rel=0.01)
+
+
+def test_a_histogram_survives_a_checkpoint(tmp_path):
+    histogram = LogHistogram(decay=0.9)
+    for seed in range(3):
+        histogram.update(torch.rand(100, generator=torch.Generator().manual_seed(seed)))
+    torch.save(histogram.state_dict(), tmp_path / "state.pt")
+    again = LogHistogram(decay=0.9)
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for one in (histogram, again):
+        one.update(torch.full((5,), 0.3))
+    assert torch.equal(histogram.counts, again.counts)
+    with pytest.raises(ValueError, match="do not fit"):
+        LogHistogram(bins=16).load_state_dict(histogram.state_dict())
+
+
+def test_an_empty_histogram_has_no_quantile():
+    histogram = LogHistogram()
+    assert histogram.empty
+    with pytest.raises(ValueError, match="empty histogram"):
+        histogram.quantile(0.5)
+    histogram.update(torch.tensor([0.5]))
+    assert not histogram.empty
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        histogram.quantile(1.5)
+    for bad in ((0.0, 1.0, 8, 1.0), (1.0, 0.5, 8, 1.0), (0.1, 1.0, 1, 1.0), (0.1, 1.0, 8, 0.0)):
+        with pytest.raises(ValueError, match="needs"):
+            LogHistogram(bad[0], bad[1], bins=bad[2], decay=bad[3])
 
 
 def constant(*values, side=64):
@@ -27,7 +104,7 @@ def unit_range(**options):
     return SigmaRange.from_maps([constant(1e-4, 1.0)], high_quantile=1.0, **options)
 
 
-def test_patches_below_tau_are_kept_whole():
+def test_patches_below_tau_are_kept():
     sigma = constant(0.39, 0.41, 0.1, 0.9)
     sigma[0, 0, 0, 0] = 0.99  # one bad pixel does not lose a patch
     mask = patch_mask(sigma, unit_range())
@@ -40,31 +117,31 @@ def test_pixels_below_tau_are_kept():
     assert pixel_mask(sigma, unit_range()).tolist() == [[[[1, 1, 0], [0, 1, 0]]]]
 
 
-def test_both_levels_and_either_alone():
+def test_either_level_alone_and_both_together():
     sigma = constant(0.1, 0.9)
     sigma[..., :10, :10] = 0.6  # bad pixels in a good patch
     sigma[..., :10, 64:74] = 0.1  # good pixels in a bad patch
-    limits = unit_range()
-    both = bilevel_mask(sigma, limits)
-    wanted = torch.zeros_like(sigma)
-    wanted[..., :64] = 1
-    wanted[..., :10, :10] = 0
-    assert torch.equal(both, wanted)
-    assert torch.equal(bilevel_mask(sigma, limits, use_pixel=False), patch_mask(sigma, limits))
-    assert torch.equal(bilevel_mask(sigma, limits, use_patch=False), pixel_mask(sigma, limits))
-    assert torch.equal(both, patch_mask(sigma, limits) * pixel_mask(sigma, limits))
-    assert (bilevel_mask(sigma, limits, use_patch=False, use_pixel=False) == 1).all()
-    strict = bilevel_mask(sigma, limits, Thresholds(0.4, 0.05))
+    sigma_range = unit_range()
+    both = bilevel_mask(sigma, sigma_range)
+    expected = torch.zeros_like(sigma)
+    expected[..., :64] = 1
+    expected[..., :10, :10] = 0
+    assert torch.equal(both, expected)
+    assert torch.equal(bilevel_mask(sigma, sigma_range, use_pixel=False), patch_mask(sigma, sigma_range))
+    assert torch.equal(bilevel_mask(sigma, sigma_range, use_patch=False), pixel_mask(sigma, sigma_range))
+    assert torch.equal(both, patch_mask(sigma, sigma_range) * pixel_mask(sigma, sigma_range))
+    assert (bilevel_mask(sigma, sigma_range, use_patch=False, use_pixel=False) == 1).all()
+    strict = bilevel_mask(sigma, sigma_range, Thresholds(0.4, 0.05))
     assert strict.sum() == 0
 
 
-def test_the_crop_is_never_its_own_measure():
-    """Four equally good patches stay, and so do four equally bad ones go, whatever their spread within the crop."""
-    limits = unit_range()
+def test_a_mask_does_not_depend_on_the_spread_within_the_crop():
+    """Four similar good patches stay and four similar bad ones go, whatever their spread."""
+    sigma_range = unit_range()
     good, bad = constant(0.01, 0.011, 0.012, 0.013), constant(0.8, 0.81, 0.82, 0.83)
-    assert (bilevel_mask(good, limits) == 1).all()
-    assert (bilevel_mask(bad, limits) == 0).all()
-    alone, together = bilevel_mask(good, limits), bilevel_mask(torch.cat([good, bad]), limits)
+    assert (bilevel_mask(good, sigma_range) == 1).all()
+    assert (bilevel_mask(bad, sigma_range) == 0).all()
+    alone, together = bilevel_mask(good, sigma_range), bilevel_mask(torch.cat([good, bad]), sigma_range)
     assert torch.equal(alone, together[:1])  # nor does its batch matter
 
 
@@ -78,22 +155,22 @@ def test_one_outlier_does_not_stretch_the_range():
     assert (patch_mask(worst, paper) == 1).all()
 
 
-def test_the_range_is_that_of_all_patch_means_and_all_pixels():
+def test_normalisation_uses_quantiles_of_all_patch_means_and_pixels():
     generator = torch.Generator().manual_seed(0)
     maps = [torch.rand(2, 1, 128, 192, generator=generator) ** 4 for _ in range(4)]
-    limits = SigmaRange.from_maps(maps, low_quantile=0.05, high_quantile=0.95)
+    sigma_range = SigmaRange.from_maps(maps, low_quantile=0.05, high_quantile=0.95)
     pixels = torch.cat([m.flatten() for m in maps]).clamp(min=1e-4).numpy()
     low, high = np.quantile(pixels, [0.05, 0.95])
-    wanted = ((maps[0] - low) / (high - low)).clamp(0, 1)
-    assert torch.allclose(limits.normalise_pixels(maps[0]), wanted.float(), atol=0.005)
+    expected = ((maps[0] - low) / (high - low)).clamp(0, 1)
+    assert torch.allclose(sigma_range.normalise_pixels(maps[0]), expected.float(), atol=0.005)
     means = np.concatenate([m.numpy().reshape(2, 2, 64, 3, 64).mean(axis=(2, 4)).ravel() for m in maps])
     low, high = np.quantile(means, [0.05, 0.95])
     first = patch_means(maps[0])[0]
-    assert torch.allclose(limits.normalise_patches(first), ((first - low) / (high - low)).clamp(0, 1), atol=0.12)
+    assert torch.allclose(sigma_range.normalise_patches(first), ((first - low) / (high - low)).clamp(0, 1), atol=0.12)
     assert first.shape == (2, 1, 2, 3)
 
 
-def test_steps_give_the_range_of_a_refresh_when_nothing_is_forgotten():
+def test_updates_without_decay_equal_a_refresh():
     maps = [torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(i)) for i in range(5)]
     running = SigmaRange()
     for sigma in maps:
@@ -103,7 +180,7 @@ def test_steps_give_the_range_of_a_refresh_when_nothing_is_forgotten():
     assert torch.equal(running.state_dict()["patches"], whole.state_dict()["patches"])
 
 
-def test_a_running_range_follows_a_teacher_that_improves():
+def test_a_decaying_range_follows_an_improving_teacher():
     running, stubborn = SigmaRange(decay=0.9), SigmaRange()
     for step in range(80):
         sigma = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(step)) * (0.5 if step < 20 else 0.05)
@@ -114,7 +191,7 @@ def test_a_running_range_follows_a_teacher_that_improves():
     assert pixel_mask(middling, stubborn).sum() == 16
 
 
-def test_the_state_goes_through_a_checkpoint(tmp_path):
+def test_a_range_survives_a_checkpoint(tmp_path):
     running = SigmaRange(decay=0.99)
     running.update(torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)))
     torch.save(running.state_dict(), tmp_path / "range.pt")
@@ -128,7 +205,7 @@ def test_the_state_goes_through_a_checkpoint(tmp_path):
     assert torch.equal(bilevel_mask(sigma, running), bilevel_mask(sigma, again))
 
 
-def test_sizes_that_are_no_multiples_average_what_is_there():
+def test_cut_patches_are_averaged_over_their_own_pixels():
     sigma = torch.full((1, 1, 70, 150), 0.1)
     sigma[..., 64:, 128:] = 0.9  # the corner: 6 x 22 pixels of a patch
     means, _, _ = patch_means(sigma)
@@ -140,7 +217,7 @@ def test_sizes_that_are_no_multiples_average_what_is_there():
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (64, 128), (40, 0), (33, 100), (130, 7)])
-def test_a_crop_is_cut_on_the_grid_of_its_scene(top, left):
+def test_patches_of_a_crop_lie_on_the_grid_of_its_scene(top, left):
     scene = torch.rand(1, 1, 320, 320, generator=torch.Generator().manual_seed(3)) * 0.8
     crop = scene[..., top : top + 96, left : left + 96]
     means, rows, columns = patch_means(crop, origin=(top, left))
@@ -150,65 +227,60 @@ def test_a_crop_is_cut_on_the_grid_of_its_scene(top, left):
             block = scene[
                 0, 0, max(py * 64, top) : min(py * 64 + 64, top + 96), max(px * 64, left) : min(px * 64 + 64, left + 96)
             ]
-            seen = rows[0, y] @ means[0, 0] @ columns[0, x]
-            assert float(seen) == pytest.approx(float(block.mean()), rel=1e-5)
+            mean = rows[0, y] @ means[0, 0] @ columns[0, x]
+            assert float(mean) == pytest.approx(float(block.mean()), rel=1e-5)
 
 
 def test_every_crop_of_a_batch_has_its_own_origin():
     crops = torch.rand(3, 1, 96, 96, generator=torch.Generator().manual_seed(4))
     origins = torch.tensor([[0, 0], [10, 50], [200, 64]])
-    limits = unit_range()
-    together = patch_mask(crops, limits, 0.5, origin=origins)
+    sigma_range = unit_range()
+    together = patch_mask(crops, sigma_range, 0.5, origin=origins)
     for crop, origin, mask in zip(crops, origins, together, strict=True):
-        assert torch.equal(patch_mask(crop[None], limits, 0.5, origin=tuple(origin.tolist()))[0], mask)
+        assert torch.equal(patch_mask(crop[None], sigma_range, 0.5, origin=tuple(origin.tolist()))[0], mask)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_sigma_that_is_no_number_is_dropped_at_both_levels(bad):
+def test_non_finite_sigma_is_dropped_at_both_levels(bad):
     sigma = constant(0.1, 0.1)
     sigma[..., 3, 5] = bad
     sigma[..., 64:] = bad
-    limits = unit_range()
+    sigma_range = unit_range()
     for mask in (
-        patch_mask(sigma, limits),
-        pixel_mask(sigma, limits),
-        bilevel_mask(sigma, limits),
-        bilevel_mask(sigma, limits, use_patch=False, use_pixel=False),
+        patch_mask(sigma, sigma_range),
+        pixel_mask(sigma, sigma_range),
+        bilevel_mask(sigma, sigma_range),
+        bilevel_mask(sigma, sigma_range, use_patch=False, use_pixel=False),
         bilevel_mask(sigma, None, Thresholds(0.5, 0.5)),
     ):
         assert mask[..., 3, 5] == 0
         assert (mask[..., 64:] == 0).all()
         assert mask.sum() == 64 * 64 - 1  # its neighbours stay
-    limits.update(sigma)
-    assert torch.isfinite(limits.normalise_pixels(torch.tensor([0.5])))
+    sigma_range.update(sigma)
+    assert torch.isfinite(sigma_range.normalise_pixels(torch.tensor([0.5])))
 
 
-def test_adaptive_tau_is_the_quantile_of_labelled_sigma():
-    maps = [torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(i)) for i in range(3)]
-    maps[0][0, 0, 0, 0] = math.nan
-    found = adaptive_thresholds(maps, 0.8)
-    pixels = torch.cat([m.flatten() for m in maps])
-    assert found.pixel == pytest.approx(float(np.nanquantile(pixels.numpy(), 0.8)), rel=1e-5)
-    clean = np.stack([m.numpy().reshape(2, 2, 64, 2, 64) for m in maps])
-    assert found.patch == pytest.approx(np.quantile(np.nanmean(clean, axis=(3, 5)), 0.8), rel=1e-5)
-    keep = bilevel_mask(maps[1], None, found, use_patch=False)
-    assert float(keep.mean()) == pytest.approx(0.8, abs=0.01)
-    running = SigmaRange.from_maps(maps).quantile(0.8)
-    assert running.pixel == pytest.approx(found.pixel, rel=0.005)
-    assert running.patch == pytest.approx(found.patch, rel=0.005)
-    with pytest.raises(ValueError, match="no labelled sigma"):
-        adaptive_thresholds([])
-
-
-def test_a_range_that_cannot_be_is_refused():
+def test_invalid_and_empty_ranges_are_errors():
     with pytest.raises(ValueError, match="low_quantile"):
         SigmaRange(low_quantile=0.5, high_quantile=0.5)
-    with pytest.raises(ValueError, match="no values seen"):
+    with pytest.raises(ValueError, match="empty histogram"):
         pixel_mask(torch.ones(1, 1, 2, 2), SigmaRange())
 
 
-def test_autocast_does_not_round_the_grid():
+def test_patch_means_are_exact_under_autocast():
     sigma = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
     with torch.autocast("cpu", torch.bfloat16):
         inside = patch_means(sigma)[0]
     assert torch.equal(inside, patch_means(sigma)[0])
+
+
+def test_quantiles_of_a_range_are_numpys():
+    """Over labelled crops they are the adaptive tau, in sigma's own units."""
+    maps = [torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    maps[0][0, 0, 0, 0] = math.nan
+    tau = SigmaRange.from_maps(maps).quantile(0.8)
+    pixels = torch.cat([m.flatten() for m in maps])
+    assert tau.pixel == pytest.approx(float(np.nanquantile(pixels.numpy(), 0.8)), rel=0.005)
+    patches = np.stack([m.numpy().reshape(2, 2, 64, 2, 64) for m in maps])
+    assert tau.patch == pytest.approx(np.quantile(np.nanmean(patches, axis=(3, 5)), 0.8, method="higher"), rel=0.005)
+    assert float(bilevel_mask(maps[1], None, tau, use_patch=False).mean()) == pytest.approx(0.8, abs=0.01)

@@ -1,11 +1,15 @@
-"""What the student is to learn from unlabelled crops under each method, and how much each pixel of it counts.
+"""What a training method is: it turns unlabelled crops into a target y and a weight w per pixel.
 
-smarthdr: the teacher's result where its judge is sure (arXiv 2511.12939). smae: the same, weighted by re-rendering.
-fshdr: bursts made from the teacher's result. selfhdr: targets from the frames alone.
-See docs/METHOD.md, section 6.
+    L_u = L(S(x), y, w),   S the student, x the crops under augmentation, L of ``losses.objective``
+
+docs/METHOD.md, section 6, has the methods. A method that learns from the teacher gets its predictions, made once an
+epoch (``refresh``) or at every step (``observe``), and keeps the distributions it draws thresholds from in
+``statistics``, so that a resumed run has them again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -14,120 +18,118 @@ from smarthdr_cli.data.augment import Augmentation, augment
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
 from smarthdr_cli.models.base import Prediction
-from smarthdr_cli.train import perceptual, uncertainty_masks
-from smarthdr_cli.train.config import MaskConfig, TrainConfig
-from smarthdr_cli.train.methods import selfhdr, smae
-from smarthdr_cli.train.methods.fshdr import artificial_burst, rerender_consistency
-from smarthdr_cli.train.objective import Terms, objective
+from smarthdr_cli.train.config import TrainConfig
+from smarthdr_cli.train.losses import Terms, objective
 from smarthdr_cli.train.optical_flow import Flows
-from smarthdr_cli.train.perceptual_losses import VGGFeatures
-from smarthdr_cli.train.perceptual_losses import perceptual as vgg_distance
-from smarthdr_cli.train.pseudo_labels import Pseudo
+from smarthdr_cli.train.perceptual_losses import VGGFeatures, gradient_loss
+from smarthdr_cli.train.pseudo_labels import EpochLabels, Pseudo
 from smarthdr_cli.train.rerendering import cell_consistency
 
 
 @dataclass(frozen=True)
-class Aim:
-    """A batch with its target, and ``weight`` (B, 1, H, W) in [0, 1].
+class Target:
+    """A batch with its target, and ``weight`` (B, 1, H, W) in [0, 1]; None weighs every pixel 1.
 
-    Without a target: the burst is to be re-rendered (``short`` None), or masked frames to be completed towards
-    ``short`` (B, 3, H, W). ``structure`` (B, 3, H, W): what gradients are learned from everywhere. ``shares``: for the
-    log.
+    ``structure``: (B, 3, H, W) radiance whose gradients the prediction learns everywhere. ``from_teacher``: the target
+    is a pseudo-label, so that the uncertainty term counts ``weight_judge_unlabeled``, and the prediction is tied to the
+    reference's cells. ``coverage``: mean weights, by the name under which they are logged.
     """
 
     batch: Batch
     weight: Tensor | None = None
     structure: Tensor | None = None
-    short: Tensor | None = None
-    shares: Terms = field(default_factory=dict)
+    from_teacher: bool = True
+    coverage: Terms = field(default_factory=dict)
 
-    def under(self, how: Augmentation) -> "Aim":
-        """All of it under one augmentation."""
+    def augmented(self, augmentation: Augmentation) -> Self:
+        """Frames, target, weight and structure under one augmentation."""
         return replace(
             self,
-            batch=augment(self.batch, how),
-            weight=None if self.weight is None else how.geometry(self.weight),
-            structure=None if self.structure is None else how.colour(self.structure),
-            short=None if self.short is None else how.colour(self.short),
+            batch=augment(self.batch, augmentation),
+            weight=None if self.weight is None else augmentation.geometry(self.weight),
+            structure=None if self.structure is None else augmentation.colour(self.structure),
         )
 
-
-def aimed_loss(out: Prediction, aim: Aim, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
-    """The loss of an estimate of ``aim.batch``, and its terms by name."""
-    if aim.short is not None:
-        loss = smae.masked_loss(out.radiance, smae.MaskedBurst(aim.batch, aim.short))
-        return loss, {"masked": loss.detach()}
-    if aim.batch.target is None:
-        loss = rerender_consistency(out.radiance, aim.batch)
-        return config.weight_rerender * loss, {"rerendered": loss.detach()}
-    judged = 1.0 if config.method == "selfhdr" else config.weight_judge_unlabeled
-    loss, terms = objective(out, aim.batch, config, aim.weight, vgg, judged=judged)
-    if config.weight_cells and config.method != "selfhdr":
-        gap = cell_consistency(out.radiance, aim.batch)
-        loss, terms = loss + config.weight_cells * gap, terms | {"cells": gap.detach()}
-    if aim.structure is not None:
-        scale = aim.batch.scale_short
-        if vgg is not None:
-            distance = config.weight_vgg * vgg_distance(vgg, out.radiance, aim.structure, scale)
-        else:
-            distance = perceptual.gradient(out.radiance, aim.structure, scale)
-        loss, terms = loss + distance, terms | {"structure": distance.detach()}
-    return loss, terms
+    def loss(self, out: Prediction, config: TrainConfig, vgg: VGGFeatures | None) -> tuple[Tensor, Terms]:
+        """The loss of the student's output for ``batch``, and its terms by name."""
+        judge = config.weight_judge_unlabeled if self.from_teacher else 1.0
+        loss, terms = objective(out, self.batch, config, self.weight, vgg, uncertainty_factor=judge)
+        if config.weight_cells and self.from_teacher:
+            gap = cell_consistency(out.radiance, self.batch)
+            loss, terms = loss + config.weight_cells * gap, terms | {"cells": gap.detach()}
+        if self.structure is not None:
+            scale = self.batch.scale_short
+            if vgg is not None:
+                distance = config.weight_vgg * vgg.distance(out.radiance, self.structure, scale)
+            else:
+                distance = gradient_loss(out.radiance, self.structure, scale)
+            loss, terms = loss + distance, terms | {"structure": distance.detach()}
+        return loss, terms
 
 
-def smarthdr(
-    pseudo: Pseudo, crops: Crops, limits: uncertainty_masks.SigmaRange, config: TrainConfig,
-    tau: uncertainty_masks.Thresholds | None,
-    flows: Flows | None = None,
-) -> Aim:  # fmt: skip
-    """Pseudo-labels less what either mask drops. ``tau``: adaptive thresholds, in place of the fixed ones. ``flows``:
-    the crops' where they are at hand.
+class Statistic(Protocol):
+    """What a state file keeps of a method."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from saved tensors."""
+
+
+class Method(Protocol):
+    """What unlabelled crops teach in one run. Subclasses override what differs from the defaults here.
+
+    ``needs_labels``: a run without labelled scenes is refused. ``uses_unlabeled``: unlabelled scenes are opened.
+    ``uses_teacher``: targets need the teacher's predictions. ``predicts_once``: those of the first unlabelled update
+    serve the whole run. ``defaults``: options of a run on scenes that sets none.
+
+    ``uses_flow``: targets need optical flow, which is computed ahead of the update. ``has_first_stage``: crops teach
+    something before ``first_unlabeled``. ``observes_labels``: ``observe_labeled`` wants predictions for labelled crops.
     """
-    m: MaskConfig = config.masks
-    origin = torch.tensor([crops.tops, crops.lefts], device=pseudo.sigma.device).T
-    limit, levels = (None, tau) if tau is not None else (limits, uncertainty_masks.Thresholds(m.tau_patch, m.tau_pixel))
 
-    def kept(patch: bool, pixel: bool) -> Tensor:
-        return uncertainty_masks.bilevel_mask(
-            pseudo.sigma, limit, levels, m.side, origin, use_patch=patch, use_pixel=pixel, means=pseudo.means
-        )
+    needs_labels: ClassVar[bool] = True
+    uses_unlabeled: ClassVar[bool] = True
+    uses_teacher: ClassVar[bool] = True
+    predicts_once: ClassVar[bool] = False
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    config: TrainConfig
+    uses_flow: bool = False
+    has_first_stage: bool = False
+    observes_labels: bool = False
 
-    weight = kept(m.patch, m.pixel)
-    shares = {"kept": weight.mean(), "kept_patches": kept(m.patch, False).mean()}
-    target, structure = pseudo.radiance, None
-    if config.fill != "none":
-        own = selfhdr.color_target(crops.batch, flows)
-        if config.fill == "selfhdr":
-            target, weight = selfhdr.fill_masked(target, weight, own)
-        else:
-            target, weight = selfhdr.fill_masked(own.radiance, own.keep, selfhdr.Target(target, weight))
-            structure = selfhdr.structure_target(crops.batch, own.radiance).radiance
-        shares["kept_filled"] = weight.mean()
-    return Aim(replace(crops.batch, target=target), weight, structure=structure, shares=shares)
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
 
+    @property
+    def first_unlabeled(self) -> int:
+        """The update from which ``targets`` are learned; labels alone, or the first stage, come before it."""
+        return round(self.config.labelled_first * self.config.iterations)
 
-def weighted(pseudo: Pseudo, crops: Crops, threshold: smae.Threshold) -> Aim:
-    """Pseudo-labels weighted by SMAE's rule."""
-    batch = crops.batch
-    weights = threshold.weights(smae.patch_loss(pseudo.radiance, batch))
-    weight = smae.weight_map(weights, *batch.frames.shape[-2:])
-    return Aim(replace(batch, target=pseudo.radiance), weight, shares={"kept": weight.mean()})
+    def first_stage_targets(self, crops: Crops, draw: torch.Generator) -> Target | None:
+        """What crops teach before ``first_unlabeled``, where there is a first stage."""
+        return None
 
+    def targets(self, crops: Crops, pseudo: Pseudo | None, flows: Flows | None) -> Target | None:
+        """What crops teach; None where thresholds are not known yet.
 
-def artificial(pseudo: Pseudo, crops: Crops, flows: Flows | None = None) -> Aim:
-    """FSHDR's second stage: bursts whose truth is the prediction."""
-    return Aim(artificial_burst(pseudo.radiance, crops.batch, flows=flows))
+        ``pseudo``: the teacher's predictions, where the method uses it. ``flows``: those of the crops, computed here
+        where they are None.
+        """
 
+    def observe(self, pseudo: Pseudo, crops: Crops) -> None:
+        """Update running thresholds with the teacher's predictions for unlabelled crops (``pseudo = "step"``)."""
 
-def self_supervised(crops: Crops, flows: Flows | None = None) -> Aim:
-    """SelfHDR's colour and structure targets."""
-    colour = selfhdr.color_target(crops.batch, flows)
-    structure = selfhdr.structure_target(crops.batch, colour.radiance)
-    batch = replace(crops.batch, target=colour.radiance)
-    return Aim(batch, colour.keep, structure.radiance, shares={"kept": colour.keep.mean()})
+    def observe_labeled(self, pseudo: Pseudo, batch: Batch) -> None:
+        """The same with its predictions for labelled crops."""
 
+    def refresh(self, labels: EpochLabels) -> None:
+        """Replace the thresholds by those of an epoch's predictions."""
 
-def masked(crops: Crops, draw: torch.Generator) -> Aim:
-    """SMAE's first stage: frames made from the short one, most of their patches missing."""
-    burst = smae.masked_frames(crops.batch, draw)
-    return Aim(burst.batch, short=burst.short)
+    def statistics(self) -> dict[str, Statistic]:
+        """What a resumed run needs, by its key in the state file."""
+        return {}
+
+    def masks(self, pseudo: Pseudo, crops: Crops) -> dict[str, Tensor]:
+        """Weights (B, 1, H, W) by name, for TensorBoard; empty where thresholds are not known yet."""
+        return {}

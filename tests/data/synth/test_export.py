@@ -7,6 +7,7 @@ import exifread
 import numpy as np
 import pytest
 
+from benchmarks.lib.frozen_set import read_frozen_scene, set_identity
 from smarthdr_cli.burst.load import load_burst
 from smarthdr_cli.data.cache import cache_home
 from smarthdr_cli.data.datasets import find_scenes
@@ -20,7 +21,6 @@ from smarthdr_cli.data.synth.export import (
 )
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.errors import InputError, OutputError
-from smarthdr_cli.evaluate.frozen import identity, read_scene
 
 SIZE = (48, 64)
 
@@ -33,7 +33,7 @@ def test_a_scene_folder_is_read_by_the_evaluation(bank, tmp_path, kind, suffix):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["001", "002"]
     names = {*(f"{i}.{suffix}" for i in (1, 2, 3)), *(f"oracle_{i}.npy" for i in (1, 2, 3))}
     assert {p.name for p in (tmp_path / "001").iterdir()} == names | {"exposure.txt", "HDRImg.exr", "moving.png"}
-    scene = read_scene(tmp_path / "001")
+    scene = read_frozen_scene(tmp_path / "001")
     assert scene.truth.shape == (*SIZE, 3)
     assert scene.truth.max() <= 1 + 1e-6
     assert scene.moving.shape == SIZE
@@ -55,13 +55,13 @@ def test_a_seed_gives_the_same_bytes(bank, tmp_path):
     for kind in ("gamma16", "camera8"):
         for name, seed in (("a", 5), ("b", 5), ("c", 6)):
             write_benchmark(tmp_path / kind / name, bank, 1, seed, benchmark_config(kind, SIZE))
-        assert identity(tmp_path / kind / "a") == identity(tmp_path / kind / "b")
-        assert identity(tmp_path / kind / "a") != identity(tmp_path / kind / "c")
+        assert set_identity(tmp_path / kind / "a") == set_identity(tmp_path / kind / "b")
+        assert set_identity(tmp_path / kind / "a") != set_identity(tmp_path / kind / "c")
 
 
 def test_number_of_frames_and_first_scene(bank, tmp_path):
     write_benchmark(tmp_path, bank, 1, 1, benchmark_config("camera8", SIZE, frames=5), first=40)
-    scene = read_scene(tmp_path / "040")
+    scene = read_frozen_scene(tmp_path / "040")
     assert len(scene.codes) == 5
     assert scene.reference == 2
 

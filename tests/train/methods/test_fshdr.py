@@ -1,4 +1,4 @@
-"""Artificial bursts whose truth is the prediction, and consistency with the reference."""
+"""FSHDR: artificial bursts whose truth is the prediction, and consistency with the reference."""
 
 import math
 from dataclasses import replace
@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import train_pictures as made
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth.burst import make_batch
 from smarthdr_cli.data.synth.camera import Sensor
 from smarthdr_cli.data.synth.config import SynthConfig
-from smarthdr_cli.train.methods.fshdr import artificial_burst, rerender_consistency
+from smarthdr_cli.train.methods.fshdr import FSHDR, artificial_burst, rerender_consistency
 from smarthdr_cli.train.optical_flow import Flows
+from smarthdr_cli.train.state import generator, new_state
+from smarthdr_cli.train.step import semi_supervised_loss
+from tests.support.training import check_masked_pixels_do_not_exist, hole, pair
 
 
 def still(light, evs=(0.0, -2.0, 2.0)):
@@ -28,8 +30,8 @@ def fields(batch, dx=0.0, dy=0.0):
     return Flows(-backward, backward)
 
 
-def test_a_still_burst_comes_back():
-    light = made.pair()[0]
+def test_a_still_burst_is_reproduced():
+    light = pair()[0]
     batch = still(light)
     again = artificial_burst(light, batch, flows=fields(batch))
     assert torch.allclose(again.frames, batch.frames, atol=1e-5)
@@ -39,14 +41,14 @@ def test_a_still_burst_comes_back():
     assert again.flow is None
 
 
-def test_other_frames_show_the_prediction_moved_back():
-    """A thing the other frame has 3 further left lies there in the artificial one too: b leads from it to here."""
-    light = made.pair()[0]
+def test_other_frames_show_the_prediction_moved_by_the_flow():
+    """The backward flow leads from a pixel of the other frame to its place in the reference."""
+    light = pair()[0]
     batch = still(light)
     again = artificial_burst(light, batch, flows=fields(batch, dx=3.0, dy=-2.0))
     assert torch.allclose(again.frames[:, 0], light.clamp(0, 1), atol=1e-6)
-    wanted = (light[..., :-2, 3:] * 2**-2).clamp(0, 1)
-    assert torch.allclose(again.frames[:, 1][..., 2:, :-3], wanted, atol=1e-4)
+    expected = (light[..., :-2, 3:] * 2**-2).clamp(0, 1)
+    assert torch.allclose(again.frames[:, 1][..., 2:, :-3], expected, atol=1e-4)
     assert (again.valid[:, 1:, :, :2] == 0).all()  # looks outside the picture
     assert (again.valid[:, 1:, ..., -3:] == 0).all()
     assert (again.valid[:, 1:, :, 2:, :-3] == 1).all()
@@ -64,26 +66,26 @@ def test_the_artificial_burst_moves_as_the_real_one_did(bank):
     assert errors[0] < 0.6 * errors[1]
 
 
-def test_noise_is_the_sensors():
+def test_noise_follows_the_sensor():
     light = torch.full((2, 3, 64, 64), 0.2)
     batch = still(light)
     sensor = Sensor(torch.tensor([1000.0, 10000.0]), torch.tensor([3.0, 3.0]))
-    generator = torch.Generator().manual_seed(0)
-    again = artificial_burst(light, batch, generator, sensor=sensor, flows=fields(batch))
+    draw = torch.Generator().manual_seed(0)
+    again = artificial_burst(light, batch, draw, sensor=sensor, flows=fields(batch))
     for b, well in enumerate((1000.0, 10000.0)):
         for n, ev in enumerate((0, -2, 2)):
             level = 0.2 * 2**ev
-            found = again.frames[b, n]
-            assert float(found.mean()) == pytest.approx(level, rel=0.02)
-            wanted = math.sqrt(level / well + (3 / well) ** 2)
-            assert float(found.std()) == pytest.approx(wanted, rel=0.1)
+            frame = again.frames[b, n]
+            assert float(frame.mean()) == pytest.approx(level, rel=0.02)
+            expected = math.sqrt(level / well + (3 / well) ** 2)
+            assert float(frame.std()) == pytest.approx(expected, rel=0.1)
     assert torch.equal(again.target, light)
     with pytest.raises(ValueError, match="generator"):
         artificial_burst(light, batch, sensor=sensor, flows=fields(batch))
 
 
-def test_no_gradient_and_no_nan_gets_out():
-    light = made.pair()[0].requires_grad_()
+def test_artificial_bursts_are_finite_and_carry_no_gradient():
+    light = pair()[0].requires_grad_()
     batch = still(light.detach())
     broken = light.clone()
     broken[0, 1, 10, 12] = math.nan
@@ -98,8 +100,8 @@ def test_no_gradient_and_no_nan_gets_out():
     assert artificial_burst(light * 100, batch, flows=fields(batch)).target.max() == 4  # the shortest frame's clip
 
 
-def test_consistency_is_the_mean_square_of_codes():
-    light, other = made.pair()
+def test_consistency_is_the_mean_squared_difference_of_codes():
+    light, other = pair()
     batch = still(light)
     a, b = (np.clip(x.double().numpy(), 1e-4, 1) ** (1 / 2.2) for x in (other, batch.frames[:, 0]))
     assert float(rerender_consistency(other, batch)) == pytest.approx(((a - b) ** 2).mean(), rel=1e-4)
@@ -108,7 +110,7 @@ def test_consistency_is_the_mean_square_of_codes():
     assert float(rerender_consistency(other, batch, half)) == pytest.approx(((a - b) ** 2).mean() / 2, rel=1e-4)
 
 
-def test_a_clipped_reference_asks_for_at_least_that_much():
+def test_a_clipped_reference_is_a_lower_bound():
     light = torch.full((1, 3, 16, 16), 2.0)
     batch = still(light)
     brighter, darker = (torch.full_like(light, v).requires_grad_() for v in (3.5, 0.5))
@@ -119,9 +121,9 @@ def test_a_clipped_reference_asks_for_at_least_that_much():
         assert bool((leaf.grad < 0).all()) == pulled
 
 
-def test_what_the_reference_did_not_see_and_masked_pixels_do_not_exist():
-    light, other = made.pair()
-    keep = made.hole(light)
+def test_consistency_ignores_invalid_and_masked_pixels():
+    light, other = pair()
+    keep = hole(light)
     batch = still(light)
 
     def masked(predicted, target, mask):
@@ -134,4 +136,24 @@ def test_what_the_reference_did_not_see_and_masked_pixels_do_not_exist():
         return rerender_consistency(predicted, replace(batch, frames=frames, valid=valid))
 
     for loss in (masked, unseen):
-        made.check_masked_pixels_do_not_exist(loss, other * 0.4 + 0.01, light * 0.4 + 0.01, keep)
+        check_masked_pixels_do_not_exist(loss, other * 0.4 + 0.01, light * 0.4 + 0.01, keep)
+
+
+def test_targets_are_bursts_synthesised_from_the_prediction(config_of, crops, pseudo):
+    target = FSHDR(config_of(method="fshdr")).targets(crops, pseudo, None)
+    assert target.weight is None
+    assert (target.batch.target - pseudo.radiance.clamp(min=0)).abs().max() < 1e-6
+    assert not torch.equal(target.batch.frames[:, 1:], crops.batch.frames[:, 1:])
+
+
+@pytest.mark.parametrize(("stage", "term"), [("first", "rerendered"), ("second", "reconstruction")])
+def test_both_stages_train_the_student(config_of, crops, pseudo, stage, term):
+    method = FSHDR(config_of(method="fshdr"))
+    first = stage == "first"
+    target = method.first_stage_targets(crops, generator(1)) if first else method.targets(crops, pseudo, None)
+    student = new_state(method.config, torch.device("cpu")).student
+    loss, terms = semi_supervised_loss(student, None, target, method.config, generator(4))
+    loss.backward()
+    assert float(terms[f"unlabeled_{term}"]) > 0
+    assert not first or float(loss.detach()) == pytest.approx(0.5 * float(terms["unlabeled_rerendered"]))
+    assert sum(float(p.grad.abs().sum()) for p in student.parameters() if p.grad is not None) > 0

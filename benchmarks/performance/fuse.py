@@ -1,0 +1,216 @@
+"""Time and peak memory of `smarthdr fuse`, against OpenCV's AlignMTB + MergeDebevec and within `--max-memory`.
+
+    python -m benchmarks.performance.fuse [--megapixels 24 ...] [--tiles 512 ...] [--runs 3] [-- options of fuse]
+    python -m benchmarks.performance.fuse --section memory [--cases 24:2 45:3 100:6.5]
+
+Input: three handheld JPEGs, synthesised in a temporary folder. Everything runs as whole processes, start-up and files
+included. Memory is the largest resident set the kernel reports.
+
+"speed": both programs in turn, ratio of medians, highest peak. ``--tiles`` repeats ours with other tile sizes at the
+first image size: peak memory must not grow with the number of tiles. "memory": a case is megapixels and a limit in
+GiB. Each writes its section of RESULTS.md.
+
+This process stays small, since the kernel hands a child its parent's peak at the start: nothing heavy is imported here,
+and images are synthesised in a process of their own.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.lib.results_file import RESULTS, write_section
+from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
+
+HERE = Path(__file__).parent
+TIMES = ("1/250", "1/60", "1/15")  # 2 EV apart
+ASPECT = 1.5
+MAX_TIME_RATIO, MAX_MEMORY_GB = 4.0, 3.0  # against OpenCV; at 24 MP
+GB_PER_GIB = 2**30 / 1e9
+MARGIN_PX = 80  # of the scene around a frame, for the camera's motion
+
+
+def synthesise(folder: Path, megapixels: float) -> None:
+    """Write 1.jpg to 3.jpg: one textured HDR scene, handheld (60 px, 1 degree), with noise and EXIF."""
+    import cv2
+    import numpy as np
+    from PIL import Image
+    from PIL.TiffImagePlugin import IFDRational
+
+    from smarthdr_cli.data.synth.sources import fractal_noise, procedural_scene
+
+    rng = np.random.default_rng(7)
+    height = round(math.sqrt(megapixels * 1e6 / ASPECT))
+    width = round(height * ASPECT)
+    size = (width + 2 * MARGIN_PX, height + 2 * MARGIN_PX)
+    base = cv2.resize(procedural_scene(rng, 800, 1200), size, interpolation=cv2.INTER_CUBIC)
+    scene = np.clip(base, 1e-4, None).astype(np.float32)
+    grain = np.exp(0.25 * fractal_noise(rng, 1024, 1024, 0.7))  # detail at every pixel
+    tiles = (math.ceil(size[1] / 1024), math.ceil(size[0] / 1024))
+    scene *= np.tile(grain, tiles)[: size[1], : size[0], None]
+    scene /= np.float32(np.quantile(scene[::16, ::16], 0.6) * 6)
+    for number, text in enumerate(TIMES, start=1):
+        seconds = to_seconds(text)
+        angle, dx, dy = (0.0, 0.0, 0.0) if number == 2 else (rng.uniform(-1, 1), *rng.uniform(-60, 60, 2))
+        matrix = np.eye(3)
+        matrix[:2] = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, 1.0)
+        matrix[:2, 2] += (dx - MARGIN_PX, dy - MARGIN_PX)
+        view = np.empty((height, width, 3), np.float32)
+        cv2.warpPerspective(scene, matrix, (width, height), dst=view, borderMode=cv2.BORDER_REFLECT)
+        np.multiply(view, np.float32(seconds / to_seconds(TIMES[1])), out=view)
+        for rows in np.array_split(view, 16):  # in strips, to stay small
+            noise = rng.standard_normal(rows.shape, np.float32) * np.sqrt(np.maximum(rows, 0) / 3e4 + 1e-7)
+            np.add(rows, noise, out=rows)
+            np.clip(rows, 0, 1, out=rows)
+            np.power(rows, np.float32(1 / 2.2), out=rows)
+        exif = Image.Exif()
+        numerator, denominator = (int(part) for part in text.split("/"))
+        exif.get_ifd(0x8769).update(
+            {0x829A: IFDRational(numerator, denominator), 0x829D: IFDRational(8, 1), 0x8827: 100}
+        )
+        Image.fromarray(np.round(view * 255).astype(np.uint8)).save(folder / f"{number}.jpg", quality=93, exif=exif)
+
+
+def to_seconds(text: str) -> float:
+    numerator, denominator = text.split("/")
+    return int(numerator) / int(denominator)
+
+
+def measure(command: list[str]) -> tuple[float, float]:
+    """Seconds and peak resident set (GB) of one process. Ends the benchmark with its error where it fails."""
+    with tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read().decode()[-2000:]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, usage.ru_maxrss * unit / 1e9
+
+
+def smarthdr_command(folder: Path, extra: list[str]) -> list[str]:
+    """``smarthdr fuse`` under this interpreter."""
+    files = [str(folder / f"{i}.jpg") for i in (1, 2, 3)]
+    program = [sys.executable, "-c", "from smarthdr_cli.cli.app import main; main()"]
+    return [*program, "fuse", *files, "-o", str(folder / "out.exr"), "--overwrite", "-q", *extra]
+
+
+def opencv_command(folder: Path) -> list[str]:
+    pairs = [part for i, t in enumerate(TIMES, start=1) for part in (str(to_seconds(t)), str(folder / f"{i}.jpg"))]
+    return [sys.executable, str(HERE / "opencv_merge.py"), str(folder / "out.hdr"), *pairs]
+
+
+def measure_in_turn(commands: dict[str, list[str]], runs: int) -> dict[str, tuple[float, float]]:
+    """Median seconds and highest peak (GB) of each command, run in turn."""
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            measured[name].append(measure(command))
+            print(f"{name}: {measured[name][-1][0]:.1f} s, {measured[name][-1][1]:.2f} GB", file=sys.stderr, flush=True)
+    return {
+        n: (statistics.median(run[0] for run in runs_of_command), max(run[1] for run in runs_of_command))
+        for n, runs_of_command in measured.items()
+    }
+
+
+def make_images(folder: Path, megapixels: float) -> None:
+    """``synthesise`` in a process of its own."""
+    module = [sys.executable, "-m", "benchmarks.performance.fuse"]
+    subprocess.run([*module, "--synthesise", str(folder), "--megapixels", str(megapixels)], check=True)
+
+
+def memory_section(cases: list[str]) -> str:
+    """Markdown of the section "memory"."""
+    rows: list[list[object]] = []
+    for case in cases:
+        megapixels, limit = (float(part) for part in case.split(":"))
+        with tempfile.TemporaryDirectory() as name:
+            make_images(Path(name), megapixels)
+            seconds, peak = measure(smarthdr_command(Path(name), ["--max-memory", f"{limit}G"]))
+        peak_gib = peak / GB_PER_GIB
+        rows.append([f"{megapixels:g} MP", limit, peak_gib, "yes" if peak_gib <= limit else "NO", seconds])
+        print(rows[-1], file=sys.stderr, flush=True)
+    return "\n\n".join([
+        "## Memory within a limit",
+        measurement_conditions(),
+        "`smarthdr fuse 1.jpg 2.jpg 3.jpg -o out.exr --max-memory`, whole processes, one run each.",
+        markdown_table(["three JPEGs of", "limit, GiB", "peak, GiB", "kept", "s"], rows),
+    ])  # fmt: skip
+
+
+def speed_section(options: argparse.Namespace, extra: list[str]) -> str | None:
+    """Markdown of the section "speed"; None where ``--only`` runs one side."""
+    rows, tile_rows = [], []
+    for megapixels in options.megapixels:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make_images(folder, megapixels)
+            commands = {"OpenCV": opencv_command(folder), "ours": smarthdr_command(folder, extra)}
+            if options.only:
+                commands = {options.only: commands[options.only]}
+            measured = measure_in_turn(commands, options.runs)
+            if options.only:
+                continue
+            (opencv_seconds, opencv_peak), (seconds, peak) = measured["OpenCV"], measured["ours"]
+            ratio = f"{seconds / opencv_seconds:.2f}×"
+            rows.append([f"{megapixels:g} MP", seconds, peak, opencv_seconds, opencv_peak, ratio])
+            for tile in options.tiles if megapixels == options.megapixels[0] else ():
+                command = {f"tile {tile}": smarthdr_command(folder, [*extra, "--tile", tile])}
+                ((tile_seconds, tile_peak),) = measure_in_turn(command, 1).values()
+                tile_rows.append([tile, tile_seconds, tile_peak])
+    if options.only:
+        return None
+    # Names only, no paths of this machine.
+    given_options = " ".join(Path(word).name if os.sep in word else word for word in extra)
+    header = ["three JPEGs of", "ours, s", "ours, peak GB", "OpenCV, s", "OpenCV, peak GB", "ratio"]
+    text = [
+        "## Speed and memory",
+        measurement_conditions(),
+        "`smarthdr fuse 1.jpg 2.jpg 3.jpg -o out.exr`" + (f" with `{given_options}`" if extra else "") + " against "
+        "OpenCV imread, AlignMTB, MergeDebevec, imwrite `.hdr`: whole processes, in turn, medians of "
+        f"{options.runs} run{'s' if options.runs > 1 else ''}. Wanted at 24 MP: "
+        f"at most {MAX_TIME_RATIO:g}× and {MAX_MEMORY_GB:g} GB.",
+        markdown_table(header, rows),
+    ]
+    if tile_rows:
+        text += [
+            f"Ours at {options.megapixels[0]:g} MP by tile size (one run each):",
+            markdown_table(["--tile", "s", "peak GB"], tile_rows),
+        ]
+    return "\n\n".join(text)
+
+
+def main() -> None:
+    arguments, extra = sys.argv[1:], []
+    if "--" in arguments:
+        split = arguments.index("--")
+        arguments, extra = arguments[:split], arguments[split + 1 :]
+    parser = argparse.ArgumentParser(description="time and memory of smarthdr fuse")
+    parser.add_argument("--section", choices=("speed", "memory"), default="speed")
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[24.0])
+    parser.add_argument("--tiles", nargs="*", default=[], help="also run ours with these tile sizes")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=["ours", "OpenCV"], help="run one side and write nothing")
+    parser.add_argument("--cases", nargs="+", default=["24:2", "45:3", "100:6.5"], help="megapixels:GiB, for memory")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--synthesise", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.synthesise:
+        synthesise(options.synthesise, options.megapixels[0])
+        return
+    section = memory_section(options.cases) if options.section == "memory" else speed_section(options, extra)
+    if section is not None:
+        print(section)
+        write_section(options.out, options.section, section)
+
+
+if __name__ == "__main__":
+    main()
