@@ -252,7 +252,7 @@ def label_stream(
     draw = generator(config.seed, 4, first)
     numbers = torch.randperm(len(scenes), generator=draw)[:max_sources].tolist()
     lights = [scene_truth(scenes[n]) if n < len(labeled) else store.light(n - len(labeled)) for n in numbers]
-    bank = bank_from_images([scenes[n].part.scene.name for n in numbers], [source_image(light) for light in lights])
+    bank = bank_from_images([scenes[n].band.scene.name for n in numbers], [source_image(light) for light in lights])
     frame_counts = tuple(sorted(len(scenes[n].evs) for n in numbers))
     synth = replace(config.synth, height=config.crop, width=config.crop, frames=frame_counts)
     seed = int(torch.randint(2**31, (1,), generator=draw))

@@ -216,7 +216,7 @@ def test_http_errors_state_their_status(monkeypatch):
         raise HfHubHTTPError("gone", response=SimpleNamespace(status_code=404, headers={}, request=None))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
-    with pytest.raises(ModelError, match=r"file.safetensors cannot be had from owner/name \(HTTP 404\)"):
+    with pytest.raises(ModelError, match=r"owner/name does not provide file.safetensors \(HTTP 404\)"):
         load_vgg("owner/name:file.safetensors")
 
 

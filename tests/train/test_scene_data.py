@@ -43,7 +43,7 @@ def test_a_folder_of_images_is_grouped_into_bursts(tmp_path):
     with pytest.raises(InputError, match="is not a folder of bursts"):
         bursts_below(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no subfolder with two pictures"):
+    with pytest.raises(InputError, match="no subfolder with at least two images"):
         bursts_below(tmp_path / "empty")
     bracket(tmp_path / "one", evs=(0,))
     with pytest.raises(InputError, match=r"no brackets found among its 1 pictures \(see smarthdr group\)"):
