@@ -1,8 +1,9 @@
 """Where the frames are at odds: which part of a picture the network has to look at, and in which windows.
 
-Two kinds of places. Lost: refusing frames has left the merge uncertain. Hidden: clipped in the reference, near a place where
-a shorter frame is refused, and confirmed by no two of the shorter frames; bright things that move in clipped light pass the
-one-sided test, and a lone witness may show what was behind them. What no shorter frame sees is hidden too.
+Two kinds of places. Lost: refusing frames has left the merge uncertain. Hidden: clipped in the reference, near a place
+where a shorter frame is refused, and confirmed by no two of the shorter frames; bright things that move in clipped
+light pass the one-sided test, and a lone witness may show what was behind them. What no shorter frame sees is hidden
+too.
 """
 
 from collections.abc import Iterator

@@ -4,9 +4,10 @@
     V_k = max(noise_k, s_k(light)^2) + delta^2 |grad L|^2 / k + (eps L)^2
     trust = exp(-max(z - 2, 0)^2 / 1.5)
 
-compared at the exposure of the brighter frame, clipped at 1, after the photometric grid. Noise alone is too small at 4 and
-12 px, since JPEG errors are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is measured on
-the burst at each scale. delta (px) is the registration residue, measured by place where gradients are strong.
+compared at the exposure of the brighter frame, clipped at 1, after the photometric grid. Noise alone is too small at 4
+and 12 px, since JPEG errors are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is
+measured on the burst at each scale. delta (px) is the registration residue, measured by place where gradients are
+strong.
 """
 
 from dataclasses import dataclass

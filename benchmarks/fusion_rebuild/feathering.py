@@ -1,8 +1,8 @@
 """Where another frame ends inside the picture: its share of the merge fades towards its border.
 
-Frames from the hand cover the reference's view only in part, and noise and hue differ on either side of a border. Over as
-much as a frame misses on a side, and WIDEST pixels at most, its share falls to nothing. Where the reference is clipped and no
-other frame saw more, the frame's edge is repeated for REPEATED of the picture beyond its border, fading.
+Frames from the hand cover the reference's view only in part, and noise and hue differ on either side of a border. Over
+as much as a frame misses on a side, and WIDEST pixels at most, its share falls to nothing. Where the reference is
+clipped and no other frame saw more, the frame's edge is repeated for REPEATED of the picture beyond its border, fading.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ REPEATED = 0.05  # of the longer side, as far as an edge stands for what lies be
 
 
 def missed_sides(source: AlignedBurst, index: int) -> tuple[float, float, float, float]:
-    """Pixels by which the picture's corners lie beyond the left, top, right and bottom border of a frame, at least 0."""
+    """Pixels by which the picture's corners lie beyond the left, top, right and bottom border of a frame, from 0."""
     left, top, right, bottom = (max(-depth, 0.0) for depth in _depths(source, index, Window(0, 0, *source.burst.size)))
     return left, top, right, bottom
 

@@ -1,8 +1,8 @@
 """Coarse optical flow over the whole picture: every near frame against the reference, on cells, coarse to fine.
 
-The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the frame
-then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other disagreement. Levels
-are computed in bands of rows that overlap by the receptive field of a level.
+The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the
+frame then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other
+disagreement. Levels are computed in bands of rows that overlap by the receptive field of a level.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,8 @@ def coarse_motions(
     network: SAF, cells: Mapping[int, F32], order: Sequence[int], evs: NDArray[np.floating], device: torch.device,
     at_once: int, on_progress: Callable[[float], None] = lambda _: None,
 ) -> dict[int, CoarseMotion]:  # fmt: skip
-    """The coarse flow of every frame within MAX_FLOW_EV of the reference, by its place in ``order``, the reference first.
+    """The coarse flow of every frame within MAX_FLOW_EV of the reference, by its place in ``order``, the reference
+    first.
 
     ``cells``: (h, w, 3) means over CELL pixels by frame; ``evs`` by frame, relative to the reference.
     """
@@ -161,8 +162,8 @@ def find_motions(
 
 
 def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than as
-    aligned, else 0; and the better trust of both.
+    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than
+    as aligned, else 0; and the better trust of both.
     """
     ref, other = model.cells[pair.ref], model.cells[pair.other]
     rows, columns = ref.shape[:2]

@@ -54,9 +54,9 @@ class Fine:
 
 @dataclass(frozen=True)
 class Coarse:
-    """One pair after the levels of the whole picture, on cells of CELL pixels: ``ref`` (1, 3, h, w) linear; ``state`` as
-    the network left it; ``flow`` (1, 2, h, w) px, what of it is taken; ``odds`` (1, 1, h, w), 1 - trust
-    of the frame so displaced; ``ev`` (1,). ``side``: of the cells of the last level that was computed, px.
+    """One pair after the levels of the whole picture, on cells of CELL pixels: ``ref`` (1, 3, h, w) linear; ``state``
+    as the network left it; ``flow`` (1, 2, h, w) px, what of it is taken; ``odds`` (1, 1, h, w), 1 - trust of the frame
+    so displaced; ``ev`` (1,). ``side``: of the cells of the last level that was computed, px.
     """
 
     ref: Tensor

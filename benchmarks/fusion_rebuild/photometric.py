@@ -2,10 +2,10 @@
 
     log x' = log x - g(place, light)
 
-One smooth log-gain g per frame and channel on a coarse grid over place and light (a bilateral grid; gain compensation of
-Brown & Lowe 2007), fitted robustly on agreeing, unclipped cells: a constant, by light, by place, each shrunk towards the one
-before. |g| of constant and light is at most 0.3 EV each, of place 0.14, so that no large mover is absorbed; where texture
-correlates, the surface is the same, and 1.5 EV are allowed.
+One smooth log-gain g per frame and channel on a coarse grid over place and light (a bilateral grid; gain compensation
+of Brown & Lowe 2007), fitted robustly on agreeing, unclipped cells: a constant, by light, by place, each shrunk towards
+the one before. |g| of constant and light is at most 0.3 EV each, of place 0.14, so that no large mover is absorbed;
+where texture correlates, the surface is the same, and 1.5 EV are allowed.
 """
 
 from dataclasses import dataclass

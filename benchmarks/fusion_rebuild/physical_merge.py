@@ -2,8 +2,8 @@
 
     h = sum_i T_i c_i L_i / V_i  /  sum_i T_i c_i / V_i,      sigma = T'(h) / sqrt(sum_i T_i c_i / V_i)
 
-c: clip taper. Where the reference clips, h is at least what it shows. What is fitted once per burst is a BurstModel; the
-picture is then merged window by window (pixel_kernel.py).
+c: clip taper. Where the reference clips, h is at least what it shows. What is fitted once per burst is a BurstModel;
+the picture is then merged window by window (pixel_kernel.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ class WindowMerge:
     variance: F32
 
     def summary(self, exposures: F32) -> tuple[F32, F32]:
-        """What ``pixel_kernel.summarise`` says of the window's cells: (h / 4, w / 4, 5), and the classical merge there."""
+        """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
         rows, columns = self.sigma.shape[0] // CELL, self.sigma.shape[1] // CELL
         out, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
         pixel_kernel.summarise(
@@ -92,8 +92,8 @@ def fit_burst(
 ) -> BurstModel:  # fmt: skip
     """Draw the samples once and fit everything from them.
 
-    ``order``: the frames, the reference first. ``cells``: (h, w, 3) means over CELL pixels by frame; ``flows``: (h, w, 2)
-    displacement in pixels of their cells, where there is one; ``displacement``: the same for the pixels of a window.
+    ``order``: the frames, the reference first. ``cells``: (h, w, 3) means over CELL pixels by frame; ``flows``: (h, w,
+    2) displacement in pixels of their cells, where there is one; ``displacement``: the same for the pixels of a window.
     """
     burst = source.burst
     samples = draw(source, displacement)
@@ -145,9 +145,10 @@ def merge_window(
         place[n] = border(source, pair.other, window, valid)
         pair.correct(frames[n], window.top, window.left, size)
         noise = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
+        residue = np.ascontiguousarray(residues[n - 1][rows, columns])
+        errors = (np.float32(error) for error in (EPS_TEST, model.shoulder(n), EPS_MERGE))
         pixel_kernel.agreement(
-            frames[0], frames[n], own, noise, np.float32(pair.ratio), pair.spread,
-            np.ascontiguousarray(residues[n - 1][rows, columns]), np.float32(EPS_TEST), np.float32(model.shoulder(n)), np.float32(EPS_MERGE),
+            frames[0], frames[n], own, noise, np.float32(pair.ratio), pair.spread, residue, *errors,
             valid, trust[n], variance[n],
         )  # fmt: skip
         trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid

@@ -1,9 +1,9 @@
 """The per-pixel part of a fusion as compiled loops: noise, agreement, merge.
 
-Arrays are windows of the picture whose corner and sides are multiples of CELL pixels, C-contiguous float32, (h, w, 3) or (h,
-w). Means over 4 pixels are those of cells, means over 12 of three by three cells, so every sum has an order fixed by the
-picture, and a pixel does not depend on the window it is computed in (given a margin of MARGIN pixels). Tables are over
-sqrt(x), see noise_model.py.
+Arrays are windows of the picture whose corner and sides are multiples of CELL pixels, C-contiguous float32, (h, w, 3)
+or (h, w). Means over 4 pixels are those of cells, means over 12 of three by three cells, so every sum has an order
+fixed by the picture, and a pixel does not depend on the window it is computed in (given a margin of MARGIN pixels).
+Tables are over sqrt(x), see noise_model.py.
 """
 
 from typing import Any
@@ -40,9 +40,8 @@ def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma,
     rows, columns, entries = height // CELL, width // CELL, variance.shape[1]
     error = np.zeros((rows, columns, 3), np.float32)
     if jpeg_luma > 0:
-        moments = np.zeros(
-            (rows, columns, 12), np.float32
-        )  # sums of codes, their squares, and of codes less their mean
+        # Sums of codes and their squares, and of codes less their mean over channels and their squares.
+        moments = np.zeros((rows, columns, 12), np.float32)
         value = np.empty(3, np.float32)
         for r in range(rows):
             for c in range(columns):
@@ -91,9 +90,9 @@ def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma,
 
 @compiled
 def apply_gain(light, grid, nodes, exposure, top, left, height, width):
-    """Multiply ``light`` (h, w, 3) by the photometric grid (places, places, lights, 3) of the whole picture's ``height``
-    and ``width``, in place; ``nodes`` (ENTRIES,): position along the lights of x ``exposure``, over sqrt. What clips
-    stays clipped: the gain fades to 1 from 0.9 of the clip.
+    """Multiply ``light`` (h, w, 3) by the photometric grid (places, places, lights, 3) of the whole picture's
+    ``height`` and ``width``, in place; ``nodes`` (ENTRIES,): position along the lights of x ``exposure``, over sqrt.
+    What clips stays clipped: the gain fades to 1 from 0.9 of the clip.
     """
     places, lights, entries = grid.shape[0], grid.shape[2], nodes.shape[0]
     table = np.empty((lights, 3), np.float32)
@@ -127,12 +126,12 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 def agreement(
     ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, valid, trust, total
 ):  # fmt: skip
-    """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the first
-    into ``total``.
+    """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
+    first into ``total``.
 
     ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
-    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4) delta^2.
-    ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
+    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
+    delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
     """
     height, width = ref.shape[:2]
     rows, columns, entries = height // CELL, width // CELL, spread.shape[2]
@@ -160,10 +159,14 @@ def agreement(
             before, after = max(x - 1, 0), min(x + 1, width - 1)
             delta = residue[y // CELL, x // CELL]
             for k in range(3):
-                across = (lifted[up, after, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[down, before, k]
-                          + 2 * (lifted[y, after, k] - lifted[y, before, k])) / np.float32(8)  # fmt: skip
-                along = (lifted[down, before, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[up, after, k]
-                         + 2 * (lifted[down, x, k] - lifted[up, x, k])) / np.float32(8)  # fmt: skip
+                across = (
+                    lifted[up, after, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[down, before, k]
+                    + 2 * (lifted[y, after, k] - lifted[y, before, k])
+                ) / np.float32(8)  # fmt: skip
+                along = (
+                    lifted[down, before, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[up, after, k]
+                    + 2 * (lifted[down, x, k] - lifted[up, x, k])
+                ) / np.float32(8)  # fmt: skip
                 move[y, x, k] = delta * (across * across + along * along)
     sums = np.zeros((rows, columns, 12), np.float32)  # of gap, light, noise and move
     for r in range(rows):
@@ -185,21 +188,21 @@ def agreement(
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
                 allowed += sums[r, c, 9 + k] * scale / CELL + (eps * light) ** 2 + np.float32(1e-9)
                 squared[r, c] = max(squared[r, c], (sums[r, c, k] * scale) ** 2 / allowed)
-                g = l = n = m = np.float32(0)
+                gap_sum = light_sum = noise_sum = move_sum = np.float32(0)
                 count = 0
                 for i in range(max(r - 1, 0), min(r + 2, rows)):
                     for j in range(max(c - 1, 0), min(c + 2, columns)):
-                        g += sums[i, j, k]
-                        l += sums[i, j, 3 + k]
-                        n += sums[i, j, 6 + k]
-                        m += sums[i, j, 9 + k]
+                        gap_sum += sums[i, j, k]
+                        light_sum += sums[i, j, 3 + k]
+                        noise_sum += sums[i, j, 6 + k]
+                        move_sum += sums[i, j, 9 + k]
                         count += CELL * CELL
                 scale = np.float32(1) / np.float32(count)
-                light = l * scale
-                allowed = max(n * scale * scale, spread[2, k, _index(light, entries)])
+                light = light_sum * scale
+                allowed = max(noise_sum * scale * scale, spread[2, k, _index(light, entries)])
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
-                allowed += m * scale / (3 * CELL) + (eps * light) ** 2 + np.float32(1e-9)
-                squared[r, c] = max(squared[r, c], (g * scale) ** 2 / allowed)
+                allowed += move_sum * scale / (3 * CELL) + (eps * light) ** 2 + np.float32(1e-9)
+                squared[r, c] = max(squared[r, c], (gap_sum * scale) ** 2 / allowed)
     for y in range(height):
         v = min(max((np.float32(y) - np.float32(1.5)) / CELL, np.float32(0)), np.float32(rows - 1))
         i = min(int(v), max(rows - 2, 0))
@@ -237,13 +240,13 @@ def agreement(
 def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
-    ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units, trust 1
-    for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1 rising to 0,
-    where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused
-    frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+    ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
+    trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
+    rising to 0, where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``:
+    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
 
-    Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the weight of
-    the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
+    Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
+    weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
     """
     count, height, width = frames.shape[:3]
     shortest = 0

@@ -1,9 +1,11 @@
-"""Bounds on the network's residual: it stays near what some trusted frame shows, and within what the reference measured."""
+"""Bounds on the network's residual: it stays near what some trusted frame shows, and within what the reference
+measured.
+"""
 
 import torch
 from torch import Tensor
 
-from smarthdr_cli.models.merge import TAPER_END, clip_taper, measured_share, noise_bound
+from smarthdr_cli.models.merge import LOOSE_NOISE, TAPER_END, clip_taper, measured_share, noise_bound
 
 HULL = 0.25  # relative slack around what the frames show
 FADE = 2.0  # slacks beyond it over which the residual is answer up
