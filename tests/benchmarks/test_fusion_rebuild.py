@@ -157,6 +157,7 @@ def test_the_merge_is_that_of_the_formula() -> None:
     truth = 2.5 * light(12)
     frames = np.stack([(truth * t).clip(0, 1) for t in exposures]).astype(np.float32)
     frames[1, :6, :8] = 1  # every frame clips where the reference does
+    frames[1, :, 16:] *= 0.4  # and shows less than a clipped reference
     trust, place, variance = (
         rng.uniform(low, high, (2, *SHAPE)).astype(np.float32) for low, high in ((0, 1), (0.02, 1), (1e-5, 1e-3))
     )
@@ -176,7 +177,8 @@ def test_the_merge_is_that_of_the_formula() -> None:
     total = own + weight
     expected = (own[..., None] * x[0] + weight[..., None] * x[1] / 0.25) / total[..., None]
     bound = 1 - falling(peak[0], 0.9, 0.99)
-    expected += (0.985 * x[0] - expected).clip(0) * bound[..., None]
+    lacking = (0.985 * x[0] - expected).clip(0)
+    expected += lacking * bound[..., None]
     every = 1 - falling(peak.min(0), 0.80, 0.97)
     expected += (x[1] / 0.25 - expected) * every[..., None]
     slope = MU * 0.25 / ((1 + MU * 0.25 * expected.mean(-1)) * np.log1p(MU))
@@ -184,6 +186,7 @@ def test_the_merge_is_that_of_the_formula() -> None:
 
     assert (peak[0] == 1).any()
     assert (every == 1).any()
+    assert ((lacking.max(-1) > 0.05) & (peak[0] > 0.8) & (peak[0] < 0.9)).any()
     np.testing.assert_allclose(merged, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(sigma, expected_sigma, rtol=1e-3)
     np.testing.assert_allclose(clipped, every, atol=1e-5)
