@@ -212,11 +212,7 @@ def to_json(value: Any) -> Any:
 
 
 def error_record(error: BaseException) -> dict[str, Any]:
-    """``{"code", "type", "message"}``: the exit code of ``smarthdr fuse``, the class, one line.
-
-    >>> error_record(OutputError("no space"))
-    {'code': 5, 'type': 'OutputError', 'message': 'no space'}
-    """
+    """``{"code", "type", "message"}``: the exit code of ``smarthdr fuse``, the class, one line."""
     kind, message = type(error).__name__, " ".join(str(error).split())
     if isinstance(error, SmartHDRError):
         return {"code": error.exit_code, "type": kind, "message": message}

@@ -17,10 +17,9 @@ from .conftest import Refused, Run, WriteBurst
 
 # A slow fusion: it writes a marker when the merge has run, then waits for the signal.
 SLOW = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 import smarthdr_cli.fusion.static_merge as static
-from smarthdr_cli import atomic
 merge = static.static_merge
 
 def slow(*arguments, **options):
@@ -30,14 +29,14 @@ def slow(*arguments, **options):
     return result
 
 static.static_merge = slow
-flush = atomic._flush
+fsync = os.fsync
 
-def slow_flush(path):
+def slow_fsync(descriptor):
     Path(sys.argv[1]).touch()
     time.sleep({writing})
-    flush(path)
+    fsync(descriptor)
 
-atomic._flush = slow_flush
+os.fsync = slow_fsync
 marker = sys.argv.pop(1)
 sys.argv.insert(1, marker)
 from smarthdr_cli.cli.app import app

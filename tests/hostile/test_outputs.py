@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from smarthdr_cli import atomic
 from smarthdr_cli.fusion import static_merge
 
 from .conftest import OFF, STATED
@@ -68,31 +67,30 @@ def test_dev_full_as_a_batchs_folder(refused: Any, frames: Frames) -> None:
 @pytest.fixture(
     params=[
         pytest.param("device", marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")),
-        "flush",
+        pytest.param("flush", marks=pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")),
     ]
 )
 def full_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Endings for which there is no space left, without anything being mounted: by the system's word, or by ours."""
-    endings: set[str] = set()
-    create, flush = atomic._create_beside, atomic._flush
+    """Suffixes of files for which the disk is full, nothing being mounted: while writing, or at the flush."""
+    suffixes: set[str] = set()
+    real_open, real_fsync = os.open, os.fsync
 
-    def on_a_full_device(real: Path) -> Path:
-        temporary = create(real)
-        if real.suffix in endings:
-            temporary.unlink()
-            temporary.symlink_to("/dev/full")  # whatever library writes there is told that no space is left
-        return temporary
+    def open_on_a_full_device(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_EXCL and Path(path).suffix in suffixes:
+            Path(path).symlink_to("/dev/full")  # the writer of the format gets the error
+            flags &= ~(os.O_EXCL | os.O_CREAT)
+        return real_open(path, flags, *arguments, **options)
 
-    def at_the_flush(path: Path) -> None:
-        if path.suffix in endings:
+    def fsync_on_a_full_disk(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").resolve().suffix in suffixes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(path)
+        real_fsync(descriptor)
 
     if request.param == "device":
-        monkeypatch.setattr(atomic, "_create_beside", on_a_full_device)
+        monkeypatch.setattr(os, "open", open_on_a_full_device)
     else:
-        monkeypatch.setattr(atomic, "_flush", at_the_flush)
-    return endings
+        monkeypatch.setattr(os, "fsync", fsync_on_a_full_disk)
+    return suffixes
 
 
 @pytest.mark.parametrize("ending", [".exr", ".hdr", ".tif"])
