@@ -365,15 +365,15 @@ def test_options_that_a_run_is_not_resumed_with(
 def test_only_the_first_notes_on_scenes_are_printed(
     smarthdr: Run, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = training.plan
+    prepare_run = training.prepare_run
 
     def noted(*arguments: Any) -> Any:
-        planned = plan(*arguments)
+        planned = prepare_run(*arguments)
         held = tuple(replace(s, notes=("blurred", "dark")) for s in planned.data.held_out)
         labeled = tuple(replace(s, notes=("blurred",)) for s in planned.data.labeled)
         return replace(planned, data=replace(planned.data, held_out=held, labeled=labeled))
 
-    monkeypatch.setattr(training, "plan", noted)
+    monkeypatch.setattr(training, "prepare_run", noted)
     options = ("--labeled", 3, "--config", config, *TINY, "--iterations", 1)  # three scenes, each held out in part
     lines = smarthdr("train", "--data", data, "-o", tmp_path / "run", *options).stderr.splitlines()
     notes = [line for line in lines if line.startswith("note: scene ")]
