@@ -91,7 +91,8 @@ def run_training(
     state = train(config, session, folder, state, on_log, on_step=on_step, budget=budget)
     if distributed.rank() > 0:
         return {}
-    network = with_all_motion_levels(state.teacher)
+    network = state.teacher
+    network.set_finest_cell(1)  # as in fusion; training may have stopped at coarser cells
     metrics = {name: round(value, 3) for name, value in score(network, validation).items()}
     record = _record(state, config) | {"method": "supervised on synthetic bursts", "sources": len(bank)}
     batches = held_out_batches(held_out, config.validation_bursts, CALIBRATION_SEED, where, validation_side)
@@ -145,7 +146,7 @@ def export_scenes(state: TrainState, run: PreparedRun, folder: Path) -> dict[str
     terms = licence(OWN_LICENCE if own_data else PICTURES_LICENCE, state)
     summaries = {}
     for name, network in (("student", state.student), ("teacher", state.teacher)):
-        with_all_motion_levels(network.eval())
+        network.eval().set_finest_cell(1)  # as in fusion; training may have stopped at coarser cells
         metrics, calibration = evaluate_held_out(network, run.data.held_out, state.device)
         file = "model" if name == config.export else name
         summaries[name] = write_weights(
@@ -178,12 +179,6 @@ def evaluate_held_out(
         sigmas.append(pseudo.sigma)
         errors.append((mu_law(pseudo.radiance * scale) - truth).abs().mean(dim=1))
     return {name: round(sum(v) / len(v), 3) for name, v in scores.items()}, fitted(sigmas, errors)
-
-
-def with_all_motion_levels(network: FusionModel) -> FusionModel:
-    """The network with the motion levels that it has in fusion; training may have stopped at coarser ones."""
-    network.set_finest_cell(1)
-    return network
 
 
 @torch.no_grad()

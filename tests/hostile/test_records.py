@@ -230,7 +230,7 @@ def test_weights_with_a_flipped_bit(refused: Any, shoot: Path, tmp_path: Path) -
     data[-1000] ^= 1
     path.write_bytes(data)
     given = ("fuse", *sorted(shoot.iterdir()), "-o", tmp_path / "o.exr", "--weights", path, *STATED)
-    assert f"{path}: damaged: its contents do not have the checksum" in refused(4, *given)
+    assert f"{path}: damaged: its contents do not match the checksum" in refused(4, *given)
     assert "checksum" in refused(4, "models", "show", path)
 
 

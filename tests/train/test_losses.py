@@ -159,7 +159,7 @@ def test_end_point_error_is_the_capped_distance_to_the_true_flow(batch):
     assert float(losses.end_point_error(far, batch)) == pytest.approx(8)  # capped
 
 
-def prediction(batch, logit, flow=None):
+def detail(batch, logit, flow=None):
     b, n, _, h, w = batch.frames.shape
     zeros = torch.zeros(b * (n - 1), 2, h // 4, w // 4)
     logits = torch.full((b, n - 1, 1, h, w), logit)
@@ -171,11 +171,11 @@ def test_trust_is_learned_where_the_warped_frame_shows_the_truth(batch):
     gain = torch.exp2(batch.evs).view(2, -1, 1, 1, 1)
     frames = (batch.target[:, None] * gain).clamp(max=1)
     right = replace(batch, frames=frames)
-    assert losses.trust(prediction(right, 6.0), right) < losses.trust(prediction(right, -6.0), right) / 5
+    assert losses.trust(detail(right, 6.0), right) < losses.trust(detail(right, -6.0), right) / 5
     wrong = frames.clone()
     wrong[:, 1:] = wrong[:, 1:].flip(-1) * 0.3  # neither the truth nor as near to it as the reference
     wrong = replace(batch, frames=wrong)
-    assert losses.trust(prediction(wrong, -6.0), wrong) < losses.trust(prediction(wrong, 6.0), wrong) / 2
+    assert losses.trust(detail(wrong, -6.0), wrong) < losses.trust(detail(wrong, 6.0), wrong) / 2
 
 
 @pytest.fixture(scope="module")

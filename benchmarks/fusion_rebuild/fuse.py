@@ -1,0 +1,264 @@
+"""Fusion: physics where the frames agree, the network where they do not.
+
+1. ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples.
+2. ``find_motions``: coarse optical flow; taken where the frame then agrees better.
+3. The picture is merged by physics in tiles (physical_merge.py), which also says where the frames are at odds.
+4. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.fusion_rebuild import blocks
+from benchmarks.fusion_rebuild.motion import PairMotion, coarse_motions, find_motions
+from benchmarks.fusion_rebuild.physical_merge import BurstModel, WindowMerge, cells_of, fit_burst, merge_window
+from benchmarks.fusion_rebuild.pixel_kernel import CELL, MARGIN
+from benchmarks.fusion_rebuild.residual_bounds import clamp_residual_to_frames, clamp_to_reference
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.fusion.network_fusion import STRONG_LOGIT, SAFFuser, split_frames
+from smarthdr_cli.fusion.result import ClassicalDifference, RadianceSigma
+from smarthdr_cli.fusion.static_merge import difference_from_classical
+from smarthdr_cli.fusion.tiles import Tile, parallel_map, tile_grid, to_tensor, worker_count
+from smarthdr_cli.models.merge import TAPER_END, clip_taper
+from smarthdr_cli.models.tensor_ops import encode
+from smarthdr_cli.radiometry import MU
+from smarthdr_cli.system import trim_heap
+
+F32 = NDArray[np.float32]
+
+CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
+AGREES = (0.5, 0.9)  # trust of the test over which the network is overruled: the frame is merged
+SHOWS = 10.0  # a frame trusted by a tenth shows something
+TILE = 384  # px of a tile of the physical merge: small enough for the caches
+
+
+@dataclass(frozen=True)
+class AlignedFusion:
+    """A fused burst before colour conversion, and what made it.
+
+    ``difference``: from the classical merge. ``network_share``: (h / 4, w / 4) share of the network in each cell, 0
+    where physics alone made it. Of the whole picture: ``restored_share``, by which the residual was limited,
+    ``mean_trust`` of the other frames, and ``convolved_share``: pixels that the network convolved, context included,
+    over the picture's.
+    """
+
+    image: RadianceSigma
+    difference: ClassicalDifference
+    network_share: F32
+    restored_share: float
+    mean_trust: float
+    convolved_share: float
+
+
+@dataclass(frozen=True)
+class FusionState:
+    """What all windows of a burst share.
+
+    ``motions``: by position in ``model.order``. ``residues``: delta^2 of every cell, by pair. ``members``: positions of
+    the frames that the network sees. ``strong``: trust other frames less.
+    """
+
+    fuser: SAFFuser
+    burst: AlignedBurst
+    model: BurstModel
+    motions: Mapping[int, PairMotion]
+    residues: Sequence[F32]
+    members: Sequence[int]
+    strong: bool
+
+    def merge(self, window: Window) -> WindowMerge:
+        """The physical merge of a window."""
+        positions = range(1, len(self.model.order))
+        flows = [self.motions[n].displacement(window) if n in self.motions else None for n in positions]
+        return merge_window(self.burst, self.model, window, flows, self.residues)
+
+
+def fuse_aligned(
+    fuser: SAFFuser, burst: AlignedBurst, members: Sequence[int] | None = None, tile: int = 0, *,
+    strong: bool = False, parallel_motions: int | None = None,
+    on_progress: Callable[[float], None] = lambda _share: None,
+) -> AlignedFusion:  # fmt: skip
+    """Fuse every frame of a burst; ``members``: the frames that the network may see, None for those of ``SAFFuser``.
+
+    ``tile``: largest side of a tile of the physical merge, 0 for TILE. ``parallel_motions``: motion estimates at a
+    time, None for one per core.
+    """
+    height, width = burst.burst.size
+    reference = burst.burst.reference
+    order = [reference, *(i for i in range(len(burst.burst)) if i != reference)]
+    members = split_frames(burst.burst)[0] if members is None else members
+    workers = worker_count(fuser.device)
+    parallel = min(workers, parallel_motions or workers)
+    cells = {index: burst.downsample(index, CELL) for index in order}
+    coarse = coarse_motions(
+        fuser.model, cells, order, burst.burst.evs, fuser.device, parallel, lambda share: on_progress(0.2 * share)
+    )
+    rows, columns = cells[reference].shape[:2]
+    coarse_pairs = {order[n]: motion.pair_motion() for n, motion in coarse.items()}
+    flows = {index: motion.cells(rows, columns) for index, motion in coarse_pairs.items()}
+    model = fit_burst(
+        burst, order, cells, flows,
+        lambda index, window: coarse_pairs[index].displacement(window) if index in coarse_pairs else None,
+    )  # fmt: skip
+    motions = find_motions(fuser.model, burst, model, coarse, parallel)
+    trim_heap()
+    residues = [pair.residue_cells(rows, columns) for pair in model.pairs]
+    positions = [n for n in motions if order[n] in members]
+    state = FusionState(fuser, burst, model, motions, residues, positions, strong)
+    image = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
+    summary, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
+
+    def merge_tile(part: Tile) -> tuple[int, float]:
+        core, window = part.core, part.window
+        merged = state.merge(window)
+        cell_summary, cell_classical = merged.summary(model.exposures)
+        inner = cells_of(Window(core.top - window.top, core.left - window.left, core.height, core.width))
+        summary[cells_of(core)], classical[cells_of(core)] = cell_summary[inner], cell_classical[inner]
+        write_core(image, core, window, merged.light, merged.sigma)
+        return core.height * core.width, float(merged.trust[1:].mean())
+
+    restored = trusted = done = 0.0
+    for area, trust in parallel_map(merge_tile, tile_grid(height, width, min(tile or TILE, TILE), MARGIN), workers):
+        done += area
+        trusted += trust * area
+        on_progress(0.3 + 0.3 * done / (height * width))
+    config = blocks.BlockConfig()
+    share = blocks.network_share(blocks.at_odds(summary, config), config)
+    if not positions:
+        share = np.zeros_like(share)
+    windows = list(blocks.windows(share, (height, width), config))
+
+    def fuse_core(core: Window) -> tuple[int, float, float]:
+        window = around(core, config.context, (height, width))
+        light, sigma, limited = fuse_window(state, state.merge(window), window)
+        blend(image, share, core, window, light, sigma)
+        return core.height * core.width, limited, float(window.height * window.width)
+
+    total, convolved, done = float(sum(w.height * w.width for w in windows)), 0.0, 0.0
+    for area, limited, window_area in parallel_map(fuse_core, windows, workers):
+        done += area
+        restored += limited * area
+        convolved += window_area
+        on_progress(0.6 + 0.4 * done / total)
+    trim_heap()
+    pixels = height * width
+    difference = difference_from_classical(image.radiance[::CELL, ::CELL], classical, float(model.exposures.min()))
+    return AlignedFusion(image, difference, share, restored / pixels, trusted / pixels, convolved / pixels)
+
+
+def around(core: Window, context: int, size: tuple[int, int]) -> Window:
+    """``core`` and ``context`` pixels around it, within the picture but for what makes its sides multiples of CELL."""
+    top, left = max(core.top - context, 0), max(core.left - context, 0)
+    bottom = min(core.top + core.height + context, size[0])
+    right = min(core.left + core.width + context, size[1])
+    return Window(top, left, -(-(bottom - top) // CELL) * CELL, -(-(right - left) // CELL) * CELL)
+
+
+def write_core(out: RadianceSigma, core: Window, window: Window, light: F32, sigma: F32) -> None:
+    """Copy a tile's core into the picture."""
+    y, x = core.top - window.top, core.left - window.left
+    target = np.s_[core.top : core.top + core.height, core.left : core.left + core.width]
+    part = np.s_[y : y + core.height, x : x + core.width]
+    out.radiance[target], out.sigma[target] = light[part], sigma[part]
+
+
+def blend(out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32) -> None:
+    """Fade the network's window into the picture by its ``share`` of every cell; sigma in its logarithm."""
+    rows, columns = cells_of(core)
+    y0, x0 = max(rows.start - 1, 0), max(columns.start - 1, 0)
+    cells = share[y0 : rows.stop + 1, x0 : columns.stop + 1]
+    wide = cv2.resize(cells, (cells.shape[1] * CELL, cells.shape[0] * CELL), interpolation=cv2.INTER_LINEAR)
+    oy, ox = core.top - y0 * CELL, core.left - x0 * CELL
+    weight = wide[oy : oy + core.height, ox : ox + core.width]
+    y, x = core.top - window.top, core.left - window.left
+    part = np.s_[y : y + core.height, x : x + core.width]
+    target = np.s_[core.top : core.top + core.height, core.left : core.left + core.width]
+    out.radiance[target] += (light[part] - out.radiance[target]) * weight[..., None]
+    out.sigma[target] *= (sigma[part] / out.sigma[target]) ** weight
+
+
+def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tuple[F32, F32, float]:
+    """Light (h, w, 3) and sigma (h, w) of a window by the network, and the share of its residual that was limited.
+
+    The network fuses the reference and ``state.members``; frames further off in exposure, and those beyond the
+    network's number, join by their physical weight against the network's sigma.
+    """
+    fuser, model, members = state.fuser, state.model, state.members
+
+    def planes(array: F32) -> Tensor:
+        return to_tensor(array).to(fuser.device)
+
+    ref = planes(merged.frames[0])
+    codes = encode(ref)
+    frames, valid, logits, features, gaps, weights = [ref], [], [], [], [], [torch.ones_like(ref[:, :1])]
+    for n in members:
+        frame, place, agreed = (planes(x[n]) for x in (merged.frames, merged.place, merged.trust))
+        ev = frame.new_full((1,), float(np.log2(model.exposures[n])))
+        inside = (place > 0).to(frame)
+        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, state.motions[n].cut(window), codes)
+        brighter = (frame if float(ev) > 0 else ref).amax(dim=1, keepdim=True)
+        low, high = AGREES
+        overruled = ((agreed - low) / (high - low)).clamp(0, 1) * (brighter < TAPER_END)
+        logit = torch.lerp(logit - STRONG_LOGIT * state.strong, logit.clamp(min=CERTAIN), overruled)
+        frames.append(torch.where(inside > 0, frame, torch.ones_like(frame)))  # unseen: no weight, not the reference's
+        valid.append(inside)
+        logits.append(torch.where(inside > 0, logit, torch.full_like(logit, CERTAIN)))
+        features.append(feature)
+        gaps.append(gap)
+        weights.append(place.clamp(min=0))
+    stack, seen = torch.stack(frames, dim=1), torch.stack(valid, dim=1)
+    exposures = np.concatenate([model.exposures[:1], model.exposures[list(members)]])
+    evs = torch.from_numpy(np.log2(exposures))[None].to(ref)
+    share = None if all(bool((w == 1).all()) for w in weights) else torch.stack(weights, dim=1)
+    answer_light, log_sigma, detail = fuser.model.refine(
+        stack, evs, seen, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1), codes, 1.0, share
+    )
+    light, limited = clamp_residual_to_frames(
+        answer_light, detail.merged, stack, (detail.trust * SHOWS).clamp(max=1), evs
+    )
+    if not model.eight_bit[0]:
+        light = clamp_to_reference(light, ref)
+    sigma = log_sigma.exp()
+    if fuser.calibration is not None:
+        types = (frame.codes.dtype for frame in state.burst.burst.frames)
+        sigma = fuser.calibration.for_codes(types).apply_torch(sigma)
+    answer = np.ascontiguousarray(light[0].permute(1, 2, 0).cpu().numpy(), np.float32)
+    error = np.ascontiguousarray(sigma[0, 0].float().cpu().numpy())
+    trust = np.ascontiguousarray(detail.trust[0, :, 0].float().cpu().numpy())
+    return (*joined(model, merged, members, answer, error, trust), limited)
+
+
+def joined(
+    model: BurstModel, merged: WindowMerge, members: Sequence[int], light: F32, sigma: F32, trust: F32
+) -> tuple[F32, F32]:
+    """The network's ``light`` and ``sigma`` of a window with what physics knows: frames that it did not see join by
+    their weight, sigma is no lower than the noise of the merge, and what every frame clips stays the shortest frame's.
+    """
+    scale = float(model.exposures.min())
+    slope = MU * scale / ((1 + MU * scale * light.mean(-1).clip(min=0)) * float(np.log1p(MU)))
+    tapers = _tapers(merged.frames)
+    weights = tapers / merged.variance * (merged.place > 0)
+    kept = weights[0] + (weights[list(members)] * trust).sum(0)
+    sigma = np.maximum(sigma, slope / np.sqrt(np.maximum(kept, 1e-14))).clip(1e-4, 1)
+    rest = [n for n in range(1, len(model.order)) if n not in members]
+    if rest:
+        own = (slope / sigma) ** 2
+        for n in rest:
+            weight = weights[n] * merged.trust[n]
+            light = light + (merged.frames[n] / model.exposures[n] - light) * (weight / (own + weight))[..., None]
+            own = own + weight
+        sigma = slope / np.sqrt(own)
+    light = light + (merged.light - light) * merged.clipped[..., None]
+    return light, np.where(merged.clipped > 0.5, 1, sigma).astype(np.float32)
+
+
+def _tapers(frames: F32) -> F32:
+    """(N, h, w) clip taper of (N, h, w, 3) frames."""
+    peak = torch.from_numpy(frames).movedim(-1, -3)
+    return np.asarray(clip_taper(peak)[:, 0].numpy())

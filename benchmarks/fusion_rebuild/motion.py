@@ -1,0 +1,221 @@
+"""Coarse optical flow over the whole picture: every near frame against the reference, on cells, coarse to fine.
+
+The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the
+frame then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other
+disagreement. Levels are computed in bands of rows that overlap by the receptive field of a level.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.fusion_rebuild.consistency import PairModel, cell_trust
+from benchmarks.fusion_rebuild.motion_refinement import Coarse, Fine, refine_motion
+from benchmarks.fusion_rebuild.physical_merge import BurstModel, cells_of, moved_cells
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.fusion.tiles import parallel_map
+from smarthdr_cli.models.pairwise import common_exposure, dead_zone, warp
+from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
+from smarthdr_cli.models.tensor_ops import box_mean
+
+F32 = NDArray[np.float32]
+
+MAX_FLOW_EV = 4.5  # EV between two frames: training bursts reach no further, and little is seen in both
+BAND_CELLS = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
+# Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
+# pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
+MAX_LEVEL_CELLS = 625_000
+MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than what ``settle`` takes for none
+MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
+
+
+@dataclass(frozen=True)
+class PairMotion:
+    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, 0 where the frame agrees as
+    well without; ``logit`` and ``hidden`` as ``SAF.motion_level`` left them; ``fine``, what finer levels add."""
+
+    flow: Tensor
+    logit: Tensor
+    hidden: Tensor
+    fine: Fine | None = None
+
+    def cells(self, rows: int, columns: int) -> F32:
+        """(rows, columns, 2) displacement in pixels of the picture's cells."""
+        return np.ascontiguousarray(self.flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
+
+    def cut(self, window: Window) -> Motion:
+        """The state of a window's cells, for ``SAF.verify``."""
+        return Motion(*(x[..., *cells_of(window)] for x in (self.flow, self.logit, self.hidden)))
+
+    def displacement(self, window: Window) -> F32 | None:
+        """(h, w, 2) displacement in pixels of a window, or None where nothing moves."""
+        top, left = window.top // CELL, window.left // CELL
+        h, w = window.height // CELL, window.width // CELL
+        height, width = self.flow.shape[-2:]
+        y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
+        cells = self.flow[..., y0:y1, x0:x1]
+        finer = None if self.fine is None else self.fine.within(window)
+        if finer is None and float(cells.abs().amax()) < MIN_FLOW:
+            return None
+        flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
+        oy, ox = (top - y0) * CELL, (left - x0) * CELL
+        flow = flow[..., oy : oy + window.height, ox : ox + window.width]
+        settled = dead_zone(flow if finer is None else flow + finer)
+        if not bool(settled.any()):
+            return None
+        return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
+
+
+@dataclass(frozen=True)
+class CoarseMotion:
+    """The coarse levels of one frame: ``state`` on padded cells of CELL pixels, ``flow`` (1, 2, h, w) in pixels where
+    the structure of the frame agrees better through it, else 0; ``side``: of the last level's cells, px.
+    """
+
+    state: Motion
+    flow: Tensor
+    side: int
+
+    def pair_motion(self) -> PairMotion:
+        """As what a window takes its displacement from."""
+        return PairMotion(self.flow, self.state.logit, self.state.hidden)
+
+
+@torch.inference_mode()
+def coarse_motions(
+    network: SAF, cells: Mapping[int, F32], order: Sequence[int], evs: NDArray[np.floating], device: torch.device,
+    at_once: int, on_progress: Callable[[float], None] = lambda _: None,
+) -> dict[int, CoarseMotion]:  # fmt: skip
+    """The coarse flow of every frame within MAX_FLOW_EV of the reference, by its place in ``order``, the reference
+    first.
+
+    ``cells``: (h, w, 3) means over CELL pixels by frame; ``evs`` by frame, relative to the reference.
+    """
+    near = [n for n in range(1, len(order)) if abs(float(evs[order[n]])) <= MAX_FLOW_EV]
+    reference = padded(cells[order[0]], device)
+
+    def motion(place: int) -> CoarseMotion:
+        frame = order[place]
+        return coarse_motion(network, cells[order[0]], cells[frame], reference, float(evs[frame]))
+
+    motions: dict[int, CoarseMotion] = {}
+    for place, found in zip(near, parallel_map(motion, near, at_once), strict=True):
+        motions[place] = found
+        on_progress(len(motions) / len(near))
+    return motions
+
+
+def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> CoarseMotion:
+    """Coarse to fine over the picture; ``reference``: ``ref`` padded, (1, 3, h, w)."""
+    moving, ev = padded(other, reference.device), reference.new_full((1,), ev_of_other)
+    count = halvings(*ref.shape[:2])
+    state: Motion | None = None
+    for level_ref, level_other in zip(levels(reference, count), levels(moving, count), strict=True):
+        h, w = level_ref.shape[-2:]
+        if state is not None and h * w > MAX_LEVEL_CELLS:
+            break
+        state = upsample(state, 2) if state is not None else network.start(1, h, w, level_ref)
+        state = banded(network, level_ref, warp(level_other, state.flow), ev, state)
+    assert state is not None
+    missing = reference.shape[-1] // state.flow.shape[-1]
+    if missing > 1:
+        state = upsample(state, missing)
+    a, moved, _ = common_exposure(reference, warp(moving, state.flow), ev)
+    _, still, _ = common_exposure(reference, moving, ev)
+    through, without = (structure_difference(a, b) for b in (moved, still))
+    helps = (through < 0.9 * without) & (state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW)
+    return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
+
+
+def structure_difference(a: Tensor, b: Tensor) -> Tensor:
+    """(1, 1, h, w) variance of the difference of two pictures in windows of 5x5: blind to an offset of light."""
+    difference = (a - b).mean(dim=1, keepdim=True)
+    mean = box_mean(difference, 5)
+    return (box_mean(difference.square(), 5) - mean.square()).clamp(min=0)
+
+
+@torch.inference_mode()
+def find_motions(
+    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int
+) -> dict[int, PairMotion]:
+    """The coarse motions where the test agrees with them, and the finest levels in blocks that are still at odds."""
+
+    def motion(place: int) -> PairMotion:
+        pair, begun = model.pairs[place - 1], coarse[place]
+        reference = padded(model.cells[pair.ref], begun.flow.device)
+        helps, trust = flow_helps(model, pair, begun.flow / CELL)
+        flow = begun.flow * helps
+        ev = reference.new_full((1,), float(np.log2(pair.ratio)))
+        todo = Coarse(reference, begun.state, flow, 1 - trust, ev, begun.side)
+        fine = refine_motion(network, source, pair.other, todo, len(coarse))
+        return PairMotion(flow, begun.state.logit, begun.state.hidden, fine)
+
+    places = list(coarse)
+    return dict(zip(places, parallel_map(motion, places, at_once), strict=True))
+
+
+def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than
+    as aligned, else 0; and the better trust of both.
+    """
+    ref, other = model.cells[pair.ref], model.cells[pair.other]
+    rows, columns = ref.shape[:2]
+    field = np.ascontiguousarray(flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
+    still, through = (
+        cell_trust(ref, x, pair, model.noise.frames, model.shoulder(model.order.index(pair.other)))
+        for x in (other, moved_cells(other, field))
+    )
+    smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
+    helps = smooth[1] > smooth[0] - MAX_LOSS
+    pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)
+    maps = (torch.from_numpy(np.asarray(x, np.float32)) for x in (helps, np.where(helps, through, still)))
+    a, b = (F.pad(m[None, None], pad, mode="replicate").to(flow.device) for m in maps)
+    return a, b
+
+
+def halvings(height: int, width: int) -> int:
+    """How often (height, width) cells can be halved until the short side is 8 to 15."""
+    count = 0
+    while min(height, width) >> count >= 16:
+        count += 1
+    return count
+
+
+def padded(cells: F32, device: torch.device) -> Tensor:
+    """(h, w, 3) cells as (1, 3, H, W), edges repeated up to a size that halves evenly."""
+    image = torch.from_numpy(np.ascontiguousarray(cells.transpose(2, 0, 1)))[None].to(device)
+    h, w = image.shape[-2:]
+    unit = 1 << halvings(h, w)
+    return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate")
+
+
+def levels(finest: Tensor, count: int) -> list[Tensor]:
+    """Coarse to fine, the last being ``finest``."""
+    pyramid = [finest]
+    for _ in range(count):
+        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+    return pyramid[::-1]
+
+
+def banded(network: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
+    """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
+    height, width = ref.shape[-2:]
+    band = max(BAND_CELLS // width, 2 * LEVEL_RADIUS)
+    if height <= band + 2 * LEVEL_RADIUS:
+        return network.motion_level(ref, moved, ev, state)
+    parts: list[Motion] = []
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        y0, y1 = max(0, top - LEVEL_RADIUS), min(height, bottom + LEVEL_RADIUS)
+        cut = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
+        done = network.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, cut)
+        rows = slice(top - y0, bottom - y0)
+        parts.append(Motion(*(x[..., rows, :] for x in (done.flow, done.logit, done.hidden))))
+    return Motion(*(torch.cat([getattr(part, name) for part in parts], dim=-2) for name in ("flow", "logit", "hidden")))

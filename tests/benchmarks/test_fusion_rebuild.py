@@ -1,0 +1,232 @@
+"""The compiled pass of the rebuilt fusion against its formulas in plain NumPy, and against itself in windows."""
+
+import cv2
+import numpy as np
+import pytest
+
+from smarthdr_cli.aligned_burst import Window
+from tests.support import bursts
+
+pytest.importorskip("numba", reason="the rebuilt fusion is compiled by numba")
+
+from benchmarks.fusion_rebuild import pixel_kernel
+from benchmarks.fusion_rebuild.consistency import frame_noise
+from benchmarks.fusion_rebuild.noise_model import FrameNoise, table_levels
+from benchmarks.fusion_rebuild.physical_merge import fit_burst, merge_window
+
+pytestmark = pytest.mark.slow  # compiles on the first run
+
+CELL = 4
+SHAPE = (24, 32)
+PHOTON, READ = 2e-4, 4e-6
+MU = 5000
+
+
+def light(seed, low=0.0, high=1.0):
+    """(24, 32, 3) random light: waves and noise."""
+    noise = np.random.default_rng(seed).uniform(-0.05, 0.05, (*SHAPE, 3))
+    return (bursts.texture(*SHAPE, seed, low, high) + noise).clip(0, 1).astype(np.float32)
+
+
+def level_of(x):
+    """The level of the nearest entry of a table over sqrt(x)."""
+    entries = len(table_levels())
+    root = np.sqrt(np.clip(x, 0, 1).astype(np.float32))
+    index = (root * np.float32(entries - 1) + np.float32(0.5)).astype(int)
+    return table_levels()[index]
+
+
+def cell_means(x):
+    height, width = x.shape[:2]
+    return x.reshape(height // CELL, CELL, width // CELL, CELL, *x.shape[2:]).mean((1, 3))
+
+
+def over_neighbours(x, weights, edge):
+    """Weighted mean over 3x3 cells; ``edge``: repeat the border, else leave out what lies beyond."""
+    weights = np.outer(weights, weights)
+    mode = {"mode": "edge"} if edge else {"constant_values": np.nan}
+    wide = np.pad(x.astype(float), ((1, 1), (1, 1), (0, 0)), **mode)
+    height, width = x.shape[:2]
+    total = mass = 0
+    for i in range(3):
+        for j in range(3):
+            part = wide[i : i + height, j : j + width]
+            total = total + weights[i, j] * np.nan_to_num(part)
+            mass = mass + weights[i, j] * ~np.isnan(part)
+    return total / mass
+
+
+def falling(x, start, end):
+    t = ((x - start) / (end - start)).clip(0, 1)
+    return 1 - t * t * (3 - 2 * t)
+
+
+def squared_gradient(x):
+    """|grad|^2 by Sobel's operator, edges repeated."""
+    across, down = (
+        cv2.Sobel(x, cv2.CV_64F, *axis, ksize=3, borderType=cv2.BORDER_REPLICATE) / 8 for axis in ((1, 0), (0, 1))
+    )
+    return across**2 + down**2
+
+
+@pytest.mark.parametrize("eight_bit", [True, False])
+def test_noise_is_that_of_the_formula(eight_bit: bool) -> None:
+    """a x + b + q^2 (kappa / 12 + J), J = D A / (A + D), A the variance of codes over 3x3 cells."""
+    levels, gamma = table_levels(), 2.2
+    codes = 255 * levels ** (1 / gamma)
+    worth = gamma / 255 * levels ** (1 - 1 / gamma)
+    luma, chroma = (20.0, 60.0) if eight_bit else (0.0, 0.0)
+    tables = (PHOTON * levels + READ + worth**2 / 12, codes, worth**2)
+    noise = FrameNoise(*(np.tile(table, (3, 1)).astype(np.float32) for table in tables), (luma, chroma))
+    x = light(1)
+
+    at = level_of(x)
+    code = 255 * at ** (1 / gamma)
+    hue = code - code.mean(-1, keepdims=True)
+    jpeg = 0
+    if eight_bit:
+        for values, error in ((code, luma), (hue, chroma / 4)):
+            mean, square = (over_neighbours(cell_means(v), (1, 2, 1), edge=True) for v in (values, values**2))
+            activity = square - mean**2
+            jpeg = jpeg + error * activity / (activity + error)
+        jpeg = np.kron(jpeg, np.ones((CELL, CELL, 1)))
+    else:  # no codes of their own: the level is the mean of 3x3 pixels
+        at = level_of(cv2.blur(x.astype(float), (3, 3), borderType=cv2.BORDER_REPLICATE))
+    q = gamma / 255 * at ** (1 - 1 / gamma)
+    expected = PHOTON * at + READ + q**2 * (1 / 12 + jpeg)
+
+    np.testing.assert_allclose(frame_noise(x, noise, eight_bit), expected, rtol=5e-3)
+
+
+@pytest.mark.parametrize("ratio", [4.0, 0.25])
+def test_trust_and_variance_are_those_of_the_formula(ratio: float) -> None:
+    """z over means of 1, 4 and 12 px, trust = exp(-max(z - 2, 0)^2 / 1.5)."""
+    dark = light(2, 0, 0.3)
+    change = 1 + 0.3 * bursts.texture(*SHAPE, 7)
+    change[:, :12] = 1
+    bright = (4 * dark * change + 0.01 * light(3)).clip(0, 1).astype(np.float32)
+    ref, other = (dark, bright) if ratio > 1 else (bright, dark)
+    var_ref, var_other = ((PHOTON * x + READ).astype(np.float32) for x in (ref, other))
+    spread = np.stack([(share * np.sqrt(table_levels())) ** 2 for share in (0.02, 0.01, 0.005)])
+    tables = np.ascontiguousarray(np.broadcast_to(spread[:, None], (3, 3, spread.shape[1])), np.float32)
+    residue = np.random.default_rng(5).uniform(0.01, 0.5, (SHAPE[0] // CELL, SHAPE[1] // CELL)).astype(np.float32)
+    valid = np.ones(SHAPE, np.float32)
+    valid[:4] = 0
+    eps_test, shoulder, eps_merge = 0.006, 0.05, 0.004
+    trust, total = np.empty(SHAPE, np.float32), np.empty(SHAPE, np.float32)
+    errors = (np.float32(error) for error in (eps_test, shoulder, eps_merge))
+    pixel_kernel.agreement(
+        ref, other, var_ref, var_other, np.float32(ratio), tables, residue, *errors, valid, trust, total
+    )
+
+    lifted, bright_light = (4 * dark.astype(float)).clip(max=1), bright.astype(float)
+    var_dark, var_bright = (var_ref, var_other) if ratio > 1 else (var_other, var_ref)
+    gap, noise = lifted - bright_light, var_bright + 16.0 * var_dark
+    delta = np.kron(residue.astype(float), np.ones((CELL, CELL)))[..., None]
+    move = delta * squared_gradient(lifted)
+    cells = [cell_means(x) for x in (gap, lifted, noise, move)]
+    over_12 = [over_neighbours(x, (1, 1, 1), edge=False) for x in cells]
+    corners = np.pad(np.ones(cells[0].shape[:2]), 1)
+    count = sum(np.roll(corners, (i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))[1:-1, 1:-1, None]
+
+    def squared_z(means, scale, width, pixels):
+        difference, level, own, slope = means
+        photometric = (np.array([0.02, 0.01, 0.005])[scale] ** 2) * np.sqrt(level_of(level)) ** 2
+        eps = eps_test + shoulder * (1 - falling(level, 0.7, 0.9))
+        allowed = np.maximum(own / pixels, photometric) + slope / width + (eps * level) ** 2 + 1e-9
+        return (difference**2 / allowed).max(-1)
+
+    coarse = np.maximum(squared_z(cells, 1, 4, 16), squared_z(over_12, 2, 12, 16 * count))
+    z = np.sqrt(np.maximum(cv2.resize(coarse, SHAPE[::-1]), squared_z((gap, lifted, noise, move), 0, 1, 1)))
+    expected = np.exp(-((z - 2).clip(0) ** 2) / 1.5) * valid
+    unit = max(ratio, 1)
+    photometric = np.kron(0.005 * np.sqrt(level_of(cells[1])).mean(-1), np.ones((CELL, CELL)))
+    variance = var_other.mean(-1) / ratio**2 + move.mean(-1) / unit**2 + (photometric / unit) ** 2
+    variance += (eps_merge * other.mean(-1) / ratio) ** 2
+
+    assert (expected[4:] < 0.1).any()
+    assert (expected[4:, :8] > 0.9).all()
+    np.testing.assert_allclose(trust, expected, atol=5e-3)
+    np.testing.assert_allclose(total, variance, rtol=5e-3)
+
+
+def test_the_merge_is_that_of_the_formula() -> None:
+    """h = sum T c L / V / sum T c / V, at least what a clipped reference shows; sigma = T'(h) / sqrt(sum T c / V)."""
+    rng = np.random.default_rng(11)
+    exposures = np.array([1, 0.25], np.float32)
+    truth = 2.5 * light(12)
+    frames = np.stack([(truth * t).clip(0, 1) for t in exposures]).astype(np.float32)
+    frames[1, :6, :8] = 1  # every frame clips where the reference does
+    frames[1, :, 16:] *= 0.4  # and shows less than a clipped reference
+    trust, place, variance = (
+        rng.uniform(low, high, (2, *SHAPE)).astype(np.float32) for low, high in ((0, 1), (0.02, 1), (1e-5, 1e-3))
+    )
+    trust[0] = place[0] = 1
+    place[1, 12:] = 1  # the frame's border lies in the upper half
+    images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
+    pixel_kernel.merge(frames, exposures, trust, place, variance, *images)
+    merged, sigma, lost, clipped = images
+
+    x = frames.astype(float)
+    peak = x.max(-1)
+    tapers = falling(peak, 0.80, 0.97)
+    own = np.maximum(tapers[0] / variance[0], 1e-12)
+    weight = trust[1] * np.maximum(tapers[1], 1e-5) / variance[1]  # the shortest frame keeps a little
+    faded = own * place[1] * weight / (own + (1 - place[1]) * weight)
+    weight = np.maximum(faded, np.minimum(weight * place[1], 1e-9))
+    total = own + weight
+    expected = (own[..., None] * x[0] + weight[..., None] * x[1] / 0.25) / total[..., None]
+    bound = 1 - falling(peak[0], 0.9, 0.99)
+    lacking = (0.985 * x[0] - expected).clip(0)
+    expected += lacking * bound[..., None]
+    every = 1 - falling(peak.min(0), 0.80, 0.97)
+    expected += (x[1] / 0.25 - expected) * every[..., None]
+    slope = MU * 0.25 / ((1 + MU * 0.25 * expected.mean(-1)) * np.log1p(MU))
+    expected_sigma = np.where(every > 0.5, 1, (slope / np.sqrt(total)).clip(1e-4, 1))
+
+    assert (peak[0] == 1).any()
+    assert (every == 1).any()
+    assert ((lacking.max(-1) > 0.05) & (peak[0] > 0.8) & (peak[0] < 0.9)).any()
+    np.testing.assert_allclose(merged, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(sigma, expected_sigma, rtol=1e-3)
+    np.testing.assert_allclose(clipped, every, atol=1e-5)
+    assert ((lost >= 0) & (lost <= 1)).all()
+
+
+def test_a_refused_frame_leaves_a_noisy_reference_lost() -> None:
+    frames = np.full((2, *SHAPE, 3), 0.01, np.float32)
+    frames[1] *= 4
+    variance = np.stack([np.full(SHAPE, 1e-4), np.full(SHAPE, 1e-6)]).astype(np.float32)
+    place, lost = np.ones((2, *SHAPE), np.float32), {}
+    for trusted in (0, 1):
+        trust = np.ones((2, *SHAPE), np.float32)
+        trust[1] = trusted
+        images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
+        pixel_kernel.merge(frames, np.array([1, 4], np.float32), trust, place, variance, *images)
+        lost[trusted] = images[2]
+    assert (lost[0] == 1).all()
+    assert (lost[1] == 0).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_window_equals_the_same_pixels_of_the_picture(bits: int) -> None:
+    """To the last bit, where the window reaches MARGIN pixels beyond them."""
+    scene = bursts.texture(112, 144, seed=3, low=0.01, high=1.4)
+    burst = bursts.with_changed_patch(bursts.noisy(scene, bits=bits), 2, (40, 50, 24, 30), 0.5)
+    shifts = [bursts.shift_homography(3.3, -2.6), np.eye(3), bursts.shift_homography(-1.7, 4.2)]
+    burst = bursts.aligned(burst, homographies=shifts)
+    order = [1, 0, 2]
+    model = fit_burst(burst, order, {i: burst.downsample(i, CELL) for i in order}, {})
+    residues = [pair.residue_cells(28, 36) for pair in model.pairs]
+    core, margin = Window(44, 48, 32, 44), pixel_kernel.MARGIN
+    window = Window(core.top - margin, core.left - margin, core.height + 2 * margin, core.width + 2 * margin)
+    picture = merge_window(burst, model, Window(0, 0, 112, 144), [None, None], residues)
+    part = merge_window(burst, model, window, [None, None], residues)
+    inner = np.s_[margin:-margin, margin:-margin]
+    outer = np.s_[core.top : core.top + core.height, core.left : core.left + core.width]
+    assert picture.trust[2][outer].min() < 0.1 < 0.9 < picture.trust[2][outer].max()
+    for name in ("light", "sigma", "lost", "clipped"):
+        np.testing.assert_array_equal(getattr(part, name)[inner], getattr(picture, name)[outer], err_msg=name)
+    for name in ("frames", "trust", "place", "variance"):
+        whole, cut = getattr(picture, name), getattr(part, name)
+        np.testing.assert_array_equal(cut[:, *inner], whole[:, *outer], err_msg=name)
