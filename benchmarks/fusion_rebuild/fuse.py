@@ -25,13 +25,14 @@ from smarthdr_cli.fusion.network_fusion import STRONG_LOGIT, SAFFuser, split_fra
 from smarthdr_cli.fusion.result import ClassicalDifference, RadianceSigma
 from smarthdr_cli.fusion.static_merge import difference_from_classical
 from smarthdr_cli.fusion.tiles import Tile, parallel_map, tile_grid, to_tensor, worker_count
-from smarthdr_cli.models.merge import TAPER_END, clip_taper
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper
 from smarthdr_cli.models.tensor_ops import encode
 from smarthdr_cli.radiometry import MU
 from smarthdr_cli.system import trim_heap
 
 F32 = NDArray[np.float32]
 
+MAX_FACTOR = 1e3  # by which the noise model may change a weight of the network's merge
 CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
 AGREES = (0.5, 0.9)  # trust of the test over which the network is overruled: the frame is merged
 SHOWS = 10.0  # a frame trusted by a tenth shows something
@@ -196,7 +197,8 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
 
     ref = planes(merged.frames[0])
     codes = encode(ref)
-    frames, valid, logits, features, gaps, weights = [ref], [], [], [], [], [torch.ones_like(ref[:, :1])]
+    first = _weight_factor(ref, planes(merged.variance[0]), 1.0)
+    frames, valid, logits, features, gaps, factors = [ref], [], [], [], [], [torch.ones_like(first)]
     for n in members:
         frame, place, agreed = (planes(x[n]) for x in (merged.frames, merged.place, merged.trust))
         ev = frame.new_full((1,), float(np.log2(model.exposures[n])))
@@ -211,13 +213,21 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
         logits.append(torch.where(inside > 0, logit, torch.full_like(logit, CERTAIN)))
         features.append(feature)
         gaps.append(gap)
-        weights.append(place.clamp(min=0))
+        factor = _weight_factor(frame, planes(merged.variance[n]), float(model.exposures[n])) / first
+        factors.append(factor.clamp(1 / MAX_FACTOR, MAX_FACTOR) * place.clamp(min=0))
     stack, seen = torch.stack(frames, dim=1), torch.stack(valid, dim=1)
     exposures = np.concatenate([model.exposures[:1], model.exposures[list(members)]])
     evs = torch.from_numpy(np.log2(exposures))[None].to(ref)
-    share = None if all(bool((w == 1).all()) for w in weights) else torch.stack(weights, dim=1)
     answer_light, log_sigma, detail = fuser.model.refine(
-        stack, evs, seen, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1), codes, 1.0, share
+        stack,
+        evs,
+        seen,
+        torch.stack(logits, dim=1),
+        features,
+        torch.stack(gaps, dim=1),
+        codes,
+        1.0,
+        torch.stack(factors, dim=1),
     )
     light, limited = clamp_residual_to_frames(
         answer_light, detail.merged, stack, (detail.trust * SHOWS).clamp(max=1), evs
@@ -232,6 +242,12 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
     error = np.ascontiguousarray(sigma[0, 0].float().cpu().numpy())
     trust = np.ascontiguousarray(detail.trust[0, :, 0].float().cpu().numpy())
     return (*joined(model, merged, members, answer, error, trust), limited)
+
+
+def _weight_factor(frame: Tensor, variance: Tensor, exposure: float) -> Tensor:
+    """(1, 1, h, w) the weight of the noise model over that of the network's own merge (models/merge.py)."""
+    level = frame.mean(dim=1, keepdim=True).clamp(min=0)
+    return (level + READ_FLOOR) / (variance * exposure**2)
 
 
 def joined(
