@@ -3,9 +3,12 @@
     Var(x) = a x + b + q(x)^2 (kappa / 12 + J)
 
 x: linear light of a frame, 1 = its clip; a, b: photon and read noise; q(x): what one code is worth at x, the slope of
-the inverse response (0 for files of more than 8 bits); kappa: excess over the rounding of codes; J = D A / (A + D):
-what JPEG leaves of a place whose codes vary by A (squared codes), D = mean(step^2) / 12 over the file's quantisation
-table.
+the inverse response (0 for files of more than 8 bits); kappa: excess over the rounding of codes;
+
+    J = D A / (A + D) + D exp(-c / 8)
+
+what JPEG leaves of a place whose codes have mean c and vary by A (squared codes), D = mean(step^2) / 12 over the file's
+quantisation table. Near black whole blocks are rounded to nothing, their activity too.
 
 Files of more than 8 bits: a, b from the quietest blocks of each frame, by level (Foi et al. 2008). 8-bit files, whose
 flat places are smoothed: a, b, kappa from the differences of neighbouring exposures.

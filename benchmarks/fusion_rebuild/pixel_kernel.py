@@ -13,6 +13,7 @@ import numpy as np
 
 CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
+BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
 
 
@@ -72,6 +73,7 @@ def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma,
                     luma = max(total[3 + k] / mass - (total[k] / mass) ** 2, np.float32(0))
                     hue = max(total[9 + k] / mass - (total[6 + k] / mass) ** 2, np.float32(0))
                     error[r, c, k] = jpeg_luma * luma / (luma + jpeg_luma)
+                    error[r, c, k] += jpeg_luma * np.exp(-total[k] / (mass * np.float32(BLACK_CODES)))
                     if jpeg_chroma > 0:
                         error[r, c, k] += jpeg_chroma / 4 * hue / (hue + jpeg_chroma / 4)
     for y in range(height):

@@ -71,7 +71,7 @@ def squared_gradient(x):
 
 @pytest.mark.parametrize("eight_bit", [True, False])
 def test_noise_is_that_of_the_formula(eight_bit: bool) -> None:
-    """a x + b + q^2 (kappa / 12 + J), J = D A / (A + D), A the variance of codes over 3x3 cells."""
+    """a x + b + q^2 (kappa / 12 + J), J = D A / (A + D) + D exp(-c / 8) of codes over 3x3 cells."""
     levels, gamma = table_levels(), 2.2
     codes = 255 * levels ** (1 / gamma)
     worth = gamma / 255 * levels ** (1 - 1 / gamma)
@@ -89,6 +89,8 @@ def test_noise_is_that_of_the_formula(eight_bit: bool) -> None:
             mean, square = (over_neighbours(cell_means(v), (1, 2, 1), edge=True) for v in (values, values**2))
             activity = square - mean**2
             jpeg = jpeg + error * activity / (activity + error)
+            if values is code:
+                jpeg = jpeg + error * np.exp(-mean / 8)
         jpeg = np.kron(jpeg, np.ones((CELL, CELL, 1)))
     else:  # no codes of their own: the level is the mean of 3x3 pixels
         at = level_of(cv2.blur(x.astype(float), (3, 3), borderType=cv2.BORDER_REPLICATE))
