@@ -13,5 +13,5 @@ A registered burst passes the modules in this order; ``fuse.py`` is the entry an
 4. ``physical_merge.py``: the merge and its sigma, window by window, on the compiled loops of ``pixel_kernel.py``;
    ``feathering.py``: where another frame ends inside the picture.
 5. ``blocks.py``: where the frames are at odds, and the windows that cover it.
-6. ``fuse.py``: the network in those windows, bounded by ``residual_bounds.py``, faded into the merge.
+6. ``fuse.py``: the network in those windows, bounded by what the frames show, faded into the merge.
 """

@@ -19,8 +19,8 @@ from benchmarks.fusion_rebuild import blocks
 from benchmarks.fusion_rebuild.motion import PairMotion, coarse_motions, find_motions
 from benchmarks.fusion_rebuild.physical_merge import BurstModel, WindowMerge, cells_of, fit_burst, merge_window
 from benchmarks.fusion_rebuild.pixel_kernel import CELL, MARGIN
-from benchmarks.fusion_rebuild.residual_bounds import clamp_residual_to_frames, clamp_to_reference
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.fusion.belief import as_measured, bounded
 from smarthdr_cli.fusion.network_fusion import STRONG_LOGIT, SAFFuser, split_frames
 from smarthdr_cli.fusion.result import ClassicalDifference, RadianceSigma
 from smarthdr_cli.fusion.static_merge import difference_from_classical
@@ -229,11 +229,9 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
         1.0,
         torch.stack(factors, dim=1),
     )
-    light, limited = clamp_residual_to_frames(
-        answer_light, detail.merged, stack, (detail.trust * SHOWS).clamp(max=1), evs
-    )
+    light, limited = bounded(answer_light, detail.merged, stack, (detail.trust * SHOWS).clamp(max=1), evs)
     if not model.eight_bit[0]:
-        light = clamp_to_reference(light, ref)
+        light = as_measured(light, ref)
     sigma = log_sigma.exp()
     if fuser.calibration is not None:
         types = (frame.codes.dtype for frame in state.burst.burst.frames)

@@ -19,19 +19,22 @@ from benchmarks.fusion_rebuild.consistency import PairModel, cell_trust
 from benchmarks.fusion_rebuild.motion_refinement import Coarse, Fine, refine_motion
 from benchmarks.fusion_rebuild.physical_merge import BurstModel, cells_of, moved_cells
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.fusion.motion import (
+    MAX_LEVEL_CELLS,
+    motion_level_in_bands,
+    pad_for_pyramid,
+    pyramid_depth,
+    pyramid_levels,
+)
 from smarthdr_cli.fusion.tiles import parallel_map
 from smarthdr_cli.models.pairwise import common_exposure, dead_zone, warp
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
+from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 from smarthdr_cli.models.tensor_ops import box_mean
 
 F32 = NDArray[np.float32]
 
 MAX_FLOW_EV = 4.5  # EV between two frames: training bursts reach no further, and little is seen in both
-BAND_CELLS = 1 << 17  # cells at once, in whole rows: the cost volume holds some hundred floats for each
-# Levels with more cells than this are not computed: a picture of more than 10 megapixels is not sharp at its own
-# pixels, and what is left to find there is a fraction of a pixel of what was found at half its size.
-MAX_LEVEL_CELLS = 625_000
 MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than what ``settle`` takes for none
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
@@ -99,7 +102,7 @@ def coarse_motions(
     ``cells``: (h, w, 3) means over CELL pixels by frame; ``evs`` by frame, relative to the reference.
     """
     near = [n for n in range(1, len(order)) if abs(float(evs[order[n]])) <= MAX_FLOW_EV]
-    reference = padded(cells[order[0]], device)
+    reference = pad_for_pyramid(cells[order[0]], device)
 
     def motion(place: int) -> CoarseMotion:
         frame = order[place]
@@ -114,15 +117,15 @@ def coarse_motions(
 
 def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> CoarseMotion:
     """Coarse to fine over the picture; ``reference``: ``ref`` padded, (1, 3, h, w)."""
-    moving, ev = padded(other, reference.device), reference.new_full((1,), ev_of_other)
-    count = halvings(*ref.shape[:2])
+    moving, ev = pad_for_pyramid(other, reference.device), reference.new_full((1,), ev_of_other)
+    count = pyramid_depth(*ref.shape[:2])
     state: Motion | None = None
-    for level_ref, level_other in zip(levels(reference, count), levels(moving, count), strict=True):
+    for level_ref, level_other in zip(pyramid_levels(reference, count), pyramid_levels(moving, count), strict=True):
         h, w = level_ref.shape[-2:]
         if state is not None and h * w > MAX_LEVEL_CELLS:
             break
         state = upsample(state, 2) if state is not None else network.start(1, h, w, level_ref)
-        state = banded(network, level_ref, warp(level_other, state.flow), ev, state)
+        state = motion_level_in_bands(network, level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
     missing = reference.shape[-1] // state.flow.shape[-1]
     if missing > 1:
@@ -149,7 +152,7 @@ def find_motions(
 
     def motion(place: int) -> PairMotion:
         pair, begun = model.pairs[place - 1], coarse[place]
-        reference = padded(model.cells[pair.ref], begun.flow.device)
+        reference = pad_for_pyramid(model.cells[pair.ref], begun.flow.device)
         helps, trust = flow_helps(model, pair, begun.flow / CELL)
         flow = begun.flow * helps
         ev = reference.new_full((1,), float(np.log2(pair.ratio)))
@@ -178,44 +181,3 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     maps = (torch.from_numpy(np.asarray(x, np.float32)) for x in (helps, np.where(helps, through, still)))
     a, b = (F.pad(m[None, None], pad, mode="replicate").to(flow.device) for m in maps)
     return a, b
-
-
-def halvings(height: int, width: int) -> int:
-    """How often (height, width) cells can be halved until the short side is 8 to 15."""
-    count = 0
-    while min(height, width) >> count >= 16:
-        count += 1
-    return count
-
-
-def padded(cells: F32, device: torch.device) -> Tensor:
-    """(h, w, 3) cells as (1, 3, H, W), edges repeated up to a size that halves evenly."""
-    image = torch.from_numpy(np.ascontiguousarray(cells.transpose(2, 0, 1)))[None].to(device)
-    h, w = image.shape[-2:]
-    unit = 1 << halvings(h, w)
-    return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate")
-
-
-def levels(finest: Tensor, count: int) -> list[Tensor]:
-    """Coarse to fine, the last being ``finest``."""
-    pyramid = [finest]
-    for _ in range(count):
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
-    return pyramid[::-1]
-
-
-def banded(network: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
-    """``SAF.motion_level`` in bands of rows; the same result as in one piece."""
-    height, width = ref.shape[-2:]
-    band = max(BAND_CELLS // width, 2 * LEVEL_RADIUS)
-    if height <= band + 2 * LEVEL_RADIUS:
-        return network.motion_level(ref, moved, ev, state)
-    parts: list[Motion] = []
-    for top in range(0, height, band):
-        bottom = min(top + band, height)
-        y0, y1 = max(0, top - LEVEL_RADIUS), min(height, bottom + LEVEL_RADIUS)
-        cut = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
-        done = network.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, cut)
-        rows = slice(top - y0, bottom - y0)
-        parts.append(Motion(*(x[..., rows, :] for x in (done.flow, done.logit, done.hidden))))
-    return Motion(*(torch.cat([getattr(part, name) for part in parts], dim=-2) for name in ("flow", "logit", "hidden")))

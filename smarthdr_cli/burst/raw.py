@@ -78,12 +78,6 @@ def _import_rawpy(name: str) -> ModuleType:
     return rawpy
 
 
-def read_raw_settings(data: bytes, name: str) -> RawSettings:
-    """White balance and clip level that one RAW states. Raises InputError where it cannot be read."""
-    with _open_raw(data, name, MAX_PIXELS) as raw, _libraw_errors(name):
-        return _raw_settings(raw)
-
-
 def develop(data: bytes, name: str, settings: RawSettings | None = None, max_pixels: int = MAX_PIXELS) -> DevelopedRaw:
     """Develop one RAW with ``settings``, or with its own.
 

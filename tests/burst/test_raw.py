@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.burst.raw import read_raw_settings
+from smarthdr_cli.burst.raw import develop
 from smarthdr_cli.burst.read import read_file, read_frame
 from smarthdr_cli.colorspace import REC709, conversion
 from smarthdr_cli.errors import InputError
@@ -113,9 +113,9 @@ def test_a_camera_that_clips_below_its_stated_white(dng: Dng) -> None:
     scene = np.tile(np.linspace(0, 2, 128), (128, 1))
     low = np.minimum(mosaic(scene), 14500)
     short = mosaic(scene / 8)
-    settings = read_raw_settings(dng("long.dng", low).read_bytes(), "long.dng")
+    settings = develop(dng("long.dng", low).read_bytes(), "long.dng").settings
     assert settings.clip_level == 14500
-    assert read_raw_settings(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").clip_level == WHITE
+    assert develop(dng("short.dng", short, time=(1, 800)).read_bytes(), "short.dng").settings.clip_level == WHITE
     burst = load_burst([Path(dng("short.dng", short, time=(1, 800))), dng("long.dng", low)], reference=2).burst
     dark, bright = burst.frames
     assert (bright.codes[4:-4, -10:] == 65535).all()  # neutral white, no cast
