@@ -4,22 +4,16 @@ import numpy as np
 import pytest
 
 from benchmarks.lib.methods import curve_from_truth, mertens
+from tests.support.gamma_frames import expose, smooth_radiance
 
 pytestmark = pytest.mark.unit
 
 TIMES = (1.0, 4.0, 16.0)
 
 
-def expose(radiance: np.ndarray, time: float, dtype: type = np.uint8) -> np.ndarray:
-    top = np.iinfo(dtype).max
-    return np.round(np.clip(radiance * time, 0, 1) ** (1 / 2.2) * top).astype(dtype)
-
-
 @pytest.fixture(scope="module")
 def truth() -> np.ndarray:
-    y, x = np.mgrid[0:96, 0:128].astype(np.float64)
-    base = np.exp(-3.5 + 2.2 * np.sin(x / 19) * np.cos(y / 13) + 0.5 * np.sin(x / 3.7 + y / 5.1))
-    return np.clip(np.stack([base, 0.8 * base, 0.6 * base], 2), 0.003, 0.98).astype(np.float32)
+    return smooth_radiance()
 
 
 def test_mertens_gives_a_display_image(truth: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from smarthdr_cli.errors import ModelError, UsageError
 from smarthdr_cli.evaluate import methods, protocol, scene
 from smarthdr_cli.fusion.fuser import Fuser, load_network
 from smarthdr_cli.radiometry import Response
+from tests.support.gamma_frames import expose, smooth_radiance
 
 SETTINGS = methods.FusionSettings("cpu", "fp32", "none")
 
@@ -143,16 +144,9 @@ def gamma_response(size: int = 256) -> Response:
     return Response("gamma2.2", np.tile(table, (3, 1)), {})
 
 
-def expose(radiance: np.ndarray, time: float, dtype: type = np.uint8) -> np.ndarray:
-    top = np.iinfo(dtype).max
-    return np.round(np.clip(radiance * time, 0, 1) ** (1 / 2.2) * top).astype(dtype)
-
-
 @pytest.fixture(scope="module")
 def truth() -> np.ndarray:
-    y, x = np.mgrid[0:96, 0:128].astype(np.float64)
-    base = np.exp(-3.5 + 2.2 * np.sin(x / 19) * np.cos(y / 13) + 0.5 * np.sin(x / 3.7 + y / 5.1))
-    return np.clip(np.stack([base, 0.8 * base, 0.6 * base], 2), 0.003, 0.98).astype(np.float32)
+    return smooth_radiance()
 
 
 def test_the_linearised_reference_is_exact_below_its_clip_and_constant_above(truth: np.ndarray) -> None:
