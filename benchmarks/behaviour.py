@@ -1,7 +1,7 @@
 """Whether a change leaves every result as it was: pixels, JSON and trained weights, before and after.
 
-    python benchmarks/behaviour.py record FILE.json [--bursts FOLDER] [--cases NAME ...]
-    python benchmarks/behaviour.py check FILE.json [--cases NAME ...]
+    python -m benchmarks.behaviour record FILE.json [--bursts FOLDER] [--cases NAME ...]
+    python -m benchmarks.behaviour check FILE.json [--cases NAME ...]
 
 Record before a change that must not alter results, check after every step of it; the exit code is 1 where anything
 differs. Cases:

@@ -26,9 +26,9 @@ from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_re
 
 F32 = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
-NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
+_NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
 _PAD = 3  # source pixels; bicubic interpolation reads 2
-_STRIP_VALUES = 1 << 21  # pixels that `downsample` linearises at once
+_PIXELS_PER_STRIP = 1 << 21  # that `downsample` linearises at once
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class AlignedBurst:
         height, width = frame.size
         ch, cw = -(-height // cell), -(-width // cell)
         out = np.empty((ch, cw, 3), np.float32)
-        step = max(cell, _STRIP_VALUES // max(width, 1) // cell * cell)
+        step = max(cell, _PIXELS_PER_STRIP // max(width, 1) // cell * cell)
         for top in range(0, height, step):
             linear, _ = self._read_unresampled(
                 index, Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell)
@@ -211,7 +211,8 @@ def register(
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:
     """Set ``linear`` to 1 where the source clips, except dark pixels that only border on a clipped sample."""
-    linear[clipped & (linear.max(axis=2) >= NEAR_CLIP)] = 1.0
+    brightest = np.maximum(np.maximum(linear[..., 0], linear[..., 1]), linear[..., 2])  # max(axis=2) is much slower
+    linear[clipped & (brightest >= _NEAR_CLIP)] = 1.0
 
 
 def _is_inside(x: F32, y: F32, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from smarthdr_cli.errors import OutputError, UsageError
+from smarthdr_cli.errors import OutputError, UsageError, os_reason
 
 RESERVED_PREFIX = ".smarthdr-"  # of temporary files, staging folders and locks; no result has it
 _LINK_LOOP_ERRORS = (OSError, RuntimeError)  # of Path.resolve() on a loop of links, by Python version
@@ -157,4 +157,4 @@ def _reason(error: OSError) -> str:
         return "no space left on the disk"
     if error.errno is None:  # of NumPy, "N requested and M written"
         return f"it could not be written in full; is the disk full? ({error})"
-    return (error.strerror or str(error)).lower()
+    return os_reason(error)

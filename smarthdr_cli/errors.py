@@ -59,6 +59,11 @@ _OUT_OF_MEMORY_MESSAGES = (
 )
 
 
+def os_reason(error: OSError) -> str:
+    """Why the system refused, in lower case, such as "permission denied"."""
+    return (error.strerror or str(error)).lower()
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` is an out-of-memory error of Python, NumPy, OpenCV or torch; imports none of them."""
     if isinstance(error, SmartHDRError):  # its text may contain the name of a file

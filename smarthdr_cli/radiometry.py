@@ -11,6 +11,7 @@ Linear light x in [0, 1] is relative to the clip of its frame; codes c are scale
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -44,6 +45,13 @@ class Response:
     name: str
     table: F32
     record: dict[str, Any]
+
+    @cached_property
+    def table_16bit(self) -> F32:
+        """(1, 65536, 3): the light of every 16-bit code, as cv2.LUT takes it."""
+        entries, codes = np.linspace(0.0, 1.0, self.table.shape[1]), np.linspace(0.0, 1.0, 65536)
+        values = np.stack([np.interp(codes, entries, channel) for channel in self.table], axis=-1)
+        return values[None].astype(np.float32)
 
 
 def srgb_to_linear(code: NDArray[Any]) -> NDArray[Any]:
@@ -128,15 +136,12 @@ def linearize(codes: NDArray[Any], white: float, response: Response) -> F32:
     last = table.shape[1] - 1
     if codes.dtype == np.uint8 and white == 255 and last == 255:
         return np.asarray(cv2.LUT(codes, np.ascontiguousarray(table.T[None])), np.float32)
-    grid = np.linspace(0.0, 1.0, last + 1)
     if codes.dtype == np.uint16 and white == 65535 and codes.size > _MAX_INTERPOLATED_VALUES:
-        all_codes = np.linspace(0.0, 1.0, 65536)
-        all_values = np.stack([np.interp(all_codes, grid, table[channel]) for channel in range(3)], axis=-1)
-        return np.asarray(cv2.LUT(codes, all_values[None].astype(np.float32)), np.float32)
+        return np.asarray(cv2.LUT(codes, response.table_16bit), np.float32)
     scaled: F32 = np.clip(codes.astype(np.float32) * np.float32(1.0 / white), 0.0, 1.0)
     if response.name == "linear":
         return scaled
-    out = np.empty_like(scaled)
+    out, grid = np.empty_like(scaled), np.linspace(0.0, 1.0, last + 1)
     for channel in range(3):
         out[..., channel] = np.interp(scaled[..., channel], grid, table[channel])
     return out

@@ -1,9 +1,10 @@
 """Fusion: physics where the frames agree, the network where they do not.
 
-1. ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples.
-2. ``find_motions``: coarse optical flow; taken where the frame then agrees better.
-3. The picture is merged by physics in tiles (physical_merge.py), which also says where the frames are at odds.
-4. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
+1. ``coarse_motions``: optical flow on cells of 4x4 pixels.
+2. ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through that flow.
+3. ``find_motions``: the flow is taken where the frame then agrees better, and refined where it still differs.
+4. The picture is merged by physics in tiles (physical_merge.py), which also says where the frames are at odds.
+5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
 """
 
 from collections.abc import Callable, Mapping, Sequence

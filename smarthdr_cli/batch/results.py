@@ -14,7 +14,7 @@ from typing import IO, Any, Required, TypedDict
 from filelock import FileLock, Timeout
 
 from smarthdr_cli.atomic import RESERVED_PREFIX
-from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, os_reason, out_of_memory
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
 MAX_SECONDS = 1e9  # of a stage, thirty years; a record with more is damaged
@@ -73,7 +73,7 @@ class Results:
                     self._file.write(b"\n")
                     self._file.flush()
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"cannot write {path}: {os_reason(error)}") from error
 
     def append(self, record: Record) -> None:
         """Add one line and flush it to the disk. Raises OutputError."""
@@ -87,7 +87,7 @@ class Results:
         except FileNotFoundError as error:
             raise OutputError(f"{self.path} was removed meanwhile, and its lines with it") from error
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"cannot write {self.path}: {os_reason(error)}") from error
 
     def close(self) -> None:
         """Close the file and release the lock."""
@@ -126,7 +126,7 @@ def read_results(path: Path, on_note: Callable[[str], None] = lambda _text: None
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"{path} cannot be read: {os_reason(error)}") from error
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue

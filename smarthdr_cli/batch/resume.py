@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import OK, SKIPPED, Record
-from smarthdr_cli.errors import InputError, OutputError
+from smarthdr_cli.errors import InputError, OutputError, os_reason
 from smarthdr_cli.output.write import is_intact, read_provenance
 
 State = Literal["absent", "done", "incomplete"]
@@ -28,7 +28,7 @@ def sha256_of(files: Sequence[Path]) -> list[str]:
         except FileNotFoundError as error:
             raise InputError(f"{path.name} does not exist") from error
         except OSError as error:
-            raise InputError(f"{path.name} cannot be read: {(error.strerror or str(error)).lower()}") from error
+            raise InputError(f"{path.name} cannot be read: {os_reason(error)}") from error
     return digests
 
 

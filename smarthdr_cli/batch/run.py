@@ -20,7 +20,7 @@ from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, R
 from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.transaction import recover
 from smarthdr_cli.batch.worker import NetworkCache, Worker, WorkerConfig, ambiguous_record
-from smarthdr_cli.errors import InputError, OutputError, UsageError
+from smarthdr_cli.errors import InputError, OutputError, UsageError, os_reason
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files
 from smarthdr_cli.grouping.header import Header, read_header
@@ -178,9 +178,12 @@ def _check(
     if options.fail_above is not None:
         check_limit(options.fail_above)
     if not sets:
-        raise InputError("there are no brackets to fuse; smarthdr group shows how the files of a folder are sorted")
+        place = "" if shoot is None else f" in {shoot}"
+        raise InputError(f"there are no brackets to fuse{place}; run smarthdr group to see how its files are sorted")
     if shoot is not None and real_path(shoot) == real_path(out):
-        raise UsageError("the results need a folder of their own: previews beside the frames would pass for frames")
+        raise UsageError(
+            f"{out} is the shoot itself: give -o a folder of its own; later runs would take previews for frames"
+        )
 
 
 def _prepare(
@@ -195,7 +198,6 @@ def _prepare(
         for note in (*notes, f"all sets are anchored to an exposure of {common.ev:+.2f} EV"):
             callbacks.on_note(note)
         settings = replace(settings, common=common)
-        settings.check()
     return settings, headers
 
 
@@ -230,9 +232,10 @@ def _select(
     if not (options.skip_existing or options.overwrite):
         existing = [path for job in todo for path in job.outputs.values() if path.exists()]
         if existing:
+            more = f" (and {len(existing) - 1} more outputs)" if len(existing) > 1 else ""
             raise OutputError(
-                f"{existing[0]} exists already, and {len(existing) - 1} more outputs; "
-                "use --skip-existing to continue the earlier run, or --overwrite to fuse all again"
+                f"{existing[0]} exists already{more}; use --skip-existing to continue the earlier run, "
+                "or --overwrite to replace all"
             )
     return todo, ambiguous
 
@@ -241,4 +244,4 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write in {out}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write in {out}: {os_reason(error)}") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from smarthdr_cli.batch.batch_options import OutputFiles
 from smarthdr_cli.batch.common_exposure import CommonExposure
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, UsageError, os_reason
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.output.write import check_write_options
@@ -25,7 +25,8 @@ class Settings:
     """How every set of a run is fused and written.
 
     ``common``: the exposure that all sets are scaled to, or None. ``responses``: for each ``Job.curve`` what
-    --response is instead of ``fuse.response``. Raises UsageError for an option that the format lacks.
+    --response is instead of ``fuse.response``. Raises UsageError for an option that the format lacks, and
+    for --common-exposure with --anchor.
     """
 
     fuse: FuseOptions = field(default_factory=FuseOptions)
@@ -36,17 +37,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_write_options(Path(f"result.{self.files.format}"), **vars(self.write))
+        if self.common is not None and self.fuse.anchor != "reference":
+            raise UsageError("--common-exposure and --anchor exclude each other")
 
     def check(self) -> None:
-        """Raises UsageError for unknown words and options that exclude each other, InputError for a bad calibration."""
+        """Raises UsageError for unknown words, InputError for a bad calibration."""
         check_options(self.fuse)
         option = self.fuse.response
         if _is_name(option):
             named_response("srgb" if option == "auto" else option)
         else:
             load_response(Path(option))
-        if self.common is not None and self.fuse.anchor != "reference":
-            raise UsageError("--common-exposure and --anchor exclude each other")
 
     def of_curve(self, curve: str) -> FuseOptions:
         """The options for a set of this ``Job.curve``."""
@@ -115,4 +116,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path} cannot be read: {os_reason(error)}") from error

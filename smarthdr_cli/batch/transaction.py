@@ -21,7 +21,7 @@ from pathlib import Path
 from smarthdr_cli.atomic import RESERVED_PREFIX, atomic_file, flush_folder
 from smarthdr_cli.batch.jobs import is_reserved, real_path
 from smarthdr_cli.batch.results import Record, parse_json, parse_record, to_json
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.errors import OutputError, os_reason
 from smarthdr_cli.output.write import FORMATS
 
 COMMIT_FILE = "commit.json"
@@ -60,7 +60,7 @@ def open_stage(root: Path, key: str) -> Path:
             if not tries_left:
                 raise OutputError(f"cannot write in {root.parent}: no such folder") from error
         except OSError as error:
-            raise OutputError(f"cannot write in {root.parent}: {(error.strerror or str(error)).lower()}") from error
+            raise OutputError(f"cannot write in {root.parent}: {os_reason(error)}") from error
         else:
             break
     return stage
@@ -84,7 +84,7 @@ def commit(stage: Path, targets: dict[str, Path], record: Record, overwrite: boo
             partial.write_text(json.dumps(content, default=to_json, allow_nan=False), encoding="utf-8")
         _move(stage, moves)
     except OSError as error:
-        raise OutputError(f"cannot write in {out}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write in {out}: {os_reason(error)}") from error
 
 
 def is_committed(stage: Path) -> bool:
@@ -116,7 +116,7 @@ def recover(root: Path, on_record: Callable[[Record], None], on_note: OnNote = l
     try:
         stages = sorted(root.iterdir())
     except OSError as error:
-        raise OutputError(f"cannot read {root}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot read {root}: {os_reason(error)}") from error
     for stage in stages:
         record = finish_commit(stage, on_note)
         if record is not None:
@@ -178,7 +178,7 @@ def _read_commit(stage: Path) -> _Commit | None:
     try:
         value = parse_json(path.read_bytes())
     except OSError as error:
-        raise ValueError(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise ValueError(f"it cannot be read: {os_reason(error)}") from error
     match value:
         case {"moves": dict(moves), "record": record} if all(isinstance(place, str) for place in moves.values()):
             content = _Commit(moves, parse_record(record), value.get("overwrite") is True)

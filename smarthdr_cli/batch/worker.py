@@ -177,16 +177,12 @@ class Worker:
         return record
 
     def _write_file(self, role: str, result: FusionResult, path: Path) -> list[str]:
-        options = self.config.settings.write
         match role:
             case "uncertainty":
                 return write_uncertainty(result, path)
             case "preview":
                 return write_preview(result, path)
-        return write_result(
-            result, path, compression=options.compression, float32=True if options.float32 else None,
-            embed_uncertainty=options.embed_uncertainty,
-        )  # fmt: skip
+        return write_result(result, path, **self.config.settings.write.arguments())
 
     def clean_up(self, job: Job) -> None:
         """Remove the job's stage, which ``write`` leaves until the record is on the disk."""

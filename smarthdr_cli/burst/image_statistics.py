@@ -6,7 +6,7 @@ on this assumption and are exact only for linear sources.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -42,12 +42,12 @@ class ReducedFrame:
     clipped_share: float
     black_share: float
 
-    @property
+    @cached_property
     def luminance(self) -> F32:
         """(h, w) BT.709-weighted linear light."""
         return np.asarray(self.linear @ _LUMINANCE)
 
-    @property
+    @cached_property
     def well_exposed(self) -> NDArray[np.bool_]:
         """(h, w): no clipped pixel, luminance above WELL_EXPOSED_MIN, brightest channel below WELL_EXPOSED_MAX."""
         is_bright_enough = self.luminance > WELL_EXPOSED_MIN

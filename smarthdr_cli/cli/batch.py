@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, Shard, slurm_shard
+from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, slurm_shard
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import cli_command, print_json, print_notes, progress, stderr
 from smarthdr_cli.command_option import OUTPUT, CommandOption
@@ -97,7 +97,7 @@ def command(
         stderr().print(_summary(tally), soft_wrap=True)
     if failed := tally.counts.get("failed", 0):
         stopped = "; stopped at the first (--fail-fast)" if tally.stopped else ""
-        results = output / (batch_options.shard or Shard()).results_name
+        results = output / shard.results_name
         raise PartialFailureError(f"{failed} of {sum(tally.counts.values())} sets failed{stopped}; {results} says why")
 
 

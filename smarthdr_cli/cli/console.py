@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from smarthdr_cli.cli.options import flatten
-from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, out_of_memory
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, os_reason, out_of_memory
 
 R = TypeVar("R")
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
@@ -84,7 +84,7 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write {path}: {os_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -99,7 +99,7 @@ def stdout_errors() -> Iterator[None]:
         raise
     except OSError as error:
         _discard_stdout()
-        raise OutputError(f"cannot write to stdout: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write to stdout: {os_reason(error)}") from error
 
 
 def _discard_stdout() -> None:

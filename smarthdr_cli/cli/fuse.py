@@ -69,10 +69,7 @@ def command(
     with progress(quiet=quiet) as report_progress:
         result = fuse(files, progress=report_progress, **vars(fuse_options))
         report_progress("write", 0.0)
-        notes = write_result(
-            result, output, compression=write_options.compression, float32=True if write_options.float32 else None,
-            embed_uncertainty=write_options.embed_uncertainty, overwrite=overwrite,
-        )  # fmt: skip
+        notes = write_result(result, output, **write_options.arguments(), overwrite=overwrite)
         report_progress("write", 0.4)
         if uncertainty is not None:
             notes += write_uncertainty(result, uncertainty, overwrite=overwrite)

@@ -27,10 +27,11 @@ from smarthdr_cli.data.datasets import EXPOSURE_FILES, SceneFiles
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.radiometry import GAMMA
 
 F32 = NDArray[np.float32]
 FORMAT = 1  # of the cache; raised whenever what is written, or how it is computed, changes
-GAMMA, WHITE = 2.2, 65535
+WHITE = 65535
 MAX_FRAMES = 9  # of a longer burst, those that span its exposure range best
 STRIP_ROWS = 256  # rows in float32 at a time
 WELL_EXPOSED = (0.05, 0.8)  # in units of the reference's clip: range in which truth and reference are compared

@@ -177,8 +177,8 @@ def check_memory(section: Section) -> None:
     """Available and total memory."""
     total, available = system.physical_memory()
     section.facts = {"total": total, "available": available}
-    sizes = [f"{format_bytes(n)} {which}" for n, which in ((available, "free"), (total, "in all")) if n is not None]
-    section.add("ok" if sizes else "-", "memory", " of ".join(sizes) or "the system does not tell")
+    sizes = [f"{format_bytes(n)} {which}" for n, which in ((available, "free"), (total, "total")) if n is not None]
+    section.add("ok" if sizes else "-", "memory", " of ".join(sizes) or "not reported by the system")
 
 
 def check_devices(section: Section) -> None:
@@ -210,10 +210,10 @@ def check_weights(section: Section) -> None:
         elif item.state == "damaged":
             section.add("!", topic, str(item.problem))
         else:
-            state = "verified" if item.state == "verified" else "whole, in no manifest"
+            state = "verified" if item.state == "verified" else "unlisted (readable, in no manifest)"
             section.add("ok", topic, f"{state}, sha256 {str(item.sha256)[:12]}, {item.path}")
     if not section.facts:
-        section.add("!", "weights", "none are installed; reinstall smarthdr, or give --weights PATH")
+        section.add("!", "weights", "none installed; reinstall smarthdr, or give smarthdr fuse --weights PATH")
 
 
 def check_hub(section: Section) -> None:

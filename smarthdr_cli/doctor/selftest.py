@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.errors import OutputError, SmartHDRError
+from smarthdr_cli.errors import OutputError, SmartHDRError, os_reason
 from smarthdr_cli.evaluate.metrics import psnr_mu
 from smarthdr_cli.fusion.pipeline import fuse
 from smarthdr_cli.output.write import write_result
@@ -74,7 +74,7 @@ def self_test(**options: Any) -> SelfTest:
             write_result(result, path)
             stored = _read_exr(path)
     except OSError as error:
-        raise OutputError(f"no temporary file can be written: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"no temporary file can be written: {os_reason(error)}") from error
     if not np.allclose(stored, result.radiance, rtol=_HALF_TOLERANCE, atol=1e-6):
         raise SelfTestError("the self-test's EXR does not hold what was written into it")
     quality = psnr_mu(result.radiance * result.scale_short, moments[1] * result.scale_short)

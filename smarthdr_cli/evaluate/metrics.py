@@ -106,11 +106,9 @@ def pu21(luminance: NDArray[Any]) -> F64:
     return np.asarray(np.maximum(p7 * (((p1 + p2 * powered) / (1 + p3 * powered)) ** p5 - p6), 0.0))
 
 
-def pu21_psnr(
-    prediction: NDArray[Any], truth: NDArray[Any], peak_nits: float = PEAK_NITS, mask: Mask | None = None
-) -> float:
-    """PSNR in dB on PU21-encoded RGB, peak 256; radiance 1.0 is displayed at ``peak_nits`` cd/m^2."""
-    return psnr(pu21(prediction * peak_nits), pu21(truth * peak_nits), mask, peak=PU21_PEAK)
+def pu21_psnr(prediction: NDArray[Any], truth: NDArray[Any]) -> float:
+    """PSNR in dB on PU21-encoded RGB, peak 256; radiance 1.0 is displayed at PEAK_NITS cd/m^2."""
+    return psnr(pu21(prediction * PEAK_NITS), pu21(truth * PEAK_NITS), peak=PU21_PEAK)
 
 
 def require_cvvdp() -> None:

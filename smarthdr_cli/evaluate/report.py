@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from smarthdr_cli.atomic import atomic_file, check_targets
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.errors import OutputError, os_reason
 from smarthdr_cli.evaluate import figures, protocol
 from smarthdr_cli.evaluate.comparison import UncertaintyMetrics
 from smarthdr_cli.evaluate.evaluate import Evaluation, summary
@@ -50,7 +50,7 @@ def results_folder(folder: Path, *, overwrite: bool) -> Iterator[None]:
             raise OutputError(f"{folder} is a file, not a folder for the results")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise OutputError(f"cannot write {folder}: {os_reason(error)}") from error
     try:
         check_targets([folder / name for name in (RESULTS, TABLE, SHEET, PLOT)], overwrite)
         yield

@@ -30,7 +30,7 @@ from smarthdr_cli.fusion.motion_refinement import (
 )
 from smarthdr_cli.fusion.reach import Light, Link, links
 from smarthdr_cli.fusion.stillness import Likeness, Settled, settle_still
-from smarthdr_cli.fusion.tiles import parallel_map
+from smarthdr_cli.fusion.tiles import parallel_map, to_tensor
 from smarthdr_cli.models.pairwise import (
     MAX_TRAINED_EV,
     apply_tolerance,
@@ -128,7 +128,7 @@ def pyramid_depth(height: int, width: int) -> int:
 
 def pad_for_pyramid(cells: F32, device: torch.device) -> Tensor:
     """(h, w, 3) cells to (1, 3, H, W), edges repeated up to a size that halves evenly."""
-    image = torch.from_numpy(np.ascontiguousarray(cells.transpose(2, 0, 1)))[None].to(device)
+    image = to_tensor(cells).to(device)
     h, w = image.shape[-2:]
     unit = 1 << pyramid_depth(h, w)
     return F.pad(image, (0, -w % unit, 0, -h % unit), mode="replicate")

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.errors import MemoryLimitError, UsageError
+from smarthdr_cli.models.saf_layers import CELL
 
 A = TypeVar("A")
 R = TypeVar("R")
 F32 = NDArray[np.float32]
 
 MARGIN = 40  # pixels around a core: the receptive field of SAF.verify and SAF.refine (9 cells of 4), and one more cell
-ALIGNMENT = 4  # pixels; cores and windows begin at multiples of a cell
 MIN_TILE = 128  # pixels
 MAX_TILE_CPU = 768  # pixels: larger tiles leave the caches, smaller ones overlap more
 MAX_TILE_CUDA = 2048  # pixels
@@ -130,13 +130,13 @@ def _without_gradients(work: Callable[[A], R], item: A) -> R:
 
 
 def _round_up(length: int) -> int:
-    return -(-length // ALIGNMENT) * ALIGNMENT
+    return -(-length // CELL) * CELL
 
 
 def _round_down(length: int) -> int:
-    return length // ALIGNMENT * ALIGNMENT
+    return length // CELL * CELL
 
 
 def _even_step(length: int, size: int) -> int:
-    """The step of at most ``size`` that splits ``length`` into tiles of similar size, a multiple of ALIGNMENT."""
+    """The step of at most ``size`` that splits ``length`` into tiles of similar size, a multiple of CELL."""
     return _round_up(-(-length // -(-length // size)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from smarthdr_cli.burst.exif_containers import RAW_SUFFIXES
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, UsageError, os_reason
 from smarthdr_cli.grouping.header import Header, read_header
 from smarthdr_cli.grouping.result import BracketSet, Grouping, Single, Skipped, Twin, read_sets
 from smarthdr_cli.grouping.segmentation import MAX_SET_LENGTH, segment_frames
@@ -45,7 +45,7 @@ def find_pictures(folder: Path, recursive: bool = True, on_error: Callable[[str]
     images: list[Path] = []
 
     def report(error: OSError) -> None:
-        message = f"{error.filename} cannot be read: {(error.strerror or str(error)).lower()}"
+        message = f"{error.filename} cannot be read: {os_reason(error)}"
         if on_error is None or Path(error.filename) == folder:
             raise InputError(message) from error
         on_error(message)

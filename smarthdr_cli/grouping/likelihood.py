@@ -156,8 +156,7 @@ def join_log_odds(
     if counter_step is not None and abs(counter_step) > abs(usual_step):
         is_near = abs(counter_step) < _MANY_SKIPPED_NUMBERS
         score += weights.skipped_few_numbers if is_near else weights.skipped_many_numbers
-    maker_score = _maker_log_odds(first, second, weights)
-    return IMPOSSIBLE if maker_score == IMPOSSIBLE else score + maker_score
+    return score + _maker_log_odds(first, second, weights)
 
 
 def _changed_settings(first: Header, second: Header) -> int:

@@ -35,6 +35,7 @@ from smarthdr_cli.models.base import FusionModel, Prediction
 from smarthdr_cli.models.gfhdr_layers import ContextBlock, ContextLayer, Norm, edge_windows
 from smarthdr_cli.models.merge import clamp_to_reference_strict
 from smarthdr_cli.models.uncertainty_head import UncertaintyHead
+from smarthdr_cli.radiometry import GAMMA
 
 FRAMES = 3
 FRAME_CHANNELS = 6  # linear RGB, then gamma-coded RGB
@@ -227,7 +228,7 @@ class GFHDR(FusionModel):
 
 def pack_frames(linear: Tensor, evs: Tensor) -> Tensor:
     """X: (B, 3, 3, H, W) linear frames by rising exposure and their (B, 3) EVs to (B, 3, 6, H, W)."""
-    ldr = linear.clamp(0, 1) ** (1 / 2.2)
+    ldr = linear.clamp(0, 1) ** (1 / GAMMA)
     times = torch.exp2(evs - evs.amin(dim=1, keepdim=True)).view(*evs.shape, 1, 1, 1)
     return torch.cat([linear.clamp(0, 1) / times, ldr], dim=2)
 

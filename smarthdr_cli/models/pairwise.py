@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smarthdr_cli.models.tensor_ops import box_mean, encode
+from smarthdr_cli.radiometry import GAMMA
 
 MAX_TRAINED_EV = 4.5  # EV between two frames of a pair; training shows no more
 STATIC_SQUARED_DIFFERENCE = 1e-4  # of codes; noise explains it: a hundredth of the code range
@@ -33,7 +34,7 @@ def common_exposure(
 
     ``ref_codes``: ``encode(ref)`` where it is known.
     """
-    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
+    lift = torch.exp2(ev.abs() / GAMMA).view(-1, 1, 1, 1)
     brighter = (ev > 0).view(-1, 1, 1, 1)
     codes, other_codes = encode(ref) if ref_codes is None else ref_codes, encode(other)
     if len(ev) == 1:  # one pair: no selection per pair, half the memory
@@ -69,7 +70,7 @@ def normalised_difference(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Ten
 
 def explained_difference(dark: Tensor, ev: Tensor) -> Tensor:
     """The denominator of d: (P, 1, H, W) difference of codes at the common exposure that noise explains."""
-    lift = torch.exp2(ev.abs() / 2.2).view(-1, 1, 1, 1)
+    lift = torch.exp2(ev.abs() / GAMMA).view(-1, 1, 1, 1)
     return 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
 
 
@@ -85,7 +86,7 @@ def flow_helps(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
     """(P, 1, h, w): 0 where the frames agree without ``flow`` and it brings them no nearer, 1 elsewhere.
 
     Agreement is the squared difference of codes in windows of 5x5; all arguments at one level, ``flow`` in its pixels.
-    Keeps wrong displacements out of static places.
+    Suppresses wrong displacements in static regions.
     """
     with_flow, without = (
         box_mean((a - b).square().mean(dim=1, keepdim=True), 5)

@@ -106,13 +106,15 @@ class ToneMap:
         target += ev
         target *= np.float32(config.contrast)
         bright = _display_light(target)
-        light = _shoulder(bright, config.shoulder)
-        light -= np.float32(self.black)
+        shouldered = _shoulder(bright, config.shoulder)
+        light = shouldered - np.float32(self.black)
         light *= np.float32(1.0 / (1.0 - self.black))
         np.maximum(light, 0.0, out=light)
-        per_channel = self._per_channel(planes, bright, brightness, light)
+        np.maximum(brightness, _MIN_BRIGHTNESS, out=brightness)
+        black_gain = np.asarray(light / np.maximum(shouldered, _MIN_BRIGHTNESS), np.float32)
+        per_channel = self._per_channel(planes, bright / brightness, black_gain)
         saturation = np.float32(config.saturation) - np.float32(config.highlight_desaturation) * (light * light)
-        light /= np.maximum(brightness, _MIN_BRIGHTNESS, out=brightness)
+        light /= brightness
         for plane in planes:
             plane *= light
         for plane, other in zip(planes, per_channel, strict=True):
@@ -121,14 +123,12 @@ class ToneMap:
             plane += other
         return _compress_gamut(planes, _luma(planes), saturation)
 
-    def _per_channel(self, planes: list[F32], bright: F32, brightness: F32, light: F32) -> list[F32]:
+    def _per_channel(self, planes: list[F32], gain: F32, black_gain: F32) -> list[F32]:
         """Display light with the shoulder on each channel: strong warm lights turn yellow instead of pink, as on film.
 
-        ``bright``, ``light``: the brightness before and after shoulder and black point. The black point is applied as
-        their common factor, which keeps the hue of the shadows.
+        ``gain``: display light over brightness. ``black_gain``: what the black point leaves of it, one factor for all
+        channels, which keeps the hue of the shadows.
         """
-        gain = bright / np.maximum(brightness, _MIN_BRIGHTNESS)
-        black_gain = light / np.maximum(_shoulder(bright, self.config.shoulder), _MIN_BRIGHTNESS)
         toned = []
         for plane in planes:
             channel = np.asarray(np.clip(plane * gain, -_MAX_RADIANCE, _MAX_RADIANCE), np.float32)

@@ -1,7 +1,7 @@
 """The options of an EXR result, for ``smarthdr fuse`` and ``smarthdr batch`` alike. Loads neither NumPy nor torch."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 
@@ -20,3 +20,7 @@ class WriteOptions:
     embed_uncertainty: Annotated[bool, CommandOption("Add the uncertainty to the EXR as a second part.", OUTPUT)] = (
         False
     )
+
+    def arguments(self) -> dict[str, Any]:
+        """The keywords of ``write_result``; without --float, values above half's range still become float."""
+        return vars(self) | {"float32": self.float32 or None}

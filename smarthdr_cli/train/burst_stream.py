@@ -37,6 +37,7 @@ from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.forward import score
 from smarthdr_cli.train.pseudo_labels import PseudoStore
+from smarthdr_cli.train.scene_data import whole
 from smarthdr_cli.train.state import TrainState, generator
 from smarthdr_cli.train.step import motion_loss, supervised_loss, update
 
@@ -70,7 +71,7 @@ def worker_processes(requested: int, device: torch.device) -> int:
 class BatchWorkers:
     """Makes batches in the order of ``submit``. ``processes``: 0 is a thread, on the factory's device.
 
-    ``ahead``: how many to submit before they are needed, so that nobody waits. Results of processes depend on the
+    ``ahead``: number of batches to submit ahead, so that the trainer does not wait. Results of processes depend on the
     batch's number alone, not on the number of processes. Nothing goes through shared memory, of which a container has
     64 MB: sources come from a file in ``scratch`` that all processes map, batches through a pipe.
     """
@@ -262,10 +263,9 @@ def label_stream(
 
 def scene_truth(scene: PreparedScene) -> Tensor:
     """(3, H, W) ground truth of a scene's band, in reference units."""
-    first, last = scene.rows
-    target = scene.crop(first, 0, last - first, scene.size[1])[2]
+    target = whole(scene).target
     assert target is not None
-    return target
+    return target[0]
 
 
 def source_image(light: Tensor) -> NDArray[np.float32]:

@@ -40,7 +40,7 @@ class TimeBudget:
 
     def __post_init__(self) -> None:
         if not 0 <= self.cooldown <= (self.minutes or 0) and self.cooldown:
-            raise ValueError("a cooldown is a part of the minutes")
+            raise ValueError("the cooldown must not be longer than the time budget")
 
     def expired(self, seconds: float) -> bool:
         """Whether the time is up, ``seconds`` after the start."""

@@ -16,6 +16,7 @@ from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.models.pairwise import common_exposure, inside_frame, warp
 
 MIN_SIDE = 16  # px; below it the search has no pyramid
+MIN_VISIBLE = 0.99  # share of a warped pixel's support that is valid
 
 
 class Flows(NamedTuple):

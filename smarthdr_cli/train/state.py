@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import InputError, out_of_memory
+from smarthdr_cli.errors import InputError, os_reason, out_of_memory
 from smarthdr_cli.models.base import FusionModel, build_model
 from smarthdr_cli.train.config import TrainConfig
 
@@ -72,12 +71,11 @@ def teacher_of(student: FusionModel) -> FusionModel:
     return copy.deepcopy(student).eval().requires_grad_(False)
 
 
-def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: bool = False) -> None:
+def save_state(path: Path, state: TrainState, config: TrainConfig) -> None:
     """Write the state atomically; loadable with ``weights_only=True``.
 
     The file is a zip archive, as torch writes it, whose comment is the sha256 of all bytes before the comment.
-    ``compact`` keeps 16 bits of each number, half of the size: good enough to train on from, not bit for bit. Raises
-    OutputError where it cannot be written; an older file stays.
+    Raises OutputError where it cannot be written; an older file stays.
     """
     content = {
         "student": state.student.state_dict(),
@@ -90,19 +88,10 @@ def save_state(path: Path, state: TrainState, config: TrainConfig, *, compact: b
         "config": json.dumps(config.to_dict()),
     }
     archive = io.BytesIO()
-    torch.save(_halved(content) if compact else content, archive)
+    torch.save(content, archive)
     data = archive.getvalue()[:-2] + (2 * hashlib.sha256().digest_size).to_bytes(2, "little")  # length of the comment
     with atomic_file(path, overwrite=True) as partial:
         partial.write_bytes(data + hashlib.sha256(data).hexdigest().encode())
-
-
-def _halved(content: Any) -> Any:
-    """Every float tensor of a nested state as bfloat16, but for scalars (step counters)."""
-    if isinstance(content, Tensor):
-        return content.bfloat16() if content.is_floating_point() and content.ndim else content
-    if isinstance(content, dict):
-        return {key: _halved(value) for key, value in content.items()}
-    return content
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
@@ -112,7 +101,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no training state there to resume") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"{path}: cannot be read: {os_reason(error)}") from error
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         checksum = archive.comment  # none in older states, whose parts have their own checksums

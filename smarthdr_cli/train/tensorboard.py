@@ -101,8 +101,8 @@ def panels(session: SceneSession, state: TrainState) -> dict[str, Tensor]:
         batch = centre_crop(session.held_out[0])
         images |= _grouped("held_out", _scene_panels(batch, state.student, state.teacher))
     if session.unlabeled is not None:
-        drawn = session.unlabeled(0)  # the same at every validation
-        crops = session.unlabeled.cut([(drawn.scenes[0], drawn.tops[0], drawn.lefts[0])])
+        position = session.unlabeled.draw_positions(0)[0]  # the same at every validation
+        crops = session.unlabeled.cut([position])
         images |= _grouped("unlabeled", _crop_panels(session, state, crops.to(session.device)))
     state.student.train(training)
     return images

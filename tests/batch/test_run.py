@@ -301,7 +301,7 @@ def test_what_is_refused_before_any_work(run, tmp_path):
         run(name="same")
     with pytest.raises(UsageError, match="safe name"):
         run(name="../{first}")
-    with pytest.raises(UsageError, match="folder of their own"):
+    with pytest.raises(UsageError, match="folder of its own"):
         run(out=run.shoot)
     with pytest.raises(ModelError):
         run(fuse=FuseOptions(weights="nowhere"))

@@ -154,7 +154,7 @@ def test_folders_and_sets_that_are_refused(refused: Refused, shoot: Path, out: P
     assert "does not exist" in refused(3, "batch", tmp_path / "missing", "-o", out)
     (tmp_path / "empty").mkdir()
     assert "no brackets to fuse" in refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
-    assert "folder of their own" in refused(2, "batch", shoot, "-o", shoot, "-q")
+    assert "folder of its own" in refused(2, "batch", shoot, "-o", shoot, "-q")
     out.write_text("a file")
     assert "cannot write in" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
 

@@ -26,20 +26,6 @@ def test_the_seed_decides_the_initial_weights(values):
     assert all(a.teacher.state_dict()[n].data_ptr() != v.data_ptr() for n, v in a.student.state_dict().items())
 
 
-def test_a_compact_state_holds_nearly_the_same_weights(values, tmp_path):
-    config = train_config(values)
-    state = new_state(config, CPU)
-    for name, compact in (("full.pt", False), ("compact.pt", True)):
-        save_state(tmp_path / name, state, config, compact=compact)
-    assert (tmp_path / "compact.pt").stat().st_size < 0.7 * (tmp_path / "full.pt").stat().st_size
-    loaded = load_train_state(tmp_path / "compact.pt", config, CPU)
-    for name, value in state.teacher.state_dict().items():
-        loaded_value = loaded.teacher.state_dict()[name]
-        assert loaded_value.dtype == value.dtype
-        torch.testing.assert_close(loaded_value, value, rtol=2**-8, atol=1e-30)
-        torch.testing.assert_close(loaded.student.state_dict()[name], loaded_value)
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_a_state_is_replaced_whole_or_not_at_all(values, tmp_path, monkeypatch, error):
     config = train_config(values)

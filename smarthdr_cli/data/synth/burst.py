@@ -23,6 +23,7 @@ from smarthdr_cli.data.synth.foreground import draw_foreground
 from smarthdr_cli.data.synth.geometry import MotionBlur, camera_motion, pixel_grid
 from smarthdr_cli.data.synth.objects import MovingObject, apply_variety, draw_bright_point, draw_object
 from smarthdr_cli.data.synth.sources import SceneBank, Texture
+from smarthdr_cli.radiometry import GAMMA
 
 MAX_EV_RANGE = 8.0  # EV between the darkest and the brightest frame: nine frames 4 EV apart exceed any scene
 MIN_MOVING_FLOW_PX = 0.75  # an object that moves less counts as static
@@ -222,6 +223,6 @@ def make_batch(bank: SceneBank, config: SynthConfig, generator: torch.Generator,
     linear = burst.linear
     if config.curve_residue > 0:
         residue = camera.draw_tone_curve(generator, batch, strength=config.curve_residue)
-        linear = camera.linearize(linear ** (1 / camera.GAMMA), residue)
+        linear = camera.linearize(linear ** (1 / GAMMA), residue)
     valid = torch.ones_like(linear[:, :, :1])
     return Batch(linear, burst.stated_evs, valid, burst.target, burst.flow, burst.visible)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GAMMA = 2.2
+from smarthdr_cli.radiometry import GAMMA
+
 CURVE_KNOTS = 256
 FULL_WELL = 6e6  # electrons at ISO 1; 60,000 at ISO 100, typical of a full-frame sensor
 # ITU-T T.81, annex K (tables K.1 and K.2), for quality 50; JFIF's RGB to YCbCr.

@@ -22,12 +22,10 @@ from smarthdr_cli.models.pairwise import inside_frame, warp
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.losses import Terms, weighted_mean
 from smarthdr_cli.train.methods.base import Method, Target
-from smarthdr_cli.train.optical_flow import Flows, dense_flows
+from smarthdr_cli.train.optical_flow import MIN_VISIBLE, Flows, dense_flows
 from smarthdr_cli.train.perceptual_losses import VGGFeatures
 from smarthdr_cli.train.pseudo_labels import Pseudo
 from smarthdr_cli.train.rerendering import gamma_code, rerender
-
-MIN_VISIBLE = 0.99  # share of a warped pixel's support that is valid
 
 
 class FSHDR(Method):

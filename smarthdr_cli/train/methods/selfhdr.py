@@ -31,14 +31,13 @@ from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.pairwise import inside_frame, warp
 from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train.methods.base import Method, Target
-from smarthdr_cli.train.optical_flow import Flows, consistent, dense_flows
+from smarthdr_cli.train.optical_flow import MIN_VISIBLE, Flows, consistent, dense_flows
 from smarthdr_cli.train.pseudo_labels import Pseudo
 from smarthdr_cli.train.rerendering import gamma_code
 
 MAX_STRUCTURE_GAP = 5 / 255  # m of the paper
 MAX_COLOUR_GAP = 10 / 255  # where colour is learned, of the paper
 REFERENCE_WEIGHT = 4.0  # of the reference in the structure network's loss
-MIN_VISIBLE = 0.99  # share of a warped pixel's support that is valid
 
 
 class SelfHDR(Method):

@@ -23,7 +23,7 @@ from smarthdr_cli.train.optical_flow import Flows
 from smarthdr_cli.train.pseudo_labels import EpochLabels, Pseudo
 from smarthdr_cli.train.uncertainty_masks import RUNNING_DECAY, SigmaRange, Thresholds, bilevel_mask
 
-BEYOND_PAPER = {"views": 4, "weight_cells": 1.0, "fill": "selfhdr-first"}  # better in benchmarks/ablation.py
+BEYOND_PAPER = {"views": 4, "weight_cells": 1.0, "fill": "selfhdr-first"}  # better in benchmarks/training/ablation.py
 PUBLISHED = {"views": 1, "weight_cells": 0.0, "fill": "none"}  # the paper's own recipe
 
 
