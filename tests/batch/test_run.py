@@ -152,7 +152,7 @@ def test_existing_outputs_are_refused_before_any_set_is_read(run, monkeypatch):
     run()
     before = run.lines()
     monkeypatch.setattr("smarthdr_cli.batch.worker.load", None)  # reading would fail
-    with pytest.raises(OutputError, match=r"exists already, and 8 more .*--skip-existing"):
+    with pytest.raises(OutputError, match=r"exists already \(and 8 more outputs\).*--skip-existing"):
         run()
     assert run.lines() == before
 
