@@ -114,17 +114,20 @@ def verify(names: Iterable[str | Path] = ()) -> tuple[CatalogEntry, ...]:
     requested = list(names)
     if not requested:
         return tuple(item for item in list_verified() if item.path is not None)
-    by_name = {item.name: item for item in list_weights()}
-    items = (by_name[name] if isinstance(name, str) and name in by_name else find_entry(name) for name in requested)
+    by_name = {weights.name: weights for weights in known_weights()}
+    items = (
+        _entry_of(by_name[name]) if isinstance(name, str) and name in by_name else find_entry(name)
+        for name in requested
+    )
     return tuple(_verified(item) for item in items)
 
 
 def find_entry(spec: str | Path | None = None) -> CatalogEntry:
     """The entry of the file that ``find_weights`` returns for ``spec``. Downloads and raises as it does."""
     path = find_weights(spec)
-    known = next((item for item in list_weights() if item.path == path), None)
+    known = next((weights for weights in known_weights() if _local_path(weights) == path), None)
     if known is not None:
-        return known
+        return _entry_of(known)
     listed = next((entry for entry in read_manifest(path.parent) if entry.file == path.name), None)
     return _inspect(path.stem if listed is None else listed.name, path, listed, False, _place(path))
 
@@ -200,14 +203,16 @@ def _downloaded(weights: KnownWeights) -> Download:
     return Download(weights.name, fetch(weights.entry), fetched=not present)
 
 
+def _local_path(weights: KnownWeights) -> Path | None:
+    """The file on this machine, installed or in the hub's cache; its content is not read."""
+    return cached(weights.entry) if weights.path is None and weights.entry is not None else weights.path
+
+
 def _entry_of(weights: KnownWeights) -> CatalogEntry:
-    name, entry = weights.name, weights.entry
-    if weights.path is not None:
-        return _inspect(name, weights.path, entry, weights.default, _place(weights.path))
-    assert entry is not None  # unlisted weights have a path
-    path = cached(entry)
+    name, entry, path = weights.name, weights.entry, _local_path(weights)
     if path is not None:
-        return _inspect(name, path, entry, weights.default, "hub cache")
+        return _inspect(name, path, entry, weights.default, "hub cache" if weights.path is None else _place(path))
+    assert entry is not None  # unlisted weights have a path
     return CatalogEntry(
         name, "absent", weights.default, size=entry.size, licence=entry.licence, sha256=entry.sha256,
         problem=f"{name} is not on this machine: smarthdr models download {name}",

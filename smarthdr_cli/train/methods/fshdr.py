@@ -16,7 +16,6 @@ from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.crops import Crops
-from smarthdr_cli.data.synth.camera import Sensor, expose
 from smarthdr_cli.models.base import Prediction
 from smarthdr_cli.models.pairwise import inside_frame, warp
 from smarthdr_cli.train.config import TrainConfig
@@ -70,20 +69,13 @@ def rerender_consistency(predicted: Tensor, batch: Batch, weight: Tensor | None 
 
 
 @torch.no_grad()
-def artificial_burst(
-    predicted: Tensor, batch: Batch, generator: torch.Generator | None = None, *, sensor: Sensor | None = None,
-    flows: Flows | None = None,
-) -> Batch:  # fmt: skip
+def artificial_burst(predicted: Tensor, batch: Batch, *, flows: Flows | None = None) -> Batch:
     """Stage 2: a burst that moves like ``batch`` and whose truth is ``predicted`` (B, 3, H, W), reference units.
 
     Frame i is the prediction warped by the flow from frame i to the reference, at frame i's exposure and clipped.
-    ``sensor`` with a ``generator`` on the batch's device adds photon and read noise to all frames. The target is the
-    prediction, capped at the shortest frame's clip. Values that are not finite become 0, and ``valid`` is 0 where a
-    frame shows them or the flow leads outside the image. Raises ValueError for frames under 16 pixels and for a sensor
-    without generator.
+    The target is the prediction, capped at the shortest frame's clip. Values that are not finite become 0, and
+    ``valid`` is 0 where a frame shows them or the flow leads outside the image. Raises ValueError for frames under 16 pixels.
     """
-    if sensor is not None and generator is None:
-        raise ValueError("noise needs a generator")
     flows = dense_flows(batch) if flows is None else flows
     b, n, _, h, w = batch.frames.shape
     others = n - 1
@@ -94,8 +86,6 @@ def artificial_burst(
     moved = warp(light.repeat_interleave(others, dim=0), flow).view(b, others, 3, h, w)
     visible = warp(finite.float().repeat_interleave(others, dim=0), flow) * inside_frame(flow)
     exposed = torch.cat([light[:, None], moved], dim=1) * torch.exp2(batch.evs).view(b, n, 1, 1, 1)
-    if sensor is not None and generator is not None:
-        exposed = expose(exposed, sensor, generator)
     visible = (visible > MIN_VISIBLE).float().view(b, others, 1, h, w)
     valid = torch.cat([finite.float()[:, None], visible], dim=1)
     return replace(batch, frames=exposed.clamp(0, 1), valid=valid, target=light, flow=None, visible=None)

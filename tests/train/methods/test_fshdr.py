@@ -9,7 +9,6 @@ import torch
 
 from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.synth.burst import make_batch
-from smarthdr_cli.data.synth.camera import Sensor
 from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.train.methods.fshdr import FSHDR, artificial_burst, rerender_consistency
 from smarthdr_cli.train.optical_flow import Flows
@@ -64,24 +63,6 @@ def test_the_artificial_burst_moves_as_the_real_one_did(bank):
     inner = (..., slice(12, -12), slice(12, -12))
     errors = [float((x.frames[:, 1:] - batch.frames[:, 1:]).abs()[inner].mean()) for x in (moved, unmoved)]
     assert errors[0] < 0.6 * errors[1]
-
-
-def test_noise_follows_the_sensor():
-    light = torch.full((2, 3, 64, 64), 0.2)
-    batch = still(light)
-    sensor = Sensor(torch.tensor([1000.0, 10000.0]), torch.tensor([3.0, 3.0]))
-    draw = torch.Generator().manual_seed(0)
-    again = artificial_burst(light, batch, draw, sensor=sensor, flows=fields(batch))
-    for b, well in enumerate((1000.0, 10000.0)):
-        for n, ev in enumerate((0, -2, 2)):
-            level = 0.2 * 2**ev
-            frame = again.frames[b, n]
-            assert float(frame.mean()) == pytest.approx(level, rel=0.02)
-            expected = math.sqrt(level / well + (3 / well) ** 2)
-            assert float(frame.std()) == pytest.approx(expected, rel=0.1)
-    assert torch.equal(again.target, light)
-    with pytest.raises(ValueError, match="generator"):
-        artificial_burst(light, batch, sensor=sensor, flows=fields(batch))
 
 
 def test_artificial_bursts_are_finite_and_carry_no_gradient():
