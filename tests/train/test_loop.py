@@ -147,7 +147,7 @@ def test_the_rate_never_rises(minutes, fraction, first, second):
 
 @pytest.mark.parametrize(("minutes", "cooldown"), [(None, 1), (1, 2), (5, -1), (5, float("nan"))])
 def test_a_cooldown_longer_than_the_minutes_is_an_error(minutes, cooldown):
-    with pytest.raises(ValueError, match="part of the minutes"):
+    with pytest.raises(ValueError, match="longer than the time budget"):
         TimeBudget(minutes, cooldown)
 
 

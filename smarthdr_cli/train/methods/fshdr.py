@@ -74,7 +74,9 @@ def artificial_burst(predicted: Tensor, batch: Batch, *, flows: Flows | None = N
 
     Frame i is the prediction warped by the flow from frame i to the reference, at frame i's exposure and clipped.
     The target is the prediction, capped at the shortest frame's clip. Values that are not finite become 0, and
-    ``valid`` is 0 where a frame shows them or the flow leads outside the image. Raises ValueError for frames under 16 pixels.
+    ``valid`` is 0 where a frame shows them or the flow leads outside the image.
+
+    Raises ValueError for frames under 16 pixels.
     """
     flows = dense_flows(batch) if flows is None else flows
     b, n, _, h, w = batch.frames.shape
