@@ -179,7 +179,7 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
         frame, place, agreed = (planes(x[n]) for x in (merged.frames, merged.place, merged.trust))
         ev = frame.new_full((1,), float(np.log2(model.exposures[n])))
         inside = (place > 0).to(frame)
-        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].cut(window), codes)
+        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].state_in(window), codes)
         brighter = (frame if float(ev) > 0 else ref).amax(dim=1, keepdim=True)
         low, high = AGREES
         overruled = ((agreed - low) / (high - low)).clamp(0, 1) * (brighter < TAPER_END)
