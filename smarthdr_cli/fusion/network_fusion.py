@@ -7,7 +7,7 @@
 5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.fusion import blocks
 from smarthdr_cli.fusion.burst_model import BurstModel, fit_burst, frame_order
@@ -129,12 +130,21 @@ def fit(
     )  # fmt: skip
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
     trim_heap()
-    members = spanning_frames(burst.burst, MAX_NETWORK_FRAMES)
     merger = PhysicalMerger(
         burst, model, motions, tuple(pair.residue_cells(rows, columns) for pair in model.pairs),
         STRICT_THRESHOLD if strong else THRESHOLD,
     )  # fmt: skip
-    return FusionState(fuser, merger, [n for n in motions if order[n] in members], strong)
+    return FusionState(fuser, merger, network_frames(burst.burst, order, motions), strong)
+
+
+def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> list[int]:
+    """Of the positions ``near`` in ``order``, those that span the range of exposures best with the reference, the
+    network's number of frames at most.
+    """
+    indices = sorted((order[0], *(order[n] for n in near)))
+    frames = tuple(burst.frames[i] for i in indices)
+    chosen = spanning_frames(Burst(frames, indices.index(order[0])), MAX_NETWORK_FRAMES) if len(frames) > 1 else ()
+    return [n for n in near if indices.index(order[n]) in chosen]
 
 
 def around(core: Window, context: int, size: tuple[int, int]) -> Window:

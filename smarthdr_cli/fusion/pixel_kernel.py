@@ -293,7 +293,8 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
             peak = max(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2])
             kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
             every = kept
-            square = min(kept, kept * kept * np.float32(CLIPPED_VARIANCE))  # sum of w'^2 / w, (sum of w')^2 times the variance
+            # square: sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge.
+            square = min(kept, kept * kept * np.float32(CLIPPED_VARIANCE))
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
             lowest = peak
             level, level_t = 0, one

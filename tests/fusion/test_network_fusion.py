@@ -158,6 +158,23 @@ def test_clipped_pixels_have_sigma_1_whatever_the_calibration():
     assert calibrated.mean() > plain.mean()
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_8_bit_files_have_their_own_calibration(bits):
+    curve = Calibration((1e-3,), (4e-3,), eight_bit=Calibration((1e-3,), (6e-3,)))
+    burst = bursts.noisy(bursts.texture(160, 192, seed=4, low=0.005, high=0.02), (0.0, 3.0), well=400.0)
+    burst = bursts.with_changed_patch(burst, 1, (40, 40, 40, 40), 4.0)
+    frames = list(burst.frames)
+    if bits == 8:
+        frames[1] = bursts.frame((frames[1].codes // 257).astype(np.uint8), 3.0)
+    source = bursts.aligned(bursts.Burst(tuple(frames), 0), response=bursts.GAMMA)
+    model = bursts.random_network(heads=0.0, flow=0.0)
+    model.judge.last.bias.data[:] = 0.7  # above what the noise of the merge makes of it
+    raw, calibrated = (
+        bursts.fused(bursts.saf_fuser(model, calibration=c), source).image.sigma[50:70, 50:70] for c in (None, curve)
+    )
+    assert np.median(calibrated / raw) == pytest.approx(6 if bits == 8 else 4, rel=0.05)
+
+
 def test_strong_deghosting_lowers_the_mean_trust():
     source = bursts.aligned(bursts.noisy(bursts.texture(64, 96)))
     strong, plain = (bursts.fused(bursts.random_network(), source, strong=s).statistics for s in (True, False))
