@@ -125,7 +125,7 @@ class WindowNetwork:
             gaps.append(gap)
         return self.model.refine(
             frames.blank(), frames.evs, frames.valid, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1),
-            codes, 1.0, frames.factors,
+            codes, frames.factors,
         )  # fmt: skip
 
 
