@@ -318,15 +318,15 @@ def test_what_is_refused_before_any_work(run, tmp_path):
 def test_a_full_disk_fails_its_set_and_leaves_no_files(run, monkeypatch):
     from smarthdr_cli.batch import worker
 
-    real = worker.write_result
+    real = worker.write_file
 
-    def full(fused, path, **options):
+    def full(role, fused, path, options):
         if "IMG_0004" in path.name:
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        return real(fused, path, **options)
+        return real(role, fused, path, options)
 
-    monkeypatch.setattr(worker, "write_result", full)
+    monkeypatch.setattr(worker, "write_file", full)
     assert run() == ["ok", "failed", "ok"]
     assert [n for n in run.names() if "IMG_0004" in n or "smarthdr" in n] == []
 

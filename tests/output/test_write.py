@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from smarthdr_cli.errors import OutputError, UsageError
@@ -22,10 +23,12 @@ from smarthdr_cli.output.write import (
     is_intact,
     listed,
     read_provenance,
+    write_files,
     write_preview,
     write_result,
     write_uncertainty,
 )
+from smarthdr_cli.output.write_options import WriteOptions
 
 pytestmark = pytest.mark.unit
 
@@ -33,6 +36,7 @@ OUTPUTS = [
     (write_result, "a.exr"),
     (write_result, "a.hdr"),
     (write_result, "a.tif"),
+    (write_result, "a.jpg"),
     (write_uncertainty, "u.png"),
     (write_uncertainty, "u.exr"),
     (write_preview, "p.jpg"),
@@ -97,7 +101,7 @@ def test_options_that_a_format_lacks():
             check_write_options(Path(name), float32=None, compression="piz")
 
 
-@pytest.mark.parametrize("name", ["out", "out.jpg", "out.exr.bak", "out.EXRS"])
+@pytest.mark.parametrize("name", ["out", "out.webp", "out.exr.bak", "out.EXRS"])
 def test_unknown_suffix_of_a_result(tmp_path, result, name):
     with pytest.raises(UsageError, match=r"\.exr, \.hdr"):
         check_outputs(tmp_path / name)
@@ -137,6 +141,28 @@ def test_upper_case_suffixes(tmp_path, result):
     write_preview(result, tmp_path / "P.JPG")
     assert (tmp_path / "A.EXR").read_bytes()[:4] == b"v/1\x01"
     assert (tmp_path / "P.JPG").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_an_option_needs_one_file_that_has_it():
+    check_write_options([Path("a.hdr"), Path("a.exr")], compression="piz")
+    check_write_options(Path("a.jpg"), look="vivid", preview_ev=1.0)
+    check_write_options(Path("a.exr"), Path("p.png"), look="neutral")
+    with pytest.raises(UsageError, match=r"^--look is an option of --preview, \.jpg.*, not of \.hdr, \.exr$"):
+        check_write_options([Path("a.hdr"), Path("a.exr")], look="neutral")
+    with pytest.raises(UsageError, match=r"^--preview-ev is an option of"):
+        check_write_options(Path("a.exr"), preview_ev=-1.0)
+
+
+def test_several_files_appear_together_or_not_at_all(tmp_path, result, make_result):
+    files = [("result", tmp_path / "a.exr"), ("result", tmp_path / "a.jpg"), ("preview", tmp_path / "p.png")]
+    notes = write_files(result, files, WriteOptions(compression="htj2k", look="vivid"))
+    assert [note.split()[0] for note in notes] == ["a.exr"]
+    assert sorted(tmp_path.iterdir()) == sorted(path for _, path in files)
+    before = {path: path.read_bytes() for _, path in files}
+    too_bright = make_result(np.full((8, 9, 3), 1e20, np.float32))
+    with pytest.raises(OutputError, match="does not exist"):
+        write_files(too_bright, [*files, ("result", tmp_path / "no" / "where.exr")], WriteOptions(), overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_embedding_needs_exr(tmp_path, result):
