@@ -4,6 +4,9 @@ It gets orientation 1, smarthdr as Software and the new size; it loses the thumb
 would be wrong, and the tags that describe the pixels of the input.
 """
 
+import datetime
+from typing import Any
+
 from PIL import Image
 
 from smarthdr_cli.fusion.result import FusionResult
@@ -53,6 +56,26 @@ def jpeg_exif(result: FusionResult, name: str) -> tuple[bytes, list[str]]:
         height, width = result.radiance.shape[:2]
         block = _with_own_tags(Image.Exif(), width, height).tobytes()
     return block, notes
+
+
+def tiff_tags(exif: Image.Exif) -> list[tuple[int, str, int, Any, bool]]:
+    """Make, model, artist, copyright, description and date, as ``extratags`` of tifffile: ASCII (TIFF 6.0)."""
+    texts = {tag: exif.get(tag) for tag in (MAKE, MODEL, ARTIST, COPYRIGHT, DESCRIPTION)}
+    texts[DATE] = tiff_date(exif.get(DATE))
+    return [(tag, "s", 0, _ascii(text), True) for tag, text in texts.items() if isinstance(text, str) and text]
+
+
+def tiff_date(value: object) -> str | None:
+    """``value`` where it is a date as TIFF writes them, else None."""
+    try:
+        datetime.datetime.strptime(str(value), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    return str(value)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
 
 
 def _with_own_tags(exif: Image.Exif, width: int, height: int) -> Image.Exif:

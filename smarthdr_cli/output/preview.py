@@ -3,7 +3,6 @@
 All carry an sRGB ICC profile and the reference's EXIF (output/exif.py); TIFF has the tags of camera, date and rights.
 """
 
-import datetime
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +17,7 @@ from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import REC709
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.exif import (
-    ARTIST,
-    COPYRIGHT,
-    DATE,
-    DESCRIPTION,
-    MAKE,
-    MODEL,
-    ORIENTATION,
-    jpeg_exif,
-    reference_exif,
-)
+from smarthdr_cli.output.exif import ORIENTATION, jpeg_exif, reference_exif, tiff_tags
 from smarthdr_cli.output.icc_profile import matrix_profile
 from smarthdr_cli.output.metadata import SOFTWARE, require_finite
 from smarthdr_cli.output.tonemap import DEFAULT_CONFIG, ToneMap, ToneMapConfig, fit_tone_map, look_config, render
@@ -179,9 +168,6 @@ def srgb_profile() -> bytes:
 
 
 def _save_tiff(path: Path, pixels: Pixels, exif: Image.Exif) -> None:
-    texts = {tag: exif.get(tag) for tag in (MAKE, MODEL, ARTIST, COPYRIGHT)}
-    extra = [(tag, "s", 0, _ascii(text), True) for tag, text in texts.items() if isinstance(text, str) and text]
-    description = exif.get(DESCRIPTION)
     tifffile.imwrite(
         path,
         pixels,
@@ -193,21 +179,7 @@ def _save_tiff(path: Path, pixels: Pixels, exif: Image.Exif) -> None:
         rowsperstrip=64,
         maxworkers=2,
         software=SOFTWARE,
-        datetime=_tiff_date(exif.get(DATE)),
-        description=_ascii(description) if isinstance(description, str) else None,
         iccprofile=srgb_profile(),
-        extratags=[*extra, (ORIENTATION, "H", 1, 1, True)],
+        extratags=[*tiff_tags(exif), (ORIENTATION, "H", 1, 1, True)],
         metadata=None,
     )
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
-
-
-def _tiff_date(value: object) -> str | None:
-    try:
-        datetime.datetime.strptime(str(value), "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    return str(value)

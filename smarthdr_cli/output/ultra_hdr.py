@@ -6,9 +6,9 @@ radiance times one factor, clipped at the headroom 2^c), the map holds for each 
     G = log2((H + k) / (B + k)),   restored: H = (B + k) 2^(w G) - k,
 
 k = OFFSET, w = 1 on a display that is 2^c times as bright as SDR white, less on others. G is stored in 8 bits between
-its minimum and maximum, as a second JPEG behind the first. It is measured on the decoded base, so that it makes up for the
-base's loss. It has the size of the base, for a fifth of the file: readers disagree by half a pixel on how to enlarge a
-smaller one, and at half the size libultrahdr errs by 5 % beside soft edges.
+its minimum and maximum, as a second JPEG behind the first. It is measured on the decoded base, so that it makes up for
+the base's loss. It has the size of the base, for a fifth of the file: readers disagree by half a pixel on how to
+enlarge a smaller one, and at half the size libultrahdr errs by 5 % beside soft edges.
 
 Both ways of stating this are written, since each has readers of its own: ISO 21496-1 (a binary block in APP2, C.2), and
 the ``hdrgm`` and container XMP of Ultra HDR Image Format v1.1 (Android) after Adobe's gain map specification 1.0. The

@@ -44,6 +44,7 @@ FORMATS = (
     Format("result", (".hdr",), "rgbe:write_rgbe", provenance="rgbe:read_provenance"),
     Format("result", (".tif", ".tiff"), "tiff:write_tiff", provenance="tiff:read_provenance"),
     Format("result", (".jpg", ".jpeg"), "ultra_hdr:write_ultra_hdr", LOOK_OPTIONS, "ultra_hdr:read_provenance"),
+    Format("result", (".dng",), "dng:write_dng", LOOK_OPTIONS, "dng:read_provenance", "dng:is_intact"),
     Format("uncertainty", (".png",), "heatmap:write_heatmap"),
     Format("uncertainty", (".exr",), "exr:write_uncertainty_exr"),
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg", LOOK_OPTIONS),
@@ -51,7 +52,7 @@ FORMATS = (
     Format("preview", (".tif", ".tiff"), "preview:write_tiff", LOOK_OPTIONS),
 )
 # The same as types, for options of the command line: the first suffix of each format, without its dot.
-ResultFormat = Literal["exr", "hdr", "tif", "jpg"]
+ResultFormat = Literal["exr", "hdr", "tif", "jpg", "dng"]
 UncertaintyFormat = Literal["png", "exr"]
 PreviewFormat = Literal["jpg", "png", "tif"]
 

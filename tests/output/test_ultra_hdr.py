@@ -1,4 +1,4 @@
-"""Ultra HDR: the HDR picture that libultrahdr, OpenImageIO and the formula restore, and the base that all others see."""
+"""Ultra HDR: the HDR picture as libultrahdr, OpenImageIO and the formula restore it, and the base that all see."""
 
 import re
 import struct

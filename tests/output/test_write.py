@@ -37,6 +37,7 @@ OUTPUTS = [
     (write_result, "a.hdr"),
     (write_result, "a.tif"),
     (write_result, "a.jpg"),
+    (write_result, "a.dng"),
     (write_uncertainty, "u.png"),
     (write_uncertainty, "u.exr"),
     (write_preview, "p.jpg"),
@@ -58,6 +59,7 @@ MAGIC = {
     ".exr": b"v/1\x01",
     ".hdr": b"#?RADIANCE",
     ".tif": b"II*\0",
+    ".dng": b"II*\0",
     ".png": b"\x89PNG",
     ".jpg": b"\xff\xd8",
 }  # first suffix of a format to the first bytes of its files
