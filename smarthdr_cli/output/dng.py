@@ -92,7 +92,7 @@ def write_dng(
 
     def verify(written: Path) -> None:
         with tifffile.TiffFile(written) as file:
-            page = file.pages.first.pages[0]
+            page = _raw_page(file)
             is_equal = (page.shape, page.dtype) == (stored.shape, stored.dtype)
             if is_equal and stored.size <= _MAX_VERIFIED_VALUES:
                 is_equal = np.array_equal(page.asarray(), stored)
@@ -145,10 +145,19 @@ def is_intact(path: Path) -> bool:
     """Whether every pixel of a DNG of ours can be read."""
     try:
         with tifffile.TiffFile(path) as file:
-            file.pages.first.pages[0].asarray()
+            _raw_page(file).asarray()
     except Exception:  # tifffile and its codecs have no common class of errors
         return False
     return True
+
+
+def _raw_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The picture: the SubIFD of the first directory. Raises ValueError where there is none."""
+    pages = file.pages.first.pages
+    page = pages[0] if pages is not None else None
+    if not isinstance(page, tifffile.TiffPage):
+        raise ValueError("it has no SubIFD")
+    return page
 
 
 def _preview(result: FusionResult, look: Look, preview_ev: float) -> NDArray[Any]:
@@ -156,7 +165,8 @@ def _preview(result: FusionResult, look: Look, preview_ev: float) -> NDArray[Any
     height, width = result.radiance.shape[:2]
     scale = min(1.0, _PREVIEW_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = replace(result, radiance=cv2.resize(result.radiance, size, interpolation=cv2.INTER_AREA))
+    reduced = cv2.resize(result.radiance, size, interpolation=cv2.INTER_AREA)
+    small = replace(result, radiance=np.asarray(reduced, np.float32))
     return render_srgb(small, 8, fit_preview(small, look_config(look, preview_ev)))
 
 
@@ -192,7 +202,7 @@ def _to_xyz_d65(space: ColorSpace) -> NDArray[np.float64]:
     return REC709.to_xyz() @ conversion(space, REC709)
 
 
-def _rationals(matrix: NDArray[np.float64]) -> tuple[int, ...]:
+def _rationals(matrix: NDArray[np.floating]) -> tuple[int, ...]:
     return tuple(number for value in matrix.ravel() for number in (round(float(value) * 10**6), 10**6))
 
 

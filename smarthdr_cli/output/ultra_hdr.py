@@ -18,6 +18,7 @@ The provenance is JSON in a comment segment (COM), with ``smarthdr:hdrScale``: H
 
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,6 +57,7 @@ _FIXED = 1 << 20  # denominator of the block's fractions
 _SOI, _SOS, _APP1, _APP2, _COM = 0xD8, 0xDA, 0xE1, 0xE2, 0xFE
 _ISO_NAME = b"urn:iso:std:iso:ts:21496:-1\0"
 _XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
+_MAP_BYTES = re.compile(rb'Item:Semantic="GainMap" Item:Length="(\d+)"')
 _MPF_BYTES = 82  # of the index of two pictures
 
 
@@ -110,6 +112,18 @@ def read_provenance(path: Path) -> Mapping[str, str] | None:
             strings: Mapping[str, str] = json.loads(content)
             return strings
     return None
+
+
+def is_intact(path: Path) -> bool:
+    """Whether every pixel of a JPEG can be read, and of its gain map where it has one."""
+    try:
+        data = path.read_bytes()
+        map_bytes = next((int(found[1]) for _, text in _segments(data) if (found := _MAP_BYTES.search(text))), 0)
+        for jpeg in (data, data[-map_bytes:]):
+            simplejpeg.decode_jpeg(jpeg)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def make_gain_map(radiance: F32, base: U8, matrix: NDArray[np.float64]) -> GainMap:

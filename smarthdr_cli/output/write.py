@@ -43,8 +43,16 @@ FORMATS = (
     Format("result", (".exr",), "exr:write_exr", EXR_OPTIONS, "exr:read_provenance", "exr:is_intact"),
     Format("result", (".hdr",), "rgbe:write_rgbe", provenance="rgbe:read_provenance"),
     Format("result", (".tif", ".tiff"), "tiff:write_tiff", provenance="tiff:read_provenance"),
-    Format("result", (".jpg", ".jpeg"), "ultra_hdr:write_ultra_hdr", LOOK_OPTIONS, "ultra_hdr:read_provenance"),
+    Format(
+        "result",
+        (".jpg", ".jpeg"),
+        "ultra_hdr:write_ultra_hdr",
+        LOOK_OPTIONS,
+        "ultra_hdr:read_provenance",
+        "ultra_hdr:is_intact",
+    ),
     Format("result", (".dng",), "dng:write_dng", LOOK_OPTIONS, "dng:read_provenance", "dng:is_intact"),
+    Format("result", (".avif",), "avif:write_avif", ("preview_ev",), "avif:read_provenance", "avif:is_intact"),
     Format("uncertainty", (".png",), "heatmap:write_heatmap"),
     Format("uncertainty", (".exr",), "exr:write_uncertainty_exr"),
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg", LOOK_OPTIONS),
@@ -52,7 +60,7 @@ FORMATS = (
     Format("preview", (".tif", ".tiff"), "preview:write_tiff", LOOK_OPTIONS),
 )
 # The same as types, for options of the command line: the first suffix of each format, without its dot.
-ResultFormat = Literal["exr", "hdr", "tif", "jpg", "dng"]
+ResultFormat = Literal["exr", "hdr", "tif", "jpg", "dng", "avif"]
 UncertaintyFormat = Literal["png", "exr"]
 PreviewFormat = Literal["jpg", "png", "tif"]
 
@@ -136,10 +144,10 @@ def write_result(
     preview_ev: float = 0.0,
     overwrite: bool = False,
 ) -> list[str]:
-    """Write the radiance as .exr, .hdr, .tif or .jpg (Ultra HDR); returns notes for the user.
+    """Write the radiance as .exr, .hdr, .tif, .jpg (Ultra HDR), .dng or .avif; returns notes for the user.
 
     ``compression``, ``float32`` and ``embed_uncertainty`` are options of EXR, see ``write_exr``; ``look`` and
-    ``preview_ev`` of Ultra HDR, see ``write_preview``.
+    ``preview_ev`` of Ultra HDR and of the preview in a DNG, ``preview_ev`` of AVIF too, see ``write_preview``.
     Raises UsageError for an unknown suffix or an option the format lacks, OutputError where it cannot be written.
     """
     options: dict[str, Any] = {"compression": compression, "float32": float32, "embed_uncertainty": embed_uncertainty}

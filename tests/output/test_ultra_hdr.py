@@ -14,7 +14,7 @@ from PIL.MpoImagePlugin import MpoImageFile
 from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, convert_rgb
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.preview import render_srgb
-from smarthdr_cli.output.ultra_hdr import MAX_HEADROOM, MIN_HEADROOM, read_provenance, write_ultra_hdr
+from smarthdr_cli.output.ultra_hdr import MAX_HEADROOM, MIN_HEADROOM, is_intact, read_provenance, write_ultra_hdr
 from smarthdr_cli.radiometry import srgb_to_linear
 
 pytestmark = pytest.mark.unit
@@ -176,6 +176,22 @@ def test_provenance(tmp_path, result):
         (tmp_path / "b.jpg").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"no JPEG|breaks off"):
             read_provenance(tmp_path / "b.jpg")
+
+
+@pytest.mark.parametrize("cut", [1, 2000, 12_000])
+def test_a_truncated_base_or_map_is_not_intact(tmp_path, make_result, cut):
+    path = tmp_path / "a.jpg"
+    write_ultra_hdr(make_result(scene()), path)
+    assert is_intact(path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert not is_intact(path)
+
+
+def test_a_plain_jpeg_is_intact_without_a_map(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "plain.jpg")
+    assert is_intact(tmp_path / "plain.jpg")
+    (tmp_path / "plain.jpg").write_bytes((tmp_path / "plain.jpg").read_bytes()[:-20])
+    assert not is_intact(tmp_path / "plain.jpg")
 
 
 def test_a_picture_too_large_for_jpeg(tmp_path, make_result):

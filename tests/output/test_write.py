@@ -38,6 +38,7 @@ OUTPUTS = [
     (write_result, "a.tif"),
     (write_result, "a.jpg"),
     (write_result, "a.dng"),
+    (write_result, "a.avif"),
     (write_uncertainty, "u.png"),
     (write_uncertainty, "u.exr"),
     (write_preview, "p.jpg"),
@@ -62,6 +63,7 @@ MAGIC = {
     ".dng": b"II*\0",
     ".png": b"\x89PNG",
     ".jpg": b"\xff\xd8",
+    ".avif": b"\0\0\0 ftypavif",
 }  # first suffix of a format to the first bytes of its files
 
 
