@@ -1,7 +1,6 @@
 """``smarthdr fuse``: one burst in, one linear HDR file out."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from smarthdr_cli.cli.console import cli_command, output_errors, print_json, pri
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, UncertaintyLimit
-from smarthdr_cli.output.write import Role, check_outputs, check_write_options, listed, write_files
+from smarthdr_cli.output.write import Role, check_outputs, check_write_options, listed, write_file, write_results
 from smarthdr_cli.output.write_options import WriteOptions
 
 
@@ -66,16 +65,17 @@ def command(
         check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
-    outputs: list[tuple[Role, Path]] = [("result", path) for path in output]
-    outputs += [("uncertainty", uncertainty)] if uncertainty is not None else []
-    outputs += [("preview", preview)] if preview is not None else []
+    others: list[tuple[Role, Path]] = [("uncertainty", uncertainty)] if uncertainty is not None else []
+    others += [("preview", preview)] if preview is not None else []
     with progress(quiet=quiet) as report_progress:
         result = fuse(files, progress=report_progress, **vars(fuse_options))
-        notes = write_files(
-            result, outputs, write_options, overwrite=overwrite, progress=partial(report_progress, "write")
-        )
+        report_progress("write", 0.0)
+        notes = write_results(result, output, write_options, overwrite=overwrite)
+        report_progress("write", 0.5)
+        for role, path in others:
+            notes += write_file(role, result, path, write_options, overwrite=overwrite)
     report = result.report.to_dict()
-    report["outputs"] = [str(path) for _, path in outputs]
+    report["outputs"] = [str(path) for path in (*output, *(path for _, path in others))]
     report["notes"] = [*report["notes"], *notes]
     if verbose:
         print_notes(summary(report), quiet=False, prefix="")

@@ -179,24 +179,12 @@ def write_file(
     return _write(find_format(role, path), result, path, options.arguments(), overwrite)
 
 
-def write_files(
-    result: "FusionResult",
-    files: Sequence[tuple[Role, Path]],
-    options: WriteOptions,
-    *,
-    overwrite: bool = False,
-    progress: Callable[[float], None] = lambda _share: None,
+def write_results(
+    result: "FusionResult", paths: Sequence[Path], options: WriteOptions, *, overwrite: bool = False
 ) -> list[str]:
-    """``write_file`` for several files, which appear together: all of them, or none. Returns notes for the user.
-
-    ``progress`` is called with the share that is done, 0 to 1.
-    """
-    notes: list[str] = []
+    """Write one result in several formats: all files appear together, or none does. Returns notes for the user."""
     with all_or_none():
-        for number, (role, path) in enumerate(files):
-            progress(number / len(files))
-            notes += write_file(role, result, path, options, overwrite=overwrite)
-    return notes
+        return [note for path in paths for note in write_file("result", result, path, options, overwrite=overwrite)]
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:

@@ -23,9 +23,9 @@ from smarthdr_cli.output.write import (
     is_intact,
     listed,
     read_provenance,
-    write_files,
     write_preview,
     write_result,
+    write_results,
     write_uncertainty,
 )
 from smarthdr_cli.output.write_options import WriteOptions
@@ -157,15 +157,15 @@ def test_an_option_needs_one_file_that_has_it():
         check_write_options(Path("a.exr"), preview_ev=-1.0)
 
 
-def test_several_files_appear_together_or_not_at_all(tmp_path, result, make_result):
-    files = [("result", tmp_path / "a.exr"), ("result", tmp_path / "a.jpg"), ("preview", tmp_path / "p.png")]
-    notes = write_files(result, files, WriteOptions(compression="htj2k", look="vivid"))
-    assert [note.split()[0] for note in notes] == ["a.exr"]
-    assert sorted(tmp_path.iterdir()) == sorted(path for _, path in files)
-    before = {path: path.read_bytes() for _, path in files}
-    too_bright = make_result(np.full((8, 9, 3), 1e20, np.float32))
+def test_several_results_appear_together_or_not_at_all(tmp_path, result, make_result):
+    paths = [tmp_path / name for name in ("a.exr", "a.jpg", "a.dng")]
+    notes = write_results(result, paths, WriteOptions(compression="htj2k", look="vivid"))
+    assert notes[0].startswith("a.exr is compressed with HTJ2K")
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    before = {path: path.read_bytes() for path in paths}
+    other = make_result(np.full((8, 9, 3), 0.5, np.float32))
     with pytest.raises(OutputError, match="does not exist"):
-        write_files(too_bright, [*files, ("result", tmp_path / "no" / "where.exr")], WriteOptions(), overwrite=True)
+        write_results(other, [*paths, tmp_path / "no" / "where.exr"], WriteOptions(), overwrite=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
