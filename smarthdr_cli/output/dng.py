@@ -41,7 +41,7 @@ from smarthdr_cli.output.tonemap import look_config
 from smarthdr_cli.output.write_options import Look
 
 MAX_INTEGER_EV = 4  # b up to which 16 bits hold what the shadows of 8-bit frames do: steps of 2^-12 of the clip
-MAX_EV = 16  # b; beyond, half would hold the mid-tones in fewer than 10 bits
+MAX_EV = 11  # largest b, with which mid-grey is still a normal half, of 11 bits
 _PREVIEW_SIDE = 1600  # pixels
 _PREVIEW_QUALITY = 85
 _TILE = (256, 256)
@@ -63,20 +63,23 @@ def write_dng(
     """Write the radiance as linear DNG; returns notes for the user.
 
     ``look``, ``preview_ev``: of the preview inside. Negatives (colours outside the output's gamut) become 0.
-    Raises OutputError where the image is not finite, brighter than 2^MAX_EV, or cannot be written.
+    What is brighter than 2^MAX_EV is clipped, with a note.
+    Raises OutputError where the image is not finite or cannot be written.
     """
     _, peak = require_finite(result.radiance, "radiance")
-    baseline = max(0, math.ceil(math.log2(max(peak, 1.0))))
-    if baseline > MAX_EV:
-        raise OutputError(f"{path.name}: radiance reaches {peak:.3g}, more than a DNG of halves holds; write .exr")
+    baseline = min(math.ceil(math.log2(max(peak, 1.0))), MAX_EV)
     exif, notes = reference_exif(result)
     if baseline:
         notes.append(
             f"{path.name}: darktable does not apply BaselineExposure and opens it dark; raise the exposure by "
             f"{baseline} EV there"
         )
+    if peak > 2.0**baseline:
+        notes.append(
+            f"{path.name}: radiance reaches {peak:.3g}; above {2**baseline} it is clipped, write .exr to keep it"
+        )
     pixels = result.radiance * np.float32(2.0**-baseline)
-    np.maximum(pixels, 0.0, out=pixels)
+    np.clip(pixels, 0.0, 1.0, out=pixels)
     coding: dict[str, Any]
     if baseline <= MAX_INTEGER_EV:
         pixels *= np.float32(65535)
@@ -113,7 +116,7 @@ def write_dng(
                 compression="jpeg",
                 rowsperstrip=preview.shape[0],
                 software=SOFTWARE,
-                extratags=[*tiff_tags(exif), *_dng_tags(result, baseline)],
+                extratags=[*tiff_tags(exif), *_dng_tags(result, baseline), *_placeholders(exif)],
                 metadata=None,
             )
             writer.write(
@@ -192,8 +195,6 @@ def _dng_tags(result: FusionResult, baseline: int) -> list[tuple[int, str, int, 
         (_BASELINE_EXPOSURE, "2i", 1, (baseline, 1), True),
         (_PREVIEW_COLOR_SPACE, "I", 1, _SRGB, True),
         (_PRIVATE_DATA, "B", len(record), record, True),
-        (EXIF_IFD + 1, "I", 1, 0, True),  # placeholders, see _append_exif
-        (GPS_IFD + 1, "I", 1, 0, True),
     ]
 
 
@@ -206,6 +207,11 @@ def _rationals(matrix: NDArray[np.floating]) -> tuple[int, ...]:
     return tuple(number for value in matrix.ravel() for number in (round(float(value) * 10**6), 10**6))
 
 
+def _placeholders(exif: Image.Exif) -> list[tuple[int, str, int, Any, bool]]:
+    """Entries for the EXIF and GPS directories that are not empty, see ``_append_exif``."""
+    return [(tag + 1, "I", 1, 0, True) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)]
+
+
 def _append_exif(path: Path, exif: Image.Exif) -> None:
     """Append the EXIF and GPS directories behind the pixels and enter them in the first directory.
 
@@ -213,7 +219,8 @@ def _append_exif(path: Path, exif: Image.Exif) -> None:
     the entries are in order.
     """
     with tifffile.TiffFile(path) as tiff:
-        entries = {tag: tiff.pages.first.tags[tag + 1].offset for tag in (EXIF_IFD, GPS_IFD)}
+        tags = tiff.pages.first.tags
+        entries = {tag: tags[tag + 1].offset for tag in (EXIF_IFD, GPS_IFD) if tag + 1 in tags}
     with path.open("r+b") as file:
         for tag, entry in entries.items():
             directory = ImageFileDirectory_v2(prefix=b"II")

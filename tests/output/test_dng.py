@@ -10,7 +10,6 @@ from PIL import Image
 
 from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import ACESCG, REC709, REC2020, convert_rgb
-from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.dng import MAX_EV, MAX_INTEGER_EV, is_intact, read_provenance, write_dng
 from smarthdr_cli.output.preview import render_srgb
 
@@ -101,6 +100,11 @@ def test_without_exif_and_with_damaged_exif(tmp_path, make_result):
         notes = write_dng(result, tmp_path / f"{number}.dng")
         assert any("damaged" in note for note in notes) == (exif is not None)
         develop(tmp_path / f"{number}.dng")
+        with tifffile.TiffFile(tmp_path / f"{number}.dng") as file:
+            tags = file.pages.first.tags
+            assert "GPSTag" not in tags
+            assert tags["ExifTag"].value["PixelXDimension"] == 400
+            assert [tag.code for tag in tags] == sorted(tag.code for tag in tags)
 
 
 def test_the_preview_has_the_look(tmp_path, make_result):
@@ -125,14 +129,17 @@ def test_the_note_says_how_much_darker_some_editors_open_it(tmp_path, make_resul
     assert "raise the exposure by 3 EV" in note
 
 
-def test_negatives_become_black_and_too_bright_ones_are_refused(tmp_path, make_result):
+def test_negatives_become_black_and_what_is_too_bright_is_clipped_with_a_note(tmp_path, make_result):
     radiance = scene()
     radiance[:20] = -1.0
     write_dng(make_result(radiance), tmp_path / "a.dng")
     developed, _ = develop(tmp_path / "a.dng")
     assert developed[:20].max() == 0
-    with pytest.raises(OutputError, match=r"write \.exr"):
-        write_dng(make_result(np.full((8, 8, 3), 2.0 ** (MAX_EV + 1), np.float32)), tmp_path / "b.dng")
+    radiance[:20] = 2.0 ** (MAX_EV + 1)
+    notes = write_dng(make_result(radiance), tmp_path / "b.dng")
+    assert any("above 2048 it is clipped" in note for note in notes)
+    developed, _ = develop(tmp_path / "b.dng")
+    np.testing.assert_allclose(developed[:20], 2.0**MAX_EV)
 
 
 def test_provenance_and_damage(tmp_path, result):
