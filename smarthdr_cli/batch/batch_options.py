@@ -12,7 +12,7 @@ from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuse_options import UncertaintyLimit
-from smarthdr_cli.output.write import PreviewFormat, ResultFormat, UncertaintyFormat
+from smarthdr_cli.output.write import PreviewFormat, ResultFormat, Role, UncertaintyFormat
 
 T = TypeVar("T")
 
@@ -41,9 +41,9 @@ class OutputFiles:
         ),
     ] = None
 
-    def paths(self, base: Path) -> dict[str, Path]:
+    def paths(self, base: Path) -> dict[Role, Path]:
         """Role to path for the set whose path without an ending is ``base``; the result is last."""
-        paths: dict[str, Path] = {}
+        paths: dict[Role, Path] = {}
         if self.uncertainty or self.uncertainty_format:
             paths["uncertainty"] = base.with_name(f"{base.name}-uncertainty.{self.uncertainty_format or 'png'}")
         if self.preview or self.preview_format:

@@ -21,7 +21,7 @@ from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
+from smarthdr_cli.output.write import write_file
 from smarthdr_cli.system import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Worker:
                 notes = [
                     note
                     for role, path in job.outputs.items()
-                    for note in self._write_file(role, result, stage / path.name)
+                    for note in write_file(role, result, stage / path.name, self.config.settings.write)
                 ]
             outputs = [
                 {"path": str(path), "bytes": (stage / path.name).stat().st_size} for path in job.outputs.values()
@@ -175,14 +175,6 @@ class Worker:
         finally:
             task.result = None
         return record
-
-    def _write_file(self, role: str, result: FusionResult, path: Path) -> list[str]:
-        match role:
-            case "uncertainty":
-                return write_uncertainty(result, path)
-            case "preview":
-                return write_preview(result, path)
-        return write_result(result, path, **self.config.settings.write.arguments())
 
     def clean_up(self, job: Job) -> None:
         """Remove the job's stage, which ``write`` leaves until the record is on the disk."""
