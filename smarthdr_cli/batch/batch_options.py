@@ -41,9 +41,19 @@ class OutputFiles:
         ),
     ] = None
 
+    report: Annotated[
+        bool,
+        CommandOption(
+            "Write a page to look at in a browser beside each result, and index.html, which leads to all of them.",
+            OUTPUT,
+        ),
+    ] = False
+
     def paths(self, base: Path) -> dict[str, Path]:
         """Role to path for the set whose path without an ending is ``base``; the result is last."""
         paths: dict[str, Path] = {}
+        if self.report:
+            paths["report"] = base.with_name(f"{base.name}.html")
         if self.uncertainty or self.uncertainty_format:
             paths["uncertainty"] = base.with_name(f"{base.name}-uncertainty.{self.uncertainty_format or 'png'}")
         if self.preview or self.preview_format:

@@ -14,6 +14,7 @@ from smarthdr_cli.output.write import (
     check_write_options,
     listed,
     write_preview,
+    write_report,
     write_result,
     write_uncertainty,
 )
@@ -37,6 +38,14 @@ def command(
     ] = None,
     preview: Annotated[
         Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        CommandOption(
+            "Also write a page to look at in a browser: before and after, any exposure, uncertainty, alignment, notes.",
+            OUTPUT,
+            metavar="FILE.html",
+        ),
     ] = None,
     fuse_options: FuseOptions,
     write_options: WriteOptions,
@@ -63,7 +72,7 @@ def command(
     if fail_above is not None:
         check_limit(fail_above)
     with output_errors(output):
-        check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
+        check_outputs(output, uncertainty, preview, report, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
     with progress(quiet=quiet) as report_progress:
@@ -76,14 +85,17 @@ def command(
         report_progress("write", 0.7)
         if preview is not None:
             notes += write_preview(result, preview, overwrite=overwrite)
-    report = result.report.to_dict()
-    report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
-    report["notes"] = [*report["notes"], *notes]
+        report_progress("write", 0.85)
+        if report is not None:
+            notes += write_report(result, report, overwrite=overwrite)
+    record = result.report.to_dict()
+    record["outputs"] = [str(path) for path in (output, uncertainty, preview, report) if path is not None]
+    record["notes"] = [*record["notes"], *notes]
     if verbose:
-        print_notes(summary(report), quiet=False, prefix="")
-    print_notes(report["notes"], quiet=quiet)
+        print_notes(summary(record), quiet=False, prefix="")
+    print_notes(record["notes"], quiet=quiet)
     if as_json:
-        print_json(report)
+        print_json(record)
     if fail_above is not None:
         try:
             result.check_uncertainty(fail_above)

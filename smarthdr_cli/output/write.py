@@ -15,7 +15,7 @@ from smarthdr_cli.errors import InputError, UsageError
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.result import FusionResult
 
-Role = Literal["result", "uncertainty", "preview"]
+Role = Literal["result", "uncertainty", "preview", "report"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ FORMATS = (
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg"),
     Format("preview", (".png",), "preview:write_png"),
     Format("preview", (".tif", ".tiff"), "preview:write_tiff"),
+    Format("report", (".html", ".htm"), "report.page:write_report", is_intact="report.page:is_intact"),
 )
 # The same as types, for options of the command line: the first suffix of each format, without its dot.
 ResultFormat = Literal["exr", "hdr", "tif"]
@@ -88,6 +89,7 @@ def check_outputs(
     result: Path,
     uncertainty: Path | None = None,
     preview: Path | None = None,
+    report: Path | None = None,
     *,
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
@@ -97,7 +99,9 @@ def check_outputs(
     Raises OutputError where one exists, is no regular file, or its folder is missing or read-only; UsageError for an
     unknown suffix, two outputs of one name, or an output that is an input.
     """
-    outputs: dict[Role, Path | None] = {"result": result, "uncertainty": uncertainty, "preview": preview}
+    outputs: dict[Role, Path | None] = {
+        "result": result, "uncertainty": uncertainty, "preview": preview, "report": report,
+    }  # fmt: skip
     paths = {role: path for role, path in outputs.items() if path is not None}
     for role, path in paths.items():
         if not path.exists() or path.is_file():  # check_targets refuses devices and folders
@@ -134,6 +138,11 @@ def write_uncertainty(result: "FusionResult", path: Path, *, overwrite: bool = F
 def write_preview(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
     """Write the tone-mapped image as .jpg, .png or .tif; returns notes for the user."""
     return _write(find_format("preview", path), result, path, overwrite=overwrite)
+
+
+def write_report(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write one HTML page that shows the fusion, pictures included, to a person; returns notes for the user."""
+    return _write(find_format("report", path), result, path, overwrite=overwrite)
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:
