@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, Record
+from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.output.report.page import IndexEntry, read_thumbnail, write_index
 
@@ -27,7 +27,7 @@ def write_batch_index(records: Mapping[str, Record], out: Path) -> Path:
 
 def _entry(record: Record, out: Path) -> IndexEntry:
     page = out / f"{record['name']}.html"
-    exists = page.is_file()
+    exists = record["status"] in (OK, SKIPPED) and page.is_file()  # the page of a failed set is of an earlier run
     seconds = record.get("seconds")
     error = record.get("error")
     problem = ""

@@ -55,7 +55,8 @@ class WorkerConfig:
 class Task:
     """A job in progress.
 
-    ``notes``: of reading. ``page``: of the report, gathered while the frames are in memory. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of memory.
+    ``notes``: of reading. ``page``: the contents of the report, gathered while the frames are in memory. ``waited``:
+    seconds that the fusion was idle before it. ``peak``: bytes of memory.
     """
 
     job: Job

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -58,7 +57,9 @@ def write_index(entries: Sequence[IndexEntry], path: Path, title: str) -> None:
     """Write the index of a batch, failures first; replaces an earlier one. Raises OutputError."""
     rank = {"failed": 0, "ambiguous": 1}
     ordered = sorted(entries, key=lambda entry: rank.get(entry.status, 2))
-    _write(_environment().get_template("index.html").render(title=title, entries=ordered, software=SOFTWARE), path, True)
+    _write(
+        _environment().get_template("index.html").render(title=title, entries=ordered, software=SOFTWARE), path, True
+    )
 
 
 def read_thumbnail(path: Path) -> str | None:
@@ -98,7 +99,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"ev": _signed_ev, "figure": _figure, "link": _link}
+    environment.filters["ev"] = _signed_ev
+    environment.filters["link"] = _link
     environment.globals["asset"] = _asset
     return environment
 
@@ -110,11 +112,6 @@ def _asset(name: str) -> str:
 
 def _signed_ev(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}".replace("-", "−")
-
-
-def _figure(value: Any) -> str:
-    """Numbers to three digits, everything else as text."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _link(path: str) -> str:

@@ -72,7 +72,8 @@ class Reduction:
 def log_codes(light: F32) -> NDArray[np.int32]:
     """(H, W, 3) linear light, 1 = the reference's clip, to codes c."""
     ev = np.log2(np.maximum(light, np.float32(2.0**LOW_EV))) - np.float32(LOW_EV)
-    return np.minimum(np.rint(ev * np.float32(STEPS_PER_EV)) + (light > 2.0**LOW_EV), CODES - 1).astype(np.int32)
+    codes = np.rint(ev * np.float32(STEPS_PER_EV)) + (light > 2.0**LOW_EV)
+    return np.asarray(np.minimum(codes, CODES - 1), np.int32)
 
 
 def pack_light(light: F32) -> str:

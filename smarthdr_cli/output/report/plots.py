@@ -74,7 +74,9 @@ def curve_plot(response: Response) -> CurvePlot:
     )
 
 
-def frame_fields(alignment: Alignment, files: tuple[str, ...], reference: int, size: tuple[int, int]) -> list[FrameField]:
+def frame_fields(
+    alignment: Alignment, files: tuple[str, ...], reference: int, size: tuple[int, int]
+) -> list[FrameField]:
     """A field for each frame; ``size``: (height, width) of the frames."""
     height, width = size
     scale = _FIELD_WIDTH / width

@@ -71,7 +71,7 @@ def test_notes_stand_in_the_page(fused, tmp_path: Path):
 
 
 def test_a_title_and_frames_with_any_name(fused, tmp_path: Path):
-    name = "<b>&\udcff \"x\""
+    name = '<b>&\udcff "x"'
     report = replace(fused.report, files=(name, *fused.report.files[1:]))
     write_report(replace(fused, report=report), tmp_path / "a<i>.html")
     parsed = Page((tmp_path / "a<i>.html").read_text("utf-8"))
