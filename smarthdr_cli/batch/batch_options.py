@@ -186,6 +186,28 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
+class WatchOptions:
+    """Whether a batch stays and waits for more brackets; ``check_watch`` says what that excludes."""
+
+    watch: Annotated[
+        bool,
+        CommandOption(
+            "Stay, and fuse each bracket once it is complete, for tethered shooting. Ctrl-C ends it.", RUNNING
+        ),
+    ] = False
+    settle: Annotated[
+        float | None,
+        CommandOption(
+            "With --watch: how long the folder must be quiet before its new frames are looked at.",
+            RUNNING,
+            metavar="SECONDS",
+            minimum=0.0,
+            show_default="5",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class EngineOptions:
     """Where the sets are fused: in this process, or on a Ray cluster. Raises UsageError for options of the other.
 

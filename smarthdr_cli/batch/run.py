@@ -72,8 +72,9 @@ def run_batch(
     engine: EngineOptions | None = None,
     callbacks: Callbacks | None = None,
     shoot: Path | None = None,
+    networks: NetworkCache | None = None,
 ) -> Tally:
-    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept.
+    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept. ``networks``: of earlier runs.
 
     Raises before any set is read: UsageError (options, unsafe names, two sets of one name), ModelError, InputError (no
     sets, a bad calibration), OutputError (existing outputs, a folder that is not writable or in use). What goes wrong
@@ -87,7 +88,7 @@ def run_batch(
     if settings.files.report:
         check_index(jobs, out)
     model = model_digest(settings.fuse)
-    networks = NetworkCache()
+    networks = NetworkCache() if networks is None else networks
     if engine.engine == "local":
         networks.prepare(settings.fuse)
     shard_jobs = shard.of(jobs)
