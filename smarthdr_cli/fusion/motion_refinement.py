@@ -1,12 +1,9 @@
 """The finest motion levels of a frame pair, computed only in blocks where the warped frame still differs.
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
-static. The image is cut into blocks; those with the largest mean excess
-
-    e = mean over the block of clip(d - 1, 0, 1)
-
-of the normalised difference d (models/pairwise.py) over what noise explains get two more levels (one above 10
-megapixels). The displacement found there replaces the coarse one and fades out towards blocks without a refinement.
+static. The image is cut into blocks; those with the largest mean of 1 - trust (consistency.py) get two more levels (one
+above 10 megapixels). The displacement found there replaces the coarse one and fades out towards blocks without a
+refinement.
 """
 
 from collections.abc import Collection
@@ -19,7 +16,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.tiles import to_tensor
-from smarthdr_cli.models.pairwise import apply_tolerance, common_exposure, flow_helps, normalised_difference
+from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
 
@@ -29,7 +26,7 @@ Block = tuple[int, int]  # row and column in the grid of blocks
 @dataclass(frozen=True)
 class RefinementConfig:
     """``block_cells``, ``fade_cells``: side of a block, and the width over which its displacement fades, in cells of
-    the finest level. ``min_excess``: e from which a block is refined.
+    the finest level. ``min_distrust``: mean of 1 - trust from which a block is refined.
 
     ``pixel_blocks``, ``cell_blocks``: blocks of a burst at most, down to single pixels and to larger cells; a block
     takes about a fifth of a second of a core. ``cuda_blocks``: the same on CUDA. ``min_pair_blocks``: every pair has
@@ -38,7 +35,7 @@ class RefinementConfig:
 
     block_cells: int = 256
     fade_cells: int = 32
-    min_excess: float = 0.002
+    min_distrust: float = 0.01
     pixel_blocks: int = 32
     cell_blocks: int = 6
     cuda_blocks: int = 512
@@ -80,18 +77,13 @@ class FlowRefinement:
 class CoarseMotion:
     """A pair after the levels of the whole image, on cells of CELL pixels.
 
-    ``ref`` (1, 3, h, w) linear; ``moved``, the other frame warped; ``state`` of the network; ``flow`` (1, 2, h, w) in
-    pixels, as far as it is kept; ``keep``, ``offset``, ``slack`` as ``stillness.settle_still`` gives them; ``ev`` (1,).
-    ``side``: of the cells of the last level, in pixels.
+    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, as far as it is kept; ``distrust`` (1, 1, h, w): 1 -
+    trust of the frame so displaced; ``ev`` (1,). ``side``: of the cells of the last level, in pixels.
     """
 
-    ref: Tensor
-    moved: Tensor
     state: Motion
     flow: Tensor
-    keep: Tensor
-    offset: Tensor
-    slack: Tensor
+    distrust: Tensor
     ev: Tensor
     side: int
 
@@ -101,20 +93,18 @@ def finer_sides(side: int, finest: int) -> tuple[int, ...]:
     return tuple(side // divisor for divisor in ((2, 4) if side <= CELL else (2,)) if side // divisor >= finest)
 
 
-def select_blocks(
-    coarse: CoarseMotion, side: int, size: tuple[int, int], count: int, min_excess: float = DEFAULT_CONFIG.min_excess
-) -> list[Block]:
-    """The blocks of ``side`` pixels with e above ``min_excess`` in an image of ``size``; ``count`` at most."""
-    a, b, dark = common_exposure(coarse.ref, coarse.moved, coarse.ev)
-    b = apply_tolerance(a, b, coarse.offset, coarse.slack)
-    excess = (normalised_difference(a, b, dark, coarse.ev) - 1).clamp(0, 1)
-    excess = excess[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
+def select_blocks(distrust: Tensor, side: int, size: tuple[int, int], count: int, threshold: float) -> list[Block]:
+    """The blocks of ``side`` pixels whose mean of ``distrust`` is above ``threshold``, the largest first.
+
+    ``distrust``: (1, 1, h, w) on cells, of an image of ``size``. ``count`` at most.
+    """
+    inside = distrust[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
     cells = side // CELL
-    h, w = excess.shape[-2:]
-    mean = F.avg_pool2d(F.pad(excess, (0, -w % cells, 0, -h % cells)), cells)[0, 0]
+    h, w = inside.shape[-2:]
+    mean = F.avg_pool2d(F.pad(inside, (0, -w % cells, 0, -h % cells)), cells)[0, 0]
     order = mean.flatten().argsort(descending=True, stable=True)[:count]
     rows, columns = order // mean.shape[1], order % mean.shape[1]
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > min_excess]
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > threshold]
 
 
 def refine_motion(
@@ -130,8 +120,8 @@ def refine_motion(
         return None
     side = config.block_cells * sides[-1]
     height, width = burst.burst.size
-    count = config.max_blocks(sides[-1], pairs, coarse.ref.device)
-    selected = select_blocks(coarse, side, (height, width), count, config.min_excess)
+    count = config.max_blocks(sides[-1], pairs, coarse.flow.device)
+    selected = select_blocks(coarse.distrust, side, (height, width), count, config.min_distrust)
     if not selected:
         return None
     grid = (-(-height // side), -(-width // side))
@@ -169,7 +159,7 @@ def _refine_block(
     window = Window(top, left, -(-(bottom - top) // unit) * unit, -(-(right - left) // unit) * unit)
     rows = slice(top // CELL, (top + window.height) // CELL)
     columns = slice(left // CELL, (left + window.width) // CELL)
-    device = coarse.ref.device
+    device = coarse.flow.device
     ref = _read_warped(burst, burst.burst.reference, window, None, device)
     state = Motion(
         *(x[..., rows, columns] for x in (coarse.state.flow * CELL, coarse.state.logit, coarse.state.hidden))
@@ -187,7 +177,6 @@ def _refine_block(
     ref_cells = F.avg_pool2d(ref, cell)
     other_cells = F.avg_pool2d(_read_warped(burst, index, window, None, device), cell)
     refined = _enlarge(state.flow * flow_helps(ref_cells, other_cells, state.flow / cell, coarse.ev), cell)
-    refined = refined * F.interpolate(coarse.keep[..., rows, columns], scale_factor=CELL, mode="nearest")
     delta = refined - _enlarge(coarse.flow[..., rows, columns], CELL)
     delta = delta[..., y - top : bottom - top, x - left : right - left][..., :side, :side]
     return F.pad(delta, (0, side - delta.shape[-1], 0, side - delta.shape[-2]))
