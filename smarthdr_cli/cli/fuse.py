@@ -39,12 +39,13 @@ def command(
     preview: Annotated[
         Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
     ] = None,
-    report: Annotated[
+    page: Annotated[
         Path | None,
         CommandOption(
             "Also write a page to look at in a browser: before and after, any exposure, uncertainty, alignment, notes.",
             OUTPUT,
-            metavar="FILE.html",
+            ("--report",),
+            "FILE.html",
         ),
     ] = None,
     fuse_options: FuseOptions,
@@ -72,7 +73,7 @@ def command(
     if fail_above is not None:
         check_limit(fail_above)
     with output_errors(output):
-        check_outputs(output, uncertainty, preview, report, inputs=files, overwrite=overwrite)
+        check_outputs(output, uncertainty, preview, page, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
     with progress(quiet=quiet) as report_progress:
@@ -86,16 +87,16 @@ def command(
         if preview is not None:
             notes += write_preview(result, preview, overwrite=overwrite)
         report_progress("write", 0.85)
-        if report is not None:
-            notes += write_report(result, report, overwrite=overwrite)
-    record = result.report.to_dict()
-    record["outputs"] = [str(path) for path in (output, uncertainty, preview, report) if path is not None]
-    record["notes"] = [*record["notes"], *notes]
+        if page is not None:
+            notes += write_report(result, page, overwrite=overwrite)
+    report = result.report.to_dict()
+    report["outputs"] = [str(path) for path in (output, uncertainty, preview, page) if path is not None]
+    report["notes"] = [*report["notes"], *notes]
     if verbose:
-        print_notes(summary(record), quiet=False, prefix="")
-    print_notes(record["notes"], quiet=quiet)
+        print_notes(summary(report), quiet=False, prefix="")
+    print_notes(report["notes"], quiet=quiet)
     if as_json:
-        print_json(record)
+        print_json(report)
     if fail_above is not None:
         try:
             result.check_uncertainty(fail_above)
