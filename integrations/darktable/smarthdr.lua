@@ -20,13 +20,12 @@ Tried with darktable 4.2 (Lua API 9.0). Part of smarthdr, MIT licence.
 local dt = require "darktable"
 
 local MODULE = "smarthdr"
-local FORMATS = { "exr", "tif" }
 local MAX_NAME = 100 -- tries to find a name that is free
 
 dt.preferences.register(MODULE, "command", "string", "smarthdr: command",
   "the smarthdr program, with its path where it is not on the PATH", "smarthdr")
-dt.preferences.register(MODULE, "format", "enum", "smarthdr: file format",
-  "exr: 16-bit float; tif: 32-bit float", FORMATS[1], table.unpack(FORMATS))
+dt.preferences.register(MODULE, "format", "string", "smarthdr: file format",
+  "an ending that smarthdr fuse -o writes and darktable reads, such as exr or tif", "exr")
 dt.preferences.register(MODULE, "options", "string", "smarthdr: further options",
   "added to the command line, for example --deghost strong --max-memory 4G", "")
 
@@ -152,7 +151,7 @@ local function fuse_one(images)
   if #frames < 2 then
     return nil, "select the frames of a bracket, two or more"
   end
-  local path = free_path(frames, preference("format", "enum"))
+  local path = free_path(frames, preference("format", "string"))
   if not path then
     return nil, "too many results of this bracket exist already in " .. frames[1].path
   end
