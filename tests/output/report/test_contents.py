@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from smarthdr_cli import fuse
 from smarthdr_cli.errors import OutputError
 from smarthdr_cli.output.report.contents import collect
+from tests.support.files import write_dng
 
 from .conftest import HEIGHT, SHIFT, WIDTH
 from .test_pictures import light_of, unpack
@@ -77,3 +79,20 @@ def test_without_frames_the_result_is_shown_alone(fused):
 def test_pixels_that_are_not_finite_are_refused(fused):
     with pytest.raises(OutputError, match="not finite"):
         collect(replace(fused, radiance=np.full_like(fused.radiance, np.nan)))
+
+
+def test_raw_frames_are_shown_in_the_colours_of_the_result(tmp_path):
+    """A grey wedge, white-balanced in the RAW: grey in the reference, whatever the camera's own colours are."""
+    wedge = np.linspace(0.02, 1.6, 96)[None, :] * np.ones((64, 1))
+    gains = np.tile([[0.5, 1.0], [1.0, 0.625]], (32, 48))  # of RGGB samples, for the neutral that write_dng states
+    paths = [
+        write_dng(tmp_path / f"{n}.dng", np.minimum(512 + wedge * 4.0**n * gains * 15488, 16000).round().astype(int))
+        for n in (-1, 0, 1)
+    ]
+    result = fuse(paths, exposure_times=(1 / 400, 1 / 100, 1 / 25), deghost="off", align="none", device="cpu")
+    contents = collect(result)
+    reference = linear(contents.pictures.reference, 64, 96)[20:44, 8:40]
+    fused = linear(contents.pictures.radiance, 64, 96)[20:44, 8:40]
+    np.testing.assert_allclose(reference, fused, rtol=0.06)
+    np.testing.assert_allclose(reference, reference[..., 1:2].repeat(3, axis=2), rtol=0.05)
+    assert [row.source for row in contents.frames] == ["--exposure-times"] * 3
