@@ -189,9 +189,9 @@ def find_motions(
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
 
 
-def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than
-    as aligned, else 0; and the better trust of both.
+def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, F32]:
+    """1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than as aligned, else 0, (1, 1, h, w) on
+    padded cells; and the better trust of both, (rows, columns).
     """
     ref, other = model.cells[pair.ref], model.cells[pair.other]
     rows, columns = ref.shape[:2]
@@ -203,9 +203,8 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
     helps = smooth[1] > smooth[0] - MAX_LOSS
     pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)
-    maps = (torch.from_numpy(np.asarray(x, np.float32)) for x in (helps, np.where(helps, through, still)))
-    a, b = (F.pad(m[None, None], pad, mode="replicate").to(flow.device) for m in maps)
-    return a, b
+    padded = F.pad(torch.from_numpy(helps.astype(np.float32))[None, None], pad, mode="replicate")
+    return padded.to(flow.device), np.where(helps, through, still)
 
 
 def motion_level_in_bands(

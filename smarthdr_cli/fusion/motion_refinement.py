@@ -1,50 +1,47 @@
-"""The finest motion levels of a frame pair, computed only in blocks where the warped frame still differs.
+"""The finest motion levels of a frame pair, computed only in windows where the warped frame still differs.
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
-static. The image is cut into blocks; those with the largest mean of 1 - trust (consistency.py) get two more levels (one
-above 10 megapixels). The displacement found there replaces the coarse one and fades out towards blocks without a
-refinement.
+static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
+consistency.py, mean over 3x3 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
+levels (one above 10 megapixels); the displacement found there replaces the coarse one and fades out around them.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.tiles import to_tensor
+from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
+from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
 from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
 
-Block = tuple[int, int]  # row and column in the grid of blocks
+F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """``block_cells``, ``fade_cells``: side of a block, and the width over which its displacement fades, in cells of
-    the finest level. ``min_distrust``: mean of 1 - trust from which a block is refined.
-
-    ``pixel_blocks``, ``cell_blocks``: blocks of a burst at most, down to single pixels and to larger cells; a block
-    takes about a fifth of a second of a core. ``cuda_blocks``: the same on CUDA. ``min_pair_blocks``: every pair has
-    its share of them, and at least this number.
+    """``threshold``: mean of 1 - trust over 3x3 cells from which a place is refined. ``ring``: cells around it.
+    ``megapixels``: of a burst that are refined at most, at single pixels; ``cuda_megapixels``: on CUDA. ``largest``: px
+    of a window's side.
     """
 
-    block_cells: int = 256
-    fade_cells: int = 32
-    min_distrust: float = 0.01
-    pixel_blocks: int = 32
-    cell_blocks: int = 6
-    cuda_blocks: int = 512
-    min_pair_blocks: int = 3
+    threshold: float = 0.3
+    ring: int = 6
+    megapixels: float = 2.0
+    cuda_megapixels: float = 32.0
+    largest: int = 384
 
-    def max_blocks(self, side: int, pairs: int, device: torch.device) -> int:
-        """Blocks of one of ``pairs`` at most, where the finest cells have ``side`` pixels."""
-        on_cpu = self.pixel_blocks if side == 1 else self.cell_blocks
-        return max(self.min_pair_blocks, (on_cpu if device.type == "cpu" else self.cuda_blocks) // pairs)
+    def max_pixels(self, side: int, pairs: int, device: torch.device) -> float:
+        """Pixels of one of ``pairs`` at most, where the finest cells have ``side`` pixels."""
+        megapixels = self.megapixels if device.type == "cpu" else self.cuda_megapixels
+        return 1e6 * megapixels * side**2 / pairs
 
 
 DEFAULT_CONFIG = RefinementConfig()
@@ -52,24 +49,23 @@ DEFAULT_CONFIG = RefinementConfig()
 
 @dataclass(frozen=True)
 class FlowRefinement:
-    """Added to the coarse displacement: ``blocks`` of ``side`` pixels, (1, 2, side, side) float16 in pixels."""
+    """Added to the coarse displacement: for each of some windows that do not overlap, (1, 2, h, w) float16 pixels."""
 
-    side: int
-    blocks: dict[Block, Tensor]
+    parts: tuple[tuple[Window, Tensor], ...]
 
     def within(self, window: Window) -> Tensor | None:
-        """(1, 2, h, w) in pixels for a window; None where it meets no block."""
-        rows = range(window.top // self.side, (window.top + window.height - 1) // self.side + 1)
-        columns = range(window.left // self.side, (window.left + window.width - 1) // self.side + 1)
-        blocks = [(r, c) for r in rows for c in columns if (r, c) in self.blocks]
-        if not blocks:
-            return None
-        flow = torch.zeros(1, 2, window.height, window.width, device=self.blocks[blocks[0]].device)
-        for r, c in blocks:
-            top, left = r * self.side - window.top, c * self.side - window.left
-            y0, x0 = max(top, 0), max(left, 0)
-            y1, x1 = min(top + self.side, window.height), min(left + self.side, window.width)
-            flow[..., y0:y1, x0:x1] = self.blocks[r, c][..., y0 - top : y1 - top, x0 - left : x1 - left]
+        """(1, 2, h, w) in pixels for a window; None where it meets none of the refined ones."""
+        flow: Tensor | None = None
+        for part, delta in self.parts:
+            top, left = max(part.top, window.top), max(part.left, window.left)
+            bottom = min(part.top + part.height, window.top + window.height)
+            right = min(part.left + part.width, window.left + window.width)
+            if top >= bottom or left >= right:
+                continue
+            if flow is None:
+                flow = torch.zeros(1, 2, window.height, window.width, device=delta.device)
+            source = delta[..., top - part.top : bottom - part.top, left - part.left : right - part.left]
+            flow[..., top - window.top : bottom - window.top, left - window.left : right - window.left] = source
         return flow
 
 
@@ -77,13 +73,13 @@ class FlowRefinement:
 class CoarseMotion:
     """A pair after the levels of the whole image, on cells of CELL pixels.
 
-    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, as far as it is kept; ``distrust`` (1, 1, h, w): 1 -
-    trust of the frame so displaced; ``ev`` (1,). ``side``: of the cells of the last level, in pixels.
+    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, as far as it is kept; ``distrust`` (h, w): 1 - trust in
+    the image's cells; ``ev`` (1,). ``side``: of the cells of the last level, in pixels.
     """
 
     state: Motion
     flow: Tensor
-    distrust: Tensor
+    distrust: F32
     ev: Tensor
     side: int
 
@@ -93,72 +89,50 @@ def finer_sides(side: int, finest: int) -> tuple[int, ...]:
     return tuple(side // divisor for divisor in ((2, 4) if side <= CELL else (2,)) if side // divisor >= finest)
 
 
-def select_blocks(distrust: Tensor, side: int, size: tuple[int, int], count: int, threshold: float) -> list[Block]:
-    """The blocks of ``side`` pixels whose mean of ``distrust`` is above ``threshold``, the largest first.
-
-    ``distrust``: (1, 1, h, w) on cells, of an image of ``size``. ``count`` at most.
-    """
-    inside = distrust[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
-    cells = side // CELL
-    h, w = inside.shape[-2:]
-    mean = F.avg_pool2d(F.pad(inside, (0, -w % cells, 0, -h % cells)), cells)[0, 0]
-    order = mean.flatten().argsort(descending=True, stable=True)[:count]
-    rows, columns = order // mean.shape[1], order % mean.shape[1]
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if float(mean[r, c]) > threshold]
+def refined_share(distrust: F32, max_pixels: float, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
+    """(h, w) cells: 1 where the displacement is refined, falling to 0 around; of the worst ``max_pixels`` at most."""
+    mean = np.asarray(cv2.blur(distrust, (3, 3)))
+    threshold = config.threshold
+    most = int(max_pixels) // CELL**2
+    if most < np.count_nonzero(mean > threshold):
+        threshold = float(np.partition(mean, mean.size - most, axis=None)[mean.size - most])
+    return network_share(mean > threshold, BlockConfig(ring=config.ring))
 
 
 def refine_motion(
     model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, pairs: int,
     config: RefinementConfig = DEFAULT_CONFIG,
 ) -> FlowRefinement | None:  # fmt: skip
-    """The finest levels of frame ``index``, one of ``pairs``; None without finer levels or without differing blocks.
+    """The finest levels of frame ``index``, one of ``pairs``; None without finer levels or where nothing differs.
 
     Independent of the tiles that are fused later.
     """
     sides = finer_sides(coarse.side, model.config.finest)
     if not sides:
         return None
-    side = config.block_cells * sides[-1]
-    height, width = burst.burst.size
-    count = config.max_blocks(sides[-1], pairs, coarse.flow.device)
-    selected = select_blocks(coarse.distrust, side, (height, width), count, config.min_distrust)
-    if not selected:
-        return None
-    grid = (-(-height // side), -(-width // side))
-    blocks = {}
-    for block in selected:
-        flow = _refine_block(model, burst, index, coarse, sides, block, side)
-        weight = fade_weight(block, selected, grid, side, config.fade_cells * sides[-1])
-        blocks[block] = (flow * weight.to(flow)).half()
-    return FlowRefinement(side, blocks)
-
-
-def fade_weight(block: Block, selected: Collection[Block], grid: tuple[int, int], side: int, width: int) -> Tensor:
-    """(side, side): 1, falling to 0 over ``width`` pixels towards neighbours in the image that are not ``selected``."""
-    ramp = ((torch.arange(side) + 0.5) / width).clamp(max=1)
-    ramps = {-1: ramp, 0: torch.zeros(side), 1: ramp.flip(0)}
-    weight = torch.ones(side, side)
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            r, c = block[0] + dy, block[1] + dx
-            if 0 <= r < grid[0] and 0 <= c < grid[1] and (r, c) not in selected:
-                weight = torch.minimum(weight, torch.maximum(ramps[dy][:, None], ramps[dx][None]))
-    return weight
-
-
-def _refine_block(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, sides: tuple[int, ...], block: Block, side: int
-) -> Tensor:
-    """(1, 2, side, side) in pixels, to be added to the coarse displacement in a block; 0 beyond the image."""
-    height, width = burst.burst.size
+    size = burst.burst.size
+    share = refined_share(coarse.distrust, config.max_pixels(sides[-1], pairs, coarse.flow.device), config)
     unit = max(CELL, sides[0])
     margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
-    y, x = block[0] * side, block[1] * side
-    top, left = max(y - margin, 0), max(x - margin, 0)
-    bottom, right = min(y + side + margin, height), min(x + side + margin, width)
-    window = Window(top, left, -(-(bottom - top) // unit) * unit, -(-(right - left) // unit) * unit)
-    rows = slice(top // CELL, (top + window.height) // CELL)
-    columns = slice(left // CELL, (left + window.width) // CELL)
+    cores = list(windows(share, size, BlockConfig(context=margin), config.largest))
+    weight = torch.from_numpy(share)[None, None].to(coarse.flow.device)
+    parts = []
+    for core in cores:
+        window = around(core, margin, size, unit)
+        delta = _refine_window(model, burst, index, coarse, sides, window)
+        rows, columns = cells_of(core)
+        wide = F.interpolate(weight[..., rows, columns], scale_factor=CELL, mode="nearest")
+        top, left = core.top - window.top, core.left - window.left
+        delta = delta[..., top : top + core.height, left : left + core.width]
+        parts.append((core, (delta * wide[..., : core.height, : core.width]).half()))
+    return FlowRefinement(tuple(parts)) if parts else None
+
+
+def _refine_window(
+    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, sides: tuple[int, ...], window: Window
+) -> Tensor:
+    """(1, 2, h, w) in pixels, to be added to the coarse displacement in a window."""
+    rows, columns = cells_of(window)
     device = coarse.flow.device
     ref = _read_warped(burst, burst.burst.reference, window, None, device)
     state = Motion(
@@ -177,9 +151,7 @@ def _refine_block(
     ref_cells = F.avg_pool2d(ref, cell)
     other_cells = F.avg_pool2d(_read_warped(burst, index, window, None, device), cell)
     refined = _enlarge(state.flow * flow_helps(ref_cells, other_cells, state.flow / cell, coarse.ev), cell)
-    delta = refined - _enlarge(coarse.flow[..., rows, columns], CELL)
-    delta = delta[..., y - top : bottom - top, x - left : right - left][..., :side, :side]
-    return F.pad(delta, (0, side - delta.shape[-1], 0, side - delta.shape[-2]))
+    return refined - _enlarge(coarse.flow[..., rows, columns], CELL)
 
 
 def _read_warped(burst: AlignedBurst, index: int, window: Window, flow: Tensor | None, device: torch.device) -> Tensor:

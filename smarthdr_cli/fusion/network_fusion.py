@@ -29,7 +29,7 @@ from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
-from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor, worker_count
+from smarthdr_cli.fusion.tiles import around, cells_of, parallel_map, to_tensor, worker_count
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tensor_ops import encode
@@ -145,14 +145,6 @@ def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> l
     frames = tuple(burst.frames[i] for i in indices)
     chosen = spanning_frames(Burst(frames, indices.index(order[0])), MAX_NETWORK_FRAMES) if len(frames) > 1 else ()
     return [n for n in near if indices.index(order[n]) in chosen]
-
-
-def around(core: Window, context: int, size: tuple[int, int]) -> Window:
-    """``core`` and ``context`` pixels around it, within the picture but for what makes its sides multiples of CELL."""
-    top, left = max(core.top - context, 0), max(core.left - context, 0)
-    bottom = min(core.top + core.height + context, size[0])
-    right = min(core.left + core.width + context, size[1])
-    return Window(top, left, -(-(bottom - top) // CELL) * CELL, -(-(right - left) // CELL) * CELL)
 
 
 def blend(out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32) -> None:

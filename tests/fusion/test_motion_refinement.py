@@ -1,4 +1,4 @@
-"""The finest motion levels: which blocks are refined, their displacement, and that no seams are left."""
+"""The finest motion levels: which places are refined, their displacement, and that no seams are left."""
 
 from dataclasses import replace
 
@@ -12,15 +12,14 @@ from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.motion_refinement import (
     FlowRefinement,
     RefinementConfig,
-    fade_weight,
     finer_sides,
-    select_blocks,
+    refined_share,
 )
 from smarthdr_cli.models.saf_layers import CELL
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
-EVERY_BLOCK = RefinementConfig(min_distrust=-1.0)
+EVERYWHERE = RefinementConfig(threshold=-1.0)
 CPU = torch.device("cpu")
 
 
@@ -48,61 +47,54 @@ def test_levels_below_the_last_one(side, finest, wanted):
     assert finer_sides(side, finest) == wanted
 
 
-def test_the_pairs_of_a_burst_share_its_blocks():
-    assert [RefinementConfig().max_blocks(1, pairs, CPU) for pairs in (1, 2, 8, 40)] == [32, 16, 4, 3]
-    assert [RefinementConfig().max_blocks(4, pairs, CPU) for pairs in (1, 2, 8)] == [6, 3, 3]
-    assert RefinementConfig().max_blocks(1, 2, torch.device("cuda")) == 256
+def test_the_pairs_of_a_burst_share_its_pixels():
+    config = RefinementConfig(megapixels=2, cuda_megapixels=32)
+    assert [config.max_pixels(1, pairs, CPU) for pairs in (1, 2, 8)] == [2e6, 1e6, 0.25e6]
+    assert config.max_pixels(4, 1, CPU) == 32e6
+    assert config.max_pixels(1, 2, torch.device("cuda")) == 16e6
 
 
-def test_blocks_with_the_largest_distrust_come_first_and_others_are_left_out():
-    distrust = torch.zeros(1, 1, 64, 96)
-    for (row, column), width in {(0, 2): 16, (1, 0): 4, (1, 1): 32}.items():
-        distrust[..., row * 32 : row * 32 + 32, column * 32 : column * 32 + width] = 1.0
-    size = (64 * CELL, 96 * CELL)
-    assert select_blocks(distrust, 32 * CELL, size, 8, 0.01) == [(1, 1), (0, 2), (1, 0)]
-    assert select_blocks(distrust, 32 * CELL, size, 2, 0.01) == [(1, 1), (0, 2)]
-    assert select_blocks(distrust, 32 * CELL, size, 8, 0.3) == [(1, 1), (0, 2)]
-    assert select_blocks(distrust, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8, 0.01) == [(0, 2)]  # padding does not count
+def test_places_of_distrust_are_refined_with_what_surrounds_them():
+    distrust = np.zeros((64, 96), np.float32)
+    distrust[20:30, 40:60] = 1
+    share = refined_share(distrust, 1e9, RefinementConfig(ring=4))
+    assert (share[16:34, 36:64] > 0.6).all()
+    assert not share[:12].any()
+    assert not share[:, 72:].any()
+    assert not refined_share(0.1 * distrust, 1e9).any()
 
 
-def test_a_block_fades_towards_neighbours_without_refinement():
-    block, width = 48, 16
-    selected = [(0, 0), (0, 1), (1, 1)]
-    weight = fade_weight((0, 1), selected, (2, 3), block, width)
-    y, x = np.mgrid[0:block, 0:block] + 0.5
-    steps = [block - x, np.maximum(x, block - y), np.maximum(block - x, block - y)]  # right, lower left, lower right
-    slow = np.minimum.reduce([np.minimum(step / width, 1) for step in steps])
-    np.testing.assert_allclose(weight.numpy(), slow, atol=1e-6)
-    assert fade_weight((0, 0), [(0, 0)], (1, 1), block, width).min() == 1  # not towards the image's own edge
+def test_of_too_much_distrust_the_worst_is_refined():
+    distrust = np.full((64, 96), 0.5, np.float32)
+    distrust[20:30, 40:60] = 1
+    share = refined_share(distrust, 200 * CELL**2, RefinementConfig(ring=0))
+    assert share[21:29, 41:59].min() > 0.9
+    assert (share > 0).mean() < 0.1
 
 
 def test_the_refinement_of_a_window_is_part_of_the_whole():
     generator = torch.Generator().manual_seed(0)
-    found = FlowRefinement(
-        32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))}
-    )
+    places = (Window(0, 0, 32, 40), Window(40, 64, 24, 32), Window(64, 64, 32, 32))
+    found = FlowRefinement(tuple((w, torch.randn(1, 2, w.height, w.width, generator=generator).half()) for w in places))
     whole = found.within(Window(0, 0, 96, 96))
-    assert torch.equal(whole[..., 32:64, 64:], found.blocks[1, 2].float())
-    assert not whole[..., :32, 32:].any()
-    for window in (Window(4, 8, 40, 60), Window(60, 50, 36, 46), Window(88, 80, 40, 40)):
-        rows = slice(window.top, min(window.top + window.height, 96))
-        columns = slice(window.left, min(window.left + window.width, 96))
-        part = found.within(window)
-        assert part.shape[-2:] == (window.height, window.width)
-        inner = part[..., : rows.stop - rows.start, : columns.stop - columns.start]
-        assert torch.equal(inner, whole[..., rows, columns])
+    assert torch.equal(whole[..., 40:64, 64:], found.parts[1][1].float())
+    assert not whole[..., :32, 40:].any()
+    for window in (Window(4, 8, 40, 60), Window(60, 50, 36, 46), Window(88, 80, 8, 16)):
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        assert torch.equal(found.within(window), whole[..., rows, columns])
     assert found.within(Window(0, 40, 24, 20)) is None
 
 
-def test_blocks_equal_one_block():
-    """The displacement of blocks, each computed with its surroundings, is that of the whole image."""
+def test_windows_equal_one_window():
+    """The displacement of windows, each computed with its surroundings, is that of the whole image."""
     source = shifted_source(160, 192)
     model = bursts.random_network(heads=0.0, flow=0.05, config=FINEST)
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
-        whole = bursts.motion_of(model, source, EVERY_BLOCK).displacement(window)
-        cut = bursts.motion_of(model, source, replace(EVERY_BLOCK, block_cells=64))
-    assert len(cut.refinement.blocks) == 9
+        whole = bursts.motion_of(model, source, EVERYWHERE).displacement(window)
+        cut = bursts.motion_of(model, source, replace(EVERYWHERE, largest=96))
+    assert len(cut.refinement.parts) == 4
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
 
 
@@ -125,7 +117,7 @@ def test_odd_and_tiny_sizes(size):
     assert np.isfinite(plane.radiance).all()
 
 
-def test_no_refinement_without_finer_levels_or_differing_blocks():
+def test_no_refinement_without_finer_levels_or_differences():
     source = shifted_source(96, 128)
     assert bursts.motion_of(bursts.random_network(), source).refinement is None
     still = bursts.aligned(bursts.burst_of(bursts.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
@@ -133,11 +125,11 @@ def test_no_refinement_without_finer_levels_or_differing_blocks():
     assert found.refinement is None
 
 
-def test_a_pair_that_moves_only_in_refined_blocks():
+def test_a_pair_that_moves_only_in_refined_windows():
     """A coarse displacement of 0 does not hide the refinement."""
     flat = torch.zeros(1, 2, 16, 16)
     ones = torch.ones(1, 1, 16, 16)
-    found = FlowRefinement(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
+    found = FlowRefinement(((Window(0, 32, 32, 32), torch.full((1, 2, 32, 32), 3.0).half()),))
     motion = PairMotion(flat, ones, torch.zeros(1, 4, 16, 16), found)
     moved = motion.displacement(Window(0, 0, 64, 64))
     assert (moved[:32, 32:] == 3).all()
