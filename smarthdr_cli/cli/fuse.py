@@ -37,6 +37,15 @@ def command(
     preview: Annotated[
         Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
     ] = None,
+    page: Annotated[
+        Path | None,
+        CommandOption(
+            "Also write a page to look at in a browser: before and after, any exposure, uncertainty, alignment, notes.",
+            OUTPUT,
+            ("--report",),
+            "FILE.html",
+        ),
+    ] = None,
     fuse_options: FuseOptions,
     write_options: WriteOptions,
     fail_above: UncertaintyLimit = None,
@@ -62,11 +71,12 @@ def command(
     if fail_above is not None:
         check_limit(fail_above)
     with output_errors(output[0]):
-        check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
+        check_outputs(output, uncertainty, preview, page, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
     others: list[tuple[Role, Path]] = [("uncertainty", uncertainty)] if uncertainty is not None else []
     others += [("preview", preview)] if preview is not None else []
+    others += [("report", page)] if page is not None else []
     with progress(quiet=quiet) as report_progress:
         result = fuse(files, progress=report_progress, **vars(fuse_options))
         report_progress("write", 0.0)

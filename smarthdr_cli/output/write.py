@@ -16,7 +16,7 @@ from smarthdr_cli.output.write_options import Look, WriteOptions
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.result import FusionResult
 
-Role = Literal["result", "uncertainty", "preview"]
+Role = Literal["result", "uncertainty", "preview", "report"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ FORMATS = (
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg", LOOK_OPTIONS),
     Format("preview", (".png",), "preview:write_png", LOOK_OPTIONS),
     Format("preview", (".tif", ".tiff"), "preview:write_tiff", LOOK_OPTIONS),
+    Format("report", (".html", ".htm"), "report.page:write_report", LOOK_OPTIONS, is_intact="report.page:is_intact"),
 )
 # The same as types, for options of the command line: the first suffix of each format, without its dot.
 ResultFormat = Literal["exr", "hdr", "tif", "jpg", "dng", "avif"]
@@ -113,6 +114,7 @@ def check_outputs(
     results: Path | Sequence[Path],
     uncertainty: Path | None = None,
     preview: Path | None = None,
+    report: Path | None = None,
     *,
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
@@ -123,7 +125,11 @@ def check_outputs(
     unknown suffix, two outputs of one name, or an output that is an input.
     """
     results = [results] if isinstance(results, Path) else results
-    outputs: list[tuple[Role, Path | None]] = [("uncertainty", uncertainty), ("preview", preview)]
+    outputs: list[tuple[Role, Path | None]] = [
+        ("uncertainty", uncertainty),
+        ("preview", preview),
+        ("report", report),
+    ]
     paths: list[tuple[Role, Path]] = [("result", path) for path in results] + [
         (role, path) for role, path in outputs if path is not None
     ]
@@ -185,6 +191,16 @@ def write_results(
     """Write one result in several formats: all files appear together, or none does. Returns notes for the user."""
     with all_or_none():
         return [note for path in paths for note in write_file("result", result, path, options, overwrite=overwrite)]
+
+
+def write_report(
+    result: "FusionResult", path: Path, *, look: Look = "natural", preview_ev: float = 0.0, overwrite: bool = False
+) -> list[str]:
+    """Write one HTML page that shows the fusion, pictures included, to a person; returns notes for the user.
+
+    ``look``, ``preview_ev``: of its tone-mapped picture, as in ``write_preview``.
+    """
+    return _write(find_format("report", path), result, path, {"look": look, "preview_ev": preview_ev}, overwrite)
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:

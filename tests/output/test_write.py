@@ -24,6 +24,7 @@ from smarthdr_cli.output.write import (
     listed,
     read_provenance,
     write_preview,
+    write_report,
     write_result,
     write_results,
     write_uncertainty,
@@ -64,12 +65,16 @@ MAGIC = {
     ".png": b"\x89PNG",
     ".jpg": b"\xff\xd8",
     ".avif": b"\0\0\0 ftypavif",
+    ".html": b"<!doctype html>",
 }  # first suffix of a format to the first bytes of its files
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
 def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
-    write = {"result": write_result, "uncertainty": write_uncertainty, "preview": write_preview}[form.role]
+    writers = {
+        "result": write_result, "uncertainty": write_uncertainty, "preview": write_preview, "report": write_report,
+    }  # fmt: skip
+    write = writers[form.role]
     for suffix in form.suffixes:
         path = tmp_path / f"out{suffix}"
         write(result, path)
