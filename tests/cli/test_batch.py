@@ -167,8 +167,8 @@ def test_a_second_run_needs_skip_existing_or_overwrite(smarthdr: Run, refused: R
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.static_merge as static
-merge, marker = static.static_merge, Path(sys.argv.pop(1))
+from smarthdr_cli.fusion.static_merge import StaticFuser
+merge, marker = StaticFuser.fuse, Path(sys.argv.pop(1))
 
 def slow(*arguments, **options):
     result = merge(*arguments, **options)
@@ -178,7 +178,7 @@ def slow(*arguments, **options):
     marker.touch()
     return result
 
-static.static_merge = slow
+StaticFuser.fuse = slow
 from smarthdr_cli.cli.app import app
 app(sys.argv[1:])
 """
