@@ -12,7 +12,7 @@ it, to the last bit.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import cv2
@@ -46,13 +46,15 @@ class AlignedBurst:
     """A burst, its response and its alignment.
 
     ``curves``: the response of each frame with its gains (`response.photometric_gains`), or empty where ``response`` is
-    that of all frames.
+    that of all frames. ``estimated``: whether ``response`` comes from the burst itself under its stated exposures, or
+    is sRGB for want of that.
     """
 
     burst: Burst
     response: Response
     alignment: Alignment
     curves: tuple[Response, ...] = ()
+    estimated: bool = False
 
     def response_of(self, index: int) -> Response:
         """The response of frame ``index``."""
@@ -202,11 +204,13 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
+    stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
+    aligned = AlignedBurst(burst, curve, alignment, estimated=stated and response == "auto" and curve.name != "linear")
     if gains == "off":
-        return RegisteredBurst(AlignedBurst(burst, curve, alignment), resolved.notes)
+        return RegisteredBurst(aligned, resolved.notes)
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
     curves, gain_notes = compensate_gains(burst, samples, curve)
-    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
+    return RegisteredBurst(replace(aligned, curves=curves), (*resolved.notes, *gain_notes))
 
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:

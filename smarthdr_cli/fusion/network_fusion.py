@@ -1,7 +1,8 @@
 """Fusion by saf: physics where the frames agree, the network where they do not.
 
 1. ``coarse_motions``: optical flow on cells of 4x4 pixels.
-2. ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through that flow.
+2. ``refined_response``: the curve of a burst that is estimated from it, once more, through that flow.
+   ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through it.
 3. ``find_motions``: the flow is taken where the frame then agrees better, and refined where it still differs.
 4. ``PhysicalMerger.picture``: the merge by physics, and where the frames are at odds.
 5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
@@ -26,6 +27,7 @@ from smarthdr_cli.fusion.motion import coarse_motions, find_motions
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
+from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor, worker_count
@@ -83,6 +85,7 @@ class SAFFuser:
             on_progress(0.6 + 0.4 * done / total)
         trim_heap()
         pixels, shortest = size[0] * size[1], float(state.merger.model.exposures.min())
+        response = state.merger.burst.response
         statistics = FusionStatistics(
             tile=budget.tile,
             network_frames=1 + len(state.members),
@@ -92,8 +95,9 @@ class SAFFuser:
             mean_trust=merge.mean_trust,
             network_share=float(share.mean()),
             convolved_megapixels=convolved / 1e6,
+            notes=(REPLACES_SRGB,) if burst.response.name == "srgb" != response.name else (),
         )
-        return TiledFusion(merge.image, statistics)
+        return TiledFusion(merge.image, statistics, response)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,10 @@ def fit(
     rows, columns = cells[reference].shape[:2]
     pairs = {order[n]: motion.pair_motion() for n, motion in coarse.items()}
     flows = {index: motion.cells(rows, columns) for index, motion in pairs.items()}
+    refined = refined_response(burst, flows)
+    if refined is not burst:
+        burst = refined
+        cells = {index: burst.downsample(index, CELL) for index in order}
     model = fit_burst(
         burst, order, cells, flows,
         lambda index, window: pairs[index].displacement(window) if index in pairs else None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.radiometry import Response
 
 F32 = NDArray[np.float32]
 MIN_STATED_SHARE = 0.0005  # of clipped pixels, below which an error does not mention them
@@ -80,10 +81,11 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True)
