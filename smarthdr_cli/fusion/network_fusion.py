@@ -25,7 +25,7 @@ from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
-from smarthdr_cli.fusion.pixel_kernel import CELL
+from smarthdr_cli.fusion.pixel_kernel import CELL, CLIPPED, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
 from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
@@ -35,7 +35,7 @@ from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tensor_ops import encode
 from smarthdr_cli.models.uncertainty_calibration import Calibration
-from smarthdr_cli.radiometry import MU
+from smarthdr_cli.radiometry import MU, mu_law
 from smarthdr_cli.system import trim_heap
 
 F32 = NDArray[np.float32]
@@ -243,17 +243,19 @@ def joined(
     tapers = _tapers(merged.frames)
     weights = tapers / merged.variance * (merged.place > 0)
     kept = weights[0] + (weights[list(members)] * trust).sum(0)
-    sigma = np.maximum(sigma, slope / np.sqrt(np.maximum(kept, 1e-14))).clip(1e-4, 1)
-    rest = [n for n in range(1, len(model.order)) if n not in members]
-    if rest:
+    rest = np.maximum(1 - mu_law(light.mean(-1) * scale), LEAST_REST)
+    sigma = np.maximum(sigma, 1 / np.sqrt(kept / slope**2 + 12 / rest**2)).clip(1e-4, 1)
+    others = [n for n in range(1, len(model.order)) if n not in members]
+    if others:
         own = (slope / sigma) ** 2
-        for n in rest:
+        for n in others:
             weight = weights[n] * merged.trust[n]
             light = light + (merged.frames[n] / model.exposures[n] - light) * (weight / (own + weight))[..., None]
             own = own + weight
         sigma = slope / np.sqrt(own)
     light = light + (merged.light - light) * merged.clipped[..., None]
-    return light, np.where(merged.clipped > 0.5, 1, sigma).astype(np.float32)
+    seen = np.where(merged.place > 0, merged.frames.max(-1), np.inf)
+    return light, np.where(seen.min(0) > CLIPPED, 1, sigma).astype(np.float32)
 
 
 def _tapers(frames: F32) -> F32:

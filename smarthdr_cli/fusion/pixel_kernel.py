@@ -14,6 +14,8 @@ import numpy as np
 CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
 BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
+CLIPPED = 0.985  # of the clip of a frame, from which its light is only a lower bound
+LEAST_REST = 0.05  # of the mu-law domain, between a result and the clip of the shortest frame
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
 
 
@@ -220,6 +222,8 @@ def agreement(
             z = ((squared[i, j] * (1 - u) + squared[i, j1] * u) * (1 - v)
                  + (squared[i1, j] * (1 - u) + squared[i1, j1] * u) * v)  # fmt: skip
             photometric = moved = variance = mean = np.float32(0)
+            up, down, before, after = max(y - 1, 0), min(y + 1, height - 1), max(x - 1, 0), min(x + 1, width - 1)
+            delta = residue[y // CELL, x // CELL]
             for k in range(3):
                 light = lifted[y, x, k]
                 at = _index(light, entries)
@@ -229,15 +233,26 @@ def agreement(
                 z = max(z, gap[y, x, k] ** 2 / allowed)
                 wide = sums[y // CELL, x // CELL, 3 + k] / np.float32(CELL * CELL)
                 photometric += np.sqrt(spread[2, k, _index(wide, entries)])
-                moved += move[y, x, k]
+                # The other frame's own gradient: above the clip of the first, only it has one.
+                across = (
+                    other[up, after, k] - other[up, before, k] + other[down, after, k] - other[down, before, k]
+                    + 2 * (other[y, after, k] - other[y, before, k])
+                ) / np.float32(8)  # fmt: skip
+                along = (
+                    other[down, before, k] - other[up, before, k] + other[down, after, k] - other[up, after, k]
+                    + 2 * (other[down, x, k] - other[up, x, k])
+                ) / np.float32(8)  # fmt: skip
+                moved += delta * (across * across + along * along)
                 variance += var_other[y, x, k]
                 mean += other[y, x, k]
             excess = max(np.sqrt(z) - threshold, np.float32(0))
             trust[y, x] = np.exp(-excess * excess / np.float32(1.5)) * valid[y, x]
             unit = max(ratio, one)
             third = np.float32(1 / 3)
-            total[y, x] = ((variance * third) / (ratio * ratio) + (moved * third) / (unit * unit)
-                           + (photometric * third / unit) ** 2 + (eps_merge * mean * third / ratio) ** 2)  # fmt: skip
+            mean *= third / ratio
+            photometric *= third / unit * max(mean * min(ratio, one), one)  # relative, above the first frame's clip
+            total[y, x] = ((variance + moved) * third / (ratio * ratio) + photometric * photometric
+                           + (eps_merge * mean) ** 2)  # fmt: skip
 
 
 @compiled
@@ -266,6 +281,7 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
             every = kept
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
+            untapered = np.float32(0)  # what the shortest frame knows, up to its clip
             lowest = peak
             level, level_t = 0, one
             done[:] = False
@@ -281,6 +297,7 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
                 full = _falling(top, start, end) / variance[n, y, x]
                 weight = full * trust[n, y, x]
                 if n == shortest:
+                    untapered = trust[n, y, x] * max(most, np.float32(0)) / variance[n, y, x]
                     weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
                 every += full
                 if most < one:
@@ -320,7 +337,10 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             doubt *= min(max((error / agreed - np.float32(1.3)) / np.float32(0.4), np.float32(0)), one)
             lost[y, x] = doubt * (one - full_clip)
             clipped[y, x] = full_clip
-            sigma[y, x] = one if full_clip > 0.5 else min(max(error, np.float32(1e-4)), one)
+            # The truth lies between the result and the clip of the shortest frame, anywhere in the mu-law domain.
+            rest = max(one - np.log(1 + 5000 * scale * mean) / np.float32(np.log(5001.0)), np.float32(LEAST_REST))
+            known = max(kept, untapered) / (slope * slope) + np.float32(12) / (rest * rest)
+            sigma[y, x] = one if lowest > np.float32(CLIPPED) else max(one / np.sqrt(known), np.float32(1e-4))
 
 
 @compiled
