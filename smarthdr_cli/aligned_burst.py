@@ -26,6 +26,7 @@ from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_re
 
 F32 = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
+ASSUMED_CURVE_ERROR_EV = 0.25  # of sRGB in place of a curve that cannot be estimated; worse fits are refused
 _NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
 _PAD = 3  # source pixels; bicubic interpolation reads 2
 _PIXELS_PER_STRIP = 1 << 21  # that `downsample` linearises at once
@@ -47,7 +48,7 @@ class AlignedBurst:
 
     ``curves``: the response of each frame with its gains (`response.photometric_gains`), or empty where ``response`` is
     that of all frames. ``estimated``: whether ``response`` comes from the burst itself under its stated exposures, or
-    is sRGB for want of that.
+    is sRGB for want of that. ``curve_error_ev``: of light under ``response``, 0 where it is known.
     """
 
     burst: Burst
@@ -55,6 +56,7 @@ class AlignedBurst:
     alignment: Alignment
     curves: tuple[Response, ...] = ()
     estimated: bool = False
+    curve_error_ev: float = 0.0
 
     def response_of(self, index: int) -> Response:
         """The response of frame ``index``."""
@@ -205,7 +207,11 @@ def register(
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
     stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
-    aligned = AlignedBurst(burst, curve, alignment, estimated=stated and response == "auto" and curve.name != "linear")
+    aligned = AlignedBurst(
+        burst, curve, alignment,
+        estimated=stated and response == "auto" and curve.name != "linear",
+        curve_error_ev=ASSUMED_CURVE_ERROR_EV if resolved.assumed else curve.record.get("pair_error_ev", 0.0),
+    )  # fmt: skip
     if gains == "off":
         return RegisteredBurst(aligned, resolved.notes)
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)

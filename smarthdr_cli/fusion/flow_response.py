@@ -34,4 +34,4 @@ def refined_response(source: AlignedBurst, flows: Mapping[int, F32]) -> AlignedB
         return source
     response = apply_clip_level(response, source.burst, source.alignment)
     curves = compensate_gains(source.burst, samples, response)[0] if source.curves else ()
-    return replace(source, response=response, curves=curves)
+    return replace(source, response=response, curves=curves, curve_error_ev=response.record["pair_error_ev"])

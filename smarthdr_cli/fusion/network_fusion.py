@@ -25,13 +25,13 @@ from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
-from smarthdr_cli.fusion.pixel_kernel import CELL, CLIPPED, LEAST_REST
+from smarthdr_cli.fusion.pixel_kernel import CELL, CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
 from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor, worker_count
-from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tensor_ops import encode
 from smarthdr_cli.models.uncertainty_calibration import Calibration
@@ -240,11 +240,12 @@ def joined(
     """
     scale = float(model.exposures.min())
     slope = MU * scale / ((1 + MU * scale * light.mean(-1).clip(min=0)) * float(np.log1p(MU)))
-    tapers = _tapers(merged.frames)
-    weights = tapers / merged.variance * (merged.place > 0)
-    kept = weights[0] + (weights[list(members)] * trust).sum(0)
+    inverse, peak = (merged.place > 0) / merged.variance, torch.from_numpy(merged.frames.max(-1))
+    weights, known = (taper(peak, *ends).numpy() * inverse for ends in ((TAPER_START, TAPER_END), (HIGHLIGHTS, CLIPPED)))
+    known = known[0] + (known[list(members)] * trust).sum(0)
     rest = np.maximum(1 - mu_law(light.mean(-1) * scale), LEAST_REST)
-    sigma = np.maximum(sigma, 1 / np.sqrt(kept / slope**2 + 12 / rest**2)).clip(1e-4, 1)
+    sigma = np.maximum(sigma, 1 / np.sqrt(known / slope**2 + 12 / rest**2))
+    sigma = np.hypot(sigma, model.curve_error * slope * light.mean(-1)).clip(1e-4, 1)
     others = [n for n in range(1, len(model.order)) if n not in members]
     if others:
         own = (slope / sigma) ** 2
@@ -254,11 +255,5 @@ def joined(
             own = own + weight
         sigma = slope / np.sqrt(own)
     light = light + (merged.light - light) * merged.clipped[..., None]
-    seen = np.where(merged.place > 0, merged.frames.max(-1), np.inf)
-    return light, np.where(seen.min(0) > CLIPPED, 1, sigma).astype(np.float32)
-
-
-def _tapers(frames: F32) -> F32:
-    """(N, h, w) clip taper of (N, h, w, 3) frames."""
-    peak = torch.from_numpy(frames).movedim(-1, -3)
-    return np.asarray(clip_taper(peak)[:, 0].numpy())
+    lowest = np.where(merged.place > 0, peak, np.inf).min(0)
+    return light, np.where(lowest > CLIPPED, 1, sigma).astype(np.float32)

@@ -111,7 +111,7 @@ class PhysicalMerger:
                 del noise[n]
         light, sigma = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
         lost, clipped = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        pixel_kernel.merge(frames, model.exposures, trust, place, variance, light, sigma, lost, clipped)
+        pixel_kernel.merge(frames, model.exposures, trust, place, variance, model.curve_error, light, sigma, lost, clipped)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
 
     def static_window(self, window: Window) -> WindowMerge:
@@ -123,8 +123,9 @@ class PhysicalMerger:
         light, sigma = np.empty_like(merged.light), np.empty_like(merged.sigma)
         lost, clipped = np.empty_like(sigma), np.empty_like(sigma)
         pixel_kernel.merge(
-            merged.frames, self.model.exposures, trust, merged.place, merged.variance, light, sigma, lost, clipped
-        )
+            merged.frames, self.model.exposures, trust, merged.place, merged.variance, self.model.curve_error,
+            light, sigma, lost, clipped,
+        )  # fmt: skip
         scale = np.float32(self.model.exposures.min())
         ghost = np.abs(mu_law(light * scale) - mu_law(merged.light * scale)).mean(-1)
         sigma = np.minimum(np.hypot(merged.sigma, ghost), 1)

@@ -15,6 +15,7 @@ CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
 BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
 CLIPPED = 0.985  # of the clip of a frame, from which its light is only a lower bound
+HIGHLIGHTS = 0.9  # of the clip, from which what a frame knows falls to nothing at CLIPPED
 LEAST_REST = 0.05  # of the mu-law domain, between a result and the clip of the shortest frame
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
 
@@ -256,13 +257,19 @@ def agreement(
 
 
 @compiled
-def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
     trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
     rising to 0, where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``:
-    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1. ``curve``:
+    relative error of the response, which no number of frames averages out.
+
+        sigma^2 = 1 / (sum_n T_n c'_n / (V_n T'(h)^2) + 12 / (1 - T(h))^2) + (curve T'(h) h)^2
+
+    c' falls to 0 at CLIPPED, later than the taper of the merge, and is 1 for the shortest frame. The second term: the
+    truth lies between the result and the clip of the shortest frame, anywhere in the mu-law domain.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -281,7 +288,7 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
             every = kept
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
-            untapered = np.float32(0)  # what the shortest frame knows, up to its clip
+            known = _falling(peak, np.float32(HIGHLIGHTS), np.float32(CLIPPED)) / variance[0, y, x]
             lowest = peak
             level, level_t = 0, one
             done[:] = False
@@ -296,9 +303,11 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
                 top = max(frames[n, y, x, 0], frames[n, y, x, 1], frames[n, y, x, 2])
                 full = _falling(top, start, end) / variance[n, y, x]
                 weight = full * trust[n, y, x]
+                knows = _falling(top, np.float32(HIGHLIGHTS), np.float32(CLIPPED))
                 if n == shortest:
-                    untapered = trust[n, y, x] * max(most, np.float32(0)) / variance[n, y, x]
+                    knows = one
                     weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
+                known += knows * trust[n, y, x] * most / variance[n, y, x]
                 every += full
                 if most < one:
                     faded = kept * most * weight / (kept + (one - most) * weight)
@@ -337,10 +346,10 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             doubt *= min(max((error / agreed - np.float32(1.3)) / np.float32(0.4), np.float32(0)), one)
             lost[y, x] = doubt * (one - full_clip)
             clipped[y, x] = full_clip
-            # The truth lies between the result and the clip of the shortest frame, anywhere in the mu-law domain.
             rest = max(one - np.log(1 + 5000 * scale * mean) / np.float32(np.log(5001.0)), np.float32(LEAST_REST))
-            known = max(kept, untapered) / (slope * slope) + np.float32(12) / (rest * rest)
-            sigma[y, x] = one if lowest > np.float32(CLIPPED) else max(one / np.sqrt(known), np.float32(1e-4))
+            known = max(kept, known) / (slope * slope) + np.float32(12) / (rest * rest)
+            error = np.sqrt(one / known + (curve * slope * mean) ** 2)
+            sigma[y, x] = one if lowest > np.float32(CLIPPED) else min(max(error, np.float32(1e-4)), one)
 
 
 @compiled
