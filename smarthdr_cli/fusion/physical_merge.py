@@ -100,8 +100,9 @@ class PhysicalMerger:
             residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_kernel.agreement(
-                frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, valid, trust[n], variance[n],
+                frames[anchor], frames[n], noise[anchor], noise[n],
+                *(model.noise.frames[i].black for i in (pair.ref, pair.other)),
+                np.float32(pair.ratio), pair.spread, residue, *errors, valid, trust[n], variance[n],
             )  # fmt: skip
             trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
             if anchor:

@@ -129,14 +129,15 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
+    ref, other, var_ref, var_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
     trust, total,
 ):  # fmt: skip
     """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
     first into ``total``.
 
     ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
-    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
+    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``black_ref``, ``black_other`` (3,
+    ENTRIES): variance common to a block near black. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
     ``threshold``: z up to which trust is 1.
     """
@@ -145,6 +146,7 @@ def agreement(
     brighter = ratio > 1  # the other frame is the brighter one
     gain = ratio if brighter else np.float32(1) / ratio
     one = np.float32(1)
+    black_dark, black_bright = (black_ref, black_other) if brighter else (black_other, black_ref)
     lifted = np.empty((height, width, 3), np.float32)
     gap = np.empty((height, width, 3), np.float32)
     noise = np.empty((height, width, 3), np.float32)
@@ -194,6 +196,8 @@ def agreement(
                 allowed = max(sums[r, c, 6 + k] * scale * scale, spread[1, k, _index(light, entries)])
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
                 allowed += sums[r, c, 9 + k] * scale / CELL + (eps * light) ** 2 + np.float32(1e-9)
+                allowed += gain * gain * black_dark[k, _index(light / gain, entries)]
+                allowed += black_bright[k, _index(light, entries)]
                 squared[r, c] = max(squared[r, c], (sums[r, c, k] * scale) ** 2 / allowed)
                 gap_sum = light_sum = noise_sum = move_sum = np.float32(0)
                 count = 0
@@ -209,6 +213,8 @@ def agreement(
                 allowed = max(noise_sum * scale * scale, spread[2, k, _index(light, entries)])
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
                 allowed += move_sum * scale / (3 * CELL) + (eps * light) ** 2 + np.float32(1e-9)
+                allowed += gain * gain * black_dark[k, _index(light / gain, entries)]
+                allowed += black_bright[k, _index(light, entries)]
                 squared[r, c] = max(squared[r, c], (gap_sum * scale) ** 2 / allowed)
     for y in range(height):
         v = min(max((np.float32(y) - np.float32(1.5)) / CELL, np.float32(0)), np.float32(rows - 1))
