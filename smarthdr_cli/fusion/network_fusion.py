@@ -8,7 +8,7 @@
 5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.fusion import blocks
 from smarthdr_cli.fusion.burst_model import BurstModel, fit_burst, frame_order
 from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
+from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CELL, CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
-from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
-from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor, worker_count
+from smarthdr_cli.fusion.tiles import around, cells_of, parallel_map, to_tensor, worker_count
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tensor_ops import encode
@@ -137,20 +138,21 @@ def fit(
     )  # fmt: skip
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
     trim_heap()
-    members = spanning_frames(burst.burst, MAX_NETWORK_FRAMES)
     merger = PhysicalMerger(
         burst, model, motions, tuple(pair.residue_cells(rows, columns) for pair in model.pairs),
         STRICT_THRESHOLD if strong else THRESHOLD,
     )  # fmt: skip
-    return FusionState(fuser, merger, [n for n in motions if order[n] in members], strong)
+    return FusionState(fuser, merger, network_frames(burst.burst, order, motions), strong)
 
 
-def around(core: Window, context: int, size: tuple[int, int]) -> Window:
-    """``core`` and ``context`` pixels around it, within the picture but for what makes its sides multiples of CELL."""
-    top, left = max(core.top - context, 0), max(core.left - context, 0)
-    bottom = min(core.top + core.height + context, size[0])
-    right = min(core.left + core.width + context, size[1])
-    return Window(top, left, -(-(bottom - top) // CELL) * CELL, -(-(right - left) // CELL) * CELL)
+def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> list[int]:
+    """Of the positions ``near`` in ``order``, those that span the range of exposures best with the reference, the
+    network's number of frames at most.
+    """
+    indices = sorted((order[0], *(order[n] for n in near)))
+    frames = tuple(burst.frames[i] for i in indices)
+    chosen = spanning_frames(Burst(frames, indices.index(order[0])), MAX_NETWORK_FRAMES) if len(frames) > 1 else ()
+    return [n for n in near if indices.index(order[n]) in chosen]
 
 
 def blend(out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32) -> None:
@@ -187,7 +189,7 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
         frame, place, agreed = (planes(x[n]) for x in (merged.frames, merged.place, merged.trust))
         ev = frame.new_full((1,), float(np.log2(model.exposures[n])))
         inside = (place > 0).to(frame)
-        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].cut(window), codes)
+        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].state_in(window), codes)
         brighter = (frame if float(ev) > 0 else ref).amax(dim=1, keepdim=True)
         low, high = AGREES
         overruled = ((agreed - low) / (high - low)).clamp(0, 1) * (brighter < TAPER_END)
@@ -241,7 +243,9 @@ def joined(
     scale = float(model.exposures.min())
     slope = MU * scale / ((1 + MU * scale * light.mean(-1).clip(min=0)) * float(np.log1p(MU)))
     inverse, peak = (merged.place > 0) / merged.variance, torch.from_numpy(merged.frames.max(-1))
-    weights, known = (taper(peak, *ends).numpy() * inverse for ends in ((TAPER_START, TAPER_END), (HIGHLIGHTS, CLIPPED)))
+    weights, known = (
+        taper(peak, *ends).numpy() * inverse for ends in ((TAPER_START, TAPER_END), (HIGHLIGHTS, CLIPPED))
+    )
     known = known[0] + (known[list(members)] * trust).sum(0)
     rest = np.maximum(1 - mu_law(light.mean(-1) * scale), LEAST_REST)
     sigma = np.maximum(sigma, 1 / np.sqrt(known / slope**2 + 12 / rest**2))

@@ -47,8 +47,8 @@ class FrameNoise:
     """Tables over sqrt(x), (3, ENTRIES) float32 each, of one frame.
 
     ``variance``: of the light x without JPEG's part; ``code``: x as a code from 0 to 255; ``squared_worth``: q(x)^2.
-    ``black``: what JPEG leaves near black, common to a block. ``jpeg``: D of luma and chroma in squared codes, 0 without
-    JPEG compression.
+    ``black``: what JPEG leaves near black, common to a block. ``jpeg``: D of luma and chroma in squared codes, 0
+    without JPEG compression.
     """
 
     variance: F32

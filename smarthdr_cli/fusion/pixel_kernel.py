@@ -17,6 +17,8 @@ BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are
 CLIPPED = 0.985  # of the clip of a frame, from which its light is only a lower bound
 HIGHLIGHTS = 0.9  # of the clip, from which what a frame knows falls to nothing at CLIPPED
 LEAST_REST = 0.05  # of the mu-law domain, between a result and the clip of the shortest frame
+CLIPPED_VARIANCE = 100.0  # of a clipped reference's light, squared clip units: sigma 1 where nothing else is known
+WHITE_NONE, WHITE_CAMERA, WHITE_RAW = 0, 1, 2  # how clipped highlights lose their colour, see _whitened
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
 
 
@@ -35,6 +37,21 @@ def _index(x, entries):
 def _falling(level, start, end):
     t = min(max((level - start) / (end - start), np.float32(0)), np.float32(1))
     return np.float32(1) - t * t * (3 - 2 * t)
+
+
+@compiled
+def _whitened(over, peak, white):
+    """Share of the way to white that a highlight may be lifted, its brightest channel ``over`` times the clip.
+
+    Cameras take the colour out of a highlight as its brightest channel clips (WHITE_CAMERA): on a compact camera's
+    stack 0.3 of the way at 1.35 times the clip, 0.7 to 0.8 at 6 to 7 times, so at most 1 - over^-1.5. A clipped pixel
+    of a RAW reads 1 in all channels (WHITE_RAW).
+    """
+    clipped = np.float32(1) - _falling(peak, np.float32(0.8), np.float32(0.97))
+    if white == WHITE_RAW:
+        return clipped
+    over = max(over, np.float32(1))
+    return clipped * (np.float32(1) - np.float32(1) / (over * np.sqrt(over)))
 
 
 @compiled
@@ -129,7 +146,8 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
+    ref, other, var_ref, var_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, eps_merge,
+    threshold, white, valid,
     trust, total,
 ):  # fmt: skip
     """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
@@ -139,7 +157,7 @@ def agreement(
     scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``black_ref``, ``black_other`` (3,
     ENTRIES): variance common to a block near black. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
-    ``threshold``: z up to which trust is 1.
+    ``threshold``: z up to which trust is 1. ``white``: see ``_whitened``.
     """
     height, width = ref.shape[:2]
     rows, columns, entries = height // CELL, width // CELL, spread.shape[2]
@@ -161,6 +179,16 @@ def agreement(
                 lifted[y, x, k] = high
                 gap[y, x, k] = high - min(bright, one)
                 noise[y, x, k] = vb + gain * gain * vd
+            if white != WHITE_NONE:
+                dark_peak = max(ref[y, x, 0], ref[y, x, 1], ref[y, x, 2])
+                peak = max(other[y, x, 0], other[y, x, 1], other[y, x, 2])
+                if not brighter:
+                    dark_peak, peak = peak, dark_peak
+                if peak > np.float32(0.8):
+                    most = _whitened(dark_peak * gain, peak, white)
+                    for k in range(3):
+                        if gap[y, x, k] < 0:
+                            gap[y, x, k] = min(gap[y, x, k] + most * (one - lifted[y, x, k]), np.float32(0))
     move = np.empty((height, width, 3), np.float32)  # delta^2 |grad|^2
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
@@ -263,19 +291,20 @@ def agreement(
 
 
 @compiled
-def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, white, curve, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
-    rising to 0, where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``:
-    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1. ``curve``:
-    relative error of the response, which no number of frames averages out.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``curve``: relative error of the response.
+    ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1 rising to 0, where its edge is
+    repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it
+    uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
 
-        sigma^2 = 1 / (sum_n T_n c'_n / (V_n T'(h)^2) + 12 / (1 - T(h))^2) + (curve T'(h) h)^2
+        sigma^2 = 1 / (max(1 / V, sum_n T_n c'_n / V_n) / T'(h)^2 + 12 / (1 - T(h))^2) + (curve T'(h) h)^2
 
-    c' falls to 0 at CLIPPED, later than the taper of the merge, and is 1 for the shortest frame. The second term: the
-    truth lies between the result and the clip of the shortest frame, anywhere in the mu-law domain.
+    V is the variance of the merge. c' falls to 0 at CLIPPED, later than the taper of the merge, and is 1 for the
+    shortest frame. The term in 12: the truth lies between the result and the clip of the shortest frame, anywhere in
+    the mu-law domain. No number of frames averages out the error of the curve.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -293,6 +322,8 @@ def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, 
             peak = max(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2])
             kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
             every = kept
+            # square: sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge.
+            square = min(kept, kept * kept * np.float32(CLIPPED_VARIANCE))
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
             known = _falling(peak, np.float32(HIGHLIGHTS), np.float32(CLIPPED)) / variance[0, y, x]
             lowest = peak
@@ -315,9 +346,12 @@ def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, 
                     weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
                 known += knows * trust[n, y, x] * most / variance[n, y, x]
                 every += full
+                full = weight
                 if most < one:
                     faded = kept * most * weight / (kept + (one - most) * weight)
                     weight = max(faded, min(weight * most, np.float32(1e-9)))
+                if full > 0:
+                    square += weight * weight / full
                 share = weight / exposures[n]
                 r += frames[n, y, x, 0] * share
                 g += frames[n, y, x, 1] * share
@@ -328,6 +362,12 @@ def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, 
                     level, level_t = n, exposures[n]
             r, g, b = r / kept, g / kept, b / kept
             bound = one - _falling(peak, np.float32(0.9), np.float32(0.99))
+            if white != WHITE_NONE and min(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2]) > np.float32(
+                0.97
+            ):
+                raised = max(np.float32(0.985) * peak / max(r, g, b, tiny), one)  # white bounds the brightest alone
+                r, g, b = r * raised, g * raised, b * raised
+                bound = np.float32(0)
             r += max(np.float32(0.985) * frames[0, y, x, 0] - r, np.float32(0)) * bound
             g += max(np.float32(0.985) * frames[0, y, x, 1] - g, np.float32(0)) * bound
             b += max(np.float32(0.985) * frames[0, y, x, 2] - b, np.float32(0)) * bound
@@ -345,7 +385,7 @@ def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, 
             light[y, x, 0], light[y, x, 1], light[y, x, 2] = r, g, b
             mean = max((r + g + b) / np.float32(3), np.float32(0))
             slope = np.float32(5000 / np.log(5001.0)) * scale / (1 + 5000 * scale * mean)
-            error = slope / np.sqrt(max(kept, np.float32(1e-14)))
+            error = slope * np.sqrt(square) / kept
             agreed = slope / np.sqrt(max(every, np.float32(1e-14)))
             tau = np.float32(0.005)
             doubt = min(max((error - tau) / tau, np.float32(0)), one)
@@ -353,7 +393,7 @@ def merge(frames, exposures, trust, place, variance, curve, light, sigma, lost, 
             lost[y, x] = doubt * (one - full_clip)
             clipped[y, x] = full_clip
             rest = max(one - np.log(1 + 5000 * scale * mean) / np.float32(np.log(5001.0)), np.float32(LEAST_REST))
-            known = max(kept, known) / (slope * slope) + np.float32(12) / (rest * rest)
+            known = max(kept * kept / square, known) / (slope * slope) + np.float32(12) / (rest * rest)
             error = np.sqrt(one / known + (curve * slope * mean) ** 2)
             sigma[y, x] = one if lowest > np.float32(CLIPPED) else min(max(error, np.float32(1e-4)), one)
 
