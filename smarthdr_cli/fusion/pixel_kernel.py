@@ -295,7 +295,7 @@ def merge(frames, exposures, trust, place, variance, white, curve, light, sigma,
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``curve``: relative error of the response.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``curve``: relative error of the curve.
     ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1 rising to 0, where its edge is
     repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it
     uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
