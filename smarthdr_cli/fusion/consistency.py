@@ -32,7 +32,7 @@ EPS_TEST, EPS_MERGE = 0.006, 0.004  # relative model error, in the test and in t
 SHOULDER = 0.05  # added to EPS_TEST towards the clip of 8-bit files: cameras bend their highlights
 THRESHOLD, STRICT_THRESHOLD = 2.0, 1.0  # z up to which trust is 1, and under --deghost strong
 DELTA_RANGE = (0.1, 1.0)  # px
-DEFAULT_DELTA = 0.3  # px, where too few gradients are strong
+DEFAULT_DELTA = 0.2  # px, where too few gradients are strong
 MEDIAN_CHI2 = 0.455  # median of a squared normal variable
 MIN_STRONG = 30  # samples of a patch
 
@@ -174,10 +174,8 @@ def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, .
         photometric = np.stack(
             [pair.spread[scale, c][table_index(np.asarray(light[..., c], np.float32))] for c in range(3)], -1
         )
-        black = np.stack(
-            [bright_noise.black[c][table_index(light[..., c])]
-             + gain**2 * dark_noise.black[c][table_index(light[..., c] / gain)] for c in range(3)], -1
-        )  # fmt: skip
+        black = np.stack([bright_noise.black_at(light, c) + gain**2 * dark_noise.black_at(light / gain, c)
+                          for c in range(3)], -1)  # fmt: skip
         allowed = np.maximum(own / side**2, photometric) + black + residue * slope / side + (eps * light) ** 2 + 1e-9
         z = np.maximum(z, (np.abs(difference) / np.sqrt(allowed)).max(-1))
     return np.asarray(np.exp(-(np.clip(z - THRESHOLD, 0, None) ** 2) / 1.5), np.float32)

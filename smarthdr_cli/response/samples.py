@@ -93,8 +93,8 @@ def _sample_frame(
     static = flow is None and np.allclose(matrix, np.eye(3), atol=1e-9)
     map_x, map_y = np.meshgrid(x, y)
     if flow is not None:
-        (height, width), (rows, columns) = frame.size, flow.shape[:2]
-        moved = flow[(y * (rows / height)).astype(np.intp)][:, (x * (columns / width)).astype(np.intp)]
+        tall, wide = (-(-length // cells) for length, cells in zip(frame.size, flow.shape[:2], strict=True))
+        moved = flow[y.astype(np.intp) // tall][:, x.astype(np.intp) // wide]
         map_x, map_y = map_x + moved[..., 0], map_y + moved[..., 1]
     if not static:
         map_x, map_y = warp_coordinates(matrix, map_x, map_y)
