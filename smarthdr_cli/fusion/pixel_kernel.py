@@ -362,6 +362,19 @@ def merge(frames, exposures, trust, place, variance, white, curve, light, sigma,
                     level, level_t = n, exposures[n]
             r, g, b = r / kept, g / kept, b / kept
             bound = one - _falling(peak, np.float32(0.9), np.float32(0.99))
+            if bound > 0 and max(r, g, b) < np.float32(0.95) * peak and level > 0:
+                # Registration is a pixel off at most: the least that the shortest frame shows around it and may be.
+                found = np.float32(1e9)
+                for i in range(max(y - 1, 0), min(y + 2, height)):
+                    for j in range(max(x - 1, 0), min(x + 2, width)):
+                        near = max(frames[level, i, j, 0], frames[level, i, j, 1], frames[level, i, j, 2]) / level_t
+                        if near > np.float32(0.985) * peak and near < found and place[level, i, j] > 0:
+                            found = near
+                            near_y, near_x = i, j
+                if found < np.float32(1e9):
+                    r += (frames[level, near_y, near_x, 0] / level_t - r) * bound
+                    g += (frames[level, near_y, near_x, 1] / level_t - g) * bound
+                    b += (frames[level, near_y, near_x, 2] / level_t - b) * bound
             if white != WHITE_NONE and min(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2]) > np.float32(
                 0.97
             ):
