@@ -28,20 +28,21 @@ F32 = NDArray[np.float32]
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 3x3 cells from which a place is refined. ``ring``: cells around it.
-    ``megapixels``: of a burst that are refined at most, at single pixels; ``cuda_megapixels``: on CUDA. ``largest``: px
-    of a window's side.
+    ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells; ``cuda_cells``: either,
+    on CUDA. ``largest``: px of a window's side.
     """
 
     threshold: float = 0.3
     ring: int = 6
-    megapixels: float = 2.0
-    cuda_megapixels: float = 32.0
+    pixels: float = 2e6
+    cells: float = 4e5
+    cuda_cells: float = 32e6
     largest: int = 384
 
     def max_pixels(self, side: int, pairs: int, device: torch.device) -> float:
         """Pixels of one of ``pairs`` at most, where the finest cells have ``side`` pixels."""
-        megapixels = self.megapixels if device.type == "cpu" else self.cuda_megapixels
-        return 1e6 * megapixels * side**2 / pairs
+        on_cpu = self.pixels if side == 1 else self.cells
+        return (on_cpu if device.type == "cpu" else self.cuda_cells) * side**2 / pairs
 
 
 DEFAULT_CONFIG = RefinementConfig()

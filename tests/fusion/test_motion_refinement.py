@@ -48,9 +48,9 @@ def test_levels_below_the_last_one(side, finest, wanted):
 
 
 def test_the_pairs_of_a_burst_share_its_pixels():
-    config = RefinementConfig(megapixels=2, cuda_megapixels=32)
+    config = RefinementConfig(pixels=2e6, cells=4e5, cuda_cells=32e6)
     assert [config.max_pixels(1, pairs, CPU) for pairs in (1, 2, 8)] == [2e6, 1e6, 0.25e6]
-    assert config.max_pixels(4, 1, CPU) == 32e6
+    assert config.max_pixels(4, 1, CPU) == 6.4e6
     assert config.max_pixels(1, 2, torch.device("cuda")) == 16e6
 
 
