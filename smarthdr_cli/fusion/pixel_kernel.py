@@ -175,7 +175,10 @@ def agreement(
                     dark, bright, vd, vb = ref[y, x, k], other[y, x, k], var_ref[y, x, k], var_other[y, x, k]
                 else:
                     dark, bright, vd, vb = other[y, x, k], ref[y, x, k], var_other[y, x, k], var_ref[y, x, k]
-                high = min(dark * gain, one)
+                high = one
+                if brighter:  # what the other frame does not clip, the first may contradict beyond its clip
+                    high += np.float32(0.5) * _falling(bright, np.float32(0.85), np.float32(0.97))
+                high = min(dark * gain, high)
                 lifted[y, x, k] = high
                 gap[y, x, k] = high - min(bright, one)
                 noise[y, x, k] = vb + gain * gain * vd
