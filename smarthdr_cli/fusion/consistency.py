@@ -4,10 +4,11 @@
     V_k = max(noise_k, s_k(light)^2) + B + delta^2 |grad L|^2 / k + (eps L)^2
     trust = exp(-max(z - THRESHOLD, 0)^2 / 1.5)
 
-compared at the exposure of the brighter frame, clipped at 1, after the photometric grid. Noise alone is too small at 4
-and 12 px, since JPEG errors are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is
-measured on the burst at each scale. B: what JPEG leaves near black, common to a block (noise_model.py), for k > 1.
-delta (px) is the registration residue, measured by place where gradients are strong.
+compared at the exposure of the brighter frame, clipped at 1, after the photometric grid; what a longer frame does not
+clip, the first may contradict up to 1.5 (pixel_kernel.py). Noise alone is too small at 4 and 12 px, since JPEG errors
+are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is measured on the burst at each
+scale. B: what JPEG leaves near black, common to a block (noise_model.py), for k > 1. delta (px) is the registration
+residue, measured by place where gradients are strong.
 """
 
 from dataclasses import dataclass
