@@ -23,10 +23,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from smarthdr_cli.aligned_burst import AlignedBurst
-from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion.pixel_kernel import BLACK_CODES
 from smarthdr_cli.fusion.samples import Samples, binned_spread, squared_gradient
 from smarthdr_cli.radiometry import linearize
@@ -96,10 +94,9 @@ def fit_noise(source: AlignedBurst, samples: Samples) -> NoiseModel:
     frames = []
     for (code, squared_worth), frame in zip(curves, source.burst.frames, strict=True):
         variance = photon * levels + read + squared_worth * (rounding / 12)
-        jpeg = jpeg_error(frame)
-        black = squared_worth * (jpeg[0] / 64) * np.exp(-code / BLACK_CODES)
+        black = squared_worth * (frame.rounding_error[0] / 64) * np.exp(-code / BLACK_CODES)
         a, b, c, d = (np.asarray(table, np.float32) for table in (variance, code, squared_worth, black))
-        frames.append(FrameNoise(a, b, c, d, jpeg))
+        frames.append(FrameNoise(a, b, c, d, frame.rounding_error))
     return NoiseModel(photon, read, rounding, tuple(frames))
 
 
@@ -113,18 +110,6 @@ def _curve(source: AlignedBurst, index: int) -> tuple[F64, F64]:
         return code, np.zeros_like(code)
     slope = np.gradient(table, axis=1) * ((table.shape[1] - 1) / 255)
     return code, np.stack([np.interp(levels, *pair) for pair in zip(table, slope, strict=True)]) ** 2
-
-
-def jpeg_error(frame: Frame) -> tuple[float, float]:
-    """D of luma and chroma: the mean squared rounding error in squared codes when every DCT coefficient is active."""
-    if frame.kind != "jpeg":
-        return 0.0, 0.0
-    with Image.open(frame.path) as file:
-        tables = getattr(file, "quantization", None)
-    if not tables:
-        return 0.0, 0.0
-    errors = [float((np.asarray(tables[key], float) ** 2).mean() / 12) for key in sorted(tables)]
-    return errors[0], errors[-1]
 
 
 def _fit_within(source: AlignedBurst) -> tuple[float, float, float]:
