@@ -11,6 +11,7 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.radiometry import Response
 
 F32 = NDArray[np.float32]
 MIN_STATED_SHARE = 0.0005  # of clipped pixels, below which an error does not mention them
@@ -81,10 +82,11 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True)
