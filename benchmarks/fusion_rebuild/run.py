@@ -114,7 +114,7 @@ def measure_set(fuser: SAFFuser, root: Path, kind: str, every: int) -> str:
 def scene_options(scene: FrozenScene, kind: str) -> FuseOptions:
     """The options under which ``benchmarks/quality/run.py`` fuses a scene."""
     return FuseOptions(
-        evs=[float(np.log2(t / scene.times[scene.reference])) for t in scene.times],
+        ev=[float(np.log2(t / scene.times[scene.reference])) for t in scene.times],
         reference=scene.reference + 1,  # 1-based
         response="gamma2.2" if kind == "gamma16" else "auto",
     )
@@ -132,7 +132,7 @@ def score_scene(scene: FrozenScene, result: FusionResult, pool: comparison.Uncer
 
 def measure_burst(fuser: SAFFuser, paths: Sequence[Path], evs: Sequence[float] | None, picture: Path | None) -> str:
     """A line of shares and seconds of one burst; writes ``picture``."""
-    options = FuseOptions(evs=evs)
+    options = FuseOptions(ev=evs)
     pair = fuse_both(fuser, register_files(paths, options), options)
     if picture is not None:
         rendered = np.asarray(render_srgb(pair.results["new"], 8), np.uint8)

@@ -159,8 +159,8 @@ def _write_through(stage: Path, text: str, path: Path) -> None:
 def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> None:
     try:
         burst, _ = load_burst(
-            job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
-            max_pixels=options.max_pixels,
+            job.files, evs=options.ev, times=options.exposure_times, reference=options.reference,
+            max_pixels=options.max_pixels, exposure_check=options.exposure_check,
         )  # fmt: skip
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("its exposures are not known")
@@ -182,7 +182,7 @@ def _spread(jobs: Sequence[Job]) -> list[Job]:
 
 def _digest(jobs: Sequence[Job], options: FuseOptions) -> str:
     """Of the files (names, sizes, times of change) and the options that the curve follows from."""
-    lines = [repr((options.align, options.evs, options.exposure_times, options.reference))]
+    lines = [repr((options.align, options.ev, options.exposure_times, options.reference))]
     for path in (path for job in jobs for path in job.files):
         with contextlib.suppress(OSError):
             stat = path.stat()

@@ -67,8 +67,8 @@ def command(
     from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.grouping.group import read_sets
 
-    exposures = fuse_options.evs or fuse_options.exposure_times or ()
-    check_overrides(len(exposures), fuse_options.evs, fuse_options.exposure_times)
+    exposures = fuse_options.ev or fuse_options.exposure_times or ()
+    check_overrides(len(exposures), fuse_options.ev, fuse_options.exposure_times)
     settings = Settings(fuse_options, files, write_options)
     if shard.count > 1:
         print_notes([f"shard {shard.index} of {shard.count}"], quiet=quiet)

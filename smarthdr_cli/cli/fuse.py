@@ -59,7 +59,7 @@ def command(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
     check_write_options(output, **vars(write_options))
-    check_overrides(len(files), fuse_options.evs, fuse_options.exposure_times)
+    check_overrides(len(files), fuse_options.ev, fuse_options.exposure_times)
     if fail_above is not None:
         check_limit(fail_above)
     with output_errors(output):

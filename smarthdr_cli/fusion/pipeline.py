@@ -106,10 +106,11 @@ def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst
     with timer.stage("read"):
         return load_burst(
             paths,
-            evs=options.evs,
+            evs=options.ev,
             times=options.exposure_times,
             reference=options.reference,
             max_pixels=options.max_pixels,
+            exposure_check=options.exposure_check,
         )
 
 
