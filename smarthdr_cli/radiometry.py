@@ -10,10 +10,9 @@ Linear light x in [0, 1] is relative to the clip of its frame; codes c are scale
 """
 
 import math
-from pathlib import Path
 from dataclasses import dataclass
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2

@@ -103,8 +103,8 @@ def summary(report: Mapping[str, Any]) -> list[str]:
     ]
     if (difference := report.get("guard")) is not None:
         lines.append(f"against the classical merge: {_pairs(difference)}")
-    if still_share := report.get("still_share"):
-        lines.append(f"motion: none in {still_share:.2%} of the picture, which is merged without the network")
+    if (network_share := report.get("network_share")) is not None:
+        lines.append(f"the frames agree in {1 - network_share:.1%} of the picture, which is merged without the network")
     lines.append(f"uncertainty: {_pairs(report['uncertainty'])}")
     seconds: Mapping[str, float] = report["seconds"]
     lines.append(f"seconds: {_pairs(seconds)} (in all {sum(seconds.values()):.2f})")

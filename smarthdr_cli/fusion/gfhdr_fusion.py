@@ -23,7 +23,7 @@ from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
-from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped, reference_first
+from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped
 from smarthdr_cli.fusion.tiles import MIN_TILE, Tile, tile_grid, to_tensor
 from smarthdr_cli.models.gfhdr import FRAMES, GFHDR, pack_frames
 from smarthdr_cli.models.merge import clamp_to_reference_strict, merge
@@ -65,7 +65,7 @@ class GFHDRFuser:
         image = fuse_three(self, burst, members, size, on_progress)
         if unused:
             notes.append(f"gfhdr takes three frames; the other {unused} are not used")
-        scale = float(torch.exp2(reference_first(burst, members)[1].min()))
+        scale = float(np.exp2(burst.burst.evs[list(members)].min()))
         difference = difference_from_classical(cell_means(image.radiance), classical_cells(burst, members), scale)
         return TiledFusion(image, FusionStatistics(size, FRAMES, 0, difference, notes=tuple(notes)))
 
@@ -164,7 +164,9 @@ def cell_means(light: F32) -> F32:
 
 def classical_cells(burst: AlignedBurst, members: tuple[int, ...]) -> F32:
     """The classical merge of the cell means of ``members``."""
-    indices, evs = reference_first(burst, members)
+    reference = burst.burst.reference
+    indices = [reference, *(i for i in members if i != reference)]
+    evs = torch.tensor([[float(burst.burst.evs[i]) for i in indices]])
     frames = torch.stack([to_tensor(burst.downsample(i, CELL)) for i in indices], dim=1)
     merged, _ = merge(frames, evs, torch.ones_like(frames[:, 1:, :1]))
     return merged[0].permute(1, 2, 0).numpy()

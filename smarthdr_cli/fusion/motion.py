@@ -1,18 +1,14 @@
-"""Motion over the whole image: every other frame against the reference, on cells of 4x4 pixels, coarse to fine.
+"""Coarse optical flow over the whole picture: every near frame against the reference, on cells, coarse to fine.
 
-The recurrent decoder of saf (models/saf.py) runs on a pyramid of cell means; whole levels fit in memory, the finest are
-computed in bands of rows that overlap by the receptive field. The displacement of a pixel is
-
-    dead_zone(up(flow on cells) + refinement) (1 - static)
-
-with ``refinement`` of the blocks that need finer levels (motion_refinement.py) and ``static`` the confidence that the
-burst is static there. Frames further than MAX_TRAINED_EV from the reference get no displacement.
+The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the
+frame then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other
+disagreement. Levels are computed in bands of rows that overlap by the receptive field of a level.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,102 +16,75 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.bleach import bleaches, unbleached
-from smarthdr_cli.fusion.motion_refinement import (
-    DEFAULT_CONFIG,
-    CoarseMotion,
-    FlowRefinement,
-    RefinementConfig,
-    refine_motion,
-)
-from smarthdr_cli.fusion.reach import Light, Link, links
-from smarthdr_cli.fusion.stillness import Likeness, Settled, settle_still
-from smarthdr_cli.fusion.tiles import parallel_map, to_tensor
-from smarthdr_cli.models.pairwise import (
-    MAX_TRAINED_EV,
-    apply_tolerance,
-    common_exposure,
-    dead_zone,
-    flow_helps,
-    limit_ev,
-    normalised_difference,
-    warp,
-)
+from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells
+from smarthdr_cli.fusion.consistency import PairModel, cell_trust
+from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, refine_motion
+from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
+from smarthdr_cli.models.pairwise import common_exposure, dead_zone, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, LEVEL_RADIUS, Motion, upsample
-from smarthdr_cli.models.tensor_ops import box_mean, encode
+from smarthdr_cli.models.tensor_ops import box_mean
 
 F32 = NDArray[np.float32]
+
 BAND_CELLS = 1 << 17  # cells of a band, in whole rows: the cost volume holds some hundred floats for each
 # Levels with more cells are not computed: an image of more than 10 megapixels is not sharp at its own pixels, and what
 # is left to find there is a fraction of a pixel of what was found at half its size.
 MAX_LEVEL_CELLS = 625_000
-CLIPPED_CODE = 0.9  # of the brightest channel, from which a cell of the reference cannot be matched
-MAX_STATIC_FLOW = 0.17  # pixels along each axis: every such vector lies in the dead zone
+MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than what ``settle`` takes for none
+MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 
 @dataclass(frozen=True)
 class PairMotion:
-    """Motion of one frame, (1, C, h, w) on cells.
-
-    ``flow`` (C = 2) in pixels, ``logit`` (1) and ``hidden`` of the network; ``offset`` (3), ``slack`` (1) and
-    ``likeness`` as ``stillness.settle_still`` gives them. ``refinement``: added to the flow. ``static``: (1) confidence
-    that a place is static, as ``tripod.at_rest`` gives it.
-    """
+    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, 0 where the frame agrees as
+    well without; ``logit`` and ``hidden`` as ``SAF.motion_level`` left them; ``fine``, what finer levels add."""
 
     flow: Tensor
     logit: Tensor
     hidden: Tensor
-    offset: Tensor
-    slack: Tensor
-    likeness: Likeness
-    refinement: FlowRefinement | None = None
-    static: Tensor | None = None
+    fine: Fine | None = None
 
-    def static_in(self, window: Window) -> Tensor | None:
-        """(1, 1, h, w) confidence that the pixels of a window are static; None where the burst is not."""
-        if self.static is None:
-            return None
-        cells = self.static[..., *cells_of(window)]
-        return F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
+    def cells(self, rows: int, columns: int) -> F32:
+        """(rows, columns, 2) displacement in pixels of the picture's cells."""
+        return np.ascontiguousarray(self.flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
 
-    def tolerance_in(self, window: Window) -> tuple[Tensor, Tensor] | None:
-        """Offset (1, 3, h, w) and slack (1, 1, h, w) of the pixels of a window; None where they change nothing."""
-        offset, slack = self.offset[..., *cells_of(window)], self.slack[..., *cells_of(window)]
-        if not bool(offset.any()) and float(slack.amax()) == 1:
-            return None
-        offset = F.interpolate(offset, scale_factor=CELL, mode="bilinear", align_corners=False)
-        return offset, F.interpolate(slack, scale_factor=CELL, mode="nearest")
-
-    def state_in(self, window: Window) -> Motion:
-        """The state on the cells of a window, for ``SAF.verify``."""
+    def cut(self, window: Window) -> Motion:
+        """The state of a window's cells, for ``SAF.verify``."""
         return Motion(*(x[..., *cells_of(window)] for x in (self.flow, self.logit, self.hidden)))
 
     def displacement(self, window: Window) -> F32 | None:
-        """(h, w, 2) displacement (x, y) of the pixels of a window; None where it is 0 everywhere."""
+        """(h, w, 2) displacement in pixels of a window, or None where nothing moves."""
         top, left = window.top // CELL, window.left // CELL
         h, w = window.height // CELL, window.width // CELL
         height, width = self.flow.shape[-2:]
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
         cells = self.flow[..., y0:y1, x0:x1]
-        refinement = None if self.refinement is None else self.refinement.within(window)
-        if refinement is None and float(cells.abs().amax()) < MAX_STATIC_FLOW:
+        finer = None if self.fine is None else self.fine.within(window)
+        if finer is None and float(cells.abs().amax()) < MIN_FLOW:
             return None
         flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         flow = flow[..., oy : oy + window.height, ox : ox + window.width]
-        flow = dead_zone(flow if refinement is None else flow + refinement)
-        if (static := self.static_in(window)) is not None:
-            flow = flow * (1 - static)
-        if not bool(flow.any()):
+        settled = dead_zone(flow if finer is None else flow + finer)
+        if not bool(settled.any()):
             return None
-        return np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
+        return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
 
 
-def cells_of(window: Window) -> tuple[slice, slice]:
-    """Rows and columns of the cells that a window covers; it begins on whole ones."""
-    rows, columns = -(-(window.top + window.height) // CELL), -(-(window.left + window.width) // CELL)
-    return slice(window.top // CELL, rows), slice(window.left // CELL, columns)
+@dataclass(frozen=True)
+class CoarseMotion:
+    """The coarse levels of one frame: ``state`` on padded cells of CELL pixels, ``flow`` (1, 2, h, w) in pixels where
+    the structure of the frame agrees better through it, else 0; ``side``: of the last level's cells, px.
+    """
+
+    state: Motion
+    flow: Tensor
+    side: int
+
+    def pair_motion(self) -> PairMotion:
+        """As what a window takes its displacement from."""
+        return PairMotion(self.flow, self.state.logit, self.state.hidden)
 
 
 def pyramid_depth(height: int, width: int) -> int:
@@ -143,116 +112,95 @@ def pyramid_levels(finest: Tensor, count: int) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def find_motions(
-    model: SAF, burst: AlignedBurst, indices: Sequence[int], evs: Tensor, reference: Tensor, parallel: int,
-    on_progress: Callable[[float], None] = lambda _share: None, *, corrected: bool = True,
-) -> dict[int, PairMotion]:  # fmt: skip
-    """The motion of every other frame, by its position in ``indices`` (the reference first); ``evs`` (1, N).
+def coarse_motions(
+    network: SAF, cells: Mapping[int, F32], order: Sequence[int], evs: NDArray[np.floating], device: torch.device,
+    at_once: int, on_progress: Callable[[float], None] = lambda _: None,
+) -> dict[int, CoarseMotion]:  # fmt: skip
+    """The coarse flow of every frame within MAX_PAIR_EV of the reference, by its place in ``order``, the reference
+    first.
 
-    ``reference``: its cells as ``pad_for_pyramid`` gives them. ``parallel``: frames at a time, of those that are
-    compared with the reference; frames beyond its range follow one by one. ``corrected``: see ``estimate_motion``.
+    ``cells``: (h, w, 3) means over CELL pixels by frame; ``evs`` by frame, relative to the reference.
     """
-    chain = links(evs)
-    near, far = [link for link in chain if not link.anchor], [link for link in chain if link.anchor]
-    motions: dict[int, PairMotion] = {}
-    estimate = partial(_estimate_link, model, burst, indices, reference, len(chain), corrected, None)
-    for link, motion in zip(near, parallel_map(estimate, near, parallel), strict=True):
-        motions[link.place] = motion
-        on_progress(len(motions) / len(chain))
-    merge_so_far = Light(reference) if far else None
-    pending = near  # to be merged before the next frame is compared
-    for link in far:
-        assert merge_so_far is not None
-        for merged_link in pending:
-            add_to_merge(merge_so_far, burst, indices[merged_link.place], merged_link, motions[merged_link.place])
-        motions[link.place] = _estimate_link(
-            model, burst, indices, reference, len(chain), corrected, merge_so_far, link
-        )
-        pending = [link]
-        on_progress(len(motions) / len(chain))
+    near = [n for n in range(1, len(order)) if abs(float(evs[order[n]])) <= MAX_PAIR_EV]
+    reference = pad_for_pyramid(cells[order[0]], device)
+
+    def motion(place: int) -> CoarseMotion:
+        frame = order[place]
+        return coarse_motion(network, cells[order[0]], cells[frame], reference, float(evs[frame]))
+
+    motions: dict[int, CoarseMotion] = {}
+    for place, found in zip(near, parallel_map(motion, near, at_once), strict=True):
+        motions[place] = found
+        on_progress(len(motions) / len(near))
     return motions
 
 
-def _estimate_link(
-    model: SAF, burst: AlignedBurst, indices: Sequence[int], reference: Tensor, pairs: int, corrected: bool,
-    merge_so_far: Light | None, link: Link,
-) -> PairMotion:  # fmt: skip
-    return estimate_motion(model, burst, indices[link.place], reference, link, merge_so_far, pairs, corrected=corrected)
-
-
-def estimate_motion(
-    model: SAF, burst: AlignedBurst, index: int, reference: Tensor, link: Link, merge_so_far: Light | None = None,
-    pairs: int = 1, *, corrected: bool = True, refinement: RefinementConfig = DEFAULT_CONFIG,
-) -> PairMotion:  # fmt: skip
-    """Motion and trust of frame ``index``, one of ``pairs``, against the cells of the reference (1, 3, h, w).
-
-    Where ``link`` has an anchor, against the merge so far. ``corrected``: False leaves out what the texture says about
-    static places.
-    """
-    other = pad_for_pyramid(burst.downsample(index, CELL), reference.device)
-    chained = merge_so_far is not None and link.anchor != 0
-    ref = merge_so_far.shown_to(other, link) if merge_so_far is not None and chained else reference
-    ev = ref.new_full((1,), link.apart)
-    if link.apart > 0:
-        other, ev = limit_ev(ref, other, ev)
-    depth = pyramid_depth(*(-(-side // CELL) for side in burst.burst.size))
+def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> CoarseMotion:
+    """Coarse to fine over the picture; ``reference``: ``ref`` padded, (1, 3, h, w)."""
+    moving, ev = pad_for_pyramid(other, reference.device), reference.new_full((1,), ev_of_other)
+    count = pyramid_depth(*ref.shape[:2])
     state: Motion | None = None
-    for level_ref, level_other in zip(pyramid_levels(ref, depth), pyramid_levels(other, depth), strict=True):
+    for level_ref, level_other in zip(pyramid_levels(reference, count), pyramid_levels(moving, count), strict=True):
         h, w = level_ref.shape[-2:]
         if state is not None and h * w > MAX_LEVEL_CELLS:
             break
-        state = upsample(state, 2) if state is not None else model.start(1, h, w, level_ref)
-        state = motion_level_in_bands(model, level_ref, warp(level_other, state.flow), ev, state)
+        state = upsample(state, 2) if state is not None else network.start(1, h, w, level_ref)
+        state = motion_level_in_bands(network, level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
-    skipped = ref.shape[-1] // state.flow.shape[-1]
-    if skipped > 1:
-        state = upsample(state, skipped)
-    can_match = matchable(ref, ev) if not burst.alignment.moved[index] else torch.ones_like(ref[:, :1])
-    flow = state.flow * flow_helps(ref, other, state.flow, ev) * can_match
-    far = abs(link.apart) > MAX_TRAINED_EV or chained
-    if far:
-        flow = torch.zeros_like(flow)  # the frames share too little for a displacement
-    keep, offset, slack, likeness = _settled(ref, other, warp(other, flow), ev, corrected)
-    keep = keep * can_match
-    flow = flow * keep
-    finer = None
-    if not far:
-        coarse = CoarseMotion(ref, warp(other, flow), state, flow * CELL, keep, offset, slack, ev, CELL * skipped)
-        finer = refine_motion(model, burst, index, coarse, pairs, refinement)
-    return PairMotion(flow * CELL, state.logit, state.hidden, offset, slack, likeness, finer)
+    missing = reference.shape[-1] // state.flow.shape[-1]
+    if missing > 1:
+        state = upsample(state, missing)
+    a, moved, _ = common_exposure(reference, warp(moving, state.flow), ev)
+    _, still, _ = common_exposure(reference, moving, ev)
+    through, without = (structure_difference(a, b) for b in (moved, still))
+    helps = (through < 0.9 * without) & (state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW)
+    return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
 
 
-def _settled(ref: Tensor, other: Tensor, moved: Tensor, ev: Tensor, corrected: bool) -> Settled:
-    """``settle_still``, or its result where it finds nothing."""
-    if corrected:
-        return settle_still(ref, other, moved, ev)
-    ones = torch.ones_like(ref[:, :1])
-    return Settled(ones, torch.zeros_like(ref), ones, Likeness(None, torch.zeros(3)))
+def structure_difference(a: Tensor, b: Tensor) -> Tensor:
+    """(1, 1, h, w) variance of the difference of two pictures in windows of 5x5: blind to an offset of light."""
+    difference = (a - b).mean(dim=1, keepdim=True)
+    mean = box_mean(difference, 5)
+    return (box_mean(difference.square(), 5) - mean.square()).clamp(min=0)
 
 
-def add_to_merge(merge_so_far: Light, burst: AlignedBurst, index: int, link: Link, motion: PairMotion) -> None:
-    """Add frame ``index``, warped by its ``motion``, on cells, weighted by how well it agrees with the merge."""
-    moved = warp(pad_for_pyramid(burst.downsample(index, CELL), motion.flow.device), motion.flow / CELL)
-    ev = moved.new_full((1,), link.apart)
-    target, compared = merge_so_far.shown_to(moved, link), moved
-    if not link.anchor and bleaches(burst.burst):
-        target, compared = unbleached(target, compared, ev)
-    a, b, dark = common_exposure(target, compared, ev)
-    difference = normalised_difference(a, apply_tolerance(a, b, motion.offset, motion.slack), dark, ev)
-    merge_so_far.join(moved, link.ev, torch.exp(-difference.square()))
+@torch.inference_mode()
+def find_motions(
+    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int
+) -> dict[int, PairMotion]:
+    """The coarse motions where the test agrees with them, and the finest levels in blocks that are still at odds."""
+
+    def motion(place: int) -> PairMotion:
+        pair, begun = model.pairs[place - 1], coarse[place]
+        reference = pad_for_pyramid(model.cells[pair.ref], begun.flow.device)
+        helps, trust = flow_helps(model, pair, begun.flow / CELL)
+        flow = begun.flow * helps
+        ev = reference.new_full((1,), float(np.log2(pair.ratio)))
+        todo = Coarse(reference, begun.state, flow, 1 - trust, ev, begun.side)
+        fine = refine_motion(network, source, pair.other, todo, len(coarse))
+        return PairMotion(flow, begun.state.logit, begun.state.hidden, fine)
+
+    places = list(coarse)
+    return dict(zip(places, parallel_map(motion, places, at_once), strict=True))
 
 
-def matchable(ref: Tensor, ev: Tensor) -> Tensor:
-    """(1, 1, h, w), 0 to 1: where cells of the reference (1, 3, h, w) can be matched with a darker frame.
-
-    1 everywhere for a brighter frame, ``ev`` (1,) above 0. Where the reference clips, the network extrapolates the
-    displacement around it, by many pixels in a large sky. That is wrong for a frame that the alignment left in place (a
-    tripod); where the camera moved, parallax makes it the best estimate there is.
+def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than
+    as aligned, else 0; and the better trust of both.
     """
-    if float(ev) > 0:
-        return torch.ones_like(ref[:, :1])
-    unclipped = (encode(ref).amax(dim=1, keepdim=True) < CLIPPED_CODE).to(ref.dtype)
-    return (2 * box_mean(unclipped, 5)).clamp(max=1)
+    ref, other = model.cells[pair.ref], model.cells[pair.other]
+    rows, columns = ref.shape[:2]
+    field = np.ascontiguousarray(flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
+    still, through = (
+        cell_trust(ref, x, pair, model.noise.frames, model.shoulder(model.order.index(pair.other)))
+        for x in (other, moved_cells(other, field))
+    )
+    smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
+    helps = smooth[1] > smooth[0] - MAX_LOSS
+    pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)
+    maps = (torch.from_numpy(np.asarray(x, np.float32)) for x in (helps, np.where(helps, through, still)))
+    a, b = (F.pad(m[None, None], pad, mode="replicate").to(flow.device) for m in maps)
+    return a, b
 
 
 def motion_level_in_bands(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
-STATIC_TILE = 512  # pixels, the largest tile of the static merge
 
 
 def fuse(
@@ -243,7 +242,7 @@ def _open_fuser(
     budget = memory_budget(options.tile, size, device, options.max_memory, with_motion=not static)
     if static:
         resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
-        return StaticFuser(), replace(budget, tile=min(budget.tile, STATIC_TILE) or STATIC_TILE)
+        return StaticFuser(), budget
     with timer.stage("load"):
         return (open_network or load_network)(options.weights, device, options.precision), budget
 

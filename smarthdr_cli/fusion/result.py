@@ -46,29 +46,34 @@ class ClassicalDifference:
 class FusionStatistics:
     """What a network did to a burst.
 
-    ``tile``: side in pixels, 0 for one tile. ``network_frames``, ``evidence_frames``: frames that went through the
-    network and frames added afterwards. ``restored_share``: mean share by which the residual was limited.
-    ``mean_trust`` of the other frames. ``still_share``: share of pixels known to be static because next to nothing in
-    the burst moves. The last three are None for a network without them.
+    ``tile``: side in pixels, 0 for one tile. ``network_frames``, ``other_frames``: frames that the network sees and
+    those merged by their noise alone. ``restored_share``: mean share by which the residual was limited. ``mean_trust``
+    of the other frames. ``network_share``: share of the pixels that the network makes. ``convolved_megapixels``: pixels
+    that it looks at, context included. The last four are None for a network that sees the whole picture.
     """
 
     tile: int
     network_frames: int
-    evidence_frames: int
+    other_frames: int
     difference: ClassicalDifference
     restored_share: float | None = None
     mean_trust: float | None = None
-    still_share: float | None = None
+    network_share: float | None = None
+    convolved_megapixels: float | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without the notes; the difference is called "guard"."""
         restored = {} if self.restored_share is None else {"restored_share": self.restored_share}
-        optional = {"mean_trust": self.mean_trust, "still_share": self.still_share}
+        optional = {
+            "mean_trust": self.mean_trust,
+            "network_share": self.network_share,
+            "convolved_megapixels": self.convolved_megapixels,
+        }
         return {
             "tile": self.tile,
             "network_frames": self.network_frames,
-            "evidence_frames": self.evidence_frames,
+            "other_frames": self.other_frames,
             "guard": self.difference.to_dict() | restored,
         } | {key: value for key, value in optional.items() if value is not None}
 

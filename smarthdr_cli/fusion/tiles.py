@@ -47,6 +47,12 @@ def to_tensor(image: F32) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
 
 
+def cells_of(window: Window) -> tuple[slice, slice]:
+    """Rows and columns of the cells that a window covers; it begins on whole ones."""
+    rows, columns = -(-(window.top + window.height) // CELL), -(-(window.left + window.width) // CELL)
+    return slice(window.top // CELL, rows), slice(window.left // CELL, columns)
+
+
 def tile_grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:
     """Tiles of at most ``size`` pixels whose cores cover (height, width) once; ``size`` 0 is one tile."""
     step_y = height if size == 0 else min(_even_step(height, size), height)

@@ -9,10 +9,10 @@ from tests.support import bursts
 
 pytest.importorskip("numba", reason="the rebuilt fusion is compiled by numba")
 
-from benchmarks.fusion_rebuild import pixel_kernel
-from benchmarks.fusion_rebuild.consistency import frame_noise
-from benchmarks.fusion_rebuild.noise_model import FrameNoise, table_levels
-from benchmarks.fusion_rebuild.physical_merge import fit_burst, merge_window
+from smarthdr_cli.fusion import pixel_kernel
+from smarthdr_cli.fusion.consistency import frame_noise
+from smarthdr_cli.fusion.noise_model import FrameNoise, table_levels
+from smarthdr_cli.fusion.physical_merge import fit_burst, merge_window
 
 pytestmark = pytest.mark.slow  # compiles on the first run
 

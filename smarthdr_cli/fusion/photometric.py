@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fusion_rebuild.noise_model import FrameNoise, table_levels
+from smarthdr_cli.fusion.noise_model import FrameNoise, table_levels
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -80,7 +80,8 @@ def fit_grid(
     log_gain = np.empty((PLACES, PLACES, LIGHTS, 3))
     for channel in range(3):
         x, y = a[:, channel], b[:, channel]
-        variance = sum(n.at(v, channel) / v**2 for n, v in zip(noise, (x, y), strict=True)) / cell**2 + MODEL_ERROR**2
+        relative = noise[0].at(x, channel) / x**2 + noise[1].at(y, channel) / y**2
+        variance = np.asarray(relative / cell**2 + MODEL_ERROR**2, np.float64)
         certain = textured & (variance < MAX_TEXTURED_NOISE**2)
         log_gain[..., channel] = _fit(np.log(y / ratio / x), variance, node_row * PLACES + node_column, light, certain)
     return PhotometricGrid(np.exp(-log_gain).astype(np.float32))
@@ -126,22 +127,27 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
     share = light - low
     for _ in range(4):
         weight = tukey(difference - np.interp(light, nodes, by_light))
-        total, mass = (
+        mean, mass = (
             np.bincount(low, weight * (1 - share) * v, LIGHTS) + np.bincount(low + 1, weight * share * v, LIGHTS)
             for v in (difference, np.ones_like(difference))
         )
-        by_light = np.clip((total + SHRINKAGE * median) / (mass + SHRINKAGE), -limits, limits)
+        by_light = np.clip((mean + SHRINKAGE * median) / (mass + SHRINKAGE), -limits, limits)
     difference = difference - np.interp(light, nodes, by_light)
     weight, index = tukey(difference), place * LIGHTS + node
     shape = (PLACES, PLACES, LIGHTS)
-    total, mass = (
-        np.bincount(index, weight * v, PLACES * PLACES * LIGHTS).reshape(shape)
-        for v in (difference, np.ones_like(difference))
+    count = PLACES * PLACES * LIGHTS
+    sums, masses = (
+        _smooth_all(np.bincount(index, w, count).astype(np.float64).reshape(shape))
+        for w in (weight * difference, weight)
     )
-    for axis, kernel in ((0, (0.25, 0.5, 0.25)), (1, (0.25, 0.5, 0.25)), (2, (0.15, 0.7, 0.15))):
-        total, mass = (_smooth(x, axis, kernel) for x in (total, mass))
-    local = np.clip(total / (mass + 3 * SHRINKAGE), -MAX_LOCAL_GAIN, MAX_LOCAL_GAIN)
+    local = np.clip(sums / (masses + 3 * SHRINKAGE), -MAX_LOCAL_GAIN, MAX_LOCAL_GAIN)
     return np.asarray(constant + by_light + local)
+
+
+def _smooth_all(x: F64) -> F64:
+    for axis, kernel in ((0, (0.25, 0.5, 0.25)), (1, (0.25, 0.5, 0.25)), (2, (0.15, 0.7, 0.15))):
+        x = _smooth(x, axis, kernel)
+    return x
 
 
 def _smooth(x: F64, axis: int, kernel: tuple[float, float, float]) -> F64:

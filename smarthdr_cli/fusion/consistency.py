@@ -2,7 +2,7 @@
 
     z = |mean_k(L_i - L_ref)| / sqrt(V_k),   k = 1, 4, 12 px
     V_k = max(noise_k, s_k(light)^2) + delta^2 |grad L|^2 / k + (eps L)^2
-    trust = exp(-max(z - 2, 0)^2 / 1.5)
+    trust = exp(-max(z - THRESHOLD, 0)^2 / 1.5)
 
 compared at the exposure of the brighter frame, clipped at 1, after the photometric grid. Noise alone is too small at 4
 and 12 px, since JPEG errors are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is
@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fusion_rebuild import pixel_kernel
-from benchmarks.fusion_rebuild.noise_model import FrameNoise, table_index, table_levels
-from benchmarks.fusion_rebuild.photometric import PhotometricGrid, fit_grid, light_nodes
-from benchmarks.fusion_rebuild.pixel_kernel import CELL
-from benchmarks.fusion_rebuild.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
+from smarthdr_cli.fusion import pixel_kernel
+from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_levels
+from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
+from smarthdr_cli.fusion.pixel_kernel import CELL
+from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 SPREAD_LIMIT = (0.08, 0.003)  # of light, and absolute: no larger difference passes for noise
 EPS_TEST, EPS_MERGE = 0.006, 0.004  # relative model error, in the test and in the merge
 SHOULDER = 0.05  # added to EPS_TEST towards the clip of 8-bit files: cameras bend their highlights
+THRESHOLD, STRICT_THRESHOLD = 2.0, 1.0  # z up to which trust is 1, and under --deghost strong
 DELTA_RANGE = (0.1, 1.0)  # px
 DEFAULT_DELTA = 0.3  # px, where too few gradients are strong
 MEDIAN_CHI2 = 0.455  # median of a squared normal variable
@@ -52,7 +53,7 @@ class PairModel:
 
     def residue_cells(self, rows: int, columns: int) -> F32:
         """(rows, columns) delta^2 for every cell of a picture."""
-        return np.asarray(cv2.resize(self.residue, (columns, rows), interpolation=cv2.INTER_LINEAR))
+        return np.asarray(cv2.resize(self.residue, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
 
     def correct(self, light: F32, top: int, left: int, size: tuple[int, int]) -> None:
         """Apply the photometric grid to a window of the other frame, (h, w, 3), in place."""
@@ -70,10 +71,10 @@ def frame_noise(light: F32, noise: FrameNoise, eight_bit: bool) -> F32:
 
 
 def fit_pair(
-    samples: Samples, cells: dict[int, F32], valid_cells: dict[int, Mask], noise: tuple[FrameNoise, ...],
+    samples: Samples, light: F32, cells: dict[int, F32], valid_cells: dict[int, Mask], noise: tuple[FrameNoise, ...],
     variance: dict[int, F32], ref: int, other: int, ratio: float, size: tuple[int, int],
 ) -> PairModel:  # fmt: skip
-    """Fit grid, spreads and residue of a pair.
+    """Fit grid, spreads and residue of a pair; ``light``: the samples of ``ref`` under its own grid.
 
     ``cells``: means over CELL pixels of the whole picture by frame; ``variance``: Var(x) of the samples by frame.
     """
@@ -82,7 +83,7 @@ def fit_pair(
     frame = corrected_samples(samples, other, grid, ratio, size)
     brighter = ratio > 1
     gain = np.float32(max(ratio, 1 / ratio))
-    dark, bright = (samples.light[ref], frame) if brighter else (frame, samples.light[ref])
+    dark, bright = (light, frame) if brighter else (frame, light)
     dark_variance, bright_variance = (variance[k] for k in ((ref, other) if brighter else (other, ref)))
     lifted, bright = np.minimum(dark * gain, 1), np.minimum(bright, 1)
     gap, own = lifted - bright, bright_variance + gain**2 * dark_variance
@@ -98,7 +99,7 @@ def fit_pair(
         if scale == 2:
             parts = [np.asarray(cv2.blur(part, (3, 3))) for part in parts]
         at = usable if step == 1 else usable[1::CELL, 1::CELL]
-        measured, _ = binned_spread(*parts, at)
+        measured, _ = binned_spread(parts[0], parts[1], parts[2], parts[3], at)
         for channel in range(3):
             spread[scale, channel] = spread_at(measured[channel], levels, SPREAD_LIMIT) ** 2
     photometric = np.stack([spread[0, c][table_index(lifted[..., c])] for c in range(3)], -1)
@@ -108,7 +109,7 @@ def fit_pair(
 
 def corrected_samples(samples: Samples, index: int, grid: PhotometricGrid, ratio: float, size: tuple[int, int]) -> F32:
     """The samples of a frame under the photometric grid, each at its place in the picture."""
-    light = samples.light[index].copy()
+    light: F32 = samples.light[index].copy()
     nodes = light_nodes(ratio)
     for patch, (top, left) in enumerate(samples.corners):
         part = light[patch * samples.side : (patch + 1) * samples.side]
@@ -162,7 +163,9 @@ def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, .
         )
         side = CELL * width
         eps = EPS_TEST + shoulder * np.clip((light - 0.7) / 0.2, 0, 1)
-        photometric = np.stack([pair.spread[scale, c][table_index(light[..., c])] for c in range(3)], -1)
+        photometric = np.stack(
+            [pair.spread[scale, c][table_index(np.asarray(light[..., c], np.float32))] for c in range(3)], -1
+        )
         allowed = np.maximum(own / side**2, photometric) + residue * slope / side + (eps * light) ** 2 + 1e-9
         z = np.maximum(z, (np.abs(difference) / np.sqrt(allowed)).max(-1))
-    return np.asarray(np.exp(-(np.clip(z - 2, 0, None) ** 2) / 1.5), np.float32)
+    return np.asarray(np.exp(-(np.clip(z - THRESHOLD, 0, None) ** 2) / 1.5), np.float32)

@@ -126,7 +126,8 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, valid, trust, total
+    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
+    trust, total,
 ):  # fmt: skip
     """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
     first into ``total``.
@@ -134,6 +135,7 @@ def agreement(
     ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
     scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
+    ``threshold``: z up to which trust is 1.
     """
     height, width = ref.shape[:2]
     rows, columns, entries = height // CELL, width // CELL, spread.shape[2]
@@ -230,7 +232,7 @@ def agreement(
                 moved += move[y, x, k]
                 variance += var_other[y, x, k]
                 mean += other[y, x, k]
-            excess = max(np.sqrt(z) - np.float32(2), np.float32(0))
+            excess = max(np.sqrt(z) - threshold, np.float32(0))
             trust[y, x] = np.exp(-excess * excess / np.float32(1.5)) * valid[y, x]
             unit = max(ratio, one)
             third = np.float32(1 / 3)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fusion_rebuild.pixel_kernel import CELL
 from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.fusion.pixel_kernel import CELL
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -24,14 +24,15 @@ Mask = NDArray[np.bool_]
 class BlockConfig:
     """``dense``: mean of lost over 12 px from which cells are at odds. ``contradiction``: share of 20 px in which a
     shorter frame is refused. ``reach``, ``ring``: cells around a contradiction, and around what is at odds. ``block``:
-    cells of a block; ``context``: px that the network sees around a window; ``largest``: px of a window's side.
+    cells of the smallest block; ``context``: px that the network sees around a window, its receptive field;
+    ``largest``: px of a window's side without ``--tile``.
     """
 
     dense: float = 0.15
     contradiction: float = 0.5
     reach: int = 6
     ring: int = 2
-    block: int = 16
+    block: int = 12
     share: float = 0.02
     context: int = 40
     largest: int = 768
@@ -63,13 +64,15 @@ def network_share(odds: Mask, config: BlockConfig) -> F32:
     return np.asarray(cv2.GaussianBlur(wide, (5, 5), 0.8))
 
 
-def windows(share: F32, size: tuple[int, int], config: BlockConfig) -> Iterator[Window]:
+def windows(share: F32, size: tuple[int, int], config: BlockConfig, tile: int = 0) -> Iterator[Window]:
     """Windows that cover every cell of ``share`` above 0, without overlap, at multiples of CELL.
 
     A window is the bounding box of what is at odds within a square of the picture, or those of its four quarters where
-    they cost less with their context. The same whatever tile or memory: they depend on the picture alone.
+    they cost less with their context. ``tile``: px of a square's side at most, 0 for the config's ``largest``.
     """
-    unit = max(config.largest // CELL, 1)
+    unit = config.block
+    while 2 * unit * CELL <= (tile or config.largest):
+        unit *= 2
     rows, columns = share.shape
     for top in range(0, rows, unit):
         for left in range(0, columns, unit):

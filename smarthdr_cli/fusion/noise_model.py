@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.fusion_rebuild.samples import Samples, binned_spread, squared_gradient
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Frame
+from smarthdr_cli.fusion.samples import Samples, binned_spread, squared_gradient
 from smarthdr_cli.radiometry import linearize
 
 F32 = NDArray[np.float32]
@@ -87,8 +87,8 @@ def fit_noise(source: AlignedBurst, samples: Samples) -> NoiseModel:
     frames = []
     for (code, squared_worth), frame in zip(curves, source.burst.frames, strict=True):
         variance = photon * levels + read + squared_worth * (rounding / 12)
-        tables = (np.asarray(table, np.float32) for table in (variance, code, squared_worth))
-        frames.append(FrameNoise(*tables, jpeg_error(frame)))
+        a, b, c = (np.asarray(table, np.float32) for table in (variance, code, squared_worth))
+        frames.append(FrameNoise(a, b, c, jpeg_error(frame)))
     return NoiseModel(photon, read, rounding, tuple(frames))
 
 

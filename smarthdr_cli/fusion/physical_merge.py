@@ -1,0 +1,166 @@
+"""The merge of a burst by physics alone: trust by the test of consistency.py, inverse-variance weights, sigma.
+
+    h = sum_i T_i c_i L_i / V_i  /  sum_i T_i c_i / V_i,      sigma = T'(h) / sqrt(sum_i T_i c_i / V_i)
+
+c: clip taper. Where the reference clips, h is at least what it shows. The picture is merged tile by tile on the
+compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it lies in.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.fusion import pixel_kernel
+from smarthdr_cli.fusion.burst_model import BurstModel
+from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise
+from smarthdr_cli.fusion.feathering import border
+from smarthdr_cli.fusion.motion import PairMotion
+from smarthdr_cli.fusion.pixel_kernel import CELL, MARGIN
+from smarthdr_cli.fusion.result import RadianceSigma
+from smarthdr_cli.fusion.tiles import Tile, cells_of, parallel_map, tile_grid, worker_count
+from smarthdr_cli.radiometry import mu_law
+
+F32 = NDArray[np.float32]
+
+TILE = 384  # px, the largest side of a tile: small enough for the caches
+
+
+@dataclass(frozen=True)
+class WindowMerge:
+    """A window merged: ``light`` (h, w, 3), ``sigma`` (h, w), ``lost`` and ``clipped`` (h, w) as ``pixel_kernel.merge``
+    gives them; ``frames`` (N, h, w, 3) in their own units under the photometric grid, ``trust``, ``place`` and
+    ``variance`` (N, h, w) of the model's order.
+    """
+
+    light: F32
+    sigma: F32
+    lost: F32
+    clipped: F32
+    frames: F32
+    trust: F32
+    place: F32
+    variance: F32
+
+    def summary(self, exposures: F32) -> tuple[F32, F32]:
+        """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
+        rows, columns = self.sigma.shape[0] // CELL, self.sigma.shape[1] // CELL
+        out, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
+        pixel_kernel.summarise(
+            self.frames, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
+        )
+        return out, classical
+
+
+@dataclass(frozen=True)
+class PictureMerge:
+    """A whole picture merged: ``image``, and of its cells ``summary`` (h / 4, w / 4, 5) and the ``classical`` merge
+    (h / 4, w / 4, 3), see ``pixel_kernel.summarise``; ``mean_trust`` of the other frames.
+    """
+
+    image: RadianceSigma
+    summary: F32
+    classical: F32
+    mean_trust: float
+
+
+@dataclass(frozen=True)
+class PhysicalMerger:
+    """A fitted burst. ``motions``: by position in ``model.order``. ``residues``: delta^2 of every cell, by pair.
+
+    ``threshold``: z up to which a frame is fully trusted.
+    """
+
+    burst: AlignedBurst
+    model: BurstModel
+    motions: Mapping[int, PairMotion]
+    residues: tuple[F32, ...]
+    threshold: float = THRESHOLD
+
+    def window(self, window: Window) -> WindowMerge:
+        """Merge one window, whose corner and sides are multiples of CELL."""
+        model, burst = self.model, self.burst
+        count, shape = len(model.order), (window.height, window.width)
+        frames, place = np.empty((count, *shape, 3), np.float32), np.ones((count, *shape), np.float32)
+        trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
+        frames[0] = burst.read(model.order[0], window)[0]
+        noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
+        variance[0] = noise[0].mean(-1)
+        rows, columns = cells_of(window)
+        for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
+            flow = self.motions[n].displacement(window) if n in self.motions else None
+            frames[n], valid = burst.read(pair.other, window, flow)
+            place[n] = border(burst, pair.other, window, valid)
+            pair.correct(frames[n], window.top, window.left, burst.burst.size)
+            noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
+            residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
+            errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
+            pixel_kernel.agreement(
+                frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
+                *errors, valid, trust[n], variance[n],
+            )  # fmt: skip
+            trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
+            if anchor:
+                trust[n] *= np.where(place[anchor] > 0, trust[anchor], 1)
+                variance[n] /= model.exposures[anchor] ** 2
+            if n not in model.anchors:
+                del noise[n]
+        light, sigma = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
+        lost, clipped = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        pixel_kernel.merge(frames, model.exposures, trust, place, variance, light, sigma, lost, clipped)
+        return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
+
+    def static_window(self, window: Window) -> WindowMerge:
+        """Merge one window with every frame trusted. sigma: that of the trusting merge of the same frames, and its
+        distance from it in the mu-law domain, which is what ghosts leave.
+        """
+        merged = self.window(window)
+        trust = np.ascontiguousarray(merged.place > 0, np.float32)
+        light, sigma = np.empty_like(merged.light), np.empty_like(merged.sigma)
+        lost, clipped = np.empty_like(sigma), np.empty_like(sigma)
+        pixel_kernel.merge(
+            merged.frames, self.model.exposures, trust, merged.place, merged.variance, light, sigma, lost, clipped
+        )
+        scale = np.float32(self.model.exposures.min())
+        ghost = np.abs(mu_law(light * scale) - mu_law(merged.light * scale)).mean(-1)
+        sigma = np.minimum(np.hypot(merged.sigma, ghost), 1)
+        return WindowMerge(light, sigma, lost, clipped, merged.frames, trust, merged.place, merged.variance)
+
+    def picture(
+        self, tile: int, on_progress: Callable[[float], None] = lambda _share: None, *, static: bool = False
+    ) -> PictureMerge:
+        """Merge the picture in tiles of at most ``tile`` pixels, 0 for TILE; ``static``: by ``static_window``."""
+        height, width = self.burst.burst.size
+        rows, columns = -(-height // CELL), -(-width // CELL)
+        image = RadianceSigma(np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32))
+        summary, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
+        merge = self.static_window if static else self.window
+
+        def merge_tile(part: Tile) -> tuple[int, float]:
+            core, window = part.core, part.window
+            merged = merge(window)
+            cell_summary, cell_classical = merged.summary(self.model.exposures)
+            inner = cells_of(Window(core.top - window.top, core.left - window.left, core.height, core.width))
+            summary[cells_of(core)], classical[cells_of(core)] = cell_summary[inner], cell_classical[inner]
+            write_core(image, core, window, merged.light, merged.sigma)
+            return core.height * core.width, float(merged.trust[1:].mean())
+
+        trusted = done = 0.0
+        tiles = tile_grid(height, width, min(tile or TILE, TILE), MARGIN)
+        for area, trust in parallel_map(merge_tile, tiles, worker_count(torch.device("cpu"))):
+            done += area
+            trusted += trust * area
+            on_progress(done / (height * width))
+        return PictureMerge(image, summary, classical, trusted / (height * width))
+
+
+def write_core(out: RadianceSigma, core: Window, window: Window, light: F32, sigma: F32) -> None:
+    """Copy a tile's core into the picture."""
+    y, x = core.top - window.top, core.left - window.left
+    target = np.s_[core.top : core.top + core.height, core.left : core.left + core.width]
+    part = np.s_[y : y + core.height, x : x + core.width]
+    out.radiance[target], out.sigma[target] = light[part], sigma[part]
