@@ -6,7 +6,7 @@ f-number N. Larger is brighter. Only differences of EV between the frames of one
 Frames hold source codes (8-bit, 16-bit or float), not linear light; see ``smarthdr_cli.radiometry`` for the curves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ class CaptureMetadata:
     owner: str | None = None
     comments: str | None = None
     focal_length: float | None = None  # mm
-    exif: bytes | None = None  # EXIF block for previews, with orientation 1
+    exif: bytes | None = field(default=None, repr=False)  # EXIF block for previews, with orientation 1
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Frame:
     """
 
     path: Path
-    codes: NDArray[Any]
+    codes: NDArray[Any] = field(repr=False)
     white: float
     encoding: Encoding
     exposure: Exposure
@@ -67,7 +67,7 @@ class Frame:
     capture: CaptureMetadata
     sha256: str
     kind: Literal["jpeg", "png", "tiff", "raw", "array"]
-    clipped: NDArray[np.bool_] | None = None
+    clipped: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from smarthdr_cli import system
 from smarthdr_cli.burst.burst import MIN_EV_RANGE, Burst, Exposure, ExposureCheck, Frame
 from smarthdr_cli.burst.exposure import check_overrides, resolve_exposures
@@ -17,7 +19,6 @@ from smarthdr_cli.burst.image_statistics import (
     ReducedFrame,
     ev_between,
     log2_mean_luminance,
-    measured_evs,
     reduce_frame,
 )
 from smarthdr_cli.burst.raw import RawSettings
@@ -68,7 +69,9 @@ def load_burst(
     Raises UsageError for overrides or a reference that do not fit the files, before any is opened. Raises InputError
     for files that cannot be read, are identical, differ in size, encoding or colour space, or have equal exposures.
     """
-    loaded = load_frames(paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels)
+    loaded = load_frames(
+        paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels, exposure_check=exposure_check
+    )
     _check_consistent(loaded)
     return LoadedBurst(Burst(loaded.frames, loaded.reference), loaded.notes)
 
@@ -91,12 +94,15 @@ def load_frames(
         exposures, notes = resolve_exposures(files, [result.exif for result in results], evs, times)
         reduced = list(pool.map(reduce_frame, (result.frame for result in results)))
         same_size = len({frame.linear.shape for frame in reduced}) == 1
-        if exposures is not None and exposure_check == "fix" and _range(exposures) < MIN_EV_RANGE:
-            by_pixels = _exposures_by_pixels(results, reduced, same_size)
-            if _range(by_pixels) >= MIN_EV_RANGE:
-                exposures, notes = by_pixels, (*notes, "the stated exposures are equal and the pixels are not")
+        evs_by_pixels = _evs_by_pixels(reduced, same_size)
+        differ = float(np.ptp(evs_by_pixels)) >= MIN_EV_RANGE
+        if exposures is not None and exposure_check == "fix" and differ and _range(exposures) < MIN_EV_RANGE:
+            exposures, notes = None, (*notes, "the stated exposures are equal and the pixels are not")
         if exposures is None:
-            exposures = _exposures_by_pixels(results, reduced, same_size)
+            exposures = tuple(
+                Exposure(ev, None, result.exif.aperture, result.exif.iso, "none")
+                for ev, result in zip(evs_by_pixels, results, strict=True)
+            )
         exposures = _with_measured(exposures, reduced, same_size)
         index = reference - 1 if reference != "auto" else 0
         if reference == "auto" and same_size:
@@ -147,9 +153,7 @@ def _check_consistent(loaded: LoadedFrames) -> None:
             raise InputError(f"the frames differ in {quantity}: {listed}; write them all in one")
     stated = [frame.exposure for frame in frames]
     if len(frames) > 1 and _range(stated) < MIN_EV_RANGE and len({frame.size for frame in frames}) == 1:
-        reduced = list(loaded.reduced)
-        order = sorted(range(len(reduced)), key=lambda i: log2_mean_luminance(reduced[i]))
-        span = _pixel_step(reduced, order[0], order[-1])
+        span = float(np.ptp(_evs_by_pixels(list(loaded.reduced), same_size=True)))
         if span >= MIN_EV_RANGE and all(exposure.source != "none" for exposure in stated):
             raise InputError(
                 f"the stated exposures of {full_path(frames[0].path)} and the other frames are equal, but their pixels "
@@ -186,21 +190,19 @@ def _with_measured(
     return tuple(e if n in stated else replace(e, ev=measured(n)) for n, e in enumerate(exposures))
 
 
-def _exposures_by_pixels(
-    results: Sequence[ReadResult], reduced: list[ReducedFrame], same_size: bool
-) -> tuple[Exposure, ...]:
-    """Exposures of source "none", from the pixels under the sRGB curve; only their order is reliable."""
+def _evs_by_pixels(reduced: list[ReducedFrame], same_size: bool) -> tuple[float, ...]:
+    """EV of each frame over the darkest, from the pixels under the sRGB curve; only their order is reliable."""
     order = sorted(range(len(reduced)), key=lambda i: log2_mean_luminance(reduced[i]))
     steps: list[float | None]
     if same_size:
-        steps = [measured_evs(reduced, [a, b])[b] for a, b in pairwise(order)]
+        steps = [ev_between(reduced[a], reduced[b]) for a, b in pairwise(order)]
     else:
         steps = [log2_mean_luminance(reduced[b]) - log2_mean_luminance(reduced[a]) for a, b in pairwise(order)]
     evs, total = {order[0]: 0.0}, 0.0
     for index, step in zip(order[1:], steps, strict=True):
         total += _UNMEASURED_STEP if step is None else max(step, 0.0)
         evs[index] = total
-    return tuple(Exposure(evs[i], None, r.exif.aperture, r.exif.iso, "none") for i, r in enumerate(results))
+    return tuple(evs[i] for i in range(len(reduced)))
 
 
 def _shared_raw_settings(results: Sequence[ReadResult], reference: int) -> RawSettings | None:

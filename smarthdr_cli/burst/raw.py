@@ -181,7 +181,7 @@ def _open_raw(data: bytes, name: str, max_pixels: int) -> Any:
             raw = rawpy.imread(io.BytesIO(data))
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
         raise InputError(
-            f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error}); convert it to DNG, or leave it out"
+            f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error}): convert it to DNG or leave it out"
         ) from error
     try:
         sizes = raw.sizes

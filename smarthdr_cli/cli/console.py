@@ -60,7 +60,7 @@ def cli_command(command: Callable[..., R]) -> Callable[..., R]:
             print_error(str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            print_error(f"interrupted; {error or 'nothing was left half-written'}")
+            print_error(f"interrupted; {str(error) or 'nothing was left half-written'}")
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
             _discard_stdout()

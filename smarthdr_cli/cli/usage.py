@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from smarthdr_cli.cli.console import print_error
+from smarthdr_cli.errors import UsageError
 from smarthdr_cli.output.write import FORMATS
 
 _MAX_NAMED_FILES = 3  # in a suggested command
@@ -37,7 +38,7 @@ class Commands(TyperGroup):
 
 
 def next_step(command: str, *words: str) -> str:
-    """What to type instead of ``smarthdr COMMAND WORDS``, which typer cannot parse; ``command`` is "" for an unknown one.
+    """What to type instead of ``smarthdr COMMAND WORDS``, which typer cannot parse; "" is an unknown command.
 
     >>> next_step("", "a.jpg", "b.jpg")
     'to fuse pictures: smarthdr fuse a.jpg b.jpg -o out.exr'
@@ -83,6 +84,19 @@ def spaced_values(words: Sequence[str]) -> str | None:
             if len(values) > 1:
                 return f"separate the values by commas, without spaces: {flag}={','.join(values)}"
     return None
+
+
+def check_stray_values(files: Sequence[Path], **given: Sequence[float] | None) -> None:
+    """Raises UsageError where values of an option, separated by spaces, were taken for files.
+
+    ``given``: option, such as ``exposure_times``, to its values or None.
+    """
+    stray = [str(file) for file in files if _is_list(str(file)) and not file.exists()]
+    for name, values in given.items():
+        if stray and values is not None:
+            flag = f"--{name.replace('_', '-')}"
+            listed = ",".join([*(f"{value:g}" for value in values), *(word.strip(",") for word in stray)])
+            raise UsageError(f"{flag}: separate the values by commas, without spaces: {flag}={listed}")
 
 
 def _is_list(word: str) -> bool:

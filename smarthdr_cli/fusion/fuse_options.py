@@ -3,7 +3,6 @@
 A new option is a field here; both commands have it then. Loads neither NumPy nor torch.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +57,6 @@ def parse_pixels(text: str) -> int:
     if not 1 <= value <= 2.0**40:
         raise UsageError(f"--max-pixels {text}: use a number of pixels above 0, such as 60M")
     return int(value)
-
-
-def memory_text(size: float) -> str:
-    """Bytes as ``parse_memory`` takes them, two digits or more, never less than ``size``.
-
-    >>> memory_text(464e6), memory_text(3.21 * 2**30)
-    ('450M', '3.3G')
-    """
-    if size < 2**30:
-        return f"{math.ceil(size / 2**20 / 10) * 10}M"
-    return f"{math.ceil(size / 2**30 * 10) / 10:g}G"
 
 
 def parse_tile(text: str) -> str:

@@ -190,6 +190,19 @@ class FusionResult:
     burst: Burst
     report: FusionReport
 
+    def __repr__(self) -> str:
+        height, width = self.uncertainty.shape
+        return (
+            f"<FusionResult {width}x{height}, {self.colorspace.name}, {len(self.report.files)} frames, "
+            f"reference {self.report.reference}, mean uncertainty {self.mean_uncertainty:.4f}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """A small preview, which IPython and Jupyter show."""
+        import smarthdr_cli  # its front door: this room may not know that of previews
+
+        return smarthdr_cli.preview_png(self)
+
     @property
     def mean_uncertainty(self) -> float:
         """The mean of ``uncertainty``; pixels that are clipped in every frame count as 1.

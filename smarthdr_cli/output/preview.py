@@ -7,9 +7,11 @@ thumbnail and the maker note, whose offsets would be wrong. TIFF keeps the tags 
 import datetime
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from smarthdr_cli.radiometry import linear_to_srgb
 
 Pixels = NDArray[np.unsignedinteger[Any]]
 
+PREVIEW_SIDE = 640  # pixels of a preview in a notebook
 _JPEG_QUALITY = 92
 _MAX_JPEG_SIDE = 65535
 _MAX_JPEG_EXIF = 65533 - 6  # bytes that one APP1 segment holds
@@ -89,6 +92,17 @@ def write_tiff(result: FusionResult, path: Path, *, overwrite: bool = False) -> 
 
     _write(result, path, 16, save, _tiff_shape, overwrite)
     return notes
+
+
+def preview_png(result: FusionResult, side: int = PREVIEW_SIDE) -> bytes:
+    """A small preview as the bytes of a PNG: the tone-mapped picture reduced to ``side`` pixels."""
+    height, width = result.radiance.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(result.radiance, size, interpolation=cv2.INTER_AREA)
+    stream = io.BytesIO()
+    Image.fromarray(render_srgb(replace(result, radiance=np.asarray(small, np.float32)), 8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def render_srgb(result: FusionResult, bits: Literal[8, 16], tone_map: tonemap.ToneMap | None = None) -> Pixels:

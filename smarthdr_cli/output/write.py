@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from smarthdr_cli.atomic import check_targets
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, UsageError, full_path
 
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.result import FusionResult
 
-Role = Literal["result", "uncertainty", "preview"]
+Role = Literal["result", "uncertainty", "legend", "preview"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ FORMATS = (
     Format("result", (".tif", ".tiff"), "tiff:write_tiff", provenance="tiff:read_provenance"),
     Format("uncertainty", (".png",), "heatmap:write_heatmap"),
     Format("uncertainty", (".exr",), "exr:write_uncertainty_exr"),
+    Format("legend", (".png",), "heatmap:write_legend"),
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg"),
     Format("preview", (".png",), "preview:write_png"),
     Format("preview", (".tif", ".tiff"), "preview:write_tiff"),
@@ -59,7 +60,7 @@ _DEFAULT_COMPRESSION = "zip"
 def listed(role: Role) -> str:
     """The first suffix of each format of ``role``, for help texts: ".exr, .hdr or .tif"."""
     *others, last = (form.suffixes[0] for form in FORMATS if form.role == role)
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def find_format(role: Role, path: Path) -> Format:
@@ -68,8 +69,8 @@ def find_format(role: Role, path: Path) -> Format:
     for form in of_role:
         if path.suffix.lower() in form.suffixes:
             return form
-    accepted = ", ".join(suffix for form in of_role for suffix in form.suffixes)
-    raise UsageError(f"the {role} is written as {accepted}; {path.name} is none of these")
+    accepted = ", ".join("/".join(form.suffixes) for form in of_role)
+    raise UsageError(f"{full_path(path)}: the {role} is written as {accepted}; choose a name with one of these endings")
 
 
 def check_write_options(path: Path, **options: Any) -> None:
@@ -81,13 +82,16 @@ def check_write_options(path: Path, **options: Any) -> None:
         accepting = [form for form in FORMATS if form.role == "result" and name in form.options]
         if value and value != _DEFAULT_COMPRESSION and not any(path.suffix.lower() in f.suffixes for f in accepting):
             listed_suffixes = ", ".join(form.suffixes[0] for form in accepting)
-            raise UsageError(f"{_FLAGS[name]} is an option of {listed_suffixes}, not of {path.suffix or path.name}")
+            raise UsageError(
+                f"{_FLAGS[name]} is an option of {listed_suffixes}, not of {path.suffix or path.name}; leave it out"
+            )
 
 
 def check_outputs(
     result: Path,
     uncertainty: Path | None = None,
     preview: Path | None = None,
+    legend: Path | None = None,
     *,
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
@@ -97,7 +101,12 @@ def check_outputs(
     Raises OutputError where one exists, is no regular file, or its folder is missing or read-only; UsageError for an
     unknown suffix, two outputs of one name, or an output that is an input.
     """
-    outputs: dict[Role, Path | None] = {"result": result, "uncertainty": uncertainty, "preview": preview}
+    outputs: dict[Role, Path | None] = {
+        "result": result,
+        "uncertainty": uncertainty,
+        "preview": preview,
+        "legend": legend,
+    }
     paths = {role: path for role, path in outputs.items() if path is not None}
     for role, path in paths.items():
         if not path.exists() or path.is_file():  # check_targets refuses devices and folders
@@ -107,7 +116,7 @@ def check_outputs(
 
 def write_result(
     result: "FusionResult",
-    path: Path,
+    path: str | Path,
     *,
     compression: str = "zip",
     float32: bool | None = None,
@@ -119,6 +128,7 @@ def write_result(
     ``compression``, ``float32`` and ``embed_uncertainty`` are options of EXR, see ``write_exr``.
     Raises UsageError for an unknown suffix or an option the format lacks, OutputError where it cannot be written.
     """
+    path = Path(path)
     options = {"compression": compression, "float32": float32, "embed_uncertainty": embed_uncertainty}
     form = find_format("result", path)
     check_write_options(path, **options)
@@ -126,14 +136,19 @@ def write_result(
     return _write(form, result, path, overwrite=overwrite, **used)
 
 
-def write_uncertainty(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+def write_uncertainty(result: "FusionResult", path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns notes for the user."""
-    return _write(find_format("uncertainty", path), result, path, overwrite=overwrite)
+    return _write(find_format("uncertainty", Path(path)), result, Path(path), overwrite=overwrite)
 
 
-def write_preview(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+def write_legend(path: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Write the legend of the heatmap's colours, the same for every result, as .png; returns notes for the user."""
+    return _write(find_format("legend", Path(path)), None, Path(path), overwrite=overwrite)
+
+
+def write_preview(result: "FusionResult", path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the tone-mapped image as .jpg, .png or .tif; returns notes for the user."""
-    return _write(find_format("preview", path), result, path, overwrite=overwrite)
+    return _write(find_format("preview", Path(path)), result, Path(path), overwrite=overwrite)
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:
@@ -157,7 +172,7 @@ def is_intact(path: Path) -> bool:
     return True
 
 
-def _write(form: Format, result: "FusionResult", path: Path, **options: Any) -> list[str]:
+def _write(form: Format, result: "FusionResult | None", path: Path, **options: Any) -> list[str]:
     notes: list[str] = _load(form.writer)(result, path, **options)
     return notes
 
