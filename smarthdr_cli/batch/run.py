@@ -138,7 +138,7 @@ def run_batch(
             with contextlib.suppress(OutputError):
                 recover(stage, log.add_recovered)
         if ambiguous:
-            tally.counts[AMBIGUOUS] = len(ambiguous)
+            tally.counts[AMBIGUOUS] = tally.counts.get(AMBIGUOUS, 0) + len(ambiguous)
         return tally
 
 

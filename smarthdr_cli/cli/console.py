@@ -40,6 +40,11 @@ _STAGE_WORDS = {
     "group": "finding brackets",
     "curves": "finding tone curves",
     "sets": "fusing the sets",
+    "make scenes": "making scenes",
+    "prepare": "preparing the scenes",
+    "load scenes": "loading scenes",
+    "time updates": "timing a few updates",
+    "evaluate": "evaluating",
 }
 
 

@@ -44,12 +44,15 @@ def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path |
     """Train on streamed bursts or, under --dry-run, print the options and the cost."""
     config = train_config(values)
     if options.dry_run:
-        cost = stream_run_cost(values, panoramas, resolve_device(options.device))
+        with progress(quiet=options.quiet) as report_progress:
+            cost = stream_run_cost(values, panoramas, resolve_device(options.device), report_progress)
         plan_values = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
         _print_plan(plan_values, cost, as_json=options.as_json)
         return
     folder = options.output
     assert folder is not None
+    with progress(quiet=options.quiet) as report_progress:
+        report_progress("load scenes", 0.0)
     with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
         summary = run_training(
             folder, values, panoramas, device=options.device, resume=options.earlier is not None, init=options.init,
@@ -154,7 +157,9 @@ def _dry_run(options: RunOptions, planned: PreparedRun) -> None:
         },
         "steps_of_a_pass": {"labeled": labeled_steps, "unlabeled": unlabeled_steps},
     }  # fmt: skip
-    _print_plan(plan_values, scene_run_cost(planned, resolve_device(options.device)), as_json=options.as_json)
+    with progress(quiet=options.quiet) as report_progress:
+        cost = scene_run_cost(planned, resolve_device(options.device), report_progress)
+    _print_plan(plan_values, cost, as_json=options.as_json)
 
 
 def _print_plan(plan_values: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:

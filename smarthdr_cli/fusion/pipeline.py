@@ -24,6 +24,7 @@ from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
 from smarthdr_cli.errors import UsageError, out_of_memory
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels, parse_tile
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
+from smarthdr_cli.response import OtherScene
 
 if TYPE_CHECKING:
     import torch
@@ -90,8 +91,8 @@ def fuse(
         align=align,
         response=str(response),
         deghost=deghost,
-        ev=ev,
-        exposure_times=exposure_times,
+        ev=None if ev is None else tuple(map(float, ev)),
+        exposure_times=None if exposure_times is None else tuple(map(float, exposure_times)),
         exposure_check=exposure_check,
         gains=gains,
         colorspace=colorspace,
@@ -168,7 +169,7 @@ def fuse_loaded(
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
         fusion, registered.burst, fuser.record, options, timer,
-        notes=(*notes, *registered.notes), tile_after_retreat=tile_after_retreat,
+        notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
 
 
@@ -180,6 +181,7 @@ def to_result(
     timer: "StageTimer",
     *,
     notes: Sequence[str] = (),
+    other_scenes: tuple[OtherScene, ...] = (),
     tile_after_retreat: int | None = None,
 ) -> FusionResult:
     """Convert colours and anchor, and write the report. Overwrites the radiance of ``fusion``."""
@@ -209,6 +211,7 @@ def to_result(
             clipped_share=float((sigma >= 1.0).mean()),
         ),
         gains_ev=tuple(tuple(curve.record.get("gains_ev", (0.0, 0.0, 0.0))) for curve in burst.curves),
+        other_scenes=other_scenes,
         tile_after_retreat=tile_after_retreat,
         statistics=fusion.statistics,
         notes=tuple(notes),
