@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smarthdr_cli.fusion.pipeline import fuse
     from smarthdr_cli.fusion.result import FusionReport, FusionResult
     from smarthdr_cli.output.preview import preview_png
-    from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
+    from smarthdr_cli.output.write import write_legend, write_preview, write_result, write_uncertainty
 
 __all__ = [
     "FusionReport",
@@ -32,6 +32,7 @@ __all__ = [
     "__version__",
     "fuse",
     "preview_png",
+    "write_legend",
     "write_preview",
     "write_result",
     "write_uncertainty",
@@ -42,6 +43,7 @@ _MODULES = {
     "SmartHDRError": "errors",
     "fuse": "fusion.pipeline",
     "preview_png": "output.preview",
+    "write_legend": "output.write",
     "write_preview": "output.write",
     "write_result": "output.write",
     "write_uncertainty": "output.write",

@@ -69,6 +69,8 @@ def load_burst(
     Raises UsageError for overrides or a reference that do not fit the files, before any is opened. Raises InputError
     for files that cannot be read, are identical, differ in size, encoding or colour space, or have equal exposures.
     """
+    check_overrides(len(paths), evs, times)
+    check_burst_files([Path(path) for path in paths], reference)
     loaded = load_frames(
         paths, evs=evs, times=times, reference=reference, max_pixels=max_pixels, exposure_check=exposure_check
     )
@@ -87,8 +89,8 @@ def load_frames(
 ) -> LoadedFrames:
     """``load_burst`` for any files: in argument order, of any number, sizes and exposures."""
     files = [Path(path) for path in paths]
-    check_files(files, reference)
     check_overrides(len(files), evs, times)
+    check_files(files, reference)
     with ThreadPoolExecutor(min(_MAX_THREADS, system.usable_cores(), len(files))) as pool:
         results = list(pool.map(lambda file: read_file(file, max_pixels=max_pixels), files))
         exposures, notes = resolve_exposures(files, [result.exif for result in results], evs, times)
@@ -119,10 +121,10 @@ def load_frames(
 
 
 def check_files(files: Sequence[Path], reference: int | Literal["auto"] = "auto") -> None:
-    """Check the files of a burst before any is read.
+    """Check files before any is read.
 
-    Raises UsageError where there are none, or ``reference`` is none of them, or one is given twice; InputError for a
-    folder, a pattern that matches nothing, or a missing file.
+    Raises UsageError where there are none or ``reference`` is none of them, InputError for a folder, a pattern that
+    matches nothing, or a missing file.
     """
     if not files:
         raise UsageError("no files given; name the frames of one bracket")
@@ -130,6 +132,11 @@ def check_files(files: Sequence[Path], reference: int | Literal["auto"] = "auto"
         raise UsageError(f"--reference {reference} is none of the {len(files)} files; use 1 to {len(files)}, or auto")
     for file in files:
         check_file(file)
+
+
+def check_burst_files(files: Sequence[Path], reference: int | Literal["auto"] = "auto") -> None:
+    """``check_files``, and UsageError where a file is given twice."""
+    check_files(files, reference)
     twice = next((path for path, count in Counter(map(full_path, files)).items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"{twice} is given twice; name every frame once")

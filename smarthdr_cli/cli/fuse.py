@@ -76,7 +76,7 @@ def command(
     smarthdr fuse *.dng -o out.exr --preview out.jpg --uncertainty out.png
     """
     from smarthdr_cli.burst.exposure import check_overrides
-    from smarthdr_cli.burst.load import check_files
+    from smarthdr_cli.burst.load import check_burst_files
     from smarthdr_cli.fusion.result import check_limit
 
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def command(
     check_options(fuse_options)
     if fail_above is not None:
         check_limit(fail_above)
-    check_files(files, fuse_options.reference)
+    check_burst_files(files, fuse_options.reference)
     with output_errors(output):
         check_outputs(output, uncertainty, preview, legend, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse

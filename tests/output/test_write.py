@@ -22,6 +22,7 @@ from smarthdr_cli.output.write import (
     is_intact,
     listed,
     read_provenance,
+    write_legend,
     write_preview,
     write_result,
     write_uncertainty,
@@ -59,9 +60,17 @@ MAGIC = {
 }  # first suffix of a format to the first bytes of its files
 
 
+WRITERS = {
+    "result": write_result,
+    "uncertainty": write_uncertainty,
+    "legend": lambda _result, path: write_legend(path),
+    "preview": write_preview,
+}
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
 def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
-    write = {"result": write_result, "uncertainty": write_uncertainty, "preview": write_preview}[form.role]
+    write = WRITERS[form.role]
     for suffix in form.suffixes:
         path = tmp_path / f"out{suffix}"
         write(result, path)
