@@ -156,8 +156,8 @@ def command(
     dry_run: Annotated[
         bool,
         CommandOption(
-            "Print the options, the data and the time that training would take, measured by a few updates; train "
-            "nothing.",
+            "Print the options, the data and the time that training would take, measured by a few scenes and updates; "
+            "train nothing.",
             SCHEDULE,
         ),
     ] = False,

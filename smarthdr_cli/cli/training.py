@@ -22,6 +22,7 @@ from smarthdr_cli.train.run import run_scenes, run_training
 from smarthdr_cli.train.scene_data import PreparedRun, prepare_run, steps_of_a_pass
 from smarthdr_cli.train.tensorboard import TensorBoard
 
+DRY_RUN_SCENES = 2  # of each role that a dry run prepares; the others are taken to be like them
 MAX_SCENE_NOTES = 3  # printed, of all notes on single scenes
 
 
@@ -67,7 +68,7 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_fold
     if earlier is not None and earlier.request is not None and options.output is not None:
         request = run_folder.resumed_request(earlier.request, request, options.output)
     with progress(quiet=options.quiet) as report_progress, distributed.main_process_first():
-        planned = prepare_run(request, values, report_progress)
+        planned = prepare_run(request, values, report_progress, at_most=DRY_RUN_SCENES if options.dry_run else None)
     if earlier is not None and options.output is not None:
         run_folder.check_split(options.output, planned.split)
     print_notes([*planned.notes, *_scene_notes(planned)], quiet=options.quiet)

@@ -25,7 +25,7 @@ from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import TrainState, new_state
 
 TIMED_UPDATES = 3  # of each phase, the first to warm up
-MAX_TIMING_SECONDS = 5.0  # of a phase; after that fewer updates have to do
+MAX_TIMING_SECONDS = 10.0  # of a phase; after that fewer updates have to do
 TIMED_SCENES = 2  # unlabelled scenes for which pseudo-labels are made
 
 
@@ -49,6 +49,7 @@ def scene_run_cost(
             phases = [time_updates(session, state, first)] if first else []
             epoch = session.epoch
             validation = _validation(session, state, config)
+            validation["seconds"] *= run.data.scale[2]
         finally:
             session.close()
         labels: dict[str, Any] = {"times": 0, "seconds": 0.0}
@@ -64,7 +65,7 @@ def scene_run_cost(
                 phases.append(time_updates(session, state, config.iterations - first))
                 if session.store.current is not None:
                     pixels = [math.prod(scene.size) for scene in run.data.unlabeled]
-                    scale = sum(pixels) / sum(pixels[:TIMED_SCENES])
+                    scale = run.data.scale[1] * sum(pixels) / sum(pixels[:TIMED_SCENES])
                     labels["times"] = math.ceil((config.iterations - first) / epoch)
                     labels["seconds"] = max(0.0, with_refresh - phases[-1]["seconds_per_update"]) * scale
             finally:
