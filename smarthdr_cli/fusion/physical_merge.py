@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise
+from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
 from smarthdr_cli.fusion.feathering import border
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.pixel_kernel import CELL, MARGIN
@@ -84,6 +84,7 @@ class PhysicalMerger:
     def window(self, window: Window) -> WindowMerge:
         """Merge one window, whose corner and sides are multiples of CELL."""
         model, burst = self.model, self.burst
+        white = [whitening(burst.burst.frames[index]) for index in model.order]
         count, shape = len(model.order), (window.height, window.width)
         frames, place = np.empty((count, *shape, 3), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
@@ -101,7 +102,7 @@ class PhysicalMerger:
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_kernel.agreement(
                 frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, valid, trust[n], variance[n],
+                *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
             )  # fmt: skip
             trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
             if anchor:
@@ -109,10 +110,17 @@ class PhysicalMerger:
                 variance[n] /= model.exposures[anchor] ** 2
             if n not in model.anchors:
                 del noise[n]
-        light, sigma = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
-        lost, clipped = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        pixel_kernel.merge(frames, model.exposures, trust, place, variance, light, sigma, lost, clipped)
+        light, sigma, lost, clipped = self._merge(frames, trust, place, variance)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
+
+    def _merge(self, frames: F32, trust: F32, place: F32, variance: F32) -> tuple[F32, F32, F32, F32]:
+        """Light, sigma, lost and clipped, see ``pixel_kernel.merge``."""
+        shape = frames.shape[1:3]
+        light = np.empty((*shape, 3), np.float32)
+        sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
+        white = whitening(self.burst.burst.frames[self.model.order[0]])
+        pixel_kernel.merge(frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped)
+        return light, sigma, lost, clipped
 
     def static_window(self, window: Window) -> WindowMerge:
         """Merge one window with every frame trusted. sigma: that of the trusting merge of the same frames, and its
@@ -120,11 +128,7 @@ class PhysicalMerger:
         """
         merged = self.window(window)
         trust = np.ascontiguousarray(merged.place > 0, np.float32)
-        light, sigma = np.empty_like(merged.light), np.empty_like(merged.sigma)
-        lost, clipped = np.empty_like(sigma), np.empty_like(sigma)
-        pixel_kernel.merge(
-            merged.frames, self.model.exposures, trust, merged.place, merged.variance, light, sigma, lost, clipped
-        )
+        light, sigma, lost, clipped = self._merge(merged.frames, trust, merged.place, merged.variance)
         scale = np.float32(self.model.exposures.min())
         ghost = np.abs(mu_law(light * scale) - mu_law(merged.light * scale)).mean(-1)
         sigma = np.minimum(np.hypot(merged.sigma, ghost), 1)

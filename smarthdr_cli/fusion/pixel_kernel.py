@@ -14,6 +14,8 @@ import numpy as np
 CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
 BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
+CLIPPED_VARIANCE = 100.0  # of a clipped reference's light, squared clip units: sigma 1 where nothing else is known
+WHITE_NONE, WHITE_CAMERA, WHITE_RAW = 0, 1, 2  # how clipped highlights lose their colour, see _whitened
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
 
 
@@ -32,6 +34,21 @@ def _index(x, entries):
 def _falling(level, start, end):
     t = min(max((level - start) / (end - start), np.float32(0)), np.float32(1))
     return np.float32(1) - t * t * (3 - 2 * t)
+
+
+@compiled
+def _whitened(over, peak, white):
+    """Share of the way to white that a highlight may be lifted, its brightest channel ``over`` times the clip.
+
+    Cameras take the colour out of a highlight as its brightest channel clips (WHITE_CAMERA): on a compact camera's
+    stack 0.3 of the way at 1.35 times the clip, 0.7 to 0.8 at 6 to 7 times, so at most 1 - over^-1.5. A clipped pixel
+    of a RAW reads 1 in all channels (WHITE_RAW).
+    """
+    clipped = np.float32(1) - _falling(peak, np.float32(0.8), np.float32(0.97))
+    if white == WHITE_RAW:
+        return clipped
+    over = max(over, np.float32(1))
+    return clipped * (np.float32(1) - np.float32(1) / (over * np.sqrt(over)))
 
 
 @compiled
@@ -126,7 +143,7 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
+    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, white, valid,
     trust, total,
 ):  # fmt: skip
     """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
@@ -135,7 +152,7 @@ def agreement(
     ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
     scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
-    ``threshold``: z up to which trust is 1.
+    ``threshold``: z up to which trust is 1. ``white``: see ``_whitened``.
     """
     height, width = ref.shape[:2]
     rows, columns, entries = height // CELL, width // CELL, spread.shape[2]
@@ -156,6 +173,16 @@ def agreement(
                 lifted[y, x, k] = high
                 gap[y, x, k] = high - min(bright, one)
                 noise[y, x, k] = vb + gain * gain * vd
+            if white != WHITE_NONE:
+                dark_peak = max(ref[y, x, 0], ref[y, x, 1], ref[y, x, 2])
+                peak = max(other[y, x, 0], other[y, x, 1], other[y, x, 2])
+                if not brighter:
+                    dark_peak, peak = peak, dark_peak
+                if peak > np.float32(0.8):
+                    most = _whitened(dark_peak * gain, peak, white)
+                    for k in range(3):
+                        if gap[y, x, k] < 0:
+                            gap[y, x, k] = min(gap[y, x, k] + most * (one - lifted[y, x, k]), np.float32(0))
     move = np.empty((height, width, 3), np.float32)  # delta^2 |grad|^2
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
@@ -241,13 +268,14 @@ def agreement(
 
 
 @compiled
-def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
-    rising to 0, where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``:
-    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``place`` (N, h, w): 1 inside a frame,
+    falling to 0 towards its border; beyond it -1 rising to 0, where its edge is repeated. Into ``light`` (h, w, 3);
+    ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it uncertain, ``clipped``: how far
+    every frame is clipped, both from 0 to 1.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -265,6 +293,8 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             peak = max(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2])
             kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
             every = kept
+            # square: sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge.
+            square = min(kept, kept * kept * np.float32(CLIPPED_VARIANCE))
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
             lowest = peak
             level, level_t = 0, one
@@ -283,9 +313,12 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
                 if n == shortest:
                     weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
                 every += full
+                full = weight
                 if most < one:
                     faded = kept * most * weight / (kept + (one - most) * weight)
                     weight = max(faded, min(weight * most, np.float32(1e-9)))
+                if full > 0:
+                    square += weight * weight / full
                 share = weight / exposures[n]
                 r += frames[n, y, x, 0] * share
                 g += frames[n, y, x, 1] * share
@@ -296,6 +329,12 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
                     level, level_t = n, exposures[n]
             r, g, b = r / kept, g / kept, b / kept
             bound = one - _falling(peak, np.float32(0.9), np.float32(0.99))
+            if white != WHITE_NONE and min(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2]) > np.float32(
+                0.97
+            ):
+                raised = max(np.float32(0.985) * peak / max(r, g, b, tiny), one)  # white bounds the brightest alone
+                r, g, b = r * raised, g * raised, b * raised
+                bound = np.float32(0)
             r += max(np.float32(0.985) * frames[0, y, x, 0] - r, np.float32(0)) * bound
             g += max(np.float32(0.985) * frames[0, y, x, 1] - g, np.float32(0)) * bound
             b += max(np.float32(0.985) * frames[0, y, x, 2] - b, np.float32(0)) * bound
@@ -313,7 +352,7 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             light[y, x, 0], light[y, x, 1], light[y, x, 2] = r, g, b
             mean = max((r + g + b) / np.float32(3), np.float32(0))
             slope = np.float32(5000 / np.log(5001.0)) * scale / (1 + 5000 * scale * mean)
-            error = slope / np.sqrt(max(kept, np.float32(1e-14)))
+            error = slope * np.sqrt(square) / kept
             agreed = slope / np.sqrt(max(every, np.float32(1e-14)))
             tau = np.float32(0.005)
             doubt = min(max((error - tau) / tau, np.float32(0)), one)
