@@ -150,9 +150,7 @@ def summary(result: "FusionResult") -> list[str]:
         f"network: {_model(report.fuser)}{_tiles(report)}",
     ]
     if (statistics := report.statistics) is not None:
-        difference = statistics.difference
-        by = f", by {_stops(difference.largest)} at most" if difference.changed else ""
-        lines.append(f"ghosts: {difference.changed:.1%} of the picture differs from a plain merge of the frames{by}")
+        lines.append(f"ghosts: {statistics.difference.changed:.1%} of the picture differs from a plain merge")
         if statistics.network_share is not None:
             agreeing = 1 - statistics.network_share
             lines.append(f"motion: none in {agreeing:.1%} of the picture, which is merged without the network")

@@ -3,6 +3,7 @@
 A new option is a field here; both commands have it then. Loads neither NumPy nor torch.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,11 +220,16 @@ class FuseOptions:
 
 
 def check_options(options: FuseOptions) -> None:
-    """Raises UsageError where the value of a ``Literal`` field is none of its words, or ``response`` no curve."""
+    """Raises UsageError for words that are none of an option's, without loading torch.
+
+    Whether the machine has the device, and whether a tile is large enough, is checked where they are used.
+    """
     for name, kind in get_type_hints(FuseOptions).items():
         value: Any = getattr(options, name)
         if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
             raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(get_args(kind))}")
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", options.device) is None:
+        raise UsageError(f"unknown device {options.device!r}; use auto, cpu, cuda or cuda:N")
     from smarthdr_cli.radiometry import is_response_name, named_response
 
     if options.response != "auto" and is_response_name(options.response):

@@ -97,7 +97,7 @@ def test_usage_is_checked_before_existing_outputs(refused: Refused, burst: list[
     out = tmp_path / "o.exr"
     out.write_bytes(b"older")
     for options in (
-        ("--ev", "1,2"), ("--reference", "9"), ("--tile", "many"), ("--response", "sgrb"),
+        ("--ev", "1,2"), ("--reference", "9"), ("--device", "tpu"), ("--tile", "many"), ("--response", "sgrb"),
         ("--float", "--preview", out), ("--preview", tmp_path / "p.exr"), ("--fail-if-uncertainty-above", "2"),
     ):  # fmt: skip
         assert "--overwrite" not in refused(2, "fuse", *burst, "-o", out, *options)
