@@ -4,8 +4,8 @@
 
 z are the codes of the blocks that frames i and j both expose well, b a difference of two Gaussian means over
 neighbouring blocks. The bands leave out what scenes share by chance (a bright sky above a dark ground) and the finest
-detail, where noise and small movements decide; exposure and tone curve change r little. Aligned frames of one scene had
-r from 0.56 up on twelve real bursts, frames of two scenes up to 0.2.
+detail, where noise and small movements decide; exposure and tone curve change r little. On twelve real bursts every
+limit from 0.2 to 0.45 left all of them alone and found at least 130 of 132 with a frame of another burst.
 
 Frames with r_ij >= SAME_SCENE belong together. A group apart from the largest one is reported where some of its frames
 could be compared with it.
@@ -25,8 +25,8 @@ from smarthdr_cli.radiometry import F32
 from smarthdr_cli.response.samples import Samples
 
 BANDS = ((1.0, 6.0), (2.0, 12.0))  # standard deviations of the two Gaussians, blocks
-SAME_SCENE = 0.4  # correlation
-MIN_SHARE = 0.05  # of all blocks that two frames must expose well
+SAME_SCENE = 0.3  # correlation
+MIN_SHARE = 0.1  # of all blocks that two frames must expose well
 MIN_BLOCKS = 300
 MIN_CONTRAST = 0.02  # standard deviation of a band, log2 units: a plain wall tells nothing
 _FLOOR = 1e-3  # of the codes
