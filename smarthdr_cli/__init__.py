@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smarthdr_cli.fusion.pipeline import fuse
     from smarthdr_cli.fusion.result import FusionReport, FusionResult
     from smarthdr_cli.output.preview import preview_png
-    from smarthdr_cli.output.write import write_legend, write_preview, write_result, write_uncertainty
+    from smarthdr_cli.output.write import write_legend, write_preview, write_report, write_result, write_uncertainty
 
 __all__ = [
     "FusionReport",
@@ -34,6 +34,7 @@ __all__ = [
     "preview_png",
     "write_legend",
     "write_preview",
+    "write_report",
     "write_result",
     "write_uncertainty",
 ]
@@ -45,6 +46,7 @@ _MODULES = {
     "preview_png": "output.preview",
     "write_legend": "output.write",
     "write_preview": "output.write",
+    "write_report": "output.write",
     "write_result": "output.write",
     "write_uncertainty": "output.write",
 }

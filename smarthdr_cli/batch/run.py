@@ -17,6 +17,7 @@ from smarthdr_cli.batch.jobs import Job, make_jobs, real_path
 from smarthdr_cli.batch.memory_budget import batch_budget
 from smarthdr_cli.batch.pipeline import Tally, run
 from smarthdr_cli.batch.ray_engine import run_on_cluster
+from smarthdr_cli.batch.report_index import check_index, write_batch_index
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.transaction import recover
@@ -47,22 +48,24 @@ def group_shoot(
     gap: float | None = None,
     max_pixels: int | None = None,
     on_file: Callable[[int, int], None] | None = None,
+    required: bool = True,
 ) -> tuple[list[BracketSet], list[str]]:
     """The brackets below ``shoot``, and notes on the other files; files in ``out`` are results of earlier runs.
 
     ``bracket``, ``gap``, ``max_pixels``: see ``smarthdr group``. ``on_file``: called with (files read, files in all).
+    ``required``: raise InputError where there are no pictures or no brackets, and say what was found.
     Raises InputError for a folder that cannot be read.
     """
     notes: list[str] = []
     images, real_out = find_pictures(shoot, on_error=notes.append), real_path(out)
     if real_out != real_path(shoot):  # if they are the same, run_batch refuses it
         images = [path for path in images if not real_path(path).is_relative_to(real_out)]
-    if not images:
+    if required and not images:
         raise InputError(no_pictures([shoot]))
     grouping = group_files(images, bracket=bracket, gap=gap, on_file=on_file, max_pixels=max_pixels)
     notes += grouping.notes
     notes += [skipped.reason for skipped in grouping.skipped]
-    if not grouping.sets:
+    if required and not grouping.sets:
         raise InputError(_no_brackets(shoot, grouping))
     if grouping.singles:
         notes.append(f"{len(grouping.singles)} frames belong to no bracket (smarthdr group says why)")
@@ -86,8 +89,9 @@ def run_batch(
     engine: EngineOptions | None = None,
     callbacks: Callbacks | None = None,
     shoot: Path | None = None,
+    networks: NetworkCache | None = None,
 ) -> Tally:
-    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept.
+    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept. ``networks``: of earlier runs.
 
     Raises before any set is read: UsageError (options, unsafe names, two sets of one name), ModelError, InputError (no
     sets, a bad calibration), OutputError (existing outputs, a folder that is not writable or in use). What goes wrong
@@ -98,8 +102,10 @@ def run_batch(
     _check(sets, out, settings, options, shoot)
     settings, headers = _prepare(sets, settings, options, callbacks)
     jobs = make_jobs(sets, out, options.name, settings.files, headers, shoot)
+    if settings.files.report:
+        check_index(jobs, out)
     model = model_digest(settings.fuse)
-    networks = NetworkCache()
+    networks = NetworkCache() if networks is None else networks
     if engine.engine == "local":
         networks.prepare(settings.fuse)
     shard_jobs = shard.of(jobs)
@@ -137,6 +143,11 @@ def run_batch(
         finally:  # clear up after an interrupt
             with contextlib.suppress(OutputError):
                 recover(stage, log.add_recovered)
+            if settings.files.report:
+                try:
+                    write_batch_index(last_results(results_files(out)), out)
+                except OutputError as error:
+                    callbacks.on_note(str(error))
         if ambiguous:
             tally.counts[AMBIGUOUS] = tally.counts.get(AMBIGUOUS, 0) + len(ambiguous)
         return tally

@@ -66,7 +66,7 @@ class Frame:
     colorspace: ColorSpace
     capture: CaptureMetadata
     sha256: str
-    kind: Literal["jpeg", "png", "tiff", "raw", "array"]
+    kind: Literal["jpeg", "png", "tiff", "raw", "heif", "array"]
     clipped: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property

@@ -18,7 +18,7 @@ MAX_PIXELS = 250_000_000  # default limit, above any camera's images; 750 MB as 
 MAX_FILE_BYTES = 4 << 30
 MAX_JPEG_SCANS = 100  # encoders write about 10; each costs a pass over all pixels
 
-FileKind = Literal["jpeg", "png", "tiff", "raw"]
+FileKind = Literal["jpeg", "png", "tiff", "raw", "heif"]
 
 _OTHER_FORMATS = (
     (b"GIF8", "a GIF"),
@@ -32,6 +32,7 @@ _OTHER_FORMATS = (
     (b"8BPS", "a Photoshop file"),
 )
 _RAW_MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb", b"\x00MRM")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, 10.2 and annex B
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # The byte after 0xFF that ends entropy-coded data: not stuffing (00), not a restart (D0-D7), not fill (FF).
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -82,8 +83,10 @@ def sniff(data: bytes, name: str) -> FileKind:
         return "raw" if data[8:11] == b"CR\x02" else "tiff"
     if data.startswith(_RAW_MAGIC) or data[6:14] == b"HEAPCCDR" or data[4:11] == b"ftypcrx":
         return "raw"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "heif"
     if data[4:8] == b"ftyp":
-        content = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a HEIF/HEIC or video file"
+        content = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a video or another HEIF file"
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         content = "a WebP"
     else:

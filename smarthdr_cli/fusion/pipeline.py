@@ -217,7 +217,7 @@ def to_result(
         notes=tuple(notes),
         seconds=dict(timer.seconds),
     )
-    return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report)
+    return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report, burst)
 
 
 def non_default_options(options: FuseOptions) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
@@ -183,7 +184,8 @@ class FusionResult:
     relative to the reference: 0 for the reference itself, negative for a shorter frame). The colour conversion may make
     values negative. ``uncertainty``: (H, W) float32, the 68 % quantile of |error| in the mu-law domain (mu = 5000,
     shortest frame's clip = 1), mean over channels. ``scale_short``: radiance * scale_short has the shortest frame's
-    clip at 1.
+    clip at 1. ``registered``: the burst with its alignment and response, for the report; None once the frames are
+    freed.
     """
 
     radiance: F32
@@ -193,6 +195,7 @@ class FusionResult:
     scale_short: float
     burst: Burst
     report: FusionReport
+    registered: AlignedBurst | None = None
 
     def __repr__(self) -> str:
         height, width = self.uncertainty.shape

@@ -48,6 +48,8 @@ def saved(format_: str, image: Image.Image = IMAGE, **options: object) -> bytes:
         (b"IIRO\x08\0\0\0", "raw"),
         (b"II\x1a\0\0\0HEAPCCDR", "raw"),
         (b"\0\0\0\x18ftypcrx \0\0\0\x01", "raw"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "heif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "heif"),
     ],
     ids=str,
 )
@@ -61,7 +63,7 @@ def test_kinds_by_content(data: bytes, kind: str) -> None:
         (b"", "is empty"),
         (b"just text, no picture", "is not a picture"),
         (b"GIF89a" + bytes(50), "is a GIF"),
-        (b"\0\0\0\x18ftypheic" + bytes(50), "is a HEIF"),
+        (b"\0\0\0\x18ftypisom" + bytes(50), "is a video"),
         (b"\0\0\0\x18ftypavif" + bytes(50), "is an AVIF"),
         (b"RIFF\0\0\0\0WEBPVP8 " + bytes(50), "is a WebP"),
         (b"\x76\x2f\x31\x01" + bytes(50), "is an OpenEXR file"),

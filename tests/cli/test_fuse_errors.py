@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import struct
+import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -132,10 +133,13 @@ def test_pictures_that_are_to_be_converted(
     assert re.search(rf"magick {burst[0]} .*{burst[0].with_suffix('.png')}$", line)
 
 
-def test_heic_is_to_be_converted(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+def test_heic_is_to_be_converted(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     burst[0].write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     line = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
-    assert f"{burst[0]} is a HEIF/HEIC" in line
+    assert f"{burst[0]} is a HEIC/HEIF picture" in line
     assert f"magick {burst[0]} {burst[0].with_suffix('.png')}" in line
 
 
