@@ -53,7 +53,8 @@ def next_step(command: str, *words: str) -> str:
         return values
     if command == "fuse" and words and not _has_output(words):
         suffixes = {suffix for form in FORMATS if form.role == "result" for suffix in form.suffixes}
-        if Path(words[-1]).suffix.lower() in suffixes:
+        last, first = (Path(word).suffix.lower() for word in (words[-1], words[0]))
+        if last in suffixes and last != first:  # .jpg, .tif and .dng are frames as well
             return f"put -o before the output: -o {shlex.quote(words[-1])}"
         return "name the output, for example: -o out.exr"
     if command == "batch" and (flag := _flag_with_file(words)) is not None:
