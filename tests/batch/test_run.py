@@ -103,7 +103,7 @@ def test_one_bad_file_fails_its_set_alone(run):
     assert first["error"]["code"] == 3
     assert first["error"]["type"] == "DamagedFileError"
     assert "IMG_0005.jpg" in first["error"]["message"]
-    assert second["error"]["message"] == "IMG_0007.jpg does not exist"
+    assert "IMG_0007.jpg does not exist" in second["error"]["message"]
     assert len(run.names()) == 4
     assert run.tally.counts == {"ok": 1, "failed": 2}
 
