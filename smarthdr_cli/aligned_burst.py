@@ -12,7 +12,7 @@ it, to the last bit.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import cv2
@@ -33,6 +33,7 @@ from smarthdr_cli.response import (
 
 F32 = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
+ASSUMED_CURVE_ERROR_EV = 0.25  # of sRGB in place of a curve that cannot be estimated; worse fits are refused
 _NEAR_CLIP = 0.9  # of the clip; a darker pixel of the clip mask only borders on a clipped sample
 _PAD = 3  # source pixels; bicubic interpolation reads 2
 _PIXELS_PER_STRIP = 1 << 21  # that `downsample` linearises at once
@@ -53,13 +54,16 @@ class AlignedBurst:
     """A burst, its response and its alignment.
 
     ``curves``: the response of each frame with its gains (`response.photometric_gains`), or empty where ``response`` is
-    that of all frames.
+    that of all frames. ``estimated``: whether ``response`` comes from the burst itself under its stated exposures, or
+    is sRGB for want of that. ``curve_error_ev``: of light under ``response``, 0 where it is known.
     """
 
     burst: Burst
     response: Response
     alignment: Alignment
     curves: tuple[Response, ...] = ()
+    estimated: bool = False
+    curve_error_ev: float = 0.0
 
     def response_of(self, index: int) -> Response:
         """The response of frame ``index``."""
@@ -210,13 +214,19 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
+    stated = sum(frame.exposure.source not in ("none", "pixels") for frame in burst.frames) >= 2
+    aligned = AlignedBurst(
+        burst, curve, alignment,
+        estimated=stated and response == "auto" and curve.name != "linear",
+        curve_error_ev=ASSUMED_CURVE_ERROR_EV if resolved.assumed else curve.record.get("pair_error_ev", 0.0),
+    )  # fmt: skip
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
     others = other_scenes(burst, samples)
     notes = (*map(str, others), *resolved.notes)
     if gains == "off":
-        return RegisteredBurst(AlignedBurst(burst, curve, alignment), notes, others)
+        return RegisteredBurst(aligned, notes, others)
     curves, gain_notes = compensate_gains(burst, samples, curve)
-    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*notes, *gain_notes), others)
+    return RegisteredBurst(replace(aligned, curves=curves), (*notes, *gain_notes), others)
 
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:

@@ -55,7 +55,8 @@ class Frame:
 
     ``codes``: (H, W, 3) uint8, uint16 or float32. ``white``: the code at which the source clips (255, 65535 or 1.0).
     ``encoding``: "linear" for RAW and float files, else "display". ``clipped``: (H, W), RAW samples at the sensor's
-    clip level before white balance; None where clipping is ``codes >= white`` in any channel.
+    clip level before white balance; None where clipping is ``codes >= white`` in any channel. ``rounding_error``: of a
+    JPEG, as in ``scan.ImageHeader``, else 0.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Frame:
     sha256: str
     kind: Literal["jpeg", "png", "tiff", "raw", "heif", "array"]
     clipped: NDArray[np.bool_] | None = field(default=None, repr=False)
+    rounding_error: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -122,7 +122,8 @@ def _read_jpeg_or_png(
         space = ADOBE_RGB
     if profile_note:
         notes.append(f"{path.name}: {profile_note}")
-    return ReadResult(_make_frame(path, codes, exif, space, digest, kind), exif, tuple(notes))
+    frame = replace(_make_frame(path, codes, exif, space, digest, kind), rounding_error=header.rounding_error)
+    return ReadResult(frame, exif, tuple(notes))
 
 
 def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int) -> ReadResult:

@@ -56,7 +56,8 @@ class ImageHeader:
     ``exif``: the TIFF-structured EXIF block, without "Exif" prefix. ``icc``: the embedded profile. ``primaries``: of a
     PNG by its sRGB, cICP or cHRM chunk, a name or eight chromaticity coordinates (white first). ``scan_end``: of a
     sequential JPEG the offset of its end-of-image marker, else 0. ``pixel_chunks``: a PNG of only those chunks that its
-    pixels need.
+    pixels need. ``rounding_error``: of a JPEG's luma and chroma, the mean squared error of rounding every DCT
+    coefficient, in squared codes.
     """
 
     width: int
@@ -66,6 +67,7 @@ class ImageHeader:
     primaries: str | tuple[float, ...] | None = None
     scan_end: int = 0
     pixel_chunks: bytes = b""
+    rounding_error: tuple[float, float] = (0.0, 0.0)
 
 
 def sniff(data: bytes, name: str) -> FileKind:
@@ -122,6 +124,7 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
     """
     position, exif = 2, None
     icc_parts: dict[int, bytes] = {}
+    errors: dict[int, float] = {}
     width = height = sof_marker = scan_count = 0
     while True:
         match = _MARKER.match(data, position)
@@ -145,6 +148,8 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
             exif = segment[6:]
         elif marker == 0xE2 and segment[:12] == b"ICC_PROFILE\x00" and len(segment) > 14:
             icc_parts[segment[12]] = segment[14:]
+        elif marker == 0xDB:
+            errors |= _rounding_errors(segment)
         elif marker in _SOF_MARKERS:
             sof_marker = marker
             width, height = _check_jpeg_frame(marker, segment, len(data), name, max_pixels)
@@ -158,7 +163,23 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
     if not sof_marker:
         raise DamagedFileError(f"{name} is damaged: the JPEG holds no picture")
     icc = b"".join(icc_parts[number] for number in sorted(icc_parts)) or None
-    return ImageHeader(width, height, exif, icc, None, position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0)
+    end = position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0
+    error = (errors[min(errors)], errors[max(errors)]) if errors else (0.0, 0.0)
+    return ImageHeader(width, height, exif, icc, None, end, rounding_error=error)
+
+
+def _rounding_errors(segment: bytes) -> dict[int, float]:
+    """Table number to mean(step^2) / 12 of the quantisation tables of a DQT segment (T.81, B.2.4.1)."""
+    errors: dict[int, float] = {}
+    while segment:
+        wide, number = segment[0] >> 4, segment[0] & 15
+        length = 1 + 64 * (1 + wide)
+        if wide > 1 or len(segment) < length:
+            break  # the decoder rejects it
+        steps = struct.unpack(">64H" if wide else ">64B", segment[1:length])
+        errors[number] = sum(step * step for step in steps) / 64 / 12
+        segment = segment[length:]
+    return errors
 
 
 def _check_jpeg_frame(marker: int, segment: bytes, file_bytes: int, name: str, max_pixels: int) -> tuple[int, int]:

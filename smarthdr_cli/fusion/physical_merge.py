@@ -101,8 +101,10 @@ class PhysicalMerger:
             residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_kernel.agreement(
-                frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
+                frames[anchor], frames[n], noise[anchor], noise[n],
+                *(model.noise.frames[i].black for i in (pair.ref, pair.other)),
+                np.float32(pair.ratio), pair.spread, residue, *errors, white[n if pair.ratio > 1 else anchor],
+                valid, trust[n], variance[n],
             )  # fmt: skip
             trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
             if anchor:
@@ -119,7 +121,10 @@ class PhysicalMerger:
         light = np.empty((*shape, 3), np.float32)
         sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
         white = whitening(self.burst.burst.frames[self.model.order[0]])
-        pixel_kernel.merge(frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped)
+        pixel_kernel.merge(
+            frames, self.model.exposures, trust, place, variance, white, self.model.curve_error,
+            light, sigma, lost, clipped,
+        )  # fmt: skip
         return light, sigma, lost, clipped
 
     def static_window(self, window: Window) -> WindowMerge:

@@ -14,6 +14,9 @@ import numpy as np
 CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
 BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
+CLIPPED = 0.985  # of the clip of a frame, from which its light is only a lower bound
+HIGHLIGHTS = 0.9  # of the clip, from which what a frame knows falls to nothing at CLIPPED
+LEAST_REST = 0.05  # of the mu-law domain, between a result and the clip of the shortest frame
 CLIPPED_VARIANCE = 100.0  # of a clipped reference's light, squared clip units: sigma 1 where nothing else is known
 WHITE_NONE, WHITE_CAMERA, WHITE_RAW = 0, 1, 2  # how clipped highlights lose their colour, see _whitened
 SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
@@ -143,14 +146,16 @@ def apply_gain(light, grid, nodes, exposure, top, left, height, width):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, white, valid,
+    ref, other, var_ref, var_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, eps_merge,
+    threshold, white, valid,
     trust, total,
 ):  # fmt: skip
     """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
     first into ``total``.
 
     ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
-    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
+    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``black_ref``, ``black_other`` (3,
+    ENTRIES): variance common to a block near black. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
     ``threshold``: z up to which trust is 1. ``white``: see ``_whitened``.
     """
@@ -159,6 +164,7 @@ def agreement(
     brighter = ratio > 1  # the other frame is the brighter one
     gain = ratio if brighter else np.float32(1) / ratio
     one = np.float32(1)
+    black_dark, black_bright = (black_ref, black_other) if brighter else (black_other, black_ref)
     lifted = np.empty((height, width, 3), np.float32)
     gap = np.empty((height, width, 3), np.float32)
     noise = np.empty((height, width, 3), np.float32)
@@ -169,7 +175,10 @@ def agreement(
                     dark, bright, vd, vb = ref[y, x, k], other[y, x, k], var_ref[y, x, k], var_other[y, x, k]
                 else:
                     dark, bright, vd, vb = other[y, x, k], ref[y, x, k], var_other[y, x, k], var_ref[y, x, k]
-                high = min(dark * gain, one)
+                high = one
+                if brighter:  # what the other frame does not clip, the first may contradict beyond its clip
+                    high += np.float32(0.5) * _falling(bright, np.float32(0.85), np.float32(0.97))
+                high = min(dark * gain, high)
                 lifted[y, x, k] = high
                 gap[y, x, k] = high - min(bright, one)
                 noise[y, x, k] = vb + gain * gain * vd
@@ -218,6 +227,8 @@ def agreement(
                 allowed = max(sums[r, c, 6 + k] * scale * scale, spread[1, k, _index(light, entries)])
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
                 allowed += sums[r, c, 9 + k] * scale / CELL + (eps * light) ** 2 + np.float32(1e-9)
+                allowed += gain * gain * black_dark[k, _index(light / gain, entries)]
+                allowed += black_bright[k, _index(light, entries)]
                 squared[r, c] = max(squared[r, c], (sums[r, c, k] * scale) ** 2 / allowed)
                 gap_sum = light_sum = noise_sum = move_sum = np.float32(0)
                 count = 0
@@ -233,6 +244,8 @@ def agreement(
                 allowed = max(noise_sum * scale * scale, spread[2, k, _index(light, entries)])
                 eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
                 allowed += move_sum * scale / (3 * CELL) + (eps * light) ** 2 + np.float32(1e-9)
+                allowed += gain * gain * black_dark[k, _index(light / gain, entries)]
+                allowed += black_bright[k, _index(light, entries)]
                 squared[r, c] = max(squared[r, c], (gap_sum * scale) ** 2 / allowed)
     for y in range(height):
         v = min(max((np.float32(y) - np.float32(1.5)) / CELL, np.float32(0)), np.float32(rows - 1))
@@ -247,6 +260,8 @@ def agreement(
             z = ((squared[i, j] * (1 - u) + squared[i, j1] * u) * (1 - v)
                  + (squared[i1, j] * (1 - u) + squared[i1, j1] * u) * v)  # fmt: skip
             photometric = moved = variance = mean = np.float32(0)
+            up, down, before, after = max(y - 1, 0), min(y + 1, height - 1), max(x - 1, 0), min(x + 1, width - 1)
+            delta = residue[y // CELL, x // CELL]
             for k in range(3):
                 light = lifted[y, x, k]
                 at = _index(light, entries)
@@ -256,26 +271,43 @@ def agreement(
                 z = max(z, gap[y, x, k] ** 2 / allowed)
                 wide = sums[y // CELL, x // CELL, 3 + k] / np.float32(CELL * CELL)
                 photometric += np.sqrt(spread[2, k, _index(wide, entries)])
-                moved += move[y, x, k]
+                # The other frame's own gradient: above the clip of the first, only it has one.
+                across = (
+                    other[up, after, k] - other[up, before, k] + other[down, after, k] - other[down, before, k]
+                    + 2 * (other[y, after, k] - other[y, before, k])
+                ) / np.float32(8)  # fmt: skip
+                along = (
+                    other[down, before, k] - other[up, before, k] + other[down, after, k] - other[up, after, k]
+                    + 2 * (other[down, x, k] - other[up, x, k])
+                ) / np.float32(8)  # fmt: skip
+                moved += delta * (across * across + along * along)
                 variance += var_other[y, x, k]
                 mean += other[y, x, k]
             excess = max(np.sqrt(z) - threshold, np.float32(0))
             trust[y, x] = np.exp(-excess * excess / np.float32(1.5)) * valid[y, x]
             unit = max(ratio, one)
             third = np.float32(1 / 3)
-            total[y, x] = ((variance * third) / (ratio * ratio) + (moved * third) / (unit * unit)
-                           + (photometric * third / unit) ** 2 + (eps_merge * mean * third / ratio) ** 2)  # fmt: skip
+            mean *= third / ratio
+            photometric *= third / unit * max(mean * min(ratio, one), one)  # relative, above the first frame's clip
+            total[y, x] = ((variance + moved) * third / (ratio * ratio) + photometric * photometric
+                           + (eps_merge * mean) ** 2)  # fmt: skip
 
 
 @compiled
-def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, white, curve, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``place`` (N, h, w): 1 inside a frame,
-    falling to 0 towards its border; beyond it -1 rising to 0, where its edge is repeated. Into ``light`` (h, w, 3);
-    ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it uncertain, ``clipped``: how far
-    every frame is clipped, both from 0 to 1.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``curve``: relative error of the curve.
+    ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1 rising to 0, where its edge is
+    repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it
+    uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+
+        sigma^2 = 1 / (max(1 / V, sum_n T_n c'_n / V_n) / T'(h)^2 + 12 / (1 - T(h))^2) + (curve T'(h) h)^2
+
+    V is the variance of the merge. c' falls to 0 at CLIPPED, later than the taper of the merge, and is 1 for the
+    shortest frame. The term in 12: the truth lies between the result and the clip of the shortest frame, anywhere in
+    the mu-law domain. No number of frames averages out the error of the curve.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -296,6 +328,7 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
             # square: sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge.
             square = min(kept, kept * kept * np.float32(CLIPPED_VARIANCE))
             r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
+            known = _falling(peak, np.float32(HIGHLIGHTS), np.float32(CLIPPED)) / variance[0, y, x]
             lowest = peak
             level, level_t = 0, one
             done[:] = False
@@ -310,8 +343,11 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
                 top = max(frames[n, y, x, 0], frames[n, y, x, 1], frames[n, y, x, 2])
                 full = _falling(top, start, end) / variance[n, y, x]
                 weight = full * trust[n, y, x]
+                knows = _falling(top, np.float32(HIGHLIGHTS), np.float32(CLIPPED))
                 if n == shortest:
+                    knows = one
                     weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
+                known += knows * trust[n, y, x] * most / variance[n, y, x]
                 every += full
                 full = weight
                 if most < one:
@@ -329,6 +365,19 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
                     level, level_t = n, exposures[n]
             r, g, b = r / kept, g / kept, b / kept
             bound = one - _falling(peak, np.float32(0.9), np.float32(0.99))
+            if bound > 0 and max(r, g, b) < np.float32(0.95) * peak and level > 0:
+                # Registration is a pixel off at most: the least that the shortest frame shows around it and may be.
+                found = np.float32(1e9)
+                for i in range(max(y - 1, 0), min(y + 2, height)):
+                    for j in range(max(x - 1, 0), min(x + 2, width)):
+                        near = max(frames[level, i, j, 0], frames[level, i, j, 1], frames[level, i, j, 2]) / level_t
+                        if near > np.float32(0.985) * peak and near < found and place[level, i, j] > 0:
+                            found = near
+                            near_y, near_x = i, j
+                if found < np.float32(1e9):
+                    r += (frames[level, near_y, near_x, 0] / level_t - r) * bound
+                    g += (frames[level, near_y, near_x, 1] / level_t - g) * bound
+                    b += (frames[level, near_y, near_x, 2] / level_t - b) * bound
             if white != WHITE_NONE and min(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2]) > np.float32(
                 0.97
             ):
@@ -359,7 +408,10 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
             doubt *= min(max((error / agreed - np.float32(1.3)) / np.float32(0.4), np.float32(0)), one)
             lost[y, x] = doubt * (one - full_clip)
             clipped[y, x] = full_clip
-            sigma[y, x] = one if full_clip > 0.5 else min(max(error, np.float32(1e-4)), one)
+            rest = max(one - np.log(1 + 5000 * scale * mean) / np.float32(np.log(5001.0)), np.float32(LEAST_REST))
+            known = max(kept * kept / square, known) / (slope * slope) + np.float32(12) / (rest * rest)
+            error = np.sqrt(one / known + (curve * slope * mean) ** 2)
+            sigma[y, x] = one if lowest > np.float32(CLIPPED) else min(max(error, np.float32(1e-4)), one)
 
 
 @compiled

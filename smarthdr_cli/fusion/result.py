@@ -11,6 +11,7 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import OtherScene
 
 F32 = NDArray[np.float32]
@@ -82,10 +83,11 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True)

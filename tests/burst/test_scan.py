@@ -108,6 +108,15 @@ def test_end_of_a_sequential_jpeg() -> None:
     assert scan_jpeg(saved("JPEG", progressive=True), "a").scan_end == 0
 
 
+@pytest.mark.parametrize("quality", [60, 95])
+def test_the_rounding_error_is_that_of_the_quantisation_tables(quality):
+    data = saved("JPEG", quality=quality)
+    with Image.open(io.BytesIO(data)) as image:
+        luma, chroma = (np.square(table, dtype=float).mean() / 12 for table in image.quantization.values())
+    assert scan_jpeg(data, "a").rounding_error == pytest.approx((luma, chroma))
+    assert scan_png(saved("PNG"), "a").rounding_error == (0, 0)
+
+
 def test_the_first_exif_of_a_png_counts_and_a_chunk_precedes_text() -> None:
     text = TEXT_CHUNK_KEYWORD + b"\0\nexif\n 4\n" + b"4578696600004d4d".hex().encode()
     data = with_png_chunk(with_png_chunk(saved("PNG", exif=b"Exif\0\0" + BLOCK), b"eXIf", b"first"), b"tEXt", text)
