@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from smarthdr_cli.align import Alignment, align_burst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.radiometry import Response, linearize
-from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_response, sample_blocks
+from smarthdr_cli.response import (
+    OtherScene,
+    apply_clip_level,
+    compensate_gains,
+    other_scenes,
+    resolve_response,
+    sample_blocks,
+)
 
 F32 = NDArray[np.float32]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
@@ -175,10 +182,11 @@ class AlignedBurst:
 
 
 class RegisteredBurst(NamedTuple):
-    """An aligned burst, and the notes for the user."""
+    """An aligned burst, the notes for the user, and the frames that seem to show another scene."""
 
     burst: AlignedBurst
     notes: tuple[str, ...]
+    others: tuple[OtherScene, ...] = ()
 
 
 def register(
@@ -206,17 +214,19 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
-    stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
+    stated = sum(frame.exposure.source not in ("none", "pixels") for frame in burst.frames) >= 2
     aligned = AlignedBurst(
         burst, curve, alignment,
         estimated=stated and response == "auto" and curve.name != "linear",
         curve_error_ev=ASSUMED_CURVE_ERROR_EV if resolved.assumed else curve.record.get("pair_error_ev", 0.0),
     )  # fmt: skip
-    if gains == "off":
-        return RegisteredBurst(aligned, resolved.notes)
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
+    others = other_scenes(burst, samples)
+    notes = (*map(str, others), *resolved.notes)
+    if gains == "off":
+        return RegisteredBurst(aligned, notes, others)
     curves, gain_notes = compensate_gains(burst, samples, curve)
-    return RegisteredBurst(replace(aligned, curves=curves), (*resolved.notes, *gain_notes))
+    return RegisteredBurst(replace(aligned, curves=curves), (*notes, *gain_notes), others)
 
 
 def _apply_clip_mask(linear: F32, clipped: NDArray[np.bool_]) -> None:

@@ -5,6 +5,7 @@ fuse one burst several times. Torch is loaded late.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -20,9 +21,10 @@ from smarthdr_cli.aligned_burst import AlignedBurst, RegisteredBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
-from smarthdr_cli.errors import out_of_memory
-from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels
+from smarthdr_cli.errors import UsageError, out_of_memory
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels, parse_tile
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
+from smarthdr_cli.response import OtherScene
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +49,7 @@ def fuse(
     align: Literal["auto", "none"] = "auto",
     response: str | Path = "auto",
     deghost: Literal["auto", "off", "strong"] = "auto",
-    evs: Sequence[float] | None = None,
+    ev: Sequence[float] | None = None,
     exposure_times: Sequence[float] | None = None,
     exposure_check: Literal["off", "warn", "fix"] = "warn",
     gains: Literal["auto", "off"] = "auto",
@@ -57,6 +59,9 @@ def fuse(
 ) -> FusionResult:
     """Fuse the files of one burst, in any order, into linear radiance at the reference frame's moment and pose.
 
+    The options are the flags of ``smarthdr fuse``:
+
+    - ``paths``: the files as a list of texts or paths, without patterns: ``sorted(Path("photos").glob("*.jpg"))``.
     - ``weights``: name or path of other weights than the default.
     - ``device``: "auto", "cpu", "cuda" or "cuda:N". ``precision``: "auto", "fp32", "bf16" or "fp16".
     - ``tile``: side of a tile in pixels, 0 for one tile. ``max_memory``: bytes, or text such as "3G". ``max_pixels``:
@@ -65,33 +70,36 @@ def fuse(
     - ``align``: "auto" (a homography per frame, where it helps) or "none".
     - ``response``: "auto", "srgb", "gamma2.2", "linear" or a calibration file.
     - ``deghost``: "auto", "strong" (the network trusts other frames less) or "off" (the static merge).
-    - ``evs`` or ``exposure_times`` (seconds): of the files in their order, instead of EXIF.
-    - ``exposure_check``: "off", "warn" or "fix", where the pixels contradict the stated exposures.
+    - ``ev`` (larger is brighter) or ``exposure_times`` (seconds): of the files in their order, instead of EXIF.
+    - ``exposure_check``: "warn" notes where the pixels contradict the stated exposures, "fix" takes those of the
+      pixels, "off" does not look.
     - ``gains``: "auto" matches the channels of each frame to the reference, "off" does not.
     - ``colorspace``: "rec709", "rec2020" or "acescg". ``anchor``: the frame whose clip is 1, "reference" or "short".
     - ``progress``: called with the stage and the share of it that is done, 0 to 1.
 
-    Raises UsageError, InputError, ModelError or MemoryLimitError.
+    Returns a ``FusionResult``; ``write_result``, ``write_preview`` and ``write_uncertainty`` store it.
+    Raises UsageError, InputError, ModelError or MemoryLimitError, all of them SmartHDRError.
     """
     options = FuseOptions(
         weights=weights,
         device=device,
         precision=precision,
-        tile=str(tile),
+        tile=parse_tile(str(tile)),
         max_memory=parse_memory(max_memory) if isinstance(max_memory, str) else max_memory,
         max_pixels=parse_pixels(max_pixels) if isinstance(max_pixels, str) else max_pixels,
         reference=reference,
         align=align,
         response=str(response),
         deghost=deghost,
-        evs=evs,
-        exposure_times=exposure_times,
+        ev=None if ev is None else tuple(map(float, ev)),
+        exposure_times=None if exposure_times is None else tuple(map(float, exposure_times)),
         exposure_check=exposure_check,
         gains=gains,
         colorspace=colorspace,
         anchor=anchor,
     )
     check_options(options)
+    _check_paths(paths)
     timer = StageTimer(progress)
     torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
     torch_import.start()  # while files are decoded
@@ -100,15 +108,33 @@ def fuse(
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
 
+def _check_paths(paths: Paths) -> None:
+    """Raises UsageError for one path instead of a list, and for a pattern."""
+    if isinstance(paths, str | os.PathLike):
+        raise UsageError(f"fuse takes a list of files, not {paths!r}; {_expanded(paths)} makes one")
+    for path in paths:
+        if any(character in os.fspath(path) for character in "*?[") and not Path(path).exists():
+            raise UsageError(f"{os.fspath(path)!r} is a pattern, not a file; {_expanded(path)} makes the list of files")
+
+
+def _expanded(path: str | os.PathLike[str]) -> str:
+    """The expression that makes a list of files of a folder or a pattern."""
+    path = Path(path)
+    pattern = path.name if any(character in path.name for character in "*?[") else "*.jpg"
+    folder = path if path.is_dir() else path.parent
+    return f'sorted(Path("{folder.as_posix()}").glob("{pattern}"))'
+
+
 def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst:
     """The first step of ``fuse``: the files of one burst and the notes of reading. Raises UsageError or InputError."""
     with timer.stage("read"):
         return load_burst(
             paths,
-            evs=options.evs,
+            evs=options.ev,
             times=options.exposure_times,
             reference=options.reference,
             max_pixels=options.max_pixels,
+            exposure_check=options.exposure_check,
         )
 
 
@@ -143,7 +169,7 @@ def fuse_loaded(
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
         fusion, registered.burst, fuser.record, options, timer,
-        notes=(*notes, *registered.notes), tile_after_retreat=tile_after_retreat,
+        notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
 
 
@@ -155,6 +181,7 @@ def to_result(
     timer: "StageTimer",
     *,
     notes: Sequence[str] = (),
+    other_scenes: tuple[OtherScene, ...] = (),
     tile_after_retreat: int | None = None,
 ) -> FusionResult:
     """Convert colours and anchor, and write the report. Overwrites the radiance of ``fusion``."""
@@ -184,6 +211,7 @@ def to_result(
             clipped_share=float((sigma >= 1.0).mean()),
         ),
         gains_ev=tuple(tuple(curve.record.get("gains_ev", (0.0, 0.0, 0.0))) for curve in burst.curves),
+        other_scenes=other_scenes,
         tile_after_retreat=tile_after_retreat,
         statistics=fusion.statistics,
         notes=tuple(notes),
