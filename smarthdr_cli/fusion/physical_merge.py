@@ -85,15 +85,16 @@ class PhysicalMerger:
         """Merge one window, whose corner and sides are multiples of CELL."""
         model, burst = self.model, self.burst
         count, shape = len(model.order), (window.height, window.width)
-        frames, place = np.empty((count, *shape, 3), np.float32), np.ones((count, *shape), np.float32)
+        frames, place = np.empty((count, 3, *shape), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
-        frames[0] = burst.read(model.order[0], window)[0]
+        frames[0] = burst.read(model.order[0], window)[0].transpose(2, 0, 1)
         noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
-        variance[0] = noise[0].mean(-1)
+        variance[0] = noise[0].mean(0)
         rows, columns = cells_of(window)
         for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
             flow = self.motions[n].displacement(window) if n in self.motions else None
-            frames[n], valid = burst.read(pair.other, window, flow)
+            light, valid = burst.read(pair.other, window, flow)
+            frames[n] = light.transpose(2, 0, 1)
             place[n] = border(burst, pair.other, window, valid)
             pair.correct(frames[n], window.top, window.left, burst.burst.size)
             noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
@@ -103,7 +104,6 @@ class PhysicalMerger:
                 frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
                 *errors, valid, trust[n], variance[n],
             )  # fmt: skip
-            trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
             if anchor:
                 trust[n] *= np.where(place[anchor] > 0, trust[anchor], 1)
                 variance[n] /= model.exposures[anchor] ** 2

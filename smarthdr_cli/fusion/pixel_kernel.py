@@ -1,9 +1,14 @@
-"""The per-pixel part of a fusion as compiled loops: noise, agreement, merge.
+"""The per-pixel part of a fusion as compiled loops: light, noise, agreement, merge.
 
-Arrays are windows of the picture whose corner and sides are multiples of CELL pixels, C-contiguous float32, (h, w, 3)
+Arrays are windows of the picture whose corner and sides are multiples of CELL pixels, C-contiguous float32, (3, h, w)
 or (h, w). Means over 4 pixels are those of cells, means over 12 of three by three cells, so every sum has an order
 fixed by the picture, and a pixel does not depend on the window it is computed in (given a margin of MARGIN pixels).
 Tables are over sqrt(x), see noise_model.py.
+
+Every formula is a loop over a row, without branches, over few contiguous arrays, so that the compiler makes vector
+instructions of it: entries of tables are computed, looked up and used in three loops, and no integer stands among the
+floats (numba computes int * float32 in float64). Where a row needs what lies beside it, it is written into a ``wide``
+one whose ends are repeated.
 """
 
 from typing import Any
@@ -13,8 +18,23 @@ import numpy as np
 
 CELL = 4  # px
 MARGIN = 24  # px that a window reaches beyond what is kept of it
-BLACK_CODES = 8.0  # over which JPEG's error falls from D: blocks near black are rounded to nothing, activity and all
-SMOOTH = (1.0, 2.0, 1.0)  # of neighbouring cells, for the activity that JPEG's error depends on
+AREA = np.float32(CELL * CELL)  # px of a cell
+BLACK_CODES = np.float32(8)  # over which JPEG's error falls from D: blocks near black are rounded to nothing
+GAIN_START, GAIN_END = np.float32(0.9), np.float32(0.97)  # of the clip, between which a photometric gain fades to 1
+SHOULDER_START, SHOULDER_END = np.float32(0.7), np.float32(0.9)  # between which the model's relative error rises
+TAPER_START, TAPER_END = np.float32(0.80), np.float32(0.97)  # of the clip, between which a frame leaves the merge
+BOUND_START, BOUND_END = np.float32(0.9), np.float32(0.99)  # between which the reference becomes a lower bound
+BOUND = np.float32(0.985)  # of what the reference shows
+LAST_WEIGHT = np.float32(1e-5)  # taper that the shortest frame keeps
+SHORTER = np.float32(0.8)  # exposure under which a frame is shorter than the reference
+NEAR_CLIP = np.float32(0.85)  # over which the reference counts as clipped in a summary
+GAUSS = np.float32(0.05448868), np.float32(0.24420134), np.float32(0.40261996)  # five taps of sigma 1 px
+ZERO, HALF, ONE, TWO, THREE = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2), np.float32(3)
+THIRD = np.float32(1 / 3)
+TINY, LEAST = np.float32(1e-12), np.float32(1e-9)
+LEAST_KEPT = np.float32(1e-14)
+MU = np.float32(5000)
+MU_SLOPE = np.float32(5000 / np.log(5001.0))
 
 
 def compiled(function: Any) -> Any:
@@ -23,105 +43,304 @@ def compiled(function: Any) -> Any:
 
 
 @compiled
-def _index(x, entries):
-    x = min(max(x, np.float32(0)), np.float32(1))
-    return int(np.sqrt(x) * np.float32(entries - 1) + np.float32(0.5))
+def _row(length):
+    return np.empty(length, np.float32)
 
 
 @compiled
 def _falling(level, start, end):
-    t = min(max((level - start) / (end - start), np.float32(0)), np.float32(1))
-    return np.float32(1) - t * t * (3 - 2 * t)
+    t = min(max((level - start) / (end - start), ZERO), ONE)
+    return ONE - t * t * (THREE - TWO * t)
+
+
+@compiled
+def _exp_of_minus(x):
+    """exp(-x), x >= 0, to 1e-6: (exp(-x / 32))^32, since a library's vectors need not round as its scalars do."""
+    u = min(x, np.float32(32)) * np.float32(-1 / 32)
+    y = ONE + u * (ONE + u * (HALF + u * (np.float32(1 / 6) + u * (np.float32(1 / 24) + u * np.float32(1 / 120)))))
+    y *= y
+    y *= y
+    y *= y
+    y *= y
+    return y * y
+
+
+@compiled
+def _add(row, out):
+    for x in range(out.size):
+        out[x] += row[x]
+
+
+@compiled
+def _fold(row, out):
+    """Sums over CELL pixels of a row."""
+    for c in range(out.size):
+        out[c] = (row[CELL * c] + row[CELL * c + 1]) + (row[CELL * c + 2] + row[CELL * c + 3])
+
+
+@compiled
+def _widen(cells, out):
+    """For every pixel of a row the value of its cell."""
+    for c in range(cells.size):
+        for i in range(CELL):
+            out[CELL * c + i] = cells[c]
+
+
+@compiled
+def _between(cells, out):
+    """For every pixel of a row the values of the cells around it, interpolated."""
+    for i in range(CELL // 2):
+        out[i] = cells[0]
+        out[out.size - 1 - i] = cells[cells.size - 1]
+    for c in range(cells.size - 1):
+        for i in range(CELL):
+            share = np.float32((i + 0.5) / CELL)
+            out[CELL * c + CELL // 2 + i] = cells[c] * (ONE - share) + cells[c + 1] * share
+
+
+@compiled
+def _interpolated(above, below, share, out):
+    for c in range(out.size):
+        out[c] = above[c] * (ONE - share) + below[c] * share
+
+
+@compiled
+def _repeat_ends(wide):
+    wide[0] = wide[1]
+    wide[wide.size - 1] = wide[wide.size - 2]
+
+
+@compiled
+def _largest(red, green, blue, out):
+    for x in range(out.size):
+        out[x] = max(max(red[x], green[x]), blue[x])
+
+
+@compiled
+def _mean(red, green, blue, out):
+    for x in range(out.size):
+        out[x] = (red[x] + green[x] + blue[x]) / THREE
+
+
+@compiled
+def _entries(level, last, out):
+    """Entries of a table over sqrt(x) whose last one is ``last``."""
+    for x in range(out.size):
+        out[x] = np.int32(np.sqrt(min(max(level[x], ZERO), ONE)) * last + HALF)
+
+
+@compiled
+def _look_up(table, entry, out):
+    for x in range(out.size):
+        out[x] = table[entry[x]]
+
+
+@compiled
+def linearise(codes, scale, table, out):
+    """Light (3, h, w) of ``codes`` (h, w, 3) into ``out``: ``table`` (3, K) at codes * ``scale``, interpolated."""
+    height, width = codes.shape[:2]
+    last = np.float32(table.shape[1] - 1)
+    position, low, high, share = _row(width), _row(width), _row(width), _row(width)
+    entry = np.empty(width, np.uint32)
+    for y in range(height):
+        for k in range(3):
+            for x in range(width):
+                position[x] = min(max(codes[y, x, k] * scale, ZERO), last)
+            _split(position, np.int32(table.shape[1] - 2), entry, share)
+            _look_up(table[k], entry, low)
+            _look_up(table[k, 1:], entry, high)
+            _mix(low, high, share, out[k, y])
+
+
+@compiled
+def _split(position, most, entry, share):
+    """A position in a table as an entry of at most ``most`` and the share of the next one."""
+    for x in range(entry.size):
+        entry[x] = min(np.int32(position[x]), most)
+    for x in range(entry.size):
+        share[x] = position[x] - np.float32(np.int32(entry[x]))
+
+
+@compiled
+def _mix(low, high, share, out):
+    for x in range(out.size):
+        out[x] = low[x] * (ONE - share[x]) + high[x] * share[x]
+
+
+@compiled
+def apply_gain(light, grid, nodes, top, left, height, width):
+    """Multiply ``light`` (3, h, w) by the photometric grid (places, places, lights, 3) of the whole picture's
+    ``height`` and ``width``, in place; ``nodes`` (ENTRIES,): position of x along the lights, over sqrt. What clips
+    stays clipped: the gain fades to 1 from 0.9 of the clip.
+    """
+    lights, entries = grid.shape[2], nodes.size
+    rows, columns = light.shape[1] // CELL, light.shape[2] // CELL
+    gains = np.empty(lights * 3 * columns, np.float32)  # of a row of cells, by light, channel and cell
+    cell = np.empty(CELL * columns, np.uint32)
+    for x in range(cell.size):
+        cell[x] = x // CELL
+    width = CELL * columns
+    mean, peak, position = _row(width), _row(width), _row(width)
+    share, low, high, gain = _row(width), _row(width), _row(width), _row(width)
+    entry = np.empty_like(cell)
+    for r in range(rows):
+        _gains_of_cells(grid, top + r * CELL, left, height, width, gains)
+        for y in range(r * CELL, (r + 1) * CELL):
+            red, green, blue = light[0, y], light[1, y], light[2, y]
+            _mean(red, green, blue, mean)
+            _largest(red, green, blue, peak)
+            _entries(mean, np.float32(entries - 1), entry)
+            _look_up(nodes, entry, position)
+            _split(position, np.int32(lights - 2), entry, share)
+            _entries_of_cells(cell, np.uint32(3 * columns), entry)
+            for k in range(3):
+                _look_up(gains[k * columns :], entry, low)
+                _look_up(gains[(3 + k) * columns :], entry, high)
+                _mix(low, high, share, gain)
+                _multiply(peak, gain, light[k, y])
+
+
+@compiled
+def _gains_of_cells(grid, top, left, height, width, out):
+    """The grid at a row of cells that begins at (``top``, ``left``), bilinear between places."""
+    places, lights = grid.shape[0], grid.shape[2]
+    columns = out.size // (3 * lights)
+    steps = np.float32(places - 1)
+    v = min(np.float32(top + 1.5) / np.float32(max(height - 1, 1)), ONE) * steps
+    i = min(int(v), places - 2)
+    v -= np.float32(i)
+    for c in range(columns):
+        u = min(np.float32(left + c * CELL + 1.5) / np.float32(max(width - 1, 1)), ONE) * steps
+        j = min(int(u), places - 2)
+        u -= np.float32(j)
+        for n in range(lights):
+            for k in range(3):
+                above = grid[i, j, n, k] * (ONE - u) + grid[i, j + 1, n, k] * u
+                below = grid[i + 1, j, n, k] * (ONE - u) + grid[i + 1, j + 1, n, k] * u
+                out[(n * 3 + k) * columns + c] = above * (ONE - v) + below * v
+
+
+@compiled
+def _entries_of_cells(cell, stride, entry):
+    for x in range(entry.size):
+        entry[x] = entry[x] * stride + cell[x]
+
+
+@compiled
+def _multiply(peak, gain, light):
+    for x in range(light.size):
+        light[x] *= ONE + (gain[x] - ONE) * _falling(peak[x], GAIN_START, GAIN_END)
 
 
 @compiled
 def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma, smooth, out):
-    """Var(x) (h, w, 3) of a frame into ``out``; ``smooth``: at the mean of 3x3 pixels instead of the noisy pixel."""
-    height, width = light.shape[:2]
-    rows, columns, entries = height // CELL, width // CELL, variance.shape[1]
-    error = np.zeros((rows, columns, 3), np.float32)
+    """Var(x) (3, h, w) of a frame into ``out``; ``smooth``: at the mean of 3x3 pixels instead of the noisy pixel."""
+    height, width = light.shape[1:]
+    last = np.float32(variance.shape[1] - 1)
+    error = np.zeros((3, height // CELL, width // CELL), np.float32)
     if jpeg_luma > 0:
-        # Sums of codes and their squares, and of codes less their mean over channels and their squares.
-        moments = np.zeros((rows, columns, 12), np.float32)
-        value = np.empty(3, np.float32)
-        for r in range(rows):
-            for c in range(columns):
-                for y in range(r * CELL, (r + 1) * CELL):
-                    for x in range(c * CELL, (c + 1) * CELL):
-                        for k in range(3):
-                            value[k] = code[k, _index(light[y, x, k], entries)]
-                        mean = (value[0] + value[1] + value[2]) / np.float32(3)
-                        for k in range(3):
-                            hue = value[k] - mean
-                            moments[r, c, k] += value[k]
-                            moments[r, c, 3 + k] += value[k] * value[k]
-                            moments[r, c, 6 + k] += hue
-                            moments[r, c, 9 + k] += hue * hue
-        total = np.empty(12, np.float32)
-        for r in range(rows):
-            for c in range(columns):
-                total[:] = 0
-                mass = np.float32(0)
-                for i in range(-1, 2):
-                    for j in range(-1, 2):
-                        y, x = min(max(r + i, 0), rows - 1), min(max(c + j, 0), columns - 1)
-                        weight = np.float32(SMOOTH[i + 1] * SMOOTH[j + 1])
-                        mass += weight * CELL * CELL
-                        for k in range(12):
-                            total[k] += weight * moments[y, x, k]
-                for k in range(3):
-                    luma = max(total[3 + k] / mass - (total[k] / mass) ** 2, np.float32(0))
-                    hue = max(total[9 + k] / mass - (total[6 + k] / mass) ** 2, np.float32(0))
-                    error[r, c, k] = jpeg_luma * luma / (luma + jpeg_luma)
-                    error[r, c, k] += jpeg_luma * np.exp(-total[k] / (mass * np.float32(BLACK_CODES)))
-                    if jpeg_chroma > 0:
-                        error[r, c, k] += jpeg_chroma / 4 * hue / (hue + jpeg_chroma / 4)
-    for y in range(height):
-        for x in range(width):
-            for k in range(3):
-                level = light[y, x, k]
-                if smooth:
-                    level = np.float32(0)
-                    for i in range(-1, 2):
-                        for j in range(-1, 2):
-                            level += light[min(max(y + i, 0), height - 1), min(max(x + j, 0), width - 1), k]
-                    level /= np.float32(9)
-                at = _index(level, entries)
-                out[y, x, k] = variance[k, at] + squared_worth[k, at] * error[y // CELL, x // CELL, k]
+        _jpeg_error(light, code, jpeg_luma, jpeg_chroma, error)
+    level, own, worth, lost = _row(width), _row(width), _row(width), _row(width)
+    wide, entry = np.empty(width + 2, np.float32), np.empty(width, np.uint32)
+    for k in range(3):
+        for y in range(height):
+            if y % CELL == 0:
+                _widen(error[k, y // CELL], lost)
+            if smooth:
+                _mean_of_nine(light[k, max(y - 1, 0)], light[k, y], light[k, min(y + 1, height - 1)], wide, level)
+                _entries(level, last, entry)
+            else:
+                _entries(light[k, y], last, entry)
+            _look_up(variance[k], entry, own)
+            _look_up(squared_worth[k], entry, worth)
+            _own_and_lost(own, worth, lost, out[k, y])
 
 
 @compiled
-def apply_gain(light, grid, nodes, exposure, top, left, height, width):
-    """Multiply ``light`` (h, w, 3) by the photometric grid (places, places, lights, 3) of the whole picture's
-    ``height`` and ``width``, in place; ``nodes`` (ENTRIES,): position along the lights of x ``exposure``, over sqrt.
-    What clips stays clipped: the gain fades to 1 from 0.9 of the clip.
-    """
-    places, lights, entries = grid.shape[0], grid.shape[2], nodes.shape[0]
-    table = np.empty((lights, 3), np.float32)
-    for r in range(light.shape[0] // CELL):
-        v = min(np.float32(top + r * CELL + 1.5) / np.float32(max(height - 1, 1)), np.float32(1)) * (places - 1)
-        i = min(int(v), places - 2)
-        v -= i
-        for c in range(light.shape[1] // CELL):
-            u = min(np.float32(left + c * CELL + 1.5) / np.float32(max(width - 1, 1)), np.float32(1)) * (places - 1)
-            j = min(int(u), places - 2)
-            u -= j
-            for n in range(lights):
-                for k in range(3):
-                    above = grid[i, j, n, k] * (1 - u) + grid[i, j + 1, n, k] * u
-                    below = grid[i + 1, j, n, k] * (1 - u) + grid[i + 1, j + 1, n, k] * u
-                    table[n, k] = above * (1 - v) + below * v
-            for y in range(r * CELL, (r + 1) * CELL):
-                for x in range(c * CELL, (c + 1) * CELL):
-                    mean = (light[y, x, 0] + light[y, x, 1] + light[y, x, 2]) / np.float32(3)
-                    at = nodes[_index(mean, entries)]
-                    n = min(int(at), lights - 2)
-                    share = at - n
-                    peak = max(light[y, x, 0], light[y, x, 1], light[y, x, 2])
-                    fade = _falling(peak, np.float32(0.9), np.float32(0.97))
-                    for k in range(3):
-                        gain = table[n, k] * (1 - share) + table[n + 1, k] * share
-                        light[y, x, k] *= 1 + (gain - 1) * fade
+def _mean_of_nine(up, middle, down, wide, out):
+    for x in range(out.size):
+        wide[x + 1] = up[x] + middle[x] + down[x]
+    _repeat_ends(wide)
+    for x in range(out.size):
+        out[x] = (wide[x] + wide[x + 1] + wide[x + 2]) / np.float32(9)
+
+
+@compiled
+def _own_and_lost(own, worth, lost, out):
+    for x in range(out.size):
+        out[x] = own[x] + worth[x] * lost[x]
+
+
+@compiled
+def _jpeg_error(light, code, luma, chroma, error):
+    """J of noise_model.py, squared codes (3, h / 4, w / 4), from codes over 3x3 cells weighted 1 2 1 each way."""
+    rows, columns, width = light.shape[1] // CELL, light.shape[2] // CELL, light.shape[2]
+    last = np.float32(code.shape[1] - 1)
+    # Sums over cells of codes, their squares, codes less their mean over channels, and the squares of that.
+    moments = np.empty((rows, 12, columns), np.float32)
+    sums, codes = np.empty((12, width), np.float32), np.empty((3, width), np.float32)
+    grey, entry = np.empty(width, np.float32), np.empty(width, np.uint32)
+    for r in range(rows):
+        sums[:] = ZERO
+        for y in range(r * CELL, (r + 1) * CELL):
+            for k in range(3):
+                _entries(light[k, y], last, entry)
+                _look_up(code[k], entry, codes[k])
+            _mean(codes[0], codes[1], codes[2], grey)
+            for k in range(3):
+                _add_moments(codes[k], sums[k], sums[3 + k])
+                _add_hue_moments(codes[k], grey, sums[6 + k], sums[9 + k])
+        for n in range(12):
+            _fold(sums[n], moments[r, n])
+    wide, mean = np.empty(columns + 2, np.float32), np.empty((12, columns), np.float32)
+    for r in range(rows):
+        for n in range(12):
+            _one_two_one(moments[max(r - 1, 0), n], moments[r, n], moments[min(r + 1, rows - 1), n], wide, mean[n])
+        for k in range(3):
+            _add_error(mean[k], mean[3 + k], luma, error[k, r])
+            _add_black_error(mean[k], luma, error[k, r])
+            if chroma > 0:
+                _add_error(mean[6 + k], mean[9 + k], chroma / np.float32(4), error[k, r])
+
+
+@compiled
+def _add_moments(code, first, second):
+    for x in range(code.size):
+        first[x] += code[x]
+        second[x] += code[x] * code[x]
+
+
+@compiled
+def _add_hue_moments(code, grey, first, second):
+    for x in range(code.size):
+        hue = code[x] - grey[x]
+        first[x] += hue
+        second[x] += hue * hue
+
+
+@compiled
+def _one_two_one(up, middle, down, wide, out):
+    """Weighted mean over the pixels of 3x3 cells, from sums over cells."""
+    for c in range(out.size):
+        wide[c + 1] = up[c] + TWO * middle[c] + down[c]
+    _repeat_ends(wide)
+    for c in range(out.size):
+        out[c] = (wide[c] + TWO * wide[c + 1] + wide[c + 2]) / (AREA * np.float32(16))
+
+
+@compiled
+def _add_error(mean, square, error, out):
+    """D A / (A + D)."""
+    for c in range(out.size):
+        activity = max(square[c] - mean[c] * mean[c], ZERO)
+        out[c] += error * activity / (activity + error)
+
+
+@compiled
+def _add_black_error(mean, error, out):
+    """D exp(-c / 8)."""
+    for c in range(out.size):
+        out[c] += error * _exp_of_minus(mean[c] / BLACK_CODES)
 
 
 @compiled
@@ -129,120 +348,240 @@ def agreement(
     ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
     trust, total,
 ):  # fmt: skip
-    """Trust before it is smoothed, (h, w), into ``trust``; total variance of the other frame's light in units of the
-    first into ``total``.
+    """Trust (h, w) into ``trust``; total variance of the other frame's light in units of the first into ``total``.
 
-    ``ref``, ``other``: (h, w, 3) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
+    ``ref``, ``other``: (3, h, w) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
     scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
-    ``threshold``: z up to which trust is 1.
+    ``threshold``: z up to which trust is 1. ``valid`` (h, w): 1 where the other frame saw the pixel, else 0.
     """
-    height, width = ref.shape[:2]
-    rows, columns, entries = height // CELL, width // CELL, spread.shape[2]
-    brighter = ratio > 1  # the other frame is the brighter one
-    gain = ratio if brighter else np.float32(1) / ratio
-    one = np.float32(1)
-    lifted = np.empty((height, width, 3), np.float32)
-    gap = np.empty((height, width, 3), np.float32)
-    noise = np.empty((height, width, 3), np.float32)
-    for y in range(height):
-        for x in range(width):
-            for k in range(3):
-                if brighter:
-                    dark, bright, vd, vb = ref[y, x, k], other[y, x, k], var_ref[y, x, k], var_other[y, x, k]
-                else:
-                    dark, bright, vd, vb = other[y, x, k], ref[y, x, k], var_other[y, x, k], var_ref[y, x, k]
-                high = min(dark * gain, one)
-                lifted[y, x, k] = high
-                gap[y, x, k] = high - min(bright, one)
-                noise[y, x, k] = vb + gain * gain * vd
-    move = np.empty((height, width, 3), np.float32)  # delta^2 |grad|^2
+    height, width = valid.shape
+    rows, columns = residue.shape
+    last = np.float32(spread.shape[2] - 1)
+    unit, gain = max(ratio, ONE), max(ratio, ONE / ratio)
+    dark, bright, var_dark, var_bright = other, ref, var_other, var_ref
+    if ratio > ONE:  # the other frame is the brighter one
+        dark, bright, var_dark, var_bright = ref, other, var_ref, var_other
+    squared = np.zeros((height, width), np.float32)  # z^2 of single pixels
+    sums = np.zeros((4, 3, width), np.float32)  # of gap, light, noise and move over the rows of a cell
+    cells = np.empty((4, 3, rows, columns), np.float32)
+    lifted = np.empty((3, 3, width + 2), np.float32)  # by channel and y modulo 3
+    delta, gap, noise, move, photometric = _row(width), _row(width), _row(width), _row(width), _row(width)
+    variance, moved, mean = _row(width), _row(width), _row(width)
+    entry = np.empty(width, np.uint32)
+    for k in range(3):
+        _lift(dark[k, 0], gain, lifted[k, 0])
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            before, after = max(x - 1, 0), min(x + 1, width - 1)
-            delta = residue[y // CELL, x // CELL]
-            for k in range(3):
-                across = (
-                    lifted[up, after, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[down, before, k]
-                    + 2 * (lifted[y, after, k] - lifted[y, before, k])
-                ) / np.float32(8)  # fmt: skip
-                along = (
-                    lifted[down, before, k] - lifted[up, before, k] + lifted[down, after, k] - lifted[up, after, k]
-                    + 2 * (lifted[down, x, k] - lifted[up, x, k])
-                ) / np.float32(8)  # fmt: skip
-                move[y, x, k] = delta * (across * across + along * along)
-    sums = np.zeros((rows, columns, 12), np.float32)  # of gap, light, noise and move
-    for r in range(rows):
-        for c in range(columns):
-            for y in range(r * CELL, (r + 1) * CELL):
-                for x in range(c * CELL, (c + 1) * CELL):
-                    for k in range(3):
-                        sums[r, c, k] += gap[y, x, k]
-                        sums[r, c, 3 + k] += lifted[y, x, k]
-                        sums[r, c, 6 + k] += noise[y, x, k]
-                        sums[r, c, 9 + k] += move[y, x, k]
-    squared = np.zeros((rows, columns), np.float32)  # z^2 of the means over 4 and 12 px
-    for r in range(rows):
-        for c in range(columns):
-            for k in range(3):
-                scale = np.float32(1) / np.float32(CELL * CELL)
-                light = sums[r, c, 3 + k] * scale
-                allowed = max(sums[r, c, 6 + k] * scale * scale, spread[1, k, _index(light, entries)])
-                eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
-                allowed += sums[r, c, 9 + k] * scale / CELL + (eps * light) ** 2 + np.float32(1e-9)
-                squared[r, c] = max(squared[r, c], (sums[r, c, k] * scale) ** 2 / allowed)
-                gap_sum = light_sum = noise_sum = move_sum = np.float32(0)
-                count = 0
-                for i in range(max(r - 1, 0), min(r + 2, rows)):
-                    for j in range(max(c - 1, 0), min(c + 2, columns)):
-                        gap_sum += sums[i, j, k]
-                        light_sum += sums[i, j, 3 + k]
-                        noise_sum += sums[i, j, 6 + k]
-                        move_sum += sums[i, j, 9 + k]
-                        count += CELL * CELL
-                scale = np.float32(1) / np.float32(count)
-                light = light_sum * scale
-                allowed = max(noise_sum * scale * scale, spread[2, k, _index(light, entries)])
-                eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
-                allowed += move_sum * scale / (3 * CELL) + (eps * light) ** 2 + np.float32(1e-9)
-                squared[r, c] = max(squared[r, c], (gap_sum * scale) ** 2 / allowed)
+        if y % CELL == 0:
+            _widen(residue[y // CELL], delta)
+        moved[:] = ZERO
+        for k in range(3):
+            _lift(dark[k, down], gain, lifted[k, down % 3])
+            light = lifted[k, y % 3, 1:-1]
+            _gap(light, bright[k, y], gap)
+            _noise(var_bright[k, y], var_dark[k, y], gain * gain, noise)
+            _move(lifted[k, up % 3], lifted[k, y % 3], lifted[k, down % 3], delta, move)
+            _entries(light, last, entry)
+            _look_up(spread[0, k], entry, photometric)
+            _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[y])
+            _add(move, moved)
+            _add(gap, sums[0, k])
+            _add(light, sums[1, k])
+            _add(noise, sums[2, k])
+            _add(move, sums[3, k])
+        _mean(var_other[0, y], var_other[1, y], var_other[2, y], variance)
+        _mean(other[0, y], other[1, y], other[2, y], mean)
+        _total(variance, moved, mean, ratio, unit, eps_merge, total[y])
+        if y % CELL == CELL - 1:
+            for n in range(4):
+                for k in range(3):
+                    _fold(sums[n, k], cells[n, k, y // CELL])
+            sums[:] = ZERO
+    over_cells, shared = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+    _agreement_of_cells(cells, spread, eps_test, shoulder, over_cells, shared)
+    cell_row = np.empty(columns, np.float32)
     for y in range(height):
-        v = min(max((np.float32(y) - np.float32(1.5)) / CELL, np.float32(0)), np.float32(rows - 1))
+        if y % CELL == 0:
+            _squared_share(shared[y // CELL], unit, cell_row)
+            _widen(cell_row, photometric)
+        _add(photometric, total[y])
+        v = min(max((np.float32(y) - np.float32(1.5)) / np.float32(CELL), ZERO), np.float32(rows - 1))
         i = min(int(v), max(rows - 2, 0))
-        i1 = min(i + 1, rows - 1)
-        v -= i
-        for x in range(width):
-            u = min(max((np.float32(x) - np.float32(1.5)) / CELL, np.float32(0)), np.float32(columns - 1))
-            j = min(int(u), max(columns - 2, 0))
-            j1 = min(j + 1, columns - 1)
-            u -= j
-            z = ((squared[i, j] * (1 - u) + squared[i, j1] * u) * (1 - v)
-                 + (squared[i1, j] * (1 - u) + squared[i1, j1] * u) * v)  # fmt: skip
-            photometric = moved = variance = mean = np.float32(0)
-            for k in range(3):
-                light = lifted[y, x, k]
-                at = _index(light, entries)
-                allowed = max(noise[y, x, k], spread[0, k, at]) + move[y, x, k]
-                eps = eps_test + shoulder * (one - _falling(light, np.float32(0.7), np.float32(0.9)))
-                allowed += (eps * light) ** 2 + np.float32(1e-9)
-                z = max(z, gap[y, x, k] ** 2 / allowed)
-                wide = sums[y // CELL, x // CELL, 3 + k] / np.float32(CELL * CELL)
-                photometric += np.sqrt(spread[2, k, _index(wide, entries)])
-                moved += move[y, x, k]
-                variance += var_other[y, x, k]
-                mean += other[y, x, k]
-            excess = max(np.sqrt(z) - threshold, np.float32(0))
-            trust[y, x] = np.exp(-excess * excess / np.float32(1.5)) * valid[y, x]
-            unit = max(ratio, one)
-            third = np.float32(1 / 3)
-            total[y, x] = ((variance * third) / (ratio * ratio) + (moved * third) / (unit * unit)
-                           + (photometric * third / unit) ** 2 + (eps_merge * mean * third / ratio) ** 2)  # fmt: skip
+        _interpolated(over_cells[i], over_cells[min(i + 1, rows - 1)], v - np.float32(i), cell_row)
+        _between(cell_row, gap)
+        _trust(squared[y], gap, valid[y], threshold, trust[y])
+    _erode_and_smooth(trust, valid)
+
+
+@compiled
+def _lift(dark, gain, wide):
+    for x in range(dark.size):
+        wide[x + 1] = min(dark[x] * gain, ONE)
+    _repeat_ends(wide)
+
+
+@compiled
+def _gap(lifted, bright, out):
+    for x in range(out.size):
+        out[x] = lifted[x] - min(bright[x], ONE)
+
+
+@compiled
+def _noise(var_bright, var_dark, squared_gain, out):
+    for x in range(out.size):
+        out[x] = var_bright[x] + squared_gain * var_dark[x]
+
+
+@compiled
+def _move(up, middle, down, delta, out):
+    """delta^2 |grad|^2 by Sobel's operator."""
+    for x in range(out.size):
+        across = up[x + 2] - up[x] + down[x + 2] - down[x] + TWO * (middle[x + 2] - middle[x])
+        along = down[x] - up[x] + down[x + 2] - up[x + 2] + TWO * (down[x + 1] - up[x + 1])
+        out[x] = delta[x] * ((across * across + along * along) / np.float32(64))
+
+
+@compiled
+def _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared):
+    """The larger of ``squared`` and z^2."""
+    for x in range(squared.size):
+        eps = eps_test + shoulder * (ONE - _falling(light[x], SHOULDER_START, SHOULDER_END))
+        allowed = max(noise[x], photometric[x]) + move[x] + (eps * light[x]) * (eps * light[x]) + LEAST
+        squared[x] = max(squared[x], gap[x] * gap[x] / allowed)
+
+
+@compiled
+def _total(variance, moved, mean, ratio, unit, eps_merge, out):
+    for x in range(out.size):
+        relative = eps_merge * mean[x] / ratio
+        out[x] = variance[x] / (ratio * ratio) + moved[x] * THIRD / (unit * unit) + relative * relative
+
+
+@compiled
+def _agreement_of_cells(cells, spread, eps_test, shoulder, squared, shared):
+    """z^2 (rows, columns) of means over 4 and 12 px, from sums over cells of gap, light, noise and move (4, 3, rows,
+    columns); ``shared``: the photometric spread over 12 px, summed over channels.
+    """
+    rows, columns = squared.shape
+    last = np.float32(spread.shape[2] - 1)
+    gap, light, noise, move, photometric, inverse = _row(columns), _row(columns), _row(columns), _row(columns), _row(columns), _row(columns)
+    wide, sums, entry = _row(columns + 2), np.empty((4, columns), np.float32), np.empty(columns, np.uint32)
+    for r in range(rows):
+        up, down = max(r - 1, 0), min(r + 2, rows)
+        for k in range(3):
+            for c in range(columns):
+                inverse[c] = ONE / AREA
+            _means_of(cells[0, k, r], cells[1, k, r], inverse, gap, light)
+            _errors_of(cells[2, k, r], cells[3, k, r], inverse, np.float32(CELL), noise, move)
+            _entries(light, last, entry)
+            _look_up(spread[1, k], entry, photometric)
+            _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
+            _look_up(spread[2, k], entry, photometric)
+            _add_root(photometric, shared[r])
+            for c in range(columns):
+                inverse[c] = ONE / np.float32((down - up) * (min(c + 2, columns) - max(c - 1, 0)) * CELL * CELL)
+            for n in range(4):
+                _sum_of_nine(cells[n, k, up:down], wide, sums[n])
+            _means_of(sums[0], sums[1], inverse, gap, light)
+            _errors_of(sums[2], sums[3], inverse, np.float32(3 * CELL), noise, move)
+            _entries(light, last, entry)
+            _look_up(spread[2, k], entry, photometric)
+            _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
+
+
+@compiled
+def _means_of(gaps, lights, inverse, gap, light):
+    """Means from sums; ``inverse``: of the number of pixels."""
+    for c in range(gap.size):
+        gap[c] = gaps[c] * inverse[c]
+        light[c] = lights[c] * inverse[c]
+
+
+@compiled
+def _errors_of(noises, moves, inverse, side, noise, move):
+    """Variance of a mean over a square of ``side`` pixels: of noise by pixel, of registration common to a line."""
+    for c in range(noise.size):
+        noise[c] = noises[c] * inverse[c] * inverse[c]
+        move[c] = moves[c] * inverse[c] / side
+
+
+@compiled
+def _scaled(row, factor, out):
+    for c in range(out.size):
+        out[c] = row[c] * factor[c]
+
+
+@compiled
+def _sum_of_nine(cells, wide, out):
+    """Sums over 3x3 cells, without those beyond the border."""
+    wide[:] = ZERO
+    for n in range(cells.shape[0]):
+        _add(cells[n], wide[1:-1])
+    for c in range(out.size):
+        out[c] = wide[c] + wide[c + 1] + wide[c + 2]
+
+
+@compiled
+def _add_root(squared, out):
+    for c in range(out.size):
+        out[c] += np.sqrt(squared[c])
+
+
+@compiled
+def _squared_share(shared, unit, out):
+    for c in range(out.size):
+        share = shared[c] * THIRD / unit
+        out[c] = share * share
+
+
+@compiled
+def _trust(pixels, cells, valid, threshold, out):
+    for x in range(out.size):
+        excess = max(np.sqrt(max(pixels[x], cells[x])) - threshold, ZERO)
+        out[x] = _exp_of_minus(excess * excess / np.float32(1.5)) * valid[x]
+
+
+@compiled
+def _erode_and_smooth(trust, valid):
+    """The least of 3x3 pixels, smoothed by a Gauss of sigma 1 px, where ``valid``; beyond the picture it mirrors."""
+    height, width = trust.shape
+    eroded, wide = np.empty((height, width), np.float32), np.empty(width + 4, np.float32)
+    for y in range(height):
+        _least_of_nine(trust[max(y - 1, 0)], trust[y], trust[min(y + 1, height - 1)], wide[1:-1], eroded[y])
+    for y in range(height):
+        below, two_below = height - 1 - abs(height - 2 - y), height - 1 - abs(height - 3 - y)
+        _five_rows(eroded[abs(y - 2)], eroded[abs(y - 1)], eroded[y], eroded[below], eroded[two_below], wide[2:-2])
+        wide[1], wide[0] = wide[3], wide[4]
+        wide[width + 2], wide[width + 3] = wide[width], wide[width - 1]
+        _five_columns(wide, valid[y], trust[y])
+
+
+@compiled
+def _least_of_nine(up, middle, down, wide, out):
+    for x in range(out.size):
+        wide[x + 1] = min(min(up[x], middle[x]), down[x])
+    _repeat_ends(wide)
+    for x in range(out.size):
+        out[x] = min(min(wide[x], wide[x + 1]), wide[x + 2])
+
+
+@compiled
+def _five_rows(a, b, c, d, e, out):
+    for x in range(out.size):
+        out[x] = GAUSS[0] * (a[x] + e[x]) + GAUSS[1] * (b[x] + d[x]) + GAUSS[2] * c[x]
+
+
+@compiled
+def _five_columns(wide, valid, out):
+    for x in range(out.size):
+        far, near = wide[x] + wide[x + 4], wide[x + 1] + wide[x + 3]
+        out[x] = min(GAUSS[0] * far + GAUSS[1] * near + GAUSS[2] * wide[x + 2], ONE) * valid[x]
 
 
 @compiled
 def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped):
-    """Inverse-variance merge of ``frames`` (N, h, w, 3) in their own units, the reference first.
+    """Inverse-variance merge of ``frames`` (N, 3, h, w) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
     trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
@@ -252,75 +591,206 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
     """
-    count, height, width = frames.shape[:3]
+    count, _, height, width = frames.shape
     shortest = 0
     for n in range(1, count):
         if exposures[n] < exposures[shortest]:
             shortest = n
     scale = exposures[shortest]
-    start, end, one, tiny = np.float32(0.80), np.float32(0.97), np.float32(1), np.float32(1e-12)
-    done = np.zeros(count, np.bool_)
+    rgb, own = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
+    kept, every, lowest, peak, full, weight = _row(width), _row(width), _row(width), _row(width), _row(width), _row(width)
+    trusted, reach, spread, exposure, floor = _row(width), _row(width), _row(width), _row(width), _row(width)
+    order = np.empty((count, width), np.int32)
     for y in range(height):
+        _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
+        _first_weight(peak, variance[0, y], kept, every)
+        for k in range(3):
+            _scaled(frames[0, k, y], kept, rgb[k])
+        _copy(peak, lowest)
+        fading = _fades(place, y)
+        if fading:
+            _by_reach(place, y, order)
+        for rank in range(1, count):
+            if fading:
+                frame = order[rank]
+                for k in range(3):
+                    _pick(frames[:, k], y, frame, own[k])
+                _pick(trust, y, frame, trusted)
+                _pick(place, y, frame, reach)
+                _pick(variance, y, frame, spread)
+                for x in range(width):
+                    exposure[x] = exposures[frame[x]]
+                    floor[x] = LAST_WEIGHT if frame[x] == shortest else ZERO
+            else:
+                for k in range(3):
+                    _copy(frames[rank, k, y], own[k])
+                _copy(trust[rank, y], trusted)
+                _copy(place[rank, y], reach)
+                _copy(variance[rank, y], spread)
+                exposure[:] = exposures[rank]
+                floor[:] = LAST_WEIGHT if rank == shortest else ZERO
+            _largest(own[0], own[1], own[2], peak)
+            _full_weight(peak, reach, spread, full)
+            _trusted_weight(full, trusted, reach, spread, floor, weight)
+            if fading:
+                _fade(kept, reach, weight)
+            _add(full, every)
+            _add(weight, kept)
+            _lower(peak, reach, lowest)
+            _divide(weight, exposure, full)
+            for k in range(3):
+                _add_product(own[k], full, rgb[k])
+        _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
+        for k in range(3):
+            _mean_and_bound(frames[0, k, y], peak, kept, rgb[k])
+        _every_clip(lowest, clipped[y])
+        _show_shortest(frames, exposures, place, y, clipped[y], rgb)
         for x in range(width):
-            peak = max(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2])
-            kept = max(_falling(peak, start, end) / variance[0, y, x], tiny)
-            every = kept
-            r, g, b = frames[0, y, x, 0] * kept, frames[0, y, x, 1] * kept, frames[0, y, x, 2] * kept
-            lowest = peak
-            level, level_t = 0, one
-            done[:] = False
-            for _ in range(1, count):
-                n, most = 0, np.float32(0)  # of what is left, the frame that reaches furthest
-                for i in range(1, count):
-                    if not done[i] and place[i, y, x] > most:
-                        n, most = i, place[i, y, x]
-                if n == 0:
-                    break
-                done[n] = True
-                top = max(frames[n, y, x, 0], frames[n, y, x, 1], frames[n, y, x, 2])
-                full = _falling(top, start, end) / variance[n, y, x]
-                weight = full * trust[n, y, x]
-                if n == shortest:
-                    weight = max(weight, np.float32(1e-5) * trust[n, y, x] / variance[n, y, x])
-                every += full
-                if most < one:
-                    faded = kept * most * weight / (kept + (one - most) * weight)
-                    weight = max(faded, min(weight * most, np.float32(1e-9)))
-                share = weight / exposures[n]
-                r += frames[n, y, x, 0] * share
-                g += frames[n, y, x, 1] * share
-                b += frames[n, y, x, 2] * share
-                kept += weight
-                lowest = min(lowest, top)
-                if exposures[n] < level_t:
-                    level, level_t = n, exposures[n]
-            r, g, b = r / kept, g / kept, b / kept
-            bound = one - _falling(peak, np.float32(0.9), np.float32(0.99))
-            r += max(np.float32(0.985) * frames[0, y, x, 0] - r, np.float32(0)) * bound
-            g += max(np.float32(0.985) * frames[0, y, x, 1] - g, np.float32(0)) * bound
-            b += max(np.float32(0.985) * frames[0, y, x, 2] - b, np.float32(0)) * bound
-            full_clip = one - _falling(lowest, start, end)
-            if full_clip > 0:
-                r += (frames[level, y, x, 0] / level_t - r) * full_clip
-                g += (frames[level, y, x, 1] / level_t - g) * full_clip
-                b += (frames[level, y, x, 2] / level_t - b) * full_clip
-                for n in range(1, count):  # beyond the border of what saw more, its edge is repeated
-                    if place[n, y, x] < 0 and exposures[n] < level_t:
-                        repeat = -place[n, y, x] * full_clip
-                        r += max(frames[n, y, x, 0] / exposures[n] - r, np.float32(0)) * repeat
-                        g += max(frames[n, y, x, 1] / exposures[n] - g, np.float32(0)) * repeat
-                        b += max(frames[n, y, x, 2] / exposures[n] - b, np.float32(0)) * repeat
-            light[y, x, 0], light[y, x, 1], light[y, x, 2] = r, g, b
-            mean = max((r + g + b) / np.float32(3), np.float32(0))
-            slope = np.float32(5000 / np.log(5001.0)) * scale / (1 + 5000 * scale * mean)
-            error = slope / np.sqrt(max(kept, np.float32(1e-14)))
-            agreed = slope / np.sqrt(max(every, np.float32(1e-14)))
-            tau = np.float32(0.005)
-            doubt = min(max((error - tau) / tau, np.float32(0)), one)
-            doubt *= min(max((error / agreed - np.float32(1.3)) / np.float32(0.4), np.float32(0)), one)
-            lost[y, x] = doubt * (one - full_clip)
-            clipped[y, x] = full_clip
-            sigma[y, x] = one if full_clip > 0.5 else min(max(error, np.float32(1e-4)), one)
+            light[y, x, 0], light[y, x, 1], light[y, x, 2] = rgb[0, x], rgb[1, x], rgb[2, x]
+        _mean(rgb[0], rgb[1], rgb[2], weight)
+        _error(weight, kept, scale, sigma[y])
+        _error(weight, every, scale, full)
+        _lost(sigma[y], full, clipped[y], lost[y])
+        _limit_sigma(clipped[y], sigma[y])
+
+
+@compiled
+def _copy(row, out):
+    for x in range(out.size):
+        out[x] = row[x]
+
+
+@compiled
+def _divide(row, divisor, out):
+    for x in range(out.size):
+        out[x] = row[x] / divisor[x]
+
+
+@compiled
+def _first_weight(peak, variance, kept, every):
+    for x in range(kept.size):
+        kept[x] = max(_falling(peak[x], TAPER_START, TAPER_END) / variance[x], TINY)
+        every[x] = kept[x]
+
+
+@compiled
+def _fades(place, y):
+    """Whether a frame fades towards its border within a row."""
+    fading = False
+    for n in range(1, place.shape[0]):
+        row = place[n, y]
+        for x in range(row.size):
+            fading |= (row[x] > ZERO) & (row[x] < ONE)
+    return fading
+
+
+@compiled
+def _by_reach(place, y, order):
+    """Frames by how far they reach, the furthest first, for every pixel of a row."""
+    for x in range(place.shape[2]):
+        for n in range(1, place.shape[0]):
+            at = n
+            while at > 1 and place[order[at - 1, x], y, x] < place[n, y, x]:
+                order[at, x] = order[at - 1, x]
+                at -= 1
+            order[at, x] = n
+
+
+@compiled
+def _pick(images, y, frame, out):
+    for x in range(out.size):
+        out[x] = images[frame[x], y, x]
+
+
+@compiled
+def _full_weight(peak, reach, variance, out):
+    for x in range(out.size):
+        full = _falling(peak[x], TAPER_START, TAPER_END) / variance[x]
+        out[x] = full if reach[x] > ZERO else ZERO
+
+
+@compiled
+def _trusted_weight(full, trust, reach, variance, floor, out):
+    for x in range(out.size):
+        weight = max(full[x] * trust[x], floor[x] * trust[x] / variance[x])
+        out[x] = weight if reach[x] > ZERO else ZERO
+
+
+@compiled
+def _fade(kept, reach, weight):
+    for x in range(weight.size):
+        faded = kept[x] * reach[x] * weight[x] / (kept[x] + (ONE - reach[x]) * weight[x])
+        faded = max(faded, min(weight[x] * reach[x], LEAST))
+        weight[x] = faded if reach[x] < ONE else weight[x]
+
+
+@compiled
+def _lower(peak, reach, lowest):
+    for x in range(lowest.size):
+        lowest[x] = min(lowest[x], peak[x]) if reach[x] > ZERO else lowest[x]
+
+
+@compiled
+def _add_product(row, factor, out):
+    for x in range(out.size):
+        out[x] += row[x] * factor[x]
+
+
+@compiled
+def _mean_and_bound(reference, peak, kept, out):
+    """A sum of weighted light as its mean, which is at least what a clipped reference shows."""
+    for x in range(out.size):
+        mean = out[x] / kept[x]
+        lacking = max(BOUND * reference[x] - mean, ZERO)
+        out[x] = mean + lacking * (ONE - _falling(peak[x], BOUND_START, BOUND_END))
+
+
+@compiled
+def _every_clip(lowest, out):
+    for x in range(out.size):
+        out[x] = ONE - _falling(lowest[x], TAPER_START, TAPER_END)
+
+
+@compiled
+def _show_shortest(frames, exposures, place, y, clipped, rgb):
+    """Where every frame is clipped, the light of the shortest that saw the pixel, at least what a shorter one's edge
+    shows beyond its border.
+    """
+    for x in range(clipped.size):
+        if clipped[x] > ZERO:
+            level = 0
+            for n in range(1, exposures.size):
+                if place[n, y, x] > ZERO and exposures[n] < exposures[level]:
+                    level = n
+            for k in range(3):
+                rgb[k, x] += (frames[level, k, y, x] / exposures[level] - rgb[k, x]) * clipped[x]
+            for n in range(1, exposures.size):
+                if place[n, y, x] < ZERO and exposures[n] < exposures[level]:
+                    repeat = -place[n, y, x] * clipped[x]
+                    for k in range(3):
+                        rgb[k, x] += max(frames[n, k, y, x] / exposures[n] - rgb[k, x], ZERO) * repeat
+
+
+@compiled
+def _error(mean, weight, scale, out):
+    for x in range(out.size):
+        slope = MU_SLOPE * scale / (ONE + MU * scale * max(mean[x], ZERO))
+        out[x] = slope / np.sqrt(max(weight[x], LEAST_KEPT))
+
+
+@compiled
+def _lost(error, agreed, clipped, out):
+    for x in range(out.size):
+        tau = np.float32(0.005)
+        doubt = min(max((error[x] - tau) / tau, ZERO), ONE)
+        doubt *= min(max((error[x] / agreed[x] - np.float32(1.3)) / np.float32(0.4), ZERO), ONE)
+        out[x] = doubt * (ONE - clipped[x])
+
+
+@compiled
+def _limit_sigma(clipped, sigma):
+    for x in range(sigma.size):
+        sigma[x] = ONE if clipped[x] > HALF else min(max(sigma[x], np.float32(1e-4)), ONE)
 
 
 @compiled
@@ -330,67 +800,113 @@ def summarise(frames, exposures, trust, place, variance, lost, clipped, out, cla
     is clipped in the reference and unseen by every shorter frame; 1 where two shorter frames confirm one another.
     ``classical`` (h / 4, w / 4, 3): the merge at the first pixel of each cell with every frame trusted.
     """
-    count, height, width = frames.shape[:3]
-    one = np.float32(1)
-    area = np.float32(CELL * CELL)
-    mean = np.empty((count, 3), np.float32)
-    spread = np.empty(count, np.float32)
-    speaks = np.empty(count, np.bool_)
-    for r in range(height // CELL):
-        for c in range(width // CELL):
-            out[r, c, :] = 0
-            total = np.float32(0)
-            classical[r, c, :] = 0
-            for n in range(count):
-                y, x = r * CELL, c * CELL
-                top = max(frames[n, y, x, 0], frames[n, y, x, 1], frames[n, y, x, 2])
-                weight = _falling(top, np.float32(0.80), np.float32(0.97)) / variance[n, y, x] * (place[n, y, x] > 0)
-                weight = max(weight, np.float32(1e-12) if n == 0 else np.float32(0))
-                total += weight
+    count, _, height, width = frames.shape
+    rows, columns = height // CELL, width // CELL
+    shorter = np.nonzero(exposures < SHORTER)[0]
+    peak, seen, unseen, above = _row(width), _row(width), _row(width), _row(width)
+    sums = np.empty((3, width), np.float32)  # of lost, contradicted and unseen pixels
+    frame_sums = np.empty((count, 7, width), np.float32)  # of refused, seen and trusted pixels, variance and light
+    means = np.empty((count, 7, columns), np.float32)
+    tops, top = np.empty((count, width), np.float32), np.empty((count, columns), np.float32)
+    cell_row = np.empty(columns, np.float32)
+    for r in range(rows):
+        sums[:] = ZERO
+        frame_sums[:] = ZERO
+        tops[:] = ZERO
+        for y in range(r * CELL, (r + 1) * CELL):
+            _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
+            unseen[:] = ONE
+            for n in shorter:
+                _see(place[n, y], seen, unseen)
+                _add_refused(trust[n, y], seen, frame_sums[n, 0])
+                _add(seen, frame_sums[n, 1])
+                _add(trust[n, y], frame_sums[n, 2])
+                _add(variance[n, y], frame_sums[n, 3])
                 for k in range(3):
-                    classical[r, c, k] += frames[n, y, x, k] / exposures[n] * weight
-            for k in range(3):
-                classical[r, c, k] /= total
-            for y in range(r * CELL, (r + 1) * CELL):
-                for x in range(c * CELL, (c + 1) * CELL):
-                    out[r, c, 0] += lost[y, x] / area
-                    if max(frames[0, y, x, 0], frames[0, y, x, 1], frames[0, y, x, 2]) > np.float32(0.85):
-                        if clipped[y, x] < np.float32(0.5):
-                            out[r, c, 2] += one / area
-                        unseen = True
-                        for n in range(1, count):
-                            unseen = unseen and (exposures[n] >= np.float32(0.8) or place[n, y, x] <= 0)
-                        if unseen:
-                            out[r, c, 3] += one / area
-            for n in range(1, count):
-                speaks[n] = False
-                if exposures[n] >= np.float32(0.8):
-                    continue
-                refused = seen = top = trusted = np.float32(0)
-                mean[n, :] = 0
-                spread[n] = 0
-                for y in range(r * CELL, (r + 1) * CELL):
-                    for x in range(c * CELL, (c + 1) * CELL):
-                        if place[n, y, x] > 0:
-                            seen += one / area
-                            refused += (one - trust[n, y, x]) / area
-                        trusted += trust[n, y, x] / area
-                        peak = np.float32(0)
-                        for k in range(3):
-                            mean[n, k] += frames[n, y, x, k] / (exposures[n] * area)
-                            peak = max(peak, frames[n, y, x, k])
-                        top = max(top, peak)
-                        spread[n] += variance[n, y, x] / area
-                out[r, c, 1] = max(out[r, c, 1], refused)
-                speaks[n] = seen > np.float32(0.5) and top < np.float32(0.9) and trusted > np.float32(0.5)
-                if speaks[n]:
-                    for m in range(1, n):
-                        if not speaks[m]:
-                            continue
-                        alike = True
-                        for k in range(3):
-                            allowed = (spread[n] + spread[m]) / 8
-                            allowed += (np.float32(0.015) * (mean[n, k] + mean[m, k])) ** 2
-                            alike = alike and (mean[n, k] - mean[m, k]) ** 2 < 9 * allowed
-                        if alike:
-                            out[r, c, 4] = one
+                    _add(frames[n, k, y], frame_sums[n, 4 + k])
+                _largest(frames[n, 0, y], frames[n, 1, y], frames[n, 2, y], above)
+                _raise(above, tops[n])
+            _add(lost[y], sums[0])
+            _add_clipped(peak, clipped[y], unseen, sums[1], sums[2])
+        for part, place_of in ((0, 0), (1, 2), (2, 3)):
+            _fold(sums[part], cell_row)
+            for c in range(columns):
+                out[r, c, place_of] = cell_row[c] / AREA
+        for n in shorter:
+            for part in range(7):
+                _fold(frame_sums[n, part], means[n, part])
+            for c in range(columns):
+                top[n, c] = max(max(tops[n, CELL * c], tops[n, CELL * c + 1]), max(tops[n, CELL * c + 2], tops[n, CELL * c + 3]))
+        for c in range(columns):
+            out[r, c, 1] = ZERO
+            for n in shorter:
+                out[r, c, 1] = max(out[r, c, 1], means[n, 0, c] / AREA)
+            out[r, c, 4] = _confirmed(means, top, exposures, shorter, c)
+            _classical(frames, exposures, place, variance, r * CELL, c * CELL, classical[r, c])
+
+
+@compiled
+def _see(place, seen, unseen):
+    for x in range(seen.size):
+        seen[x] = ONE if place[x] > ZERO else ZERO
+        unseen[x] = min(unseen[x], ONE - seen[x])
+
+
+@compiled
+def _add_refused(trust, seen, out):
+    for x in range(out.size):
+        out[x] += (ONE - trust[x]) * seen[x]
+
+
+@compiled
+def _raise(row, out):
+    for x in range(out.size):
+        out[x] = max(out[x], row[x])
+
+
+@compiled
+def _add_clipped(peak, clipped, unseen, contradicted, hidden):
+    for x in range(peak.size):
+        near = ONE if peak[x] > NEAR_CLIP else ZERO
+        contradicted[x] += near if clipped[x] < HALF else ZERO
+        hidden[x] += near * unseen[x]
+
+
+@compiled
+def _confirmed(sums, top, exposures, shorter, c):
+    """1 where two frames that are seen, unclipped and trusted agree on the mean light of cell ``c``, else 0."""
+    for i in range(shorter.size):
+        n = shorter[i]
+        if _speaks(sums, top, n, c):
+            for j in range(i):
+                m = shorter[j]
+                if _speaks(sums, top, m, c):
+                    alike = True
+                    for k in range(4, 7):
+                        a, b = sums[n, k, c] / (exposures[n] * AREA), sums[m, k, c] / (exposures[m] * AREA)
+                        model = np.float32(0.015) * (a + b)
+                        allowed = (sums[n, 3, c] + sums[m, 3, c]) / (AREA * np.float32(8)) + model * model
+                        alike = alike and (a - b) * (a - b) < np.float32(9) * allowed
+                    if alike:
+                        return ONE
+    return ZERO
+
+
+@compiled
+def _speaks(sums, top, n, c):
+    return sums[n, 1, c] > HALF * AREA and top[n, c] < np.float32(0.9) and sums[n, 2, c] > HALF * AREA
+
+
+@compiled
+def _classical(frames, exposures, place, variance, y, x, out):
+    out[:] = ZERO
+    total = ZERO
+    for n in range(exposures.size):
+        top = max(max(frames[n, 0, y, x], frames[n, 1, y, x]), frames[n, 2, y, x])
+        weight = _falling(top, TAPER_START, TAPER_END) / variance[n, y, x] if place[n, y, x] > ZERO else ZERO
+        weight = max(weight, TINY) if n == 0 else weight
+        total += weight
+        for k in range(3):
+            out[k] += frames[n, k, y, x] / exposures[n] * weight
+    for k in range(3):
+        out[k] /= total
