@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.aligned_burst import AlignedBurst, Window, clips
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise
@@ -27,7 +27,7 @@ from smarthdr_cli.radiometry import mu_law
 
 F32 = NDArray[np.float32]
 
-TILE = 384  # px, the largest side of a tile: small enough for the caches
+TILE = 640  # px, the largest side of a tile: larger ones leave the caches, smaller ones overlap more
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,13 @@ class PhysicalMerger:
         count, shape = len(model.order), (window.height, window.width)
         frames, place = np.empty((count, 3, *shape), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
-        frames[0] = burst.read(model.order[0], window)[0].transpose(2, 0, 1)
+        self._read(model.order[0], window, None, frames[0])
         noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
-        variance[0] = noise[0].mean(0)
+        pixel_kernel.mean_of_channels(noise[0], variance[0])
         rows, columns = cells_of(window)
         for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
             flow = self.motions[n].displacement(window) if n in self.motions else None
-            light, valid = burst.read(pair.other, window, flow)
-            frames[n] = light.transpose(2, 0, 1)
+            valid = self._read(pair.other, window, flow, frames[n])
             place[n] = border(burst, pair.other, window, valid)
             pair.correct(frames[n], window.top, window.left, burst.burst.size)
             noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
@@ -113,6 +112,16 @@ class PhysicalMerger:
         lost, clipped = np.empty(shape, np.float32), np.empty(shape, np.float32)
         pixel_kernel.merge(frames, model.exposures, trust, place, variance, light, sigma, lost, clipped)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
+
+    def _read(self, index: int, window: Window, flow: F32 | None, out: F32) -> F32:
+        """Light of a frame (3, h, w) into ``out``; its validity (h, w)."""
+        codes, valid, clipped = self.burst.sample(index, window, flow)
+        table = self.burst.response_of(index).table
+        scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
+        pixel_kernel.linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
+        if clipped is not None:
+            out[:, clips(out.max(0), clipped)] = 1
+        return valid
 
     def static_window(self, window: Window) -> WindowMerge:
         """Merge one window with every frame trusted. sigma: that of the trusting merge of the same frames, and its

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 CELL = 4  # px
-MARGIN = 24  # px that a window reaches beyond what is kept of it
+MARGIN = 16  # px that a window reaches beyond what is kept of it: 3 for trust, and the four cells beside those
 AREA = np.float32(CELL * CELL)  # px of a cell
 BLACK_CODES = np.float32(8)  # over which JPEG's error falls from D: blocks near black are rounded to nothing
 GAIN_START, GAIN_END = np.float32(0.9), np.float32(0.97)  # of the clip, between which a photometric gain fades to 1
@@ -33,6 +33,8 @@ ZERO, HALF, ONE, TWO, THREE = np.float32(0), np.float32(0.5), np.float32(1), np.
 THIRD = np.float32(1 / 3)
 TINY, LEAST = np.float32(1e-12), np.float32(1e-9)
 LEAST_KEPT = np.float32(1e-14)
+TAU = np.float32(0.005)  # an error above which a refused frame is missed
+GROWTH_START, GROWTH_RANGE = np.float32(1.3), np.float32(0.4)  # of the error by refused frames
 MU = np.float32(5000)
 MU_SLOPE = np.float32(5000 / np.log(5001.0))
 
@@ -49,7 +51,7 @@ def _row(length):
 
 @compiled
 def _falling(level, start, end):
-    t = min(max((level - start) / (end - start), ZERO), ONE)
+    t = min(max((level - start) * (ONE / (end - start)), ZERO), ONE)
     return ONE - t * t * (THREE - TWO * t)
 
 
@@ -119,7 +121,14 @@ def _largest(red, green, blue, out):
 @compiled
 def _mean(red, green, blue, out):
     for x in range(out.size):
-        out[x] = (red[x] + green[x] + blue[x]) / THREE
+        out[x] = (red[x] + green[x] + blue[x]) * THIRD
+
+
+@compiled
+def mean_of_channels(planes, out):
+    """(h, w) mean of (3, h, w) into ``out``."""
+    for y in range(out.shape[0]):
+        _mean(planes[0, y], planes[1, y], planes[2, y], out[y])
 
 
 @compiled
@@ -133,6 +142,49 @@ def _entries(level, last, out):
 def _look_up(table, entry, out):
     for x in range(out.size):
         out[x] = table[entry[x]]
+
+
+@compiled
+def displacement(cells, finer, top, left, dead_start, dead_end, out):
+    """Displacement in pixels (2, h, w) into ``out``, 0 in the dead zone: ``cells`` (2, rows, columns) interpolated, of
+    which the window begins at pixel (``top``, ``left``), and ``finer`` (2, h, w), or (2, 0, 0) for nothing.
+    Returns whether anything moves.
+    """
+    height, width = out.shape[1:]
+    rows, columns = cells.shape[1:]
+    row, wide_x, wide_y = _row(columns), _row(columns * CELL), _row(columns * CELL)
+    moves = False
+    for y in range(height):
+        v = min(max((np.float32(top + y) - np.float32(1.5)) / np.float32(CELL), ZERO), np.float32(rows - 1))
+        i = min(int(v), max(rows - 2, 0))
+        v -= np.float32(i)
+        _interpolated(cells[0, i], cells[0, min(i + 1, rows - 1)], v, row)
+        _between(row, wide_x)
+        _interpolated(cells[1, i], cells[1, min(i + 1, rows - 1)], v, row)
+        _between(row, wide_y)
+        if finer.size > 0:
+            _add(finer[0, y], wide_x[left : left + width])
+            _add(finer[1, y], wide_y[left : left + width])
+        _outside_dead_zone(wide_x[left:], wide_y[left:], dead_start, dead_end, out[0, y], out[1, y])
+        moves = moves or _any(out[0, y]) or _any(out[1, y])
+    return moves
+
+
+@compiled
+def _outside_dead_zone(x_flow, y_flow, start, end, x_out, y_out):
+    for x in range(x_out.size):
+        length = np.sqrt(x_flow[x] * x_flow[x] + y_flow[x] * y_flow[x])
+        share = ONE - _falling(length, start, end)
+        x_out[x] = x_flow[x] * share
+        y_out[x] = y_flow[x] * share
+
+
+@compiled
+def _any(row):
+    found = False
+    for x in range(row.size):
+        found |= row[x] != ZERO
+    return found
 
 
 @compiled
@@ -176,12 +228,12 @@ def apply_gain(light, grid, nodes, top, left, height, width):
     lights, entries = grid.shape[2], nodes.size
     rows, columns = light.shape[1] // CELL, light.shape[2] // CELL
     gains = np.empty(lights * 3 * columns, np.float32)  # of a row of cells, by light, channel and cell
-    cell = np.empty(CELL * columns, np.uint32)
-    for x in range(cell.size):
+    length = light.shape[2]
+    cell = np.empty(length, np.uint32)
+    for x in range(length):
         cell[x] = x // CELL
-    width = CELL * columns
-    mean, peak, position = _row(width), _row(width), _row(width)
-    share, low, high, gain = _row(width), _row(width), _row(width), _row(width)
+    mean, peak, position = _row(length), _row(length), _row(length)
+    share, low, high, gain = _row(length), _row(length), _row(length), _row(length)
     entry = np.empty_like(cell)
     for r in range(rows):
         _gains_of_cells(grid, top + r * CELL, left, height, width, gains)
@@ -262,7 +314,7 @@ def _mean_of_nine(up, middle, down, wide, out):
         wide[x + 1] = up[x] + middle[x] + down[x]
     _repeat_ends(wide)
     for x in range(out.size):
-        out[x] = (wide[x] + wide[x + 1] + wide[x + 2]) / np.float32(9)
+        out[x] = (wide[x] + wide[x + 1] + wide[x + 2]) * np.float32(1 / 9)
 
 
 @compiled
@@ -439,7 +491,7 @@ def _move(up, middle, down, delta, out):
     for x in range(out.size):
         across = up[x + 2] - up[x] + down[x + 2] - down[x] + TWO * (middle[x + 2] - middle[x])
         along = down[x] - up[x] + down[x + 2] - up[x + 2] + TWO * (down[x + 1] - up[x + 1])
-        out[x] = delta[x] * ((across * across + along * along) / np.float32(64))
+        out[x] = delta[x] * ((across * across + along * along) * np.float32(1 / 64))
 
 
 @compiled
@@ -453,9 +505,9 @@ def _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared):
 
 @compiled
 def _total(variance, moved, mean, ratio, unit, eps_merge, out):
+    per_light, per_move, eps = ONE / (ratio * ratio), THIRD / (unit * unit), eps_merge / ratio
     for x in range(out.size):
-        relative = eps_merge * mean[x] / ratio
-        out[x] = variance[x] / (ratio * ratio) + moved[x] * THIRD / (unit * unit) + relative * relative
+        out[x] = variance[x] * per_light + moved[x] * per_move + (eps * mean[x]) * (eps * mean[x])
 
 
 @compiled
@@ -539,7 +591,7 @@ def _squared_share(shared, unit, out):
 def _trust(pixels, cells, valid, threshold, out):
     for x in range(out.size):
         excess = max(np.sqrt(max(pixels[x], cells[x])) - threshold, ZERO)
-        out[x] = _exp_of_minus(excess * excess / np.float32(1.5)) * valid[x]
+        out[x] = _exp_of_minus(excess * excess * np.float32(1 / 1.5)) * valid[x]
 
 
 @compiled
@@ -649,8 +701,7 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             light[y, x, 0], light[y, x, 1], light[y, x, 2] = rgb[0, x], rgb[1, x], rgb[2, x]
         _mean(rgb[0], rgb[1], rgb[2], weight)
         _error(weight, kept, scale, sigma[y])
-        _error(weight, every, scale, full)
-        _lost(sigma[y], full, clipped[y], lost[y])
+        _lost(sigma[y], kept, every, clipped[y], lost[y])
         _limit_sigma(clipped[y], sigma[y])
 
 
@@ -774,16 +825,15 @@ def _show_shortest(frames, exposures, place, y, clipped, rgb):
 @compiled
 def _error(mean, weight, scale, out):
     for x in range(out.size):
-        slope = MU_SLOPE * scale / (ONE + MU * scale * max(mean[x], ZERO))
-        out[x] = slope / np.sqrt(max(weight[x], LEAST_KEPT))
+        out[x] = MU_SLOPE * scale / ((ONE + MU * scale * max(mean[x], ZERO)) * np.sqrt(max(weight[x], LEAST_KEPT)))
 
 
 @compiled
-def _lost(error, agreed, clipped, out):
+def _lost(error, kept, every, clipped, out):
     for x in range(out.size):
-        tau = np.float32(0.005)
-        doubt = min(max((error[x] - tau) / tau, ZERO), ONE)
-        doubt *= min(max((error[x] / agreed[x] - np.float32(1.3)) / np.float32(0.4), ZERO), ONE)
+        doubt = min(max(error[x] * (ONE / TAU) - ONE, ZERO), ONE)
+        growth = np.sqrt(max(every[x], LEAST_KEPT) / max(kept[x], LEAST_KEPT))
+        doubt *= min(max((growth - GROWTH_START) * (ONE / GROWTH_RANGE), ZERO), ONE)
         out[x] = doubt * (ONE - clipped[x])
 
 
@@ -828,10 +878,11 @@ def summarise(frames, exposures, trust, place, variance, lost, clipped, out, cla
                 _raise(above, tops[n])
             _add(lost[y], sums[0])
             _add_clipped(peak, clipped[y], unseen, sums[1], sums[2])
-        for part, place_of in ((0, 0), (1, 2), (2, 3)):
+        for part in range(3):
             _fold(sums[part], cell_row)
+            at = part if part == 0 else part + 1
             for c in range(columns):
-                out[r, c, place_of] = cell_row[c] / AREA
+                out[r, c, at] = cell_row[c] * (ONE / AREA)
         for n in shorter:
             for part in range(7):
                 _fold(frame_sums[n, part], means[n, part])
@@ -906,7 +957,8 @@ def _classical(frames, exposures, place, variance, y, x, out):
         weight = _falling(top, TAPER_START, TAPER_END) / variance[n, y, x] if place[n, y, x] > ZERO else ZERO
         weight = max(weight, TINY) if n == 0 else weight
         total += weight
+        share = weight / exposures[n]
         for k in range(3):
-            out[k] += frames[n, k, y, x] / exposures[n] * weight
+            out[k] += frames[n, k, y, x] * share
     for k in range(3):
         out[k] /= total
