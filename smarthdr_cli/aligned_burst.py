@@ -81,7 +81,8 @@ class AlignedBurst:
             codes, white = np.rint(codes.clip(0, white) * np.float32(65535 / white)).astype(np.uint16), 65535
         linear = linearize(codes, white, self.response_of(index))
         if clipped is not None:
-            brightest = np.maximum(np.maximum(linear[..., 0], linear[..., 1]), linear[..., 2])  # max(axis=2) is slower
+            red, green, blue = (linear[..., k] for k in range(3))
+            brightest = np.maximum(np.maximum(red, green), blue)  # max(axis=2) is much slower
             linear[clips(brightest, clipped)] = 1.0
         return linear
 
@@ -238,7 +239,7 @@ def register(
 
 
 def clips(brightest: F32, clipped: Mask) -> Mask:
-    """Where light, given its brightest channel (h, w), clips by the mask; a dark pixel only borders on such a sample."""
+    """Where light clips by the mask, given its brightest channel (h, w): a dark pixel only borders on such a sample."""
     return clipped & (brightest >= _NEAR_CLIP)
 
 

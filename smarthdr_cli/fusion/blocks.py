@@ -24,8 +24,7 @@ Mask = NDArray[np.bool_]
 class BlockConfig:
     """``dense``: mean of lost over 12 px from which cells are at odds. ``contradiction``: share of 20 px in which a
     shorter frame is refused. ``reach``, ``ring``: cells around a contradiction, and around what is at odds. ``block``:
-    cells of the smallest block; ``context``: px that the network sees around a window, its receptive field;
-    ``largest``: px of a window's side without ``--tile``.
+    cells of the smallest block; ``context``: px that the network sees around a window, its receptive field.
     """
 
     dense: float = 0.15
@@ -35,7 +34,6 @@ class BlockConfig:
     block: int = 12
     share: float = 0.02
     context: int = 40
-    largest: int = 768
 
 
 def _box(cells: F32, width: int) -> F32:
@@ -64,14 +62,14 @@ def network_share(odds: Mask, config: BlockConfig) -> F32:
     return np.asarray(cv2.GaussianBlur(wide, (5, 5), 0.8))
 
 
-def windows(share: F32, size: tuple[int, int], config: BlockConfig, tile: int = 0) -> Iterator[Window]:
+def windows(share: F32, size: tuple[int, int], config: BlockConfig, tile: int) -> Iterator[Window]:
     """Windows that cover every cell of ``share`` above 0, without overlap, at multiples of CELL.
 
     A window is the bounding box of what is at odds within a square of the picture, or those of its four quarters where
-    they cost less with their context. ``tile``: px of a square's side at most, 0 for the config's ``largest``.
+    they cost less with their context. ``tile``: px of a square's side at most, 0 for the picture's.
     """
     unit = config.block
-    while 2 * unit * CELL <= (tile or config.largest):
+    while 2 * unit * CELL <= (tile or 2 * max(size)):
         unit *= 2
     rows, columns = share.shape
     for top in range(0, rows, unit):

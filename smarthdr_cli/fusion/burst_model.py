@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.consistency import SHOULDER, PairModel, corrected_samples, fit_pair, frame_noise, from_planes, to_planes
+from smarthdr_cli.fusion.consistency import (
+    SHOULDER,
+    PairModel,
+    corrected_samples,
+    fit_pair,
+    frame_noise,
+    from_planes,
+    to_planes,
+)
 from smarthdr_cli.fusion.noise_model import NoiseModel, fit_noise
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import Displacement, draw

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_levels
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
@@ -34,6 +35,13 @@ DELTA_RANGE = (0.1, 1.0)  # px
 DEFAULT_DELTA = 0.3  # px, where too few gradients are strong
 MEDIAN_CHI2 = 0.455  # median of a squared normal variable
 MIN_STRONG = 30  # samples of a patch
+
+
+def whitening(frame: Frame) -> int:
+    """How the clipped highlights of a frame lose their colour, see ``pixel_kernel``."""
+    if frame.clipped is not None:
+        return pixel_kernel.WHITE_RAW
+    return pixel_kernel.WHITE_CAMERA if frame.codes.dtype == np.uint8 else pixel_kernel.WHITE_NONE
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,13 @@ from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells
 from smarthdr_cli.fusion.consistency import PairModel, cell_trust
-from smarthdr_cli.fusion.motion_refinement import Coarse, Fine, refine_motion
+from smarthdr_cli.fusion.motion_refinement import (
+    DEFAULT_CONFIG,
+    CoarseMotion,
+    FlowRefinement,
+    RefinementConfig,
+    refine_motion,
+)
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
@@ -32,25 +38,25 @@ BAND_CELLS = 1 << 17  # cells of a band, in whole rows: the cost volume holds so
 # Levels with more cells are not computed: an image of more than 10 megapixels is not sharp at its own pixels, and what
 # is left to find there is a fraction of a pixel of what was found at half its size.
 MAX_LEVEL_CELLS = 625_000
-MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than what ``settle`` takes for none
+MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than the dead zone
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 
 @dataclass(frozen=True)
 class PairMotion:
     """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, 0 where the frame agrees as
-    well without; ``logit`` and ``hidden`` as ``SAF.motion_level`` left them; ``fine``, what finer levels add."""
+    well without; ``logit`` and ``hidden`` as ``SAF.motion_level`` left them; ``refinement``: what finer levels add."""
 
     flow: Tensor
     logit: Tensor
     hidden: Tensor
-    fine: Fine | None = None
+    refinement: FlowRefinement | None = None
 
     def cells(self, rows: int, columns: int) -> F32:
         """(rows, columns, 2) displacement in pixels of the picture's cells."""
         return np.ascontiguousarray(self.flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
 
-    def cut(self, window: Window) -> Motion:
+    def state_in(self, window: Window) -> Motion:
         """The state of a window's cells, for ``SAF.verify``."""
         return Motion(*(x[..., *cells_of(window)] for x in (self.flow, self.logit, self.hidden)))
 
@@ -61,7 +67,7 @@ class PairMotion:
         height, width = self.flow.shape[-2:]
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
         cells = self.flow[..., y0:y1, x0:x1]
-        finer = None if self.fine is None else self.fine.within(window)
+        finer = None if self.refinement is None else self.refinement.within(window)
         if finer is None:
             if float(cells.abs().amax()) < MIN_FLOW:
                 return None
@@ -75,7 +81,7 @@ class PairMotion:
 
 
 @dataclass(frozen=True)
-class CoarseMotion:
+class WholeMotion:
     """The coarse levels of one frame: ``state`` on padded cells of CELL pixels, ``flow`` (1, 2, h, w) in pixels where
     the structure of the frame agrees better through it, else 0; ``side``: of the last level's cells, px.
     """
@@ -117,7 +123,7 @@ def pyramid_levels(finest: Tensor, count: int) -> list[Tensor]:
 def coarse_motions(
     network: SAF, cells: Mapping[int, F32], order: Sequence[int], evs: NDArray[np.floating], device: torch.device,
     at_once: int, on_progress: Callable[[float], None] = lambda _: None,
-) -> dict[int, CoarseMotion]:  # fmt: skip
+) -> dict[int, WholeMotion]:  # fmt: skip
     """The coarse flow of every frame within MAX_PAIR_EV of the reference, by its place in ``order``, the reference
     first.
 
@@ -126,18 +132,18 @@ def coarse_motions(
     near = [n for n in range(1, len(order)) if abs(float(evs[order[n]])) <= MAX_PAIR_EV]
     reference = pad_for_pyramid(cells[order[0]], device)
 
-    def motion(place: int) -> CoarseMotion:
+    def motion(place: int) -> WholeMotion:
         frame = order[place]
         return coarse_motion(network, cells[order[0]], cells[frame], reference, float(evs[frame]))
 
-    motions: dict[int, CoarseMotion] = {}
+    motions: dict[int, WholeMotion] = {}
     for place, found in zip(near, parallel_map(motion, near, at_once), strict=True):
         motions[place] = found
         on_progress(len(motions) / len(near))
     return motions
 
 
-def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> CoarseMotion:
+def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> WholeMotion:
     """Coarse to fine over the picture; ``reference``: ``ref`` padded, (1, 3, h, w)."""
     moving, ev = pad_for_pyramid(other, reference.device), reference.new_full((1,), ev_of_other)
     count = pyramid_depth(*ref.shape[:2])
@@ -156,7 +162,7 @@ def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_o
     _, still, _ = common_exposure(reference, moving, ev)
     through, without = (structure_difference(a, b) for b in (moved, still))
     helps = (through < 0.9 * without) & (state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW)
-    return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
+    return WholeMotion(state, state.flow * helps * CELL, CELL * missing)
 
 
 def structure_difference(a: Tensor, b: Tensor) -> Tensor:
@@ -168,27 +174,26 @@ def structure_difference(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def find_motions(
-    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int
-) -> dict[int, PairMotion]:
+    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, WholeMotion], at_once: int,
+    refinement: RefinementConfig = DEFAULT_CONFIG,
+) -> dict[int, PairMotion]:  # fmt: skip
     """The coarse motions where the test agrees with them, and the finest levels in blocks that are still at odds."""
 
-    def motion(place: int) -> PairMotion:
-        pair, begun = model.pairs[place - 1], coarse[place]
-        reference = pad_for_pyramid(model.cells[pair.ref], begun.flow.device)
-        helps, trust = flow_helps(model, pair, begun.flow / CELL)
-        flow = begun.flow * helps
-        ev = reference.new_full((1,), float(np.log2(pair.ratio)))
-        todo = Coarse(reference, begun.state, flow, 1 - trust, ev, begun.side)
-        fine = refine_motion(network, source, pair.other, todo, len(coarse))
-        return PairMotion(flow, begun.state.logit, begun.state.hidden, fine)
+    def motion(position: int) -> PairMotion:
+        pair, whole = model.pairs[position - 1], coarse[position]
+        helps, trust = flow_helps(model, pair, whole.flow / CELL)
+        flow = whole.flow * helps
+        ev = flow.new_full((1,), float(np.log2(pair.ratio)))
+        kept = CoarseMotion(whole.state, flow, 1 - trust, ev, whole.side)
+        finer = refine_motion(network, source, pair.other, kept, len(coarse), refinement)
+        return PairMotion(flow, whole.state.logit, whole.state.hidden, finer)
 
-    places = list(coarse)
-    return dict(zip(places, parallel_map(motion, places, at_once), strict=True))
+    return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
 
 
-def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, 1, h, w) each, on padded cells: 1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than
-    as aligned, else 0; and the better trust of both.
+def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, F32]:
+    """1 where the frame through ``flow`` (1, 2, h, w) in cells agrees no worse than as aligned, else 0, (1, 1, h, w) on
+    padded cells; and the better trust of both, (rows, columns).
     """
     ref, other = model.cells[pair.ref], model.cells[pair.other]
     rows, columns = ref.shape[:2]
@@ -200,9 +205,8 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
     helps = smooth[1] > smooth[0] - MAX_LOSS
     pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)
-    maps = (torch.from_numpy(np.asarray(x, np.float32)) for x in (helps, np.where(helps, through, still)))
-    a, b = (F.pad(m[None, None], pad, mode="replicate").to(flow.device) for m in maps)
-    return a, b
+    padded = F.pad(torch.from_numpy(helps.astype(np.float32))[None, None], pad, mode="replicate")
+    return padded.to(flow.device), np.where(helps, through, still)
 
 
 def motion_level_in_bands(

@@ -7,7 +7,7 @@
 5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.fusion import blocks
 from smarthdr_cli.fusion.burst_model import BurstModel, fit_burst, frame_order
@@ -28,7 +29,7 @@ from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
-from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor, worker_count
+from smarthdr_cli.fusion.tiles import around, cells_of, parallel_map, to_tensor, worker_count
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.tensor_ops import encode
@@ -129,20 +130,21 @@ def fit(
     )  # fmt: skip
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
     trim_heap()
-    members = spanning_frames(burst.burst, MAX_NETWORK_FRAMES)
     merger = PhysicalMerger(
         burst, model, motions, tuple(pair.residue_cells(rows, columns) for pair in model.pairs),
         STRICT_THRESHOLD if strong else THRESHOLD,
     )  # fmt: skip
-    return FusionState(fuser, merger, [n for n in motions if order[n] in members], strong)
+    return FusionState(fuser, merger, network_frames(burst.burst, order, motions), strong)
 
 
-def around(core: Window, context: int, size: tuple[int, int]) -> Window:
-    """``core`` and ``context`` pixels around it, within the picture but for what makes its sides multiples of CELL."""
-    top, left = max(core.top - context, 0), max(core.left - context, 0)
-    bottom = min(core.top + core.height + context, size[0])
-    right = min(core.left + core.width + context, size[1])
-    return Window(top, left, -(-(bottom - top) // CELL) * CELL, -(-(right - left) // CELL) * CELL)
+def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> list[int]:
+    """Of the positions ``near`` in ``order``, those that span the range of exposures best with the reference, the
+    network's number of frames at most.
+    """
+    indices = sorted((order[0], *(order[n] for n in near)))
+    frames = tuple(burst.frames[i] for i in indices)
+    chosen = spanning_frames(Burst(frames, indices.index(order[0])), MAX_NETWORK_FRAMES) if len(frames) > 1 else ()
+    return [n for n in near if indices.index(order[n]) in chosen]
 
 
 def blend(out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32) -> None:
@@ -179,7 +181,7 @@ def fuse_window(state: FusionState, merged: WindowMerge, window: Window) -> tupl
         frame, place, agreed = (planes(x[n]) for x in (merged.frames, merged.place, merged.trust))
         ev = frame.new_full((1,), float(np.log2(model.exposures[n])))
         inside = (place > 0).to(frame)
-        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].cut(window), codes)
+        logit, feature, gap = fuser.model.verify(ref, frame, inside, ev, motions[n].state_in(window), codes)
         brighter = (frame if float(ev) > 0 else ref).amax(dim=1, keepdim=True)
         low, high = AGREES
         overruled = ((agreed - low) / (high - low)).clamp(0, 1) * (brighter < TAPER_END)

@@ -9,7 +9,6 @@ compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it l
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from smarthdr_cli.aligned_burst import AlignedBurst, Window, clips
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise
+from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
 from smarthdr_cli.fusion.feathering import border
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.pixel_kernel import CELL, MARGIN
@@ -27,31 +26,36 @@ from smarthdr_cli.radiometry import mu_law
 
 F32 = NDArray[np.float32]
 
-TILE = 640  # px, the largest side of a tile: larger ones leave the caches, smaller ones overlap more
+TILE = 512  # px, the largest side of a tile: larger ones leave the caches, smaller ones overlap more
 
 
 @dataclass(frozen=True)
 class WindowMerge:
     """A window merged: ``light`` (h, w, 3), ``sigma`` (h, w), ``lost`` and ``clipped`` (h, w) as ``pixel_kernel.merge``
-    gives them; ``frames`` (N, h, w, 3) in their own units under the photometric grid, ``trust``, ``place`` and
-    ``variance`` (N, h, w) of the model's order.
+    gives them; ``planes`` (N, 3, h, w): the frames in their own units under the photometric grid; ``trust``, ``place``
+    and ``variance`` (N, h, w) of the model's order.
     """
 
     light: F32
     sigma: F32
     lost: F32
     clipped: F32
-    frames: F32
+    planes: F32
     trust: F32
     place: F32
     variance: F32
+
+    @property
+    def frames(self) -> F32:
+        """``planes`` as (N, h, w, 3), without a copy."""
+        return self.planes.transpose(0, 2, 3, 1)
 
     def summary(self, exposures: F32) -> tuple[F32, F32]:
         """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
         rows, columns = self.sigma.shape[0] // CELL, self.sigma.shape[1] // CELL
         out, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
         pixel_kernel.summarise(
-            self.frames, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
+            self.planes, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
         )
         return out, classical
 
@@ -84,6 +88,7 @@ class PhysicalMerger:
     def window(self, window: Window) -> WindowMerge:
         """Merge one window, whose corner and sides are multiples of CELL."""
         model, burst = self.model, self.burst
+        white = [whitening(burst.burst.frames[index]) for index in model.order]
         count, shape = len(model.order), (window.height, window.width)
         frames, place = np.empty((count, 3, *shape), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
@@ -101,16 +106,14 @@ class PhysicalMerger:
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_kernel.agreement(
                 frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, valid, trust[n], variance[n],
+                *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
             )  # fmt: skip
             if anchor:
                 trust[n] *= np.where(place[anchor] > 0, trust[anchor], 1)
                 variance[n] /= model.exposures[anchor] ** 2
             if n not in model.anchors:
                 del noise[n]
-        light, sigma = np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
-        lost, clipped = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        pixel_kernel.merge(frames, model.exposures, trust, place, variance, light, sigma, lost, clipped)
+        light, sigma, lost, clipped = self._merge(frames, trust, place, variance)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
 
     def _read(self, index: int, window: Window, flow: F32 | None, out: F32) -> F32:
@@ -123,21 +126,26 @@ class PhysicalMerger:
             out[:, clips(out.max(0), clipped)] = 1
         return valid
 
+    def _merge(self, frames: F32, trust: F32, place: F32, variance: F32) -> tuple[F32, F32, F32, F32]:
+        """Light, sigma, lost and clipped, see ``pixel_kernel.merge``."""
+        shape = place.shape[1:]
+        light = np.empty((*shape, 3), np.float32)
+        sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
+        white = whitening(self.burst.burst.frames[self.model.order[0]])
+        pixel_kernel.merge(frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped)
+        return light, sigma, lost, clipped
+
     def static_window(self, window: Window) -> WindowMerge:
         """Merge one window with every frame trusted. sigma: that of the trusting merge of the same frames, and its
         distance from it in the mu-law domain, which is what ghosts leave.
         """
         merged = self.window(window)
         trust = np.ascontiguousarray(merged.place > 0, np.float32)
-        light, sigma = np.empty_like(merged.light), np.empty_like(merged.sigma)
-        lost, clipped = np.empty_like(sigma), np.empty_like(sigma)
-        pixel_kernel.merge(
-            merged.frames, self.model.exposures, trust, merged.place, merged.variance, light, sigma, lost, clipped
-        )
+        light, sigma, lost, clipped = self._merge(merged.planes, trust, merged.place, merged.variance)
         scale = np.float32(self.model.exposures.min())
         ghost = np.abs(mu_law(light * scale) - mu_law(merged.light * scale)).mean(-1)
         sigma = np.minimum(np.hypot(merged.sigma, ghost), 1)
-        return WindowMerge(light, sigma, lost, clipped, merged.frames, trust, merged.place, merged.variance)
+        return WindowMerge(light, sigma, lost, clipped, merged.planes, trust, merged.place, merged.variance)
 
     def picture(
         self, tile: int, on_progress: Callable[[float], None] = lambda _share: None, *, static: bool = False

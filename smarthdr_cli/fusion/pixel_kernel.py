@@ -25,6 +25,8 @@ SHOULDER_START, SHOULDER_END = np.float32(0.7), np.float32(0.9)  # between which
 TAPER_START, TAPER_END = np.float32(0.80), np.float32(0.97)  # of the clip, between which a frame leaves the merge
 BOUND_START, BOUND_END = np.float32(0.9), np.float32(0.99)  # between which the reference becomes a lower bound
 BOUND = np.float32(0.985)  # of what the reference shows
+WHITE_NONE, WHITE_CAMERA, WHITE_RAW = 0, 1, 2  # how clipped highlights lose their colour, see _whitened
+CLIPPED_VARIANCE = np.float32(100)  # of a clipped reference's light, squared clip units: sigma 1 where none other is
 LAST_WEIGHT = np.float32(1e-5)  # taper that the shortest frame keeps
 SHORTER = np.float32(0.8)  # exposure under which a frame is shorter than the reference
 NEAR_CLIP = np.float32(0.85)  # over which the reference counts as clipped in a summary
@@ -40,8 +42,8 @@ MU_SLOPE = np.float32(5000 / np.log(5001.0))
 
 
 def compiled(function: Any) -> Any:
-    """Compiled by numba without the GIL, cached on disk where there is a place for it."""
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    """Compiled by numba without the GIL; a public function, which holds what it calls, is cached on disk."""
+    return numba.njit(nogil=True, cache=not function.__name__.startswith("_"), error_model="numpy")(function)
 
 
 @compiled
@@ -78,6 +80,12 @@ def _fold(row, out):
     """Sums over CELL pixels of a row."""
     for c in range(out.size):
         out[c] = (row[CELL * c] + row[CELL * c + 1]) + (row[CELL * c + 2] + row[CELL * c + 3])
+
+
+@compiled
+def _fold_largest(row, out):
+    for c in range(out.size):
+        out[c] = max(max(row[CELL * c], row[CELL * c + 1]), max(row[CELL * c + 2], row[CELL * c + 3]))
 
 
 @compiled
@@ -397,7 +405,7 @@ def _add_black_error(mean, error, out):
 
 @compiled
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, valid,
+    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, white, valid,
     trust, total,
 ):  # fmt: skip
     """Trust (h, w) into ``trust``; total variance of the other frame's light in units of the first into ``total``.
@@ -405,7 +413,8 @@ def agreement(
     ``ref``, ``other``: (3, h, w) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
     scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
     delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
-    ``threshold``: z up to which trust is 1. ``valid`` (h, w): 1 where the other frame saw the pixel, else 0.
+    ``threshold``: z up to which trust is 1. ``white``: of the brighter frame, see ``_whitened``. ``valid`` (h, w): 1
+    where the other frame saw the pixel, else 0.
     """
     height, width = valid.shape
     rows, columns = residue.shape
@@ -419,7 +428,7 @@ def agreement(
     cells = np.empty((4, 3, rows, columns), np.float32)
     lifted = np.empty((3, 3, width + 2), np.float32)  # by channel and y modulo 3
     delta, gap, noise, move, photometric = _row(width), _row(width), _row(width), _row(width), _row(width)
-    variance, moved, mean = _row(width), _row(width), _row(width)
+    variance, moved, mean, whitened = _row(width), _row(width), _row(width), _row(width)
     entry = np.empty(width, np.uint32)
     for k in range(3):
         _lift(dark[k, 0], gain, lifted[k, 0])
@@ -427,11 +436,17 @@ def agreement(
         up, down = max(y - 1, 0), min(y + 1, height - 1)
         if y % CELL == 0:
             _widen(residue[y // CELL], delta)
+        if white != WHITE_NONE:
+            _largest(dark[0, y], dark[1, y], dark[2, y], mean)
+            _largest(bright[0, y], bright[1, y], bright[2, y], variance)
+            _whitened(mean, variance, gain, white, whitened)
         moved[:] = ZERO
         for k in range(3):
             _lift(dark[k, down], gain, lifted[k, down % 3])
             light = lifted[k, y % 3, 1:-1]
             _gap(light, bright[k, y], gap)
+            if white != WHITE_NONE:
+                _allow_white(whitened, light, gap)
             _noise(var_bright[k, y], var_dark[k, y], gain * gain, noise)
             _move(lifted[k, up % 3], lifted[k, y % 3], lifted[k, down % 3], delta, move)
             _entries(light, last, entry)
@@ -480,6 +495,29 @@ def _gap(lifted, bright, out):
 
 
 @compiled
+def _whitened(dark_peak, peak, gain, white, out):
+    """Share of the way to white that a highlight may be lifted, its brightest channel ``over`` times the clip.
+
+    Cameras take the colour out of a highlight as its brightest channel clips (WHITE_CAMERA): on a compact camera's
+    stack 0.3 of the way at 1.35 times the clip, 0.7 to 0.8 at 6 to 7 times, so at most 1 - over^-1.5. A clipped pixel
+    of a RAW reads 1 in all channels (WHITE_RAW).
+    """
+    for x in range(out.size):
+        out[x] = ONE - _falling(peak[x], TAPER_START, TAPER_END)
+    if white == WHITE_CAMERA:
+        for x in range(out.size):
+            over = max(dark_peak[x] * gain, ONE)
+            out[x] *= ONE - ONE / (over * np.sqrt(over))
+
+
+@compiled
+def _allow_white(whitened, lifted, gap):
+    for x in range(gap.size):
+        whiter = min(gap[x] + whitened[x] * (ONE - lifted[x]), ZERO)
+        gap[x] = whiter if gap[x] < ZERO else gap[x]
+
+
+@compiled
 def _noise(var_bright, var_dark, squared_gain, out):
     for x in range(out.size):
         out[x] = var_bright[x] + squared_gain * var_dark[x]
@@ -517,7 +555,8 @@ def _agreement_of_cells(cells, spread, eps_test, shoulder, squared, shared):
     """
     rows, columns = squared.shape
     last = np.float32(spread.shape[2] - 1)
-    gap, light, noise, move, photometric, inverse = _row(columns), _row(columns), _row(columns), _row(columns), _row(columns), _row(columns)
+    gap, light, noise, move = _row(columns), _row(columns), _row(columns), _row(columns)
+    photometric, inverse = _row(columns), _row(columns)
     wide, sums, entry = _row(columns + 2), np.empty((4, columns), np.float32), np.empty(columns, np.uint32)
     for r in range(rows):
         up, down = max(r - 1, 0), min(r + 2, rows)
@@ -632,13 +671,14 @@ def _five_columns(wide, valid, out):
 
 
 @compiled
-def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, 3, h, w) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1
-    rising to 0, where its edge is repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``:
-    how far refused frames left it uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``place`` (N, h, w): 1 inside a frame,
+    falling to 0 towards its border; beyond it -1 rising to 0, where its edge is repeated. Into ``light`` (h, w, 3);
+    ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it uncertain, ``clipped``: how far
+    every frame is clipped, both from 0 to 1.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -650,12 +690,14 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             shortest = n
     scale = exposures[shortest]
     rgb, own = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
-    kept, every, lowest, peak, full, weight = _row(width), _row(width), _row(width), _row(width), _row(width), _row(width)
+    kept, square, every, lowest = _row(width), _row(width), _row(width), _row(width)
+    peak, full, whole, weight, bound = _row(width), _row(width), _row(width), _row(width), _row(width)
     trusted, reach, spread, exposure, floor = _row(width), _row(width), _row(width), _row(width), _row(width)
     order = np.empty((count, width), np.int32)
     for y in range(height):
         _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
         _first_weight(peak, variance[0, y], kept, every)
+        _first_square(kept, square)
         for k in range(3):
             _scaled(frames[0, k, y], kept, rgb[k])
         _copy(peak, lowest)
@@ -684,24 +726,35 @@ def merge(frames, exposures, trust, place, variance, light, sigma, lost, clipped
             _largest(own[0], own[1], own[2], peak)
             _full_weight(peak, reach, spread, full)
             _trusted_weight(full, trusted, reach, spread, floor, weight)
+            _copy(weight, whole)
             if fading:
                 _fade(kept, reach, weight)
+            _add_square(weight, whole, square)
             _add(full, every)
             _add(weight, kept)
             _lower(peak, reach, lowest)
             _divide(weight, exposure, full)
             for k in range(3):
                 _add_product(own[k], full, rgb[k])
-        _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
         for k in range(3):
-            _mean_and_bound(frames[0, k, y], peak, kept, rgb[k])
+            _divide(rgb[k], kept, own[k])
+        _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
+        _bound(peak, bound)
+        if white != WHITE_NONE:
+            _least(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], spread)
+            _largest(own[0], own[1], own[2], full)
+            _raise_white(peak, spread, full, weight, bound)
+            for k in range(3):
+                _multiply_by(weight, own[k])
+        for k in range(3):
+            _at_least(own[k], frames[0, k, y], bound, rgb[k])
         _every_clip(lowest, clipped[y])
         _show_shortest(frames, exposures, place, y, clipped[y], rgb)
         for x in range(width):
             light[y, x, 0], light[y, x, 1], light[y, x, 2] = rgb[0, x], rgb[1, x], rgb[2, x]
         _mean(rgb[0], rgb[1], rgb[2], weight)
-        _error(weight, kept, scale, sigma[y])
-        _lost(sigma[y], kept, every, clipped[y], lost[y])
+        _error(weight, kept, square, scale, sigma[y])
+        _lost(sigma[y], kept, square, every, clipped[y], lost[y])
         _limit_sigma(clipped[y], sigma[y])
 
 
@@ -722,6 +775,19 @@ def _first_weight(peak, variance, kept, every):
     for x in range(kept.size):
         kept[x] = max(_falling(peak[x], TAPER_START, TAPER_END) / variance[x], TINY)
         every[x] = kept[x]
+
+
+@compiled
+def _first_square(kept, out):
+    """The first term of the sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge."""
+    for x in range(out.size):
+        out[x] = min(kept[x], kept[x] * kept[x] * CLIPPED_VARIANCE)
+
+
+@compiled
+def _add_square(weight, whole, out):
+    for x in range(out.size):
+        out[x] += weight[x] * weight[x] / whole[x] if whole[x] > ZERO else ZERO
 
 
 @compiled
@@ -788,12 +854,37 @@ def _add_product(row, factor, out):
 
 
 @compiled
-def _mean_and_bound(reference, peak, kept, out):
-    """A sum of weighted light as its mean, which is at least what a clipped reference shows."""
+def _bound(peak, out):
     for x in range(out.size):
-        mean = out[x] / kept[x]
-        lacking = max(BOUND * reference[x] - mean, ZERO)
-        out[x] = mean + lacking * (ONE - _falling(peak[x], BOUND_START, BOUND_END))
+        out[x] = ONE - _falling(peak[x], BOUND_START, BOUND_END)
+
+
+@compiled
+def _least(red, green, blue, out):
+    for x in range(out.size):
+        out[x] = min(min(red[x], green[x]), blue[x])
+
+
+@compiled
+def _raise_white(peak, least, merged, factor, bound):
+    """Where all channels of the reference clip, it bounds the brightest alone: white says nothing of the others."""
+    for x in range(factor.size):
+        raised = max(BOUND * peak[x] / max(merged[x], TINY), ONE)
+        factor[x] = raised if least[x] > TAPER_END else ONE
+    for x in range(bound.size):
+        bound[x] = ZERO if least[x] > TAPER_END else bound[x]
+
+
+@compiled
+def _multiply_by(factor, out):
+    for x in range(out.size):
+        out[x] *= factor[x]
+
+
+@compiled
+def _at_least(mean, reference, bound, out):
+    for x in range(out.size):
+        out[x] = mean[x] + max(BOUND * reference[x] - mean[x], ZERO) * bound[x]
 
 
 @compiled
@@ -823,16 +914,17 @@ def _show_shortest(frames, exposures, place, y, clipped, rgb):
 
 
 @compiled
-def _error(mean, weight, scale, out):
+def _error(mean, kept, square, scale, out):
     for x in range(out.size):
-        out[x] = MU_SLOPE * scale / ((ONE + MU * scale * max(mean[x], ZERO)) * np.sqrt(max(weight[x], LEAST_KEPT)))
+        slope = MU_SLOPE * scale / ((ONE + MU * scale * max(mean[x], ZERO)) * kept[x])
+        out[x] = slope * np.sqrt(square[x])
 
 
 @compiled
-def _lost(error, kept, every, clipped, out):
+def _lost(error, kept, square, every, clipped, out):
     for x in range(out.size):
         doubt = min(max(error[x] * (ONE / TAU) - ONE, ZERO), ONE)
-        growth = np.sqrt(max(every[x], LEAST_KEPT) / max(kept[x], LEAST_KEPT))
+        growth = np.sqrt(square[x] * max(every[x], LEAST_KEPT)) / kept[x]
         doubt *= min(max((growth - GROWTH_START) * (ONE / GROWTH_RANGE), ZERO), ONE)
         out[x] = doubt * (ONE - clipped[x])
 
@@ -886,8 +978,7 @@ def summarise(frames, exposures, trust, place, variance, lost, clipped, out, cla
         for n in shorter:
             for part in range(7):
                 _fold(frame_sums[n, part], means[n, part])
-            for c in range(columns):
-                top[n, c] = max(max(tops[n, CELL * c], tops[n, CELL * c + 1]), max(tops[n, CELL * c + 2], tops[n, CELL * c + 3]))
+            _fold_largest(tops[n], top[n])
         for c in range(columns):
             out[r, c, 1] = ZERO
             for n in shorter:

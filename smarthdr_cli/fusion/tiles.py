@@ -53,6 +53,16 @@ def cells_of(window: Window) -> tuple[slice, slice]:
     return slice(window.top // CELL, rows), slice(window.left // CELL, columns)
 
 
+def around(core: Window, margin: int, size: tuple[int, int], unit: int = CELL) -> Window:
+    """``core`` and ``margin`` pixels around it, within the picture of ``size`` but for sides that are multiples of
+    ``unit``.
+    """
+    top, left = max(core.top - margin, 0) // unit * unit, max(core.left - margin, 0) // unit * unit
+    bottom = min(core.top + core.height + margin, size[0])
+    right = min(core.left + core.width + margin, size[1])
+    return Window(top, left, -(-(bottom - top) // unit) * unit, -(-(right - left) // unit) * unit)
+
+
 def tile_grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:
     """Tiles of at most ``size`` pixels whose cores cover (height, width) once; ``size`` 0 is one tile."""
     step_y = height if size == 0 else min(_even_step(height, size), height)

@@ -8,8 +8,7 @@ import torch
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuser import FUSERS, load_network
 from smarthdr_cli.fusion.gfhdr_fusion import GFHDRFuser
-from smarthdr_cli.fusion.memory_budget import MemoryBudget
-from smarthdr_cli.fusion.network_fusion import SAFFuser, split_frames
+from smarthdr_cli.fusion.network_fusion import SAFFuser
 from smarthdr_cli.fusion.result import FuserRecord
 from smarthdr_cli.models.base import build_model, network_types
 from smarthdr_cli.models.checkpoint import save_checkpoint
@@ -19,7 +18,6 @@ from tests.support import bursts
 
 CPU = torch.device("cpu")
 SMALL = GFHDRConfig(dim=12, blocks=1, depth=1, heads=3, window=4, squeeze=4)
-ONE_TILE = MemoryBudget(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def gfhdr():
 
 def fused(fuser, evs, strong=False):
     burst = bursts.aligned(bursts.burst_of(bursts.texture(40, 48, high=2.0), evs, len(evs) // 2))
-    return fuser.fuse(burst, ONE_TILE, strong=strong, on_progress=lambda _: None)
+    return bursts.fused(fuser, burst, strong=strong)
 
 
 def test_gfhdr_fuses_three_frames_and_notes_the_others(gfhdr):
@@ -55,22 +53,17 @@ def test_the_sigma_of_8_bit_files_follows_their_own_calibration(gfhdr):
     double = Calibration((1e-3,), (2e-3,), eight_bit=Calibration((1e-3,), (3e-3,)))
     for bits, factor in ((8, 3.0), (16, 2.0)):
         burst = bursts.aligned(bursts.burst_of(bursts.texture(40, 48, high=0.8), (-2.0, 0.0, 2.0), 1, bits))
-        raw, calibrated = (
-            replace(gfhdr, calibration=c).fuse(burst, ONE_TILE, strong=False, on_progress=lambda _: None).image.sigma
-            for c in (None, double)
-        )
+        raw, calibrated = (bursts.fused(replace(gfhdr, calibration=c), burst).image.sigma for c in (None, double))
         free = (raw > 1.1e-3) & (raw < 0.3)
         assert free.any()
         assert abs(calibrated[free] / raw[free] - factor).max() < 1e-3
 
 
-def test_the_nine_frames_that_span_the_range_go_through_the_network():
-    burst = bursts.burst_of(bursts.texture(8, 8), tuple(float(ev) for ev in range(-6, 6)), 6)
-    members, evidence = split_frames(burst)
-    assert len(members) == 9
-    assert 6 in members
-    assert {0, 11} <= set(members)
-    assert sorted(members + evidence) == list(range(12))
+def test_saf_fuses_every_frame_and_shows_the_network_nine_of_those_near_the_reference():
+    evs = (-6.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 5.0)
+    burst = bursts.aligned(bursts.burst_of(bursts.texture(40, 48), evs, 7))
+    statistics = bursts.fused(bursts.random_network(), burst).statistics
+    assert (statistics.network_frames, statistics.other_frames) == (9, 4)
 
 
 def test_every_network_has_a_fuser():

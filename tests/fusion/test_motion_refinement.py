@@ -1,4 +1,4 @@
-"""The finest motion levels: which blocks are refined, their displacement, and that no seams are left."""
+"""The finest motion levels: which places are refined, their displacement, and that no seams are left."""
 
 from dataclasses import replace
 
@@ -10,21 +10,16 @@ import torch
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.motion_refinement import (
-    CoarseMotion,
     FlowRefinement,
     RefinementConfig,
-    fade_weight,
     finer_sides,
-    select_blocks,
+    refined_share,
 )
-from smarthdr_cli.fusion.network_fusion import fuse_members
-from smarthdr_cli.fusion.stillness import Likeness
-from smarthdr_cli.models.saf_layers import CELL, Motion
+from smarthdr_cli.models.saf_layers import CELL
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
-# Every block is refined, and nothing overrules what the network makes of it.
-NETWORK_ALONE = {"corrected": False, "refinement": RefinementConfig(min_excess=-1.0)}
+EVERYWHERE = RefinementConfig(threshold=-1.0)
 CPU = torch.device("cpu")
 
 
@@ -44,15 +39,6 @@ def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0))
     return bursts.aligned(bursts.Burst(tuple(frames), 1))
 
 
-def coarse_of(ref, moved, side=CELL):
-    h, w = ref.shape[-2:]
-    flat = torch.zeros(1, 1, h, w)
-    state = Motion(torch.zeros(1, 2, h, w), flat, torch.zeros(1, 4, h, w))
-    ones = torch.ones(1, 1, h, w)
-    return CoarseMotion(ref, moved, state, torch.zeros(1, 2, h, w), ones, torch.zeros_like(ref), ones,
-                  torch.tensor([-1.0]), side)  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("side", "finest", "wanted"),
     [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4,)), (8, 4, (4,)), (16, 1, (8,))],
@@ -61,92 +47,61 @@ def test_levels_below_the_last_one(side, finest, wanted):
     assert finer_sides(side, finest) == wanted
 
 
-def test_the_pairs_of_a_burst_share_its_blocks():
-    assert [RefinementConfig().max_blocks(1, pairs, CPU) for pairs in (1, 2, 8, 40)] == [32, 16, 4, 3]
-    assert [RefinementConfig().max_blocks(4, pairs, CPU) for pairs in (1, 2, 8)] == [6, 3, 3]
-    assert RefinementConfig().max_blocks(1, 2, torch.device("cuda")) == 256
+def test_the_pairs_of_a_burst_share_its_pixels():
+    config = RefinementConfig(megapixels=2, cuda_megapixels=32)
+    assert [config.max_pixels(1, pairs, CPU) for pairs in (1, 2, 8)] == [2e6, 1e6, 0.25e6]
+    assert config.max_pixels(4, 1, CPU) == 32e6
+    assert config.max_pixels(1, 2, torch.device("cuda")) == 16e6
 
 
-def test_blocks_with_the_largest_difference_come_first_and_others_are_left_out():
-    ref = torch.full((1, 3, 64, 96), 0.3)
-    moved = ref / 2  # a stop darker
-    for (row, column), width in {(0, 2): 16, (1, 0): 4, (1, 1): 32}.items():
-        moved[..., row * 32 : row * 32 + 32, column * 32 : column * 32 + width] *= 1.5
-    coarse = coarse_of(ref, moved)
-    size = (64 * CELL, 96 * CELL)
-    assert select_blocks(coarse, 32 * CELL, size, 8) == [(1, 1), (0, 2), (1, 0)]
-    assert select_blocks(coarse, 32 * CELL, size, 2) == [(1, 1), (0, 2)]
-    assert select_blocks(coarse, 32 * CELL, (32 * CELL - 3, 96 * CELL), 8) == [(0, 2)]  # padding does not count
-    lenient = replace(coarse, slack=torch.full((1, 1, 64, 96), 100.0))
-    assert select_blocks(lenient, 32 * CELL, size, 8) == []
+def test_places_of_distrust_are_refined_with_what_surrounds_them():
+    distrust = np.zeros((64, 96), np.float32)
+    distrust[20:30, 40:60] = 1
+    share = refined_share(distrust, 1e9, RefinementConfig(ring=4))
+    assert (share[16:34, 36:64] > 0.6).all()
+    assert not share[:12].any()
+    assert not share[:, 72:].any()
+    assert not refined_share(0.1 * distrust, 1e9).any()
 
 
-def test_a_block_fades_towards_neighbours_without_refinement():
-    block, width = 48, 16
-    selected = [(0, 0), (0, 1), (1, 1)]
-    weight = fade_weight((0, 1), selected, (2, 3), block, width)
-    y, x = np.mgrid[0:block, 0:block] + 0.5
-    steps = [block - x, np.maximum(x, block - y), np.maximum(block - x, block - y)]  # right, lower left, lower right
-    slow = np.minimum.reduce([np.minimum(step / width, 1) for step in steps])
-    np.testing.assert_allclose(weight.numpy(), slow, atol=1e-6)
-    assert fade_weight((0, 0), [(0, 0)], (1, 1), block, width).min() == 1  # not towards the image's own edge
+def test_of_too_much_distrust_the_worst_is_refined():
+    distrust = np.full((64, 96), 0.5, np.float32)
+    distrust[20:30, 40:60] = 1
+    share = refined_share(distrust, 200 * CELL**2, RefinementConfig(ring=0))
+    assert share[21:29, 41:59].min() > 0.9
+    assert (share > 0).mean() < 0.1
 
 
 def test_the_refinement_of_a_window_is_part_of_the_whole():
     generator = torch.Generator().manual_seed(0)
-    found = FlowRefinement(
-        32, {at: torch.randn(1, 2, 32, 32, generator=generator).half() for at in ((0, 0), (1, 2), (2, 2))}
-    )
+    places = (Window(0, 0, 32, 40), Window(40, 64, 24, 32), Window(64, 64, 32, 32))
+    found = FlowRefinement(tuple((w, torch.randn(1, 2, w.height, w.width, generator=generator).half()) for w in places))
     whole = found.within(Window(0, 0, 96, 96))
-    assert torch.equal(whole[..., 32:64, 64:], found.blocks[1, 2].float())
-    assert not whole[..., :32, 32:].any()
-    for window in (Window(4, 8, 40, 60), Window(60, 50, 36, 46), Window(88, 80, 40, 40)):
-        rows = slice(window.top, min(window.top + window.height, 96))
-        columns = slice(window.left, min(window.left + window.width, 96))
-        part = found.within(window)
-        assert part.shape[-2:] == (window.height, window.width)
-        inner = part[..., : rows.stop - rows.start, : columns.stop - columns.start]
-        assert torch.equal(inner, whole[..., rows, columns])
+    assert torch.equal(whole[..., 40:64, 64:], found.parts[1][1].float())
+    assert not whole[..., :32, 40:].any()
+    for window in (Window(4, 8, 40, 60), Window(60, 50, 36, 46), Window(88, 80, 8, 16)):
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        assert torch.equal(found.within(window), whole[..., rows, columns])
     assert found.within(Window(0, 40, 24, 20)) is None
 
 
-@pytest.mark.parametrize("finest", [2, 1])
-def test_a_small_image_moves_as_in_forward(finest):
-    """Pipeline and forward differ by bicubic against bilinear resampling, and by what is padded, only."""
-    source = shifted_source(128, 192)
-    model = bursts.random_network(heads=0.0, flow=0.05, config=replace(bursts.SMALL, finest=finest))
-    frames = torch.stack([torch.from_numpy(source.read(i, Window(0, 0, 128, 192))[0]) for i in (1, 0)])
-    with torch.inference_mode():
-        out = model(frames.permute(0, 3, 1, 2)[None], torch.tensor([[0.0, -1.0]]), torch.ones(1, 2, 1, 128, 192))
-        motion = bursts.motion_of(model, source, **NETWORK_ALONE)
-    assert motion.refinement is not None
-    assert out.detail.flows[-1].shape[-1] * finest == 192
-    found = motion.displacement(Window(0, 0, 128, 192))
-    wanted = torch.nn.functional.interpolate(out.detail.flows[-1] * finest, scale_factor=finest, mode="bilinear")[0]
-    gap = np.linalg.norm(found - wanted.permute(1, 2, 0).numpy(), axis=2)[16:-16, 16:-16]
-    coarse = replace(motion, refinement=None).displacement(Window(0, 0, 128, 192))
-    without = np.linalg.norm(coarse - wanted.permute(1, 2, 0).numpy(), axis=2)[16:-16, 16:-16]
-    assert np.median(gap) < 0.15
-    assert np.median(gap) < 0.25 * np.median(without)
-
-
-def test_blocks_equal_one_block():
-    """The displacement of blocks, each computed with its surroundings, is that of the whole image."""
+def test_windows_equal_one_window():
+    """The displacement of windows, each computed with its surroundings, is that of the whole image."""
     source = shifted_source(160, 192)
     model = bursts.random_network(heads=0.0, flow=0.05, config=FINEST)
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
-        whole = bursts.motion_of(model, source, **NETWORK_ALONE).displacement(window)
-        small_blocks = replace(NETWORK_ALONE["refinement"], block_cells=64)
-        cut = bursts.motion_of(model, source, corrected=False, refinement=small_blocks)
-    assert len(cut.refinement.blocks) == 9
+        whole = bursts.motion_of(model, source, EVERYWHERE).displacement(window)
+        cut = bursts.motion_of(model, source, replace(EVERYWHERE, largest=96))
+    assert len(cut.refinement.parts) == 4
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
 
 
 def test_tiles_equal_the_whole():
     source = shifted_source(200, 280, only=(40, 190, 90, 80))  # across the border of two blocks
-    network = bursts.saf_fuser(bursts.random_network(flow=0.1, config=FINEST))
-    whole, tiled = (fuse_members(network, source, (0, 1), (), size, strong=False).image.radiance for size in (0, 128))
+    model = bursts.random_network(flow=0.1, config=FINEST)
+    whole, tiled = (bursts.fused(model, source, size).image.radiance for size in (0, 128))
     assert np.abs(bursts.mu(whole / 2) - bursts.mu(tiled / 2)).max() <= 1e-3
 
 
@@ -157,31 +112,25 @@ def test_odd_and_tiny_sizes(size):
         bursts.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((light[::-1], -1.0), (light, 1.5))
     ]
     source = bursts.aligned(bursts.Burst(tuple(frames), 1))
-    plane = fuse_members(
-        bursts.saf_fuser(bursts.random_network(flow=0.2, config=FINEST)), source, (0, 1), (), 128, strong=False
-    ).image
+    plane = bursts.fused(bursts.random_network(flow=0.2, config=FINEST), source, 128).image
     assert plane.radiance.shape == (*size, 3)
     assert np.isfinite(plane.radiance).all()
 
 
-def test_no_refinement_without_finer_levels_or_differing_blocks():
+def test_no_refinement_without_finer_levels_or_differences():
     source = shifted_source(96, 128)
     assert bursts.motion_of(bursts.random_network(), source).refinement is None
     still = bursts.aligned(bursts.burst_of(bursts.texture(96, 128, high=0.9), (-1.0, 0.0), 1))
     found = bursts.motion_of(bursts.random_network(flow=0.0, config=FINEST), still)
     assert found.refinement is None
-    far = shifted_source(96, 128, evs=(-5.0, 0.0))
-    assert bursts.motion_of(bursts.random_network(config=FINEST), far).refinement is None
 
 
-def test_a_pair_that_moves_only_in_refined_blocks():
+def test_a_pair_that_moves_only_in_refined_windows():
     """A coarse displacement of 0 does not hide the refinement."""
     flat = torch.zeros(1, 2, 16, 16)
     ones = torch.ones(1, 1, 16, 16)
-    found = FlowRefinement(32, {(0, 1): torch.full((1, 2, 32, 32), 3.0).half()})
-    motion = PairMotion(
-        flat, ones, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16), ones, Likeness(None, torch.zeros(3)), found
-    )
+    found = FlowRefinement(((Window(0, 32, 32, 32), torch.full((1, 2, 32, 32), 3.0).half()),))
+    motion = PairMotion(flat, ones, torch.zeros(1, 4, 16, 16), found)
     moved = motion.displacement(Window(0, 0, 64, 64))
     assert (moved[:32, 32:] == 3).all()
     assert not moved[32:].any()

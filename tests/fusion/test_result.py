@@ -84,7 +84,9 @@ def test_an_eighth_and_a_quarter_of_a_stop():
         assert law(h * 2 ** (1 / 4)) - law(h) == pytest.approx(0.02, rel=0.05)
 
 
-STATISTICS = FusionStatistics(128, 2, 1, ClassicalDifference(0.1, 0.2, 0.3), 0.4, 0.9, 0.0, notes=("of the network",))
+STATISTICS = FusionStatistics(
+    128, 2, 1, ClassicalDifference(0.1, 0.2, 0.3), 0.4, 0.9, 0.2, 3.5, notes=("of the network",)
+)
 
 
 def test_the_report_as_json():
@@ -116,10 +118,11 @@ def test_the_report_as_json():
         "tile_after_retreat": 128,
         "tile": 128,
         "network_frames": 2,
-        "evidence_frames": 1,
+        "other_frames": 1,
         "guard": {"changed_share": 0.1, "mean_change": 0.2, "largest_change": 0.3, "restored_share": 0.4},
         "mean_trust": 0.9,
-        "still_share": 0.0,
+        "network_share": 0.2,
+        "convolved_megapixels": 3.5,
         "files": ["a.png", "a.png"],
         "reference": "a.png",
         "evs": [-2.0, 0.0],
@@ -141,5 +144,5 @@ def test_parts_that_do_not_apply_are_left_out():
     assert report["model"] == "none"
     assert not {"gains", "tile_after_retreat", "tile", "guard", "settings", "common_exposure"} & report.keys()
     gfhdr = FusionStatistics(0, 3, 0, ClassicalDifference(0.0, 0.0, 0.0)).to_dict()
-    assert not {"mean_trust", "still_share"} & gfhdr.keys()
+    assert not {"mean_trust", "network_share"} & gfhdr.keys()
     assert "restored_share" not in gfhdr["guard"]

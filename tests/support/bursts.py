@@ -10,10 +10,13 @@ from smarthdr_cli.align import Alignment
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
-from smarthdr_cli.fusion.motion import PairMotion, estimate_motion, pad_for_pyramid
+from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
+from smarthdr_cli.fusion.memory_budget import MemoryBudget
+from smarthdr_cli.fusion.motion import PairMotion, coarse_motions, find_motions
+from smarthdr_cli.fusion.motion_refinement import DEFAULT_CONFIG
 from smarthdr_cli.fusion.network_fusion import SAFFuser
-from smarthdr_cli.fusion.reach import Link
 from smarthdr_cli.fusion.result import FuserRecord
+from smarthdr_cli.fusion.static_merge import StaticFuser
 from smarthdr_cli.models.saf import SAF, SAFConfig
 from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.radiometry import Response
@@ -136,10 +139,24 @@ def saf_fuser(model, dtype=torch.float32, calibration=None, device="cpu"):
     return SAFFuser(model, torch.device(device), dtype, calibration, record)
 
 
-def motion_of(model, burst, index=0, **options) -> PairMotion:
-    """The motion of frame ``index`` of an aligned burst against the reference; ``options`` of ``estimate_motion``."""
-    cells = pad_for_pyramid(burst.downsample(burst.burst.reference, CELL), torch.device("cpu"))
-    return estimate_motion(model, burst, index, cells, Link(1, float(burst.burst.evs[index]), 0.0), **options)
+def fused(fuser, burst, tile=0, *, strong=False, on_progress=lambda _share: None):
+    """What a ``Fuser`` or a network of saf makes of an aligned burst, in tiles of ``tile`` pixels, 0 for one."""
+    fuser = saf_fuser(fuser, fuser.residual_head.weight.dtype) if isinstance(fuser, SAF) else fuser
+    return fuser.fuse(burst, MemoryBudget(tile, 1), strong=strong, on_progress=on_progress)
+
+
+def static_merged(burst, tile=0):
+    """The image of ``--deghost off``."""
+    return fused(StaticFuser(), burst, tile).image
+
+
+def motion_of(model, burst, refinement=DEFAULT_CONFIG) -> PairMotion:
+    """The motion of the frame nearest in exposure to the reference of an aligned burst."""
+    order = frame_order(burst.burst.evs, burst.burst.reference)
+    cells = {index: burst.downsample(index, CELL) for index in order}
+    coarse = coarse_motions(model, cells, order, burst.burst.evs, torch.device("cpu"), 1)
+    flows = {order[n]: motion.pair_motion().cells(*cells[order[0]].shape[:2]) for n, motion in coarse.items()}
+    return find_motions(model, burst, fit_burst(burst, order, cells, flows), coarse, 1, refinement)[1]
 
 
 def mu(h):
