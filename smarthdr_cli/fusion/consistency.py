@@ -20,6 +20,7 @@ from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_levels
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
 
@@ -65,14 +66,14 @@ class PairModel:
 
     def correct(self, light: F32, top: int, left: int, size: tuple[int, int]) -> None:
         """Apply the photometric grid to a window of the other frame, (3, h, w), in place."""
-        pixel_kernel.apply_gain(light, self.grid.gain, light_nodes(self.ratio), top, left, *size)
+        pixel_functions().apply_gain(light, self.grid.gain, light_nodes(self.ratio), top, left, *size)
 
 
 def frame_noise(light: F32, noise: FrameNoise, eight_bit: bool) -> F32:
     """Var(x) (3, h, w) of a window of a frame."""
     out = np.empty_like(light)
     luma, chroma = (np.float32(error) for error in noise.jpeg)
-    pixel_kernel.noise_variance(
+    pixel_functions().noise_variance(
         light, noise.variance, noise.code, noise.squared_worth, luma, chroma, not eight_bit, out
     )
     return out
@@ -132,7 +133,7 @@ def corrected_samples(samples: Samples, index: int, grid: PhotometricGrid, ratio
     for patch, (top, left) in enumerate(samples.corners):
         part = light[patch * samples.side : (patch + 1) * samples.side]
         planes = to_planes(part)
-        pixel_kernel.apply_gain(planes, grid.gain, nodes, top, left, *size)
+        pixel_functions().apply_gain(planes, grid.gain, nodes, top, left, *size)
         part[:] = from_planes(planes)
     return light
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells
 from smarthdr_cli.fusion.consistency import PairModel, cell_trust
 from smarthdr_cli.fusion.motion_refinement import (
@@ -26,6 +25,7 @@ from smarthdr_cli.fusion.motion_refinement import (
     RefinementConfig,
     refine_motion,
 )
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
@@ -75,7 +75,7 @@ class PairMotion:
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         out = np.empty((2, window.height, window.width), np.float32)
         flow, add = (np.ascontiguousarray(x[0].float().cpu().numpy()) for x in (cells, finer))
-        if not pixel_kernel.displacement(flow, add, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
+        if not pixel_functions().displacement(flow, add, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
             return None
         return out.transpose(1, 2, 0)
 

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window, clips
-from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
 from smarthdr_cli.fusion.feathering import border
 from smarthdr_cli.fusion.motion import PairMotion
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL, MARGIN
 from smarthdr_cli.fusion.result import RadianceSigma
 from smarthdr_cli.fusion.tiles import Tile, cells_of, parallel_map, tile_grid, worker_count
@@ -54,7 +54,7 @@ class WindowMerge:
         """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
         rows, columns = self.sigma.shape[0] // CELL, self.sigma.shape[1] // CELL
         out, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
-        pixel_kernel.summarise(
+        pixel_functions().summarise(
             self.planes, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
         )
         return out, classical
@@ -94,7 +94,7 @@ class PhysicalMerger:
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
         self._read(model.order[0], window, None, frames[0])
         noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
-        pixel_kernel.mean_of_channels(noise[0], variance[0])
+        pixel_functions().mean_of_channels(noise[0], variance[0])
         rows, columns = cells_of(window)
         for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
             flow = self.motions[n].displacement(window) if n in self.motions else None
@@ -104,7 +104,7 @@ class PhysicalMerger:
             noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
             residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
-            pixel_kernel.agreement(
+            pixel_functions().agreement(
                 frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
                 *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
             )  # fmt: skip
@@ -121,7 +121,7 @@ class PhysicalMerger:
         codes, valid, clipped = self.burst.sample(index, window, flow)
         table = self.burst.response_of(index).table
         scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
-        pixel_kernel.linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
+        pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
         if clipped is not None:
             out[:, clips(out.max(0), clipped)] = 1
         return valid
@@ -132,7 +132,9 @@ class PhysicalMerger:
         light = np.empty((*shape, 3), np.float32)
         sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
         white = whitening(self.burst.burst.frames[self.model.order[0]])
-        pixel_kernel.merge(frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped)
+        pixel_functions().merge(
+            frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped
+        )
         return light, sigma, lost, clipped
 
     def static_window(self, window: Window) -> WindowMerge:

@@ -1,4 +1,6 @@
-"""The per-pixel part of a fusion as compiled loops: light, noise, agreement, merge.
+"""The per-pixel part of a fusion as loops that numba compiles: light, noise, agreement, merge.
+
+pixel_arrays.py has the same functions in NumPy, which says what each is to compute; pixel_functions.py chooses.
 
 Arrays are windows of the picture whose corner and sides are multiples of CELL pixels, C-contiguous float32, (3, h, w)
 or (h, w). Means over 4 pixels are those of cells, means over 12 of three by three cells, so every sum has an order
@@ -11,10 +13,19 @@ floats (numba computes int * float32 in float64). Where a row needs what lies be
 one whose ends are repeated.
 """
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+
+try:
+    import numba
+    from numba.core import config
+except Exception as error:  # a broken build, or one for another NumPy: ImportError, SystemError, OSError, ...
+    UNAVAILABLE = f"numba cannot be loaded ({type(error).__name__}: {error})"
+else:
+    UNAVAILABLE = "NUMBA_DISABLE_JIT is set" if getattr(config, "DISABLE_JIT", 0) else ""
 
 CELL = 4  # px
 MARGIN = 16  # px that a window reaches beyond what is kept of it: 3 for trust, and the four cells beside those
@@ -41,23 +52,49 @@ MU = np.float32(5000)
 MU_SLOPE = np.float32(5000 / np.log(5001.0))
 
 
-def compiled(function: Any) -> Any:
-    """Compiled by numba without the GIL; a public function, which holds what it calls, is cached on disk."""
-    return numba.njit(nogil=True, cache=not function.__name__.startswith("_"), error_model="numpy")(function)
+COMPILED: dict[Any, str] = {}  # the public functions and their types
 
 
-@compiled
+def loop(function: Any) -> Any:
+    """What a compiled function calls."""
+    return function if UNAVAILABLE else numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def compiled(types: str) -> Callable[[Any], Any]:
+    """Compiled for arguments of ``types`` by ``compile_all``, without the GIL; cached where there is a place for it."""
+
+    def decorate(function: Any) -> Any:
+        dispatcher = loop(function)
+        COMPILED[dispatcher] = types
+        if not UNAVAILABLE:
+            with contextlib.suppress(RuntimeError):  # no folder can be written
+                dispatcher.enable_caching()
+        return dispatcher
+
+    return decorate
+
+
+def compile_all() -> None:
+    """Compile what is not in the cache. Raises what numba raises."""
+    for dispatcher, types in COMPILED.items():
+        try:
+            dispatcher.compile(types)
+        except OSError:  # the cache's folder is full or has become read-only; what is compiled is kept
+            dispatcher.compile(types)
+
+
+@loop
 def _row(length):
     return np.empty(length, np.float32)
 
 
-@compiled
+@loop
 def _falling(level, start, end):
     t = min(max((level - start) * (ONE / (end - start)), ZERO), ONE)
     return ONE - t * t * (THREE - TWO * t)
 
 
-@compiled
+@loop
 def _exp_of_minus(x):
     """exp(-x), x >= 0, to 1e-6: (exp(-x / 32))^32, since a library's vectors need not round as its scalars do."""
     u = min(x, np.float32(32)) * np.float32(-1 / 32)
@@ -69,26 +106,26 @@ def _exp_of_minus(x):
     return y * y
 
 
-@compiled
+@loop
 def _add(row, out):
     for x in range(out.size):
         out[x] += row[x]
 
 
-@compiled
+@loop
 def _fold(row, out):
     """Sums over CELL pixels of a row."""
     for c in range(out.size):
         out[c] = (row[CELL * c] + row[CELL * c + 1]) + (row[CELL * c + 2] + row[CELL * c + 3])
 
 
-@compiled
+@loop
 def _fold_largest(row, out):
     for c in range(out.size):
         out[c] = max(max(row[CELL * c], row[CELL * c + 1]), max(row[CELL * c + 2], row[CELL * c + 3]))
 
 
-@compiled
+@loop
 def _widen(cells, out):
     """For every pixel of a row the value of its cell."""
     for c in range(cells.size):
@@ -96,7 +133,7 @@ def _widen(cells, out):
             out[CELL * c + i] = cells[c]
 
 
-@compiled
+@loop
 def _between(cells, out):
     """For every pixel of a row the values of the cells around it, interpolated."""
     for i in range(CELL // 2):
@@ -108,51 +145,51 @@ def _between(cells, out):
             out[CELL * c + CELL // 2 + i] = cells[c] * (ONE - share) + cells[c + 1] * share
 
 
-@compiled
+@loop
 def _interpolated(above, below, share, out):
     for c in range(out.size):
         out[c] = above[c] * (ONE - share) + below[c] * share
 
 
-@compiled
+@loop
 def _repeat_ends(wide):
     wide[0] = wide[1]
     wide[wide.size - 1] = wide[wide.size - 2]
 
 
-@compiled
+@loop
 def _largest(red, green, blue, out):
     for x in range(out.size):
         out[x] = max(max(red[x], green[x]), blue[x])
 
 
-@compiled
+@loop
 def _mean(red, green, blue, out):
     for x in range(out.size):
         out[x] = (red[x] + green[x] + blue[x]) * THIRD
 
 
-@compiled
+@compiled("void(f4[:,:,::1], f4[:,::1])")
 def mean_of_channels(planes, out):
     """(h, w) mean of (3, h, w) into ``out``."""
     for y in range(out.shape[0]):
         _mean(planes[0, y], planes[1, y], planes[2, y], out[y])
 
 
-@compiled
+@loop
 def _entries(level, last, out):
     """Entries of a table over sqrt(x) whose last one is ``last``."""
     for x in range(out.size):
         out[x] = np.int32(np.sqrt(min(max(level[x], ZERO), ONE)) * last + HALF)
 
 
-@compiled
+@loop
 def _look_up(table, entry, out):
     for x in range(out.size):
         out[x] = table[entry[x]]
 
 
-@compiled
+@compiled("b1(f4[:,:,::1], f4[:,:,::1], i8, i8, f4, f4, f4[:,:,::1])")
 def displacement(cells, finer, top, left, dead_start, dead_end, out):
     """Displacement in pixels (2, h, w) into ``out``, 0 in the dead zone: ``cells`` (2, rows, columns) interpolated, of
     which the window begins at pixel (``top``, ``left``), and ``finer`` (2, h, w), or (2, 0, 0) for nothing.
@@ -178,7 +215,7 @@ def displacement(cells, finer, top, left, dead_start, dead_end, out):
     return moves
 
 
-@compiled
+@loop
 def _outside_dead_zone(x_flow, y_flow, start, end, x_out, y_out):
     for x in range(x_out.size):
         length = np.sqrt(x_flow[x] * x_flow[x] + y_flow[x] * y_flow[x])
@@ -187,7 +224,7 @@ def _outside_dead_zone(x_flow, y_flow, start, end, x_out, y_out):
         y_out[x] = y_flow[x] * share
 
 
-@compiled
+@loop
 def _any(row):
     found = False
     for x in range(row.size):
@@ -195,7 +232,7 @@ def _any(row):
     return found
 
 
-@compiled
+@compiled("void(f4[:,:,::1], f4, f4[:,::1], f4[:,:,::1])")
 def linearise(codes, scale, table, out):
     """Light (3, h, w) of ``codes`` (h, w, 3) into ``out``: ``table`` (3, K) at codes * ``scale``, interpolated."""
     height, width = codes.shape[:2]
@@ -212,7 +249,7 @@ def linearise(codes, scale, table, out):
             _mix(low, high, share, out[k, y])
 
 
-@compiled
+@loop
 def _split(position, most, entry, share):
     """A position in a table as an entry of at most ``most`` and the share of the next one."""
     for x in range(entry.size):
@@ -221,13 +258,13 @@ def _split(position, most, entry, share):
         share[x] = position[x] - np.float32(np.int32(entry[x]))
 
 
-@compiled
+@loop
 def _mix(low, high, share, out):
     for x in range(out.size):
         out[x] = low[x] * (ONE - share[x]) + high[x] * share[x]
 
 
-@compiled
+@compiled("void(f4[:,:,::1], f4[:,:,:,::1], f4[::1], i8, i8, i8, i8)")
 def apply_gain(light, grid, nodes, top, left, height, width):
     """Multiply ``light`` (3, h, w) by the photometric grid (places, places, lights, 3) of the whole picture's
     ``height`` and ``width``, in place; ``nodes`` (ENTRIES,): position of x along the lights, over sqrt. What clips
@@ -260,7 +297,7 @@ def apply_gain(light, grid, nodes, top, left, height, width):
                 _multiply(peak, gain, light[k, y])
 
 
-@compiled
+@loop
 def _gains_of_cells(grid, top, left, height, width, out):
     """The grid at a row of cells that begins at (``top``, ``left``), bilinear between places."""
     places, lights = grid.shape[0], grid.shape[2]
@@ -280,19 +317,19 @@ def _gains_of_cells(grid, top, left, height, width, out):
                 out[(n * 3 + k) * columns + c] = above * (ONE - v) + below * v
 
 
-@compiled
+@loop
 def _entries_of_cells(cell, stride, entry):
     for x in range(entry.size):
         entry[x] = entry[x] * stride + cell[x]
 
 
-@compiled
+@loop
 def _multiply(peak, gain, light):
     for x in range(light.size):
         light[x] *= ONE + (gain[x] - ONE) * _falling(peak[x], GAIN_START, GAIN_END)
 
 
-@compiled
+@compiled("void(f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4, f4, b1, f4[:,:,::1])")
 def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma, smooth, out):
     """Var(x) (3, h, w) of a frame into ``out``; ``smooth``: at the mean of 3x3 pixels instead of the noisy pixel."""
     height, width = light.shape[1:]
@@ -316,7 +353,7 @@ def noise_variance(light, variance, code, squared_worth, jpeg_luma, jpeg_chroma,
             _own_and_lost(own, worth, lost, out[k, y])
 
 
-@compiled
+@loop
 def _mean_of_nine(up, middle, down, wide, out):
     for x in range(out.size):
         wide[x + 1] = up[x] + middle[x] + down[x]
@@ -325,13 +362,13 @@ def _mean_of_nine(up, middle, down, wide, out):
         out[x] = (wide[x] + wide[x + 1] + wide[x + 2]) * np.float32(1 / 9)
 
 
-@compiled
+@loop
 def _own_and_lost(own, worth, lost, out):
     for x in range(out.size):
         out[x] = own[x] + worth[x] * lost[x]
 
 
-@compiled
+@loop
 def _jpeg_error(light, code, luma, chroma, error):
     """J of noise_model.py, squared codes (3, h / 4, w / 4), from codes over 3x3 cells weighted 1 2 1 each way."""
     rows, columns, width = light.shape[1] // CELL, light.shape[2] // CELL, light.shape[2]
@@ -363,14 +400,14 @@ def _jpeg_error(light, code, luma, chroma, error):
                 _add_error(mean[6 + k], mean[9 + k], chroma / np.float32(4), error[k, r])
 
 
-@compiled
+@loop
 def _add_moments(code, first, second):
     for x in range(code.size):
         first[x] += code[x]
         second[x] += code[x] * code[x]
 
 
-@compiled
+@loop
 def _add_hue_moments(code, grey, first, second):
     for x in range(code.size):
         hue = code[x] - grey[x]
@@ -378,7 +415,7 @@ def _add_hue_moments(code, grey, first, second):
         second[x] += hue * hue
 
 
-@compiled
+@loop
 def _one_two_one(up, middle, down, wide, out):
     """Weighted mean over the pixels of 3x3 cells, from sums over cells."""
     for c in range(out.size):
@@ -388,7 +425,7 @@ def _one_two_one(up, middle, down, wide, out):
         out[c] = (wide[c] + TWO * wide[c + 1] + wide[c + 2]) / (AREA * np.float32(16))
 
 
-@compiled
+@loop
 def _add_error(mean, square, error, out):
     """D A / (A + D)."""
     for c in range(out.size):
@@ -396,14 +433,17 @@ def _add_error(mean, square, error, out):
         out[c] += error * activity / (activity + error)
 
 
-@compiled
+@loop
 def _add_black_error(mean, error, out):
     """D exp(-c / 8)."""
     for c in range(out.size):
         out[c] += error * _exp_of_minus(mean[c] / BLACK_CODES)
 
 
-@compiled
+@compiled(
+    "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4[:,:,::1], f4[:,::1], f4, f4, f4, f4, i8,"
+    "f4[:,::1], f4[:,::1], f4[:,::1])"
+)
 def agreement(
     ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, white, valid,
     trust, total,
@@ -481,20 +521,20 @@ def agreement(
     _erode_and_smooth(trust, valid)
 
 
-@compiled
+@loop
 def _lift(dark, gain, wide):
     for x in range(dark.size):
         wide[x + 1] = min(dark[x] * gain, ONE)
     _repeat_ends(wide)
 
 
-@compiled
+@loop
 def _gap(lifted, bright, out):
     for x in range(out.size):
         out[x] = lifted[x] - min(bright[x], ONE)
 
 
-@compiled
+@loop
 def _whitened(dark_peak, peak, gain, white, out):
     """Share of the way to white that a highlight may be lifted, its brightest channel ``over`` times the clip.
 
@@ -510,20 +550,20 @@ def _whitened(dark_peak, peak, gain, white, out):
             out[x] *= ONE - ONE / (over * np.sqrt(over))
 
 
-@compiled
+@loop
 def _allow_white(whitened, lifted, gap):
     for x in range(gap.size):
         whiter = min(gap[x] + whitened[x] * (ONE - lifted[x]), ZERO)
         gap[x] = whiter if gap[x] < ZERO else gap[x]
 
 
-@compiled
+@loop
 def _noise(var_bright, var_dark, squared_gain, out):
     for x in range(out.size):
         out[x] = var_bright[x] + squared_gain * var_dark[x]
 
 
-@compiled
+@loop
 def _move(up, middle, down, delta, out):
     """delta^2 |grad|^2 by Sobel's operator."""
     for x in range(out.size):
@@ -532,7 +572,7 @@ def _move(up, middle, down, delta, out):
         out[x] = delta[x] * ((across * across + along * along) * np.float32(1 / 64))
 
 
-@compiled
+@loop
 def _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared):
     """The larger of ``squared`` and z^2."""
     for x in range(squared.size):
@@ -541,14 +581,14 @@ def _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared):
         squared[x] = max(squared[x], gap[x] * gap[x] / allowed)
 
 
-@compiled
+@loop
 def _total(variance, moved, mean, ratio, unit, eps_merge, out):
     per_light, per_move, eps = ONE / (ratio * ratio), THIRD / (unit * unit), eps_merge / ratio
     for x in range(out.size):
         out[x] = variance[x] * per_light + moved[x] * per_move + (eps * mean[x]) * (eps * mean[x])
 
 
-@compiled
+@loop
 def _agreement_of_cells(cells, spread, eps_test, shoulder, squared, shared):
     """z^2 (rows, columns) of means over 4 and 12 px, from sums over cells of gap, light, noise and move (4, 3, rows,
     columns); ``shared``: the photometric spread over 12 px, summed over channels.
@@ -581,7 +621,7 @@ def _agreement_of_cells(cells, spread, eps_test, shoulder, squared, shared):
             _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
 
 
-@compiled
+@loop
 def _means_of(gaps, lights, inverse, gap, light):
     """Means from sums; ``inverse``: of the number of pixels."""
     for c in range(gap.size):
@@ -589,7 +629,7 @@ def _means_of(gaps, lights, inverse, gap, light):
         light[c] = lights[c] * inverse[c]
 
 
-@compiled
+@loop
 def _errors_of(noises, moves, inverse, side, noise, move):
     """Variance of a mean over a square of ``side`` pixels: of noise by pixel, of registration common to a line."""
     for c in range(noise.size):
@@ -597,13 +637,13 @@ def _errors_of(noises, moves, inverse, side, noise, move):
         move[c] = moves[c] * inverse[c] / side
 
 
-@compiled
+@loop
 def _scaled(row, factor, out):
     for c in range(out.size):
         out[c] = row[c] * factor[c]
 
 
-@compiled
+@loop
 def _sum_of_nine(cells, wide, out):
     """Sums over 3x3 cells, without those beyond the border."""
     wide[:] = ZERO
@@ -613,27 +653,27 @@ def _sum_of_nine(cells, wide, out):
         out[c] = wide[c] + wide[c + 1] + wide[c + 2]
 
 
-@compiled
+@loop
 def _add_root(squared, out):
     for c in range(out.size):
         out[c] += np.sqrt(squared[c])
 
 
-@compiled
+@loop
 def _squared_share(shared, unit, out):
     for c in range(out.size):
         share = shared[c] * THIRD / unit
         out[c] = share * share
 
 
-@compiled
+@loop
 def _trust(pixels, cells, valid, threshold, out):
     for x in range(out.size):
         excess = max(np.sqrt(max(pixels[x], cells[x])) - threshold, ZERO)
         out[x] = _exp_of_minus(excess * excess * np.float32(1 / 1.5)) * valid[x]
 
 
-@compiled
+@loop
 def _erode_and_smooth(trust, valid):
     """The least of 3x3 pixels, smoothed by a Gauss of sigma 1 px, where ``valid``; beyond the picture it mirrors."""
     height, width = trust.shape
@@ -648,7 +688,7 @@ def _erode_and_smooth(trust, valid):
         _five_columns(wide, valid[y], trust[y])
 
 
-@compiled
+@loop
 def _least_of_nine(up, middle, down, wide, out):
     for x in range(out.size):
         wide[x + 1] = min(min(up[x], middle[x]), down[x])
@@ -657,20 +697,23 @@ def _least_of_nine(up, middle, down, wide, out):
         out[x] = min(min(wide[x], wide[x + 1]), wide[x + 2])
 
 
-@compiled
+@loop
 def _five_rows(a, b, c, d, e, out):
     for x in range(out.size):
         out[x] = GAUSS[0] * (a[x] + e[x]) + GAUSS[1] * (b[x] + d[x]) + GAUSS[2] * c[x]
 
 
-@compiled
+@loop
 def _five_columns(wide, valid, out):
     for x in range(out.size):
         far, near = wide[x] + wide[x + 4], wide[x + 1] + wide[x + 3]
         out[x] = min(GAUSS[0] * far + GAUSS[1] * near + GAUSS[2] * wide[x + 2], ONE) * valid[x]
 
 
-@compiled
+@compiled(
+    "void(f4[:,:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, f4[:,:,::1], f4[:,::1], f4[:,::1],"
+    "f4[:,::1])"
+)
 def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, 3, h, w) in their own units, the reference first.
 
@@ -758,39 +801,39 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
         _limit_sigma(clipped[y], sigma[y])
 
 
-@compiled
+@loop
 def _copy(row, out):
     for x in range(out.size):
         out[x] = row[x]
 
 
-@compiled
+@loop
 def _divide(row, divisor, out):
     for x in range(out.size):
         out[x] = row[x] / divisor[x]
 
 
-@compiled
+@loop
 def _first_weight(peak, variance, kept, every):
     for x in range(kept.size):
         kept[x] = max(_falling(peak[x], TAPER_START, TAPER_END) / variance[x], TINY)
         every[x] = kept[x]
 
 
-@compiled
+@loop
 def _first_square(kept, out):
     """The first term of the sum of w'^2 / w, which is (sum of w')^2 times the variance of the merge."""
     for x in range(out.size):
         out[x] = min(kept[x], kept[x] * kept[x] * CLIPPED_VARIANCE)
 
 
-@compiled
+@loop
 def _add_square(weight, whole, out):
     for x in range(out.size):
         out[x] += weight[x] * weight[x] / whole[x] if whole[x] > ZERO else ZERO
 
 
-@compiled
+@loop
 def _fades(place, y):
     """Whether a frame fades towards its border within a row."""
     fading = False
@@ -801,7 +844,7 @@ def _fades(place, y):
     return fading
 
 
-@compiled
+@loop
 def _by_reach(place, y, order):
     """Frames by how far they reach, the furthest first, for every pixel of a row."""
     for x in range(place.shape[2]):
@@ -813,27 +856,27 @@ def _by_reach(place, y, order):
             order[at, x] = n
 
 
-@compiled
+@loop
 def _pick(images, y, frame, out):
     for x in range(out.size):
         out[x] = images[frame[x], y, x]
 
 
-@compiled
+@loop
 def _full_weight(peak, reach, variance, out):
     for x in range(out.size):
         full = _falling(peak[x], TAPER_START, TAPER_END) / variance[x]
         out[x] = full if reach[x] > ZERO else ZERO
 
 
-@compiled
+@loop
 def _trusted_weight(full, trust, reach, variance, floor, out):
     for x in range(out.size):
         weight = max(full[x] * trust[x], floor[x] * trust[x] / variance[x])
         out[x] = weight if reach[x] > ZERO else ZERO
 
 
-@compiled
+@loop
 def _fade(kept, reach, weight):
     for x in range(weight.size):
         faded = kept[x] * reach[x] * weight[x] / (kept[x] + (ONE - reach[x]) * weight[x])
@@ -841,31 +884,31 @@ def _fade(kept, reach, weight):
         weight[x] = faded if reach[x] < ONE else weight[x]
 
 
-@compiled
+@loop
 def _lower(peak, reach, lowest):
     for x in range(lowest.size):
         lowest[x] = min(lowest[x], peak[x]) if reach[x] > ZERO else lowest[x]
 
 
-@compiled
+@loop
 def _add_product(row, factor, out):
     for x in range(out.size):
         out[x] += row[x] * factor[x]
 
 
-@compiled
+@loop
 def _bound(peak, out):
     for x in range(out.size):
         out[x] = ONE - _falling(peak[x], BOUND_START, BOUND_END)
 
 
-@compiled
+@loop
 def _least(red, green, blue, out):
     for x in range(out.size):
         out[x] = min(min(red[x], green[x]), blue[x])
 
 
-@compiled
+@loop
 def _raise_white(peak, least, merged, factor, bound):
     """Where all channels of the reference clip, it bounds the brightest alone: white says nothing of the others."""
     for x in range(factor.size):
@@ -875,25 +918,25 @@ def _raise_white(peak, least, merged, factor, bound):
         bound[x] = ZERO if least[x] > TAPER_END else bound[x]
 
 
-@compiled
+@loop
 def _multiply_by(factor, out):
     for x in range(out.size):
         out[x] *= factor[x]
 
 
-@compiled
+@loop
 def _at_least(mean, reference, bound, out):
     for x in range(out.size):
         out[x] = mean[x] + max(BOUND * reference[x] - mean[x], ZERO) * bound[x]
 
 
-@compiled
+@loop
 def _every_clip(lowest, out):
     for x in range(out.size):
         out[x] = ONE - _falling(lowest[x], TAPER_START, TAPER_END)
 
 
-@compiled
+@loop
 def _show_shortest(frames, exposures, place, y, clipped, rgb):
     """Where every frame is clipped, the light of the shortest that saw the pixel, at least what a shorter one's edge
     shows beyond its border.
@@ -913,14 +956,14 @@ def _show_shortest(frames, exposures, place, y, clipped, rgb):
                         rgb[k, x] += max(frames[n, k, y, x] / exposures[n] - rgb[k, x], ZERO) * repeat
 
 
-@compiled
+@loop
 def _error(mean, kept, square, scale, out):
     for x in range(out.size):
         slope = MU_SLOPE * scale / ((ONE + MU * scale * max(mean[x], ZERO)) * kept[x])
         out[x] = slope * np.sqrt(square[x])
 
 
-@compiled
+@loop
 def _lost(error, kept, square, every, clipped, out):
     for x in range(out.size):
         doubt = min(max(error[x] * (ONE / TAU) - ONE, ZERO), ONE)
@@ -929,13 +972,15 @@ def _lost(error, kept, square, every, clipped, out):
         out[x] = doubt * (ONE - clipped[x])
 
 
-@compiled
+@loop
 def _limit_sigma(clipped, sigma):
     for x in range(sigma.size):
         sigma[x] = ONE if clipped[x] > HALF else min(max(sigma[x], np.float32(1e-4)), ONE)
 
 
-@compiled
+@compiled(
+    "void(f4[:,:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1],f4[:,:,::1])"
+)
 def summarise(frames, exposures, trust, place, variance, lost, clipped, out, classical):
     """What the map of blocks at odds needs of every cell, into ``out`` (h / 4, w / 4, 5): mean of ``lost``; the largest
     share in which a shorter frame is refused; share that is clipped in the reference and not in every frame; share that
@@ -987,26 +1032,26 @@ def summarise(frames, exposures, trust, place, variance, lost, clipped, out, cla
             _classical(frames, exposures, place, variance, r * CELL, c * CELL, classical[r, c])
 
 
-@compiled
+@loop
 def _see(place, seen, unseen):
     for x in range(seen.size):
         seen[x] = ONE if place[x] > ZERO else ZERO
         unseen[x] = min(unseen[x], ONE - seen[x])
 
 
-@compiled
+@loop
 def _add_refused(trust, seen, out):
     for x in range(out.size):
         out[x] += (ONE - trust[x]) * seen[x]
 
 
-@compiled
+@loop
 def _raise(row, out):
     for x in range(out.size):
         out[x] = max(out[x], row[x])
 
 
-@compiled
+@loop
 def _add_clipped(peak, clipped, unseen, contradicted, hidden):
     for x in range(peak.size):
         near = ONE if peak[x] > NEAR_CLIP else ZERO
@@ -1014,7 +1059,7 @@ def _add_clipped(peak, clipped, unseen, contradicted, hidden):
         hidden[x] += near * unseen[x]
 
 
-@compiled
+@loop
 def _confirmed(sums, top, exposures, shorter, c):
     """1 where two frames that are seen, unclipped and trusted agree on the mean light of cell ``c``, else 0."""
     for i in range(shorter.size):
@@ -1034,12 +1079,12 @@ def _confirmed(sums, top, exposures, shorter, c):
     return ZERO
 
 
-@compiled
+@loop
 def _speaks(sums, top, n, c):
     return sums[n, 1, c] > HALF * AREA and top[n, c] < np.float32(0.9) and sums[n, 2, c] > HALF * AREA
 
 
-@compiled
+@loop
 def _classical(frames, exposures, place, variance, y, x, out):
     out[:] = ZERO
     total = ZERO

@@ -1,12 +1,11 @@
-"""The per-pixel part of a fusion against its formulas in plain NumPy."""
+"""The per-pixel part of a fusion: both implementations against the formulas, and the loops against NumPy."""
 
 import cv2
 import numpy as np
 import pytest
 
-from smarthdr_cli.fusion import pixel_kernel
-from smarthdr_cli.fusion.consistency import frame_noise
-from smarthdr_cli.fusion.noise_model import FrameNoise, table_levels
+from smarthdr_cli.fusion import pixel_arrays, pixel_kernel
+from smarthdr_cli.fusion.noise_model import table_levels
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from tests.support import bursts
 
@@ -67,16 +66,24 @@ def squared_gradient(x):
     return across**2 + down**2
 
 
+@pytest.fixture(params=[pixel_kernel, pixel_arrays], ids=["compiled", "numpy"])
+def pixels(request):
+    """An implementation of the per-pixel functions."""
+    return request.param
+
+
 @pytest.mark.parametrize("eight_bit", [True, False])
-def test_noise_is_that_of_the_formula(eight_bit: bool) -> None:
+def test_noise_is_that_of_the_formula(pixels, eight_bit) -> None:
     """a x + b + q^2 (kappa / 12 + J), J = D A / (A + D) + D exp(-c / 8) of codes over 3x3 cells."""
     levels, gamma = table_levels(), 2.2
     codes = 255 * levels ** (1 / gamma)
     worth = gamma / 255 * levels ** (1 - 1 / gamma)
     luma, chroma = (20.0, 60.0) if eight_bit else (0.0, 0.0)
     tables = (PHOTON * levels + READ + worth**2 / 12, codes, worth**2)
-    noise = FrameNoise(*(np.tile(table, (3, 1)).astype(np.float32) for table in tables), (luma, chroma))
+    tables = (np.tile(table, (3, 1)).astype(np.float32) for table in tables)
     x = light(1)
+    measured = np.empty((3, *SHAPE), np.float32)
+    pixels.noise_variance(planes(x), *tables, np.float32(luma), np.float32(chroma), not eight_bit, measured)
 
     at = level_of(x)
     code = 255 * at ** (1 / gamma)
@@ -95,11 +102,11 @@ def test_noise_is_that_of_the_formula(eight_bit: bool) -> None:
     q = gamma / 255 * at ** (1 - 1 / gamma)
     expected = PHOTON * at + READ + q**2 * (1 / 12 + jpeg)
 
-    np.testing.assert_allclose(frame_noise(planes(x), noise, eight_bit), planes(expected), rtol=5e-3)
+    np.testing.assert_allclose(measured, planes(expected), rtol=5e-3)
 
 
 @pytest.mark.parametrize("ratio", [4.0, 0.25])
-def test_trust_and_variance_are_those_of_the_formula(ratio: float) -> None:
+def test_trust_and_variance_are_those_of_the_formula(pixels, ratio) -> None:
     """z over means of 1, 4 and 12 px, trust = exp(-max(z - 2, 0)^2 / 1.5)."""
     dark = light(2, 0, 0.3)
     change = 1 + 0.3 * bursts.texture(*SHAPE, 7)
@@ -117,7 +124,7 @@ def test_trust_and_variance_are_those_of_the_formula(ratio: float) -> None:
     errors = (np.float32(x) for x in (eps_test, shoulder, eps_merge, 2))
     images = (planes(x) for x in (ref, other, var_ref, var_other))
     white = pixel_kernel.WHITE_NONE
-    pixel_kernel.agreement(*images, np.float32(ratio), tables, residue, *errors, white, valid, trust, total)
+    pixels.agreement(*images, np.float32(ratio), tables, residue, *errors, white, valid, trust, total)
 
     lifted, bright_light = (4 * dark.astype(float)).clip(max=1), bright.astype(float)
     var_dark, var_bright = (var_ref, var_other) if ratio > 1 else (var_other, var_ref)
@@ -151,7 +158,7 @@ def test_trust_and_variance_are_those_of_the_formula(ratio: float) -> None:
     np.testing.assert_allclose(total, variance, rtol=5e-3)
 
 
-def test_the_merge_is_that_of_the_formula() -> None:
+def test_the_merge_is_that_of_the_formula(pixels) -> None:
     """h = sum w' L / sum w', w = T c / V, at least what a clipped reference shows; sigma = T'(h) its deviation."""
     rng = np.random.default_rng(11)
     exposures = np.array([1, 0.25], np.float32)
@@ -166,7 +173,7 @@ def test_the_merge_is_that_of_the_formula() -> None:
     place[1, 12:] = 1  # the frame's border lies in the upper half
     images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
     colours = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-    pixel_kernel.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
+    pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
     merged, sigma, lost, clipped = images
 
     x = frames.astype(float)
@@ -196,7 +203,7 @@ def test_the_merge_is_that_of_the_formula() -> None:
     assert ((lost >= 0) & (lost <= 1)).all()
 
 
-def test_a_refused_frame_leaves_a_noisy_reference_lost() -> None:
+def test_a_refused_frame_leaves_a_noisy_reference_lost(pixels) -> None:
     frames = np.full((2, *SHAPE, 3), 0.01, np.float32)
     frames[1] *= 4
     variance = np.stack([np.full(SHAPE, 1e-4), np.full(SHAPE, 1e-6)]).astype(np.float32)
@@ -207,7 +214,110 @@ def test_a_refused_frame_leaves_a_noisy_reference_lost() -> None:
         images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
         exposures = np.array([1, 4], np.float32)
         colours = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-        pixel_kernel.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
+        pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
         lost[trusted] = images[2]
     assert (lost[0] == 1).all()
     assert (lost[1] == 0).all()
+
+
+# The loops against NumPy, on random input.
+
+ENTRIES = len(table_levels())
+
+
+def uniform(seed, *shape, low=0.0, high=1.0):
+    return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
+
+
+def of_both(name, inputs, *outputs):
+    """What both implementations write into arrays of the shapes ``outputs``, and what they return."""
+    results = []
+    for module in (pixel_kernel, pixel_arrays):
+        written = [np.full(shape, np.nan, np.float32) for shape in outputs]
+        copies = [x.copy() if isinstance(x, np.ndarray) else x for x in inputs]
+        returned = getattr(module, name)(*copies, *written)
+        results.append([*written, *(x for x in copies if isinstance(x, np.ndarray)), returned])
+    return zip(*results, strict=True)
+
+
+def assert_same(name, inputs, *outputs, rtol=1e-4, atol=1e-6):
+    for compiled, expected in of_both(name, inputs, *outputs):
+        if expected is not None:
+            np.testing.assert_allclose(compiled, expected, rtol=rtol, atol=atol)
+
+
+def flips(compiled, expected, rtol=1e-3):
+    """Share of values that differ: a rounding error takes another entry of a table, or the other side of a limit."""
+    return np.mean(~np.isclose(compiled, expected, rtol=rtol, atol=1e-5))
+
+
+@pytest.mark.parametrize("entries", [2, 256, 4096])
+def test_light_is_that_of_numpy(entries) -> None:
+    codes = uniform(1, *SHAPE, 3, low=-20, high=280)
+    codes[0, :3, 0] = 0, 255, 254.99
+    table = np.sort(uniform(2, 3, entries), axis=1)
+    assert_same("linearise", (codes, np.float32((entries - 1) / 255), table), (3, *SHAPE))
+
+
+@pytest.mark.parametrize("finer", [False, True])
+def test_displacement_is_that_of_numpy(finer) -> None:
+    cells, add = uniform(3, 2, 9, 12, low=-2, high=2), uniform(4, 2, 24, 32) if finer else np.empty((2, 0, 0), "f4")
+    limits = (np.float32(0.25), np.float32(0.75))
+    assert_same("displacement", (cells, add, 4, 8, *limits), (2, 24, 32), atol=1e-5)
+    cells[:] = 0.1
+    still = of_both("displacement", (cells, np.empty((2, 0, 0), "f4"), 4, 8, *limits), (2, 24, 32))
+    assert [returned for *_, returned in zip(*still, strict=True)] == [False, False]
+
+
+def test_the_photometric_gain_is_that_of_numpy() -> None:
+    grid, nodes = uniform(5, 8, 8, 8, 3, low=0.7, high=1.4), np.sort(uniform(6, ENTRIES, high=7))
+    picture = uniform(7, 3, *SHAPE)
+    picture[:, :, :4] = 1  # clipped: left alone
+    ((compiled, expected), *_) = of_both("apply_gain", (picture, grid, nodes, 40, 60, 99, 131))
+    assert flips(compiled, expected) < 0.02
+    np.testing.assert_array_equal(compiled[:, :, :4], 1)
+
+
+@pytest.mark.parametrize("chroma", [0.0, 60.0])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_noise_is_that_of_numpy(chroma, smooth) -> None:
+    tables = (np.sort(uniform(8 + n, 3, ENTRIES, high=high)) for n, high in enumerate((1e-3, 255, 1e-4)))
+    inputs = (uniform(11, 3, *SHAPE), *tables, np.float32(20), np.float32(chroma), smooth)
+    (compiled, expected), *_ = of_both("noise_variance", inputs, (3, *SHAPE))
+    assert flips(compiled, expected, 1e-2) < 0.02
+
+
+@pytest.mark.parametrize("ratio", [4.0, 1.0, 0.25])
+@pytest.mark.parametrize("white", [pixel_kernel.WHITE_NONE, pixel_kernel.WHITE_CAMERA, pixel_kernel.WHITE_RAW])
+def test_trust_is_that_of_numpy(ratio, white) -> None:
+    ref = planes(light(12, 0, min(1, 1 / ratio)))
+    other = (ref * ratio * uniform(13, 3, *SHAPE, low=0.9, high=1.1)).clip(0, 1)
+    noise = (uniform(seed, 3, *SHAPE, low=1e-5, high=1e-3) for seed in (14, 15))
+    spread, residue = uniform(16, 3, 3, ENTRIES, high=1e-3), uniform(17, SHAPE[0] // CELL, SHAPE[1] // CELL)
+    valid = (uniform(18, *SHAPE) > 0.02).astype(np.float32)
+    errors = (np.float32(x) for x in (0.006, 0.05, 0.004, 2.0))
+    inputs = (ref, other, *noise, np.float32(ratio), spread, residue, *errors, white, valid)
+    (trust, expected_trust), (total, expected_total), *_ = of_both("agreement", inputs, SHAPE, SHAPE)
+    assert np.mean((expected_trust > 0.1) & (expected_trust < 0.9)) > 0.05
+    np.testing.assert_allclose(trust, expected_trust, atol=0.05)
+    assert flips(trust, expected_trust) < 0.02
+    assert flips(total, expected_total) < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("white", [pixel_kernel.WHITE_NONE, pixel_kernel.WHITE_CAMERA])
+def test_the_merge_and_its_summary_are_those_of_numpy(count, white) -> None:
+    exposures = np.array([1, 0.25, 4, 0.0625], np.float32)[:count]
+    frames = (3 * uniform(19, count, 3, *SHAPE)).clip(0, 1)
+    trust, variance = uniform(20, count, *SHAPE), uniform(21, count, *SHAPE, low=1e-6, high=1e-3)
+    trust[:, :8] = trust[:, :8] > 0.5
+    place = uniform(22, count, *SHAPE, low=-1, high=3).clip(-1, 1)
+    trust[0] = place[0] = 1
+    inputs = (frames, exposures, trust, place, variance)
+    merged = list(of_both("merge", (*inputs, white), (*SHAPE, 3), SHAPE, SHAPE, SHAPE))
+    for compiled, expected in merged[:4]:
+        assert flips(compiled, expected) < 0.01
+    lost, clipped = (expected for _, expected in merged[2:4])
+    assert 0 < clipped.mean() < 1
+    cells = (SHAPE[0] // CELL, SHAPE[1] // CELL)
+    assert_same("summarise", (*inputs, lost, clipped), (*cells, 5), (*cells, 3))
