@@ -12,10 +12,13 @@ _LOCK = Lock()
 
 
 class KernelChoice(NamedTuple):
-    """``reason``: why the loops are not compiled, "" where they are."""
+    """``reason``: why the loops are not compiled, "" where they are. ``cache``: the folder of what is compiled, None
+    where no folder can be written.
+    """
 
     kernel: Kernel
-    reason: str
+    reason: str = ""
+    cache: str | None = None
 
 
 def pixel_functions() -> ModuleType:
@@ -37,4 +40,4 @@ def _choice() -> KernelChoice:
         pixel_kernel.compile_all()
     except Exception as error:  # numba and LLVM raise errors of many types
         return KernelChoice("numpy", f"numba cannot compile ({type(error).__name__}: {error})")
-    return KernelChoice("compiled", "")
+    return KernelChoice("compiled", cache=pixel_kernel.merge.stats.cache_path)
