@@ -2,5 +2,5 @@
 
 Run them from the root of a checkout, ``python -m benchmarks.quality.run --help``. ``quality``, ``components``,
 ``training`` and ``performance`` measure; ``release`` prepares weights; ``renderer`` makes the rendered set; ``lib`` is
-shared. ``fusion_rebuild`` is the next fusion, in progress. ``behaviour.py`` compares results before and after a change.
+shared. ``behaviour.py`` compares results before and after a change.
 """

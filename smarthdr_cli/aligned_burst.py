@@ -12,7 +12,7 @@ it, to the last bit.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -27,6 +27,7 @@ from smarthdr_cli.response import apply_clip_level, compensate_gains, resolve_re
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
+ASSUMED_CURVE_ERROR_EV = 0.25  # of sRGB in place of a curve that cannot be estimated; worse fits are refused
 _NEAR_CLIP = 0.9  # of the clip, of a clipped pixel's brightest channel
 _PAD = 3  # source pixels; bicubic interpolation reads 2
 _PIXELS_PER_STRIP = 1 << 21  # that `downsample` linearises at once
@@ -47,13 +48,16 @@ class AlignedBurst:
     """A burst, its response and its alignment.
 
     ``curves``: the response of each frame with its gains (`response.photometric_gains`), or empty where ``response`` is
-    that of all frames.
+    that of all frames. ``estimated``: whether ``response`` comes from the burst itself under its stated exposures, or
+    is sRGB for want of that. ``curve_error_ev``: of light under ``response``, 0 where it is known.
     """
 
     burst: Burst
     response: Response
     alignment: Alignment
     curves: tuple[Response, ...] = ()
+    estimated: bool = False
+    curve_error_ev: float = 0.0
 
     def response_of(self, index: int) -> Response:
         """The response of frame ``index``."""
@@ -231,11 +235,17 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
+    stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
+    aligned = AlignedBurst(
+        burst, curve, alignment,
+        estimated=stated and response == "auto" and curve.name != "linear",
+        curve_error_ev=ASSUMED_CURVE_ERROR_EV if resolved.assumed else curve.record.get("pair_error_ev", 0.0),
+    )  # fmt: skip
     if gains == "off":
-        return RegisteredBurst(AlignedBurst(burst, curve, alignment), resolved.notes)
+        return RegisteredBurst(aligned, resolved.notes)
     samples = resolved.samples if alignment is resolved.alignment else sample_blocks(burst, alignment)
     curves, gain_notes = compensate_gains(burst, samples, curve)
-    return RegisteredBurst(AlignedBurst(burst, curve, alignment, curves), (*resolved.notes, *gain_notes))
+    return RegisteredBurst(replace(aligned, curves=curves), (*resolved.notes, *gain_notes))
 
 
 def clips(brightest: F32, clipped: Mask) -> Mask:

@@ -1,22 +1,39 @@
 """Atomic writing of files: write a temporary file, flush it to disk, rename it onto the target.
 
 rename(2) replaces a file atomically within one file system: a reader sees the old content or the new one, even if the
-process or the machine stops. All files of this package that must be complete are written through ``atomic_file``.
-``check_targets`` tests before a long computation whether its outputs can be written.
+process or the machine stops. All files of this package that must be complete are written through ``atomic_file``;
+within ``all_or_none`` several of them appear together. ``check_targets`` tests before a long computation whether its
+outputs can be written.
 """
 
 import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from smarthdr_cli.errors import OutputError, UsageError, os_reason
 
 RESERVED_PREFIX = ".smarthdr-"  # of temporary files, staging folders and locks; no result has it
 _LINK_LOOP_ERRORS = (OSError, RuntimeError)  # of Path.resolve() on a loop of links, by Python version
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A verified file ``temporary`` that is to become ``target``, whose links lead to ``resolved``."""
+
+    temporary: Path
+    target: Path
+    resolved: Path
+    overwrite: bool
+
+
+_waiting: ContextVar[list[_Finished] | None] = ContextVar("_waiting", default=None)  # files of ``all_or_none``
 
 
 def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
@@ -70,18 +87,78 @@ def atomic_file(
         _flush_file(temporary)
         if verify is not None:
             verify(temporary)
-        if resolved.exists():
-            _check_target(target, resolved, overwrite)  # another process may have created it
-            temporary.chmod(stat.S_IMODE(resolved.stat().st_mode))
-        os.replace(temporary, resolved)  # noqa: PTH105 - tests replace this name
+        finished = _Finished(temporary, target, resolved, overwrite)
+        if (waiting := _waiting.get()) is None:
+            _move(finished)
+        else:
+            waiting.append(finished)
         temporary = None
-        flush_folder(resolved.parent)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {_reason(error)}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Move the files of every ``atomic_file`` inside the block into place when it ends: all of them, or none.
+
+    Until then each is finished and verified under a temporary name beside its target. After an exception, Ctrl-C
+    included, the targets are as before the block. Only the death of the process between two moves can part them.
+    Raises OutputError where a target cannot be written.
+    """
+    waiting: list[_Finished] = []
+    token = _waiting.set(waiting)
+    try:
+        yield
+        with contextlib.ExitStack() as stack:
+            for finished in waiting:
+                stack.enter_context(_restored_on_error(finished))
+                _move(finished)
+    finally:
+        _waiting.reset(token)
+        for finished in waiting:
+            with contextlib.suppress(OSError):
+                finished.temporary.unlink()
+
+
+def _move(finished: _Finished) -> None:
+    """Move a finished file onto its target. Raises OutputError."""
+    temporary, target, resolved = finished.temporary, finished.target, finished.resolved
+    try:
+        if resolved.exists():
+            _check_target(target, resolved, finished.overwrite)  # another process may have created it
+            temporary.chmod(stat.S_IMODE(resolved.stat().st_mode))
+        os.replace(temporary, resolved)  # noqa: PTH105 - tests replace this name
+        flush_folder(resolved.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _restored_on_error(finished: _Finished) -> Iterator[None]:
+    """After an exception inside, the target is as before, if the file was moved onto it."""
+    resolved, old = finished.resolved, None
+    if resolved.exists():
+        old = resolved.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{resolved.suffix}")
+        try:
+            os.link(resolved, old)
+        except OSError:  # a file system without hard links
+            shutil.copy2(resolved, old)
+    try:
+        yield
+    except BaseException:
+        if not finished.temporary.exists():
+            if old is None:
+                resolved.unlink(missing_ok=True)
+            else:
+                old.replace(resolved)
+        raise
+    finally:
+        if old is not None:
+            old.unlink(missing_ok=True)
 
 
 def _resolve(path: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smarthdr_cli.atomic import atomic_file, check_targets
+from smarthdr_cli.atomic import all_or_none, atomic_file, check_targets
 from smarthdr_cli.errors import OutputError, UsageError
 
 
@@ -65,6 +65,81 @@ def test_the_temporary_file_may_lie_in_a_staging_folder(tmp_path):
         assert temporary.parent == tmp_path / "stage"
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert list((tmp_path / "stage").iterdir()) == []
+
+
+def write(path: Path, text: str, *, overwrite: bool = False) -> None:
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        temporary.write_text(text)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_several_files_appear_together(tmp_path):
+    (tmp_path / "a").write_text("old")
+    with all_or_none():
+        write(tmp_path / "a", "new", overwrite=True)
+        write(tmp_path / "b", "new")
+        assert (tmp_path / "a").read_text() == "old"
+        assert not (tmp_path / "b").exists()
+    assert contents(tmp_path) == {"a": "new", "b": "new"}
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ValueError("x"), MemoryError()])
+def test_an_exception_between_them_leaves_all_as_they_were(tmp_path, failure):
+    (tmp_path / "a").write_text("old")
+
+    def write_two() -> None:
+        with all_or_none():
+            write(tmp_path / "a", "new", overwrite=True)
+            write(tmp_path / "b", "new")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        write_two()
+    assert contents(tmp_path) == {"a": "old"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+def test_a_failure_while_they_are_moved_puts_the_moved_ones_back(tmp_path, monkeypatch, failure, links):
+    (tmp_path / "a").write_text("old")
+    real, moved = os.replace, []
+
+    def fail_at_the_third(source: Path, target: Path) -> None:
+        moved.append(target)
+        if len(moved) == 3:
+            raise failure
+        real(source, target)
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def write_three() -> None:
+        with all_or_none():
+            write(tmp_path / "a", "new", overwrite=True)
+            write(tmp_path / "b", "new")
+            write(tmp_path / "c", "new")
+            monkeypatch.setattr(os, "replace", fail_at_the_third)
+            if not links:
+                monkeypatch.setattr(os, "link", no_links)
+
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        write_three()
+    assert contents(tmp_path) == {"a": "old"}
+
+
+def test_a_file_that_another_program_writes_meanwhile_stays(tmp_path):
+    def write_two() -> None:
+        with all_or_none():
+            write(tmp_path / "a", "ours")
+            write(tmp_path / "b", "ours")
+            (tmp_path / "b").write_text("theirs")
+
+    with pytest.raises(OutputError, match="b exists already"):
+        write_two()
+    assert contents(tmp_path) == {"b": "theirs"}
 
 
 def test_failed_verification_keeps_the_old_file(tmp_path):

@@ -18,7 +18,7 @@ from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256
 _MIN_LOG = -8.0  # log2(LOG_FLOOR)
-_MAX_PIXELS = 1.5e5  # sampled for the histograms
+_MAX_PIXELS = 4e4  # sampled for the histograms
 _MIN_PIXELS = 64  # in common; fewer give the identity
 _QUANTILES = (0.002, 0.998, 128)  # from, to, count
 

@@ -12,7 +12,7 @@ from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuse_options import UncertaintyLimit
-from smarthdr_cli.output.write import PreviewFormat, ResultFormat, UncertaintyFormat
+from smarthdr_cli.output.write import PreviewFormat, ResultFormat, Role, UncertaintyFormat
 
 T = TypeVar("T")
 
@@ -41,9 +41,19 @@ class OutputFiles:
         ),
     ] = None
 
-    def paths(self, base: Path) -> dict[str, Path]:
+    report: Annotated[
+        bool,
+        CommandOption(
+            "Write a page to look at in a browser beside each result, and index.html, which leads to all of them.",
+            OUTPUT,
+        ),
+    ] = False
+
+    def paths(self, base: Path) -> dict[Role, Path]:
         """Role to path for the set whose path without an ending is ``base``; the result is last."""
-        paths: dict[str, Path] = {}
+        paths: dict[Role, Path] = {}
+        if self.report:
+            paths["report"] = base.with_name(f"{base.name}.html")
         if self.uncertainty or self.uncertainty_format:
             paths["uncertainty"] = base.with_name(f"{base.name}-uncertainty.{self.uncertainty_format or 'png'}")
         if self.preview or self.preview_format:
@@ -173,6 +183,28 @@ class BatchOptions:
     def anchored(self) -> bool:
         """Whether all sets are scaled to one exposure."""
         return self.common_exposure or self.common_ev is not None
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Whether a batch stays and waits for more brackets; ``check_watch`` says what that excludes."""
+
+    watch: Annotated[
+        bool,
+        CommandOption(
+            "Stay, and fuse each bracket once it is complete, for tethered shooting. Ctrl-C ends it.", RUNNING
+        ),
+    ] = False
+    settle: Annotated[
+        float | None,
+        CommandOption(
+            "With --watch: how long the folder must be quiet before its new frames are looked at.",
+            RUNNING,
+            metavar="SECONDS",
+            minimum=0.0,
+            show_default="5",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from smarthdr_cli.batch.batch_options import OutputFiles
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.grouping.group import BracketSet
 from smarthdr_cli.grouping.header import Header
+from smarthdr_cli.output.write import Role
 
 FIELDS = ("first", "last", "stem", "date", "n", "camera")  # of a template
 MAX_NAME_BYTES = 255  # of one part of a path, on common file systems
@@ -32,7 +33,7 @@ class Job:
 
     name: str
     files: tuple[Path, ...]
-    outputs: Mapping[str, Path]
+    outputs: Mapping[Role, Path]
     camera: str = ""
     kind: str = ""
     ambiguous: bool = False

@@ -48,6 +48,14 @@ class Tally:
         self.counts[status] = self.counts.get(status, 0) + 1
         self.stopped |= fail_fast and status == FAILED
 
+    def merge(self, other: "Tally") -> None:
+        """Add the counts and times of another run."""
+        for status, number in other.counts.items():
+            self.counts[status] = self.counts.get(status, 0) + number
+        self.idle += other.idle
+        self.seconds += other.seconds
+        self.stopped |= other.stopped
+
     def wait(self, blocking: Callable[[], T]) -> tuple[T, float]:
         """(result, seconds) of ``blocking``, which counts as idle time."""
         start = time.perf_counter()

@@ -16,6 +16,7 @@ from smarthdr_cli.batch.jobs import Job, make_jobs, real_path
 from smarthdr_cli.batch.memory_budget import batch_budget
 from smarthdr_cli.batch.pipeline import Tally, run
 from smarthdr_cli.batch.ray_engine import run_on_cluster
+from smarthdr_cli.batch.report_index import check_index, write_batch_index
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, Results, last_results, results_files
 from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.transaction import recover
@@ -71,8 +72,9 @@ def run_batch(
     engine: EngineOptions | None = None,
     callbacks: Callbacks | None = None,
     shoot: Path | None = None,
+    networks: NetworkCache | None = None,
 ) -> Tally:
-    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept.
+    """Fuse ``sets`` into the folder ``out``; sub-folders of ``shoot`` are kept. ``networks``: of earlier runs.
 
     Raises before any set is read: UsageError (options, unsafe names, two sets of one name), ModelError, InputError (no
     sets, a bad calibration), OutputError (existing outputs, a folder that is not writable or in use). What goes wrong
@@ -83,8 +85,10 @@ def run_batch(
     _check(sets, out, settings, options, shoot)
     settings, headers = _prepare(sets, settings, options, callbacks)
     jobs = make_jobs(sets, out, options.name, settings.files, headers, shoot)
+    if settings.files.report:
+        check_index(jobs, out)
     model = model_digest(settings.fuse)
-    networks = NetworkCache()
+    networks = NetworkCache() if networks is None else networks
     if engine.engine == "local":
         networks.prepare(settings.fuse)
     shard_jobs = shard.of(jobs)
@@ -122,6 +126,11 @@ def run_batch(
         finally:  # clear up after an interrupt
             with contextlib.suppress(OutputError):
                 recover(stage, log.add_recovered)
+            if settings.files.report:
+                try:
+                    write_batch_index(last_results(results_files(out)), out)
+                except OutputError as error:
+                    callbacks.on_note(str(error))
         if ambiguous:
             tally.counts[AMBIGUOUS] = len(ambiguous)
         return tally

@@ -10,7 +10,7 @@ from smarthdr_cli.batch.common_exposure import CommonExposure
 from smarthdr_cli.errors import InputError, UsageError, os_reason
 from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.models.weights import find_weights
-from smarthdr_cli.output.write import check_write_options
+from smarthdr_cli.output.write import LOOK_OPTIONS, check_write_options, find_format
 from smarthdr_cli.output.write_options import WriteOptions
 from smarthdr_cli.radiometry import RESPONSE_NAMES
 from smarthdr_cli.response import load_response, named_response
@@ -36,7 +36,8 @@ class Settings:
     responses: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        check_write_options(Path(f"result.{self.files.format}"), **vars(self.write))
+        files = self.files.paths(Path("set"))
+        check_write_options(files["result"], files.get("preview"), **vars(self.write))
         if self.common is not None and self.fuse.anchor != "reference":
             raise UsageError("--common-exposure and --anchor exclude each other")
 
@@ -71,6 +72,11 @@ def recorded(settings: Settings, curve: str, model: str) -> dict[str, Any]:
             values[name] = list(value) if isinstance(value, tuple) else value
     if settings.common is not None:
         values["common_exposure"] = round(settings.common.ev, 4)
+    form = find_format("result", Path(f"result.{settings.files.format}"))
+    write, write_default = vars(settings.write), vars(WriteOptions())
+    for name in LOOK_OPTIONS:
+        if name in form.options and write[name] != write_default[name]:
+            values[name] = write[name]
     return values | {
         "format": settings.files.format, "compression": settings.write.compression, "float": settings.write.float32,
         "embed_uncertainty": settings.write.embed_uncertainty,

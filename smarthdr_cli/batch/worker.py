@@ -21,7 +21,9 @@ from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
 from smarthdr_cli.fusion.result import FusionResult
-from smarthdr_cli.output.write import write_preview, write_result, write_uncertainty
+from smarthdr_cli.output.report.contents import Contents, collect
+from smarthdr_cli.output.report.page import write_page
+from smarthdr_cli.output.write import Role, write_file
 from smarthdr_cli.system import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class WorkerConfig:
 class Task:
     """A job in progress.
 
-    ``notes``: of reading. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of memory.
+    ``notes``: of reading. ``page``: the contents of the report, gathered while the frames are in memory. ``waited``:
+    seconds that the fusion was idle before it. ``peak``: bytes of memory.
     """
 
     job: Job
@@ -61,6 +64,7 @@ class Task:
     burst: Burst | None = None
     notes: tuple[str, ...] = ()
     result: FusionResult | None = None
+    page: Contents | None = None
     overwrite: bool = False
     waited: float = 0.0
     peak: int = 0
@@ -138,7 +142,12 @@ class Worker:
             if settings.common is not None:
                 result = settings.common.scale(result)
             report = replace(result.report, settings=self.config.recorded(task.job))
-            task.result = replace(result, burst=_without_pixels(result.burst), report=report)
+            result = replace(result, report=report)
+            if "report" in task.job.outputs:
+                write = settings.write
+                with task.timer.stage("report"):
+                    task.page = collect(result, write.look, write.preview_ev)
+            task.result = replace(result, burst=_without_pixels(result.burst), registered=None)
         except Exception as error:
             return self.failed(task, error)
         finally:
@@ -159,7 +168,7 @@ class Worker:
                 notes = [
                     note
                     for role, path in job.outputs.items()
-                    for note in self._write_file(role, result, stage / path.name)
+                    for note in self._write_file(role, task, stage / path.name)
                 ]
             outputs = [
                 {"path": str(path), "bytes": (stage / path.name).stat().st_size} for path in job.outputs.values()
@@ -173,16 +182,16 @@ class Worker:
                 return self.failed(task, error)
             raise
         finally:
-            task.result = None
+            task.result = task.page = None
         return record
 
-    def _write_file(self, role: str, result: FusionResult, path: Path) -> list[str]:
-        match role:
-            case "uncertainty":
-                return write_uncertainty(result, path)
-            case "preview":
-                return write_preview(result, path)
-        return write_result(result, path, **self.config.settings.write.arguments())
+    def _write_file(self, role: Role, task: Task, path: Path) -> list[str]:
+        assert task.result is not None
+        if role != "report":
+            return write_file(role, task.result, path, self.config.settings.write)
+        assert task.page is not None
+        write_page(task.page, path, task.job.name)
+        return []
 
     def clean_up(self, job: Job) -> None:
         """Remove the job's stage, which ``write`` leaves until the record is on the disk."""

@@ -54,7 +54,8 @@ class Frame:
 
     ``codes``: (H, W, 3) uint8, uint16 or float32. ``white``: the code at which the source clips (255, 65535 or 1.0).
     ``encoding``: "linear" for RAW and float files, else "display". ``clipped``: (H, W), RAW samples at the sensor's
-    clip level before white balance; None where clipping is ``codes >= white`` in any channel.
+    clip level before white balance; None where clipping is ``codes >= white`` in any channel. ``rounding_error``: of a
+    JPEG, as in ``scan.ImageHeader``, else 0.
     """
 
     path: Path
@@ -65,8 +66,9 @@ class Frame:
     colorspace: ColorSpace
     capture: CaptureMetadata
     sha256: str
-    kind: Literal["jpeg", "png", "tiff", "raw", "array"]
+    kind: Literal["jpeg", "png", "tiff", "raw", "heif", "array"]
     clipped: NDArray[np.bool_] | None = None
+    rounding_error: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from PIL.ExifTags import Base as Tag
 
+from smarthdr_cli.burst import heif
 from smarthdr_cli.burst.ciff import read_ciff
 from smarthdr_cli.burst.decode import RAW_COMPRESSIONS, RAW_PHOTOMETRICS
 from smarthdr_cli.burst.exif import (
@@ -95,6 +96,9 @@ def read_tags(reader: BoundedReader, name: str) -> FileTags:
         return tags
     if kind == "png":
         return _read_png(reader, name)
+    if kind == "heif":
+        header = heif.read_header(reader.whole(), name)
+        return FileTags(kind, header.size, _block_directories(header.exif))
     if reader.head.startswith(b"FUJIFILMCCD-RAW"):
         return _raw_tags(_read_jpeg(reader, reader.integer(">I", 84)).directories)
     if reader.head[4:11] == b"ftypcrx":

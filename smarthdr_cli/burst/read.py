@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst import decode, input_profile, raw, scan
+from smarthdr_cli.burst import decode, heif, input_profile, raw, scan
 from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.burst.exif import ExifMetadata, with_exif_block
 from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
@@ -31,11 +31,11 @@ class ReadResult:
 
 
 def read_frame(path: str | os.PathLike[str]) -> Frame:
-    """Read a JPEG, PNG, TIFF (8 bits, 16 bits, float) or RAW file as RGB source codes in display orientation.
+    """Read a JPEG, PNG, TIFF (8 bits, 16 bits, float), RAW or HEIC file as RGB source codes in display orientation.
 
     The content decides the format, not the name. 16 bits stay 16 bits, grey and palettes become RGB, alpha is dropped.
     Raises InputError for a missing, empty, truncated, damaged or unsupported file, for more than MAX_PIXELS pixels, and
-    for RAW without rawpy installed; the message is one line with the name of the file.
+    for RAW without rawpy or HEIC without pillow-heif installed; the message is one line with the name of the file.
     """
     return read_file(Path(path)).frame
 
@@ -56,6 +56,8 @@ def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixel
         kind = "raw"
     if kind == "raw":
         return _read_raw(path, data, raw_settings, digest, max_pixels)
+    if kind == "heif":
+        return _read_heif(path, data, digest, max_pixels)
     return _read_jpeg_or_png(path, data, kind, digest, max_pixels)
 
 
@@ -97,7 +99,8 @@ def _read_jpeg_or_png(
         space = ADOBE_RGB
     if profile_note:
         notes.append(f"{path.name}: {profile_note}")
-    return ReadResult(_make_frame(path, codes, exif, space, digest, kind), exif, tuple(notes))
+    frame = replace(_make_frame(path, codes, exif, space, digest, kind), rounding_error=header.rounding_error)
+    return ReadResult(frame, exif, tuple(notes))
 
 
 def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int) -> ReadResult:
@@ -115,6 +118,20 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int)
     if codes.dtype == np.float32 and codes.max() > 1:
         notes.append(f"{path.name}: float values above 1 are taken as clipped at 1")
     return ReadResult(_make_frame(path, codes, exif, space, digest, "tiff"), exif, tuple(notes))
+
+
+def _read_heif(path: Path, data: bytes, digest: str, max_pixels: int) -> ReadResult:
+    codes, header = heif.decode(data, path.name, max_pixels)
+    exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
+    notes = [f"{path.name}: its EXIF is damaged and was ignored"] if exif.damaged else []
+    space, profile_note = SRGB, None
+    if header.icc:
+        space, profile_note = input_profile.colorspace_of_icc(header.icc)
+    elif header.primaries is not None:
+        space, profile_note = input_profile.colorspace_of_png(header.primaries)
+    if profile_note:
+        notes.append(f"{path.name}: {profile_note}")
+    return ReadResult(_make_frame(path, codes, exif, space, digest, "heif"), exif, tuple(notes))
 
 
 def _read_raw(
@@ -146,7 +163,7 @@ def _make_frame(
     exif: ExifMetadata,
     space: ColorSpace,
     digest: str,
-    kind: Literal["jpeg", "png", "tiff"],
+    kind: Literal["jpeg", "png", "tiff", "heif"],
 ) -> Frame:
     is_float = codes.dtype == np.float32
     return Frame(

@@ -16,7 +16,7 @@ MAX_PIXELS = 250_000_000  # default limit, above any camera's images; 750 MB as 
 MAX_FILE_BYTES = 4 << 30
 MAX_JPEG_SCANS = 100  # encoders write about 10; each costs a pass over all pixels
 
-FileKind = Literal["jpeg", "png", "tiff", "raw"]
+FileKind = Literal["jpeg", "png", "tiff", "raw", "heif"]
 
 _OTHER_FORMATS = (
     (b"GIF8", "a GIF"),
@@ -30,6 +30,7 @@ _OTHER_FORMATS = (
     (b"8BPS", "a Photoshop file"),
 )
 _RAW_MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb", b"\x00MRM")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")  # ISO/IEC 23008-12, 10.2 and annex B
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # The byte after 0xFF that ends entropy-coded data: not stuffing (00), not a restart (D0-D7), not fill (FF).
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -53,7 +54,8 @@ class ImageHeader:
     ``exif``: the TIFF-structured EXIF block, without "Exif" prefix. ``icc``: the embedded profile. ``primaries``: of a
     PNG by its sRGB, cICP or cHRM chunk, a name or eight chromaticity coordinates (white first). ``scan_end``: of a
     sequential JPEG the offset of its end-of-image marker, else 0. ``pixel_chunks``: a PNG of only those chunks that its
-    pixels need.
+    pixels need. ``rounding_error``: of a JPEG's luma and chroma, the mean squared error of rounding every DCT
+    coefficient, in squared codes.
     """
 
     width: int
@@ -63,6 +65,7 @@ class ImageHeader:
     primaries: str | tuple[float, ...] | None = None
     scan_end: int = 0
     pixel_chunks: bytes = b""
+    rounding_error: tuple[float, float] = (0.0, 0.0)
 
 
 def sniff(data: bytes, name: str) -> FileKind:
@@ -80,8 +83,10 @@ def sniff(data: bytes, name: str) -> FileKind:
         return "raw" if data[8:11] == b"CR\x02" else "tiff"
     if data.startswith(_RAW_MAGIC) or data[6:14] == b"HEAPCCDR" or data[4:11] == b"ftypcrx":
         return "raw"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "heif"
     if data[4:8] == b"ftyp":
-        content = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a HEIF/HEIC or video file"
+        content = "an AVIF" if data[8:12] in (b"avif", b"avis") else "a video or another HEIF file"
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         content = "a WebP"
     else:
@@ -105,6 +110,7 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
     """
     position, exif = 2, None
     icc_parts: dict[int, bytes] = {}
+    errors: dict[int, float] = {}
     width = height = sof_marker = scan_count = 0
     while True:
         match = _MARKER.match(data, position)
@@ -124,6 +130,8 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
             exif = segment[6:]
         elif marker == 0xE2 and segment[:12] == b"ICC_PROFILE\x00" and len(segment) > 14:
             icc_parts[segment[12]] = segment[14:]
+        elif marker == 0xDB:
+            errors |= _rounding_errors(segment)
         elif marker in _SOF_MARKERS:
             sof_marker = marker
             width, height = _check_jpeg_frame(marker, segment, len(data), name, max_pixels)
@@ -137,7 +145,23 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
     if not sof_marker:
         raise InputError(f"{name} is damaged: the JPEG holds no picture")
     icc = b"".join(icc_parts[number] for number in sorted(icc_parts)) or None
-    return ImageHeader(width, height, exif, icc, None, position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0)
+    end = position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0
+    error = (errors[min(errors)], errors[max(errors)]) if errors else (0.0, 0.0)
+    return ImageHeader(width, height, exif, icc, None, end, rounding_error=error)
+
+
+def _rounding_errors(segment: bytes) -> dict[int, float]:
+    """Table number to mean(step^2) / 12 of the quantisation tables of a DQT segment (T.81, B.2.4.1)."""
+    errors: dict[int, float] = {}
+    while segment:
+        wide, number = segment[0] >> 4, segment[0] & 15
+        length = 1 + 64 * (1 + wide)
+        if wide > 1 or len(segment) < length:
+            break  # the decoder rejects it
+        steps = struct.unpack(">64H" if wide else ">64B", segment[1:length])
+        errors[number] = sum(step * step for step in steps) / 64 / 12
+        segment = segment[length:]
+    return errors
 
 
 def _check_jpeg_frame(marker: int, segment: bytes, file_bytes: int, name: str, max_pixels: int) -> tuple[int, int]:

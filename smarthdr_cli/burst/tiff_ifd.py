@@ -50,6 +50,11 @@ class BoundedReader:
         self._file.seek(offset)
         return self._file.read(count)
 
+    def whole(self) -> bytes:
+        """All bytes of the file, beyond the limit: for formats whose index may lie anywhere."""
+        self._file.seek(0)
+        return self._file.read()
+
     def integer(self, code: str, offset: int) -> int:
         """The integer of a struct code such as "<I" at ``offset``; bytes beyond the end count as 0."""
         size = struct.calcsize(code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, slurm_shard
+from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, WatchOptions, slurm_shard
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import cli_command, print_json, print_notes, progress, stderr
 from smarthdr_cli.command_option import OUTPUT, CommandOption
@@ -40,6 +40,7 @@ def command(
     files: OutputFiles,
     write_options: WriteOptions,
     batch_options: BatchOptions,
+    watch_options: WatchOptions,
     engine: EngineOptions,
     as_json: opt.JsonLines = False,
     quiet: opt.Quiet = False,
@@ -51,7 +52,7 @@ def command(
     same command with --skip-existing continues the run.
 
     Examples: smarthdr batch shoot/ -o merged/ --preview --uncertainty ·
-    smarthdr batch shoot/ -o merged/ --skip-existing
+    smarthdr batch shoot/ -o merged/ --skip-existing · smarthdr batch tethered/ -o merged/ --preview --watch
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
@@ -59,16 +60,20 @@ def command(
         raise UsageError("give either a folder of frames or --sets")
     if sets is not None and (bracket is not None or gap is not None):
         raise UsageError("--bracket and --gap group a folder; the sets of --sets are grouped already")
+    if sets is not None and watch_options.watch:
+        raise UsageError("--watch waits for frames in a folder, and --sets has none")
     shard = batch_options.shard or slurm_shard(os.environ)
     batch_options = replace(batch_options, shard=shard)
 
     from smarthdr_cli.batch.run import Callbacks, group_shoot, run_batch
     from smarthdr_cli.batch.settings import Settings
+    from smarthdr_cli.batch.watch import DEFAULT_SETTLE, check_watch, watch_shoot
     from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.grouping.group import read_sets
 
     exposures = fuse_options.evs or fuse_options.exposure_times or ()
     check_overrides(len(exposures), fuse_options.evs, fuse_options.exposure_times)
+    check_watch(watch_options, batch_options, engine)
     settings = Settings(fuse_options, files, write_options)
     if shard.count > 1:
         print_notes([f"shard {shard.index} of {shard.count}"], quiet=quiet)
@@ -83,16 +88,22 @@ def command(
         def on_progress(stage: str, done: int, total: int) -> None:
             bar(stage, done / (total or 1))
 
-        if shoot is None:
-            brackets = read_sets(Path(str(sets)))
+        callbacks = Callbacks(on_record, lambda note: print_notes([note], quiet=quiet), on_progress)
+        if shoot is not None and watch_options.watch:
+            print_notes([f"watching {shoot}; Ctrl-C ends it"], quiet=quiet)
+            settle = DEFAULT_SETTLE if watch_options.settle is None else watch_options.settle
+            tally = watch_shoot(
+                shoot, output, settings, batch_options, callbacks, settle=settle, bracket=bracket, gap=gap
+            )
+        elif shoot is None:
+            tally = run_batch(read_sets(Path(str(sets))), output, settings, batch_options, engine, callbacks)
         else:
             brackets, notes = group_shoot(
                 shoot, output, bracket=bracket, gap=gap, max_pixels=fuse_options.max_pixels,
                 on_file=partial(on_progress, "group"),
             )  # fmt: skip
             print_notes(notes, quiet=quiet)
-        callbacks = Callbacks(on_record, lambda note: print_notes([note], quiet=quiet), on_progress)
-        tally = run_batch(brackets, output, settings, batch_options, engine, callbacks, shoot)
+            tally = run_batch(brackets, output, settings, batch_options, engine, callbacks, shoot)
     if not quiet:
         stderr().print(_summary(tally), soft_wrap=True)
     if failed := tally.counts.get("failed", 0):

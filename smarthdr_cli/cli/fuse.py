@@ -9,14 +9,7 @@ from smarthdr_cli.cli.console import cli_command, output_errors, print_json, pri
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions, UncertaintyLimit
-from smarthdr_cli.output.write import (
-    check_outputs,
-    check_write_options,
-    listed,
-    write_preview,
-    write_result,
-    write_uncertainty,
-)
+from smarthdr_cli.output.write import Role, check_outputs, check_write_options, listed, write_file, write_results
 from smarthdr_cli.output.write_options import WriteOptions
 
 
@@ -24,7 +17,13 @@ from smarthdr_cli.output.write_options import WriteOptions
 def command(
     files: opt.Files,
     output: Annotated[
-        Path, CommandOption(f"The HDR file to write: {listed('result')}.", OUTPUT, ("--output", "-o"), "FILE")
+        list[Path],
+        CommandOption(
+            f"The HDR file to write: {listed('result')}. Several times for several formats, all written or none.",
+            OUTPUT,
+            ("--output", "-o"),
+            "FILE",
+        ),
     ],
     *,
     uncertainty: Annotated[
@@ -37,6 +36,15 @@ def command(
     ] = None,
     preview: Annotated[
         Path | None, CommandOption(f"Also write a tone-mapped preview: {listed('preview')}.", OUTPUT, metavar="FILE")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        CommandOption(
+            "Also write a page to look at in a browser: before and after, any exposure, uncertainty, alignment, notes.",
+            OUTPUT,
+            ("--report",),
+            "FILE.html",
+        ),
     ] = None,
     fuse_options: FuseOptions,
     write_options: WriteOptions,
@@ -58,26 +66,26 @@ def command(
 
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
-    check_write_options(output, **vars(write_options))
+    check_write_options(output, preview, **vars(write_options))
     check_overrides(len(files), fuse_options.evs, fuse_options.exposure_times)
     if fail_above is not None:
         check_limit(fail_above)
-    with output_errors(output):
-        check_outputs(output, uncertainty, preview, inputs=files, overwrite=overwrite)
+    with output_errors(output[0]):
+        check_outputs(output, uncertainty, preview, page, inputs=files, overwrite=overwrite)
     from smarthdr_cli.fusion.pipeline import fuse
 
+    others: list[tuple[Role, Path]] = [("uncertainty", uncertainty)] if uncertainty is not None else []
+    others += [("preview", preview)] if preview is not None else []
+    others += [("report", page)] if page is not None else []
     with progress(quiet=quiet) as report_progress:
         result = fuse(files, progress=report_progress, **vars(fuse_options))
         report_progress("write", 0.0)
-        notes = write_result(result, output, **write_options.arguments(), overwrite=overwrite)
-        report_progress("write", 0.4)
-        if uncertainty is not None:
-            notes += write_uncertainty(result, uncertainty, overwrite=overwrite)
-        report_progress("write", 0.7)
-        if preview is not None:
-            notes += write_preview(result, preview, overwrite=overwrite)
+        notes = write_results(result, output, write_options, overwrite=overwrite)
+        report_progress("write", 0.5)
+        for role, path in others:
+            notes += write_file(role, result, path, write_options, overwrite=overwrite)
     report = result.report.to_dict()
-    report["outputs"] = [str(path) for path in (output, uncertainty, preview) if path is not None]
+    report["outputs"] = [str(path) for path in (*output, *(path for _, path in others))]
     report["notes"] = [*report["notes"], *notes]
     if verbose:
         print_notes(summary(report), quiet=False, prefix="")
@@ -88,7 +96,7 @@ def command(
         try:
             result.check_uncertainty(fail_above)
         except UncertaintyLimitError as error:
-            raise UncertaintyLimitError(f"{error}; {output} was written all the same") from error
+            raise UncertaintyLimitError(f"{error}; {output[0]} was written all the same") from error
 
 
 def summary(report: Mapping[str, Any]) -> list[str]:

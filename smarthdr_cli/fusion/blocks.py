@@ -22,9 +22,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """``dense``: mean of lost over 12 px from which cells are at odds. ``contradiction``: share of 20 px in which a
-    shorter frame is refused. ``reach``, ``ring``: cells around a contradiction, and around what is at odds. ``block``:
-    cells of the smallest block; ``context``: px that the network sees around a window, its receptive field.
+    """``dense``: mean of lost over 20 px, or of hidden over 12 px, from which cells are at odds. ``contradiction``:
+    share of 20 px in which a shorter frame is refused. ``reach``, ``ring``: cells around a contradiction, and
+    around what is at odds. ``block``: cells of the smallest block; ``context``: px that the network sees around a
+    window, its receptive field.
     """
 
     dense: float = 0.15
@@ -52,7 +53,7 @@ def at_odds(summary: F32, config: BlockConfig) -> Mask:
     near = _dilated(contradiction, config.reach)
     hidden = clipped * near * (1 - confirmed) + unseen
     return np.asarray(
-        (_box(lost, 3) > config.dense) | (_box(np.minimum(hidden, 1).astype(np.float32), 3) > config.dense)
+        (_box(lost, 5) > config.dense) | (_box(np.minimum(hidden, 1).astype(np.float32), 3) > config.dense)
     )
 
 

@@ -37,7 +37,8 @@ class BurstModel:
 
     ``order``: frames, the reference first, then by distance in exposure; ``exposures``: t of each. ``pairs``: of
     ``order[1:]``; ``anchors``: position in ``order`` of the frame that each of them is compared with. ``cells``: (h, w,
-    3) means over CELL pixels of every frame, the others under the photometric grid.
+    3) means over CELL pixels of every frame, the others under the photometric grid. ``curve_error``: relative error of
+    light under the response.
     """
 
     noise: NoiseModel
@@ -47,6 +48,7 @@ class BurstModel:
     anchors: tuple[int, ...]
     eight_bit: tuple[bool, ...]
     cells: dict[int, F32]
+    curve_error: np.float32
 
     def shoulder(self, position: int) -> float:
         """What is added to the relative model error towards the clip, for a frame at its ``position`` in the order."""
@@ -105,7 +107,8 @@ def fit_burst(
         light[i] = corrected_samples(samples, i, pair.grid, ratio, burst.size)
         moved[i] = corrected_cells(moved[i], pair)
     exposures = np.exp2(evs).astype(np.float32)
-    return BurstModel(noise, tuple(order), exposures, tuple(pairs), anchors, eight_bit, corrected)
+    curve_error = np.float32(np.log(2) * source.curve_error_ev)
+    return BurstModel(noise, tuple(order), exposures, tuple(pairs), anchors, eight_bit, corrected, curve_error)
 
 
 def valid_cells(source: AlignedBurst, index: int) -> Mask:

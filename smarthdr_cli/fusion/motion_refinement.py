@@ -2,10 +2,11 @@
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 3x3 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
+consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
 levels (one above 10 megapixels); the displacement found there replaces the coarse one and fades out around them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -27,21 +28,22 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """``threshold``: mean of 1 - trust over 3x3 cells from which a place is refined. ``ring``: cells around it.
-    ``megapixels``: of a burst that are refined at most, at single pixels; ``cuda_megapixels``: on CUDA. ``largest``: px
-    of a window's side.
+    """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``ring``: cells around it.
+    ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
+    ``cuda_cells``: either, on CUDA. ``largest``: px of a window's side.
     """
 
     threshold: float = 0.3
     ring: int = 6
-    megapixels: float = 2.0
-    cuda_megapixels: float = 32.0
+    pixels: float = 2e6
+    cells: float = 4e5
+    cuda_cells: float = 32e6
     largest: int = 384
 
     def max_pixels(self, side: int, pairs: int, device: torch.device) -> float:
         """Pixels of one of ``pairs`` at most, where the finest cells have ``side`` pixels."""
-        megapixels = self.megapixels if device.type == "cpu" else self.cuda_megapixels
-        return 1e6 * megapixels * side**2 / pairs
+        on_cpu = self.pixels if side == 1 else self.cells
+        return (on_cpu if device.type == "cpu" else self.cuda_cells) * side**2 / pairs
 
 
 DEFAULT_CONFIG = RefinementConfig()
@@ -89,14 +91,19 @@ def finer_sides(side: int, finest: int) -> tuple[int, ...]:
     return tuple(side // divisor for divisor in ((2, 4) if side <= CELL else (2,)) if side // divisor >= finest)
 
 
-def refined_share(distrust: F32, max_pixels: float, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
-    """(h, w) cells: 1 where the displacement is refined, falling to 0 around; of the worst ``max_pixels`` at most."""
-    mean = np.asarray(cv2.blur(distrust, (3, 3)))
-    threshold = config.threshold
-    most = int(max_pixels) // CELL**2
-    if most < np.count_nonzero(mean > threshold):
-        threshold = float(np.partition(mean, mean.size - most, axis=None)[mean.size - most])
-    return network_share(mean > threshold, BlockConfig(ring=config.ring))
+def refined_share(distrust: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
+    """(h, w) cells: 1 where the displacement is refined, falling to 0 around."""
+    return network_share(cv2.blur(distrust, (5, 5)) > config.threshold, BlockConfig(ring=config.ring))
+
+
+def worst_windows(cores: Iterable[Window], distrust: F32, margin: int, max_pixels: float) -> list[Window]:
+    """Of ``cores`` those with the most distrust, as many as take ``max_pixels`` with the ``margin`` around them."""
+    chosen, pixels = [], 0
+    for core in sorted(cores, key=lambda core: -float(distrust[cells_of(core)].mean())):
+        pixels += (core.height + 2 * margin) * (core.width + 2 * margin)
+        if pixels <= max_pixels:
+            chosen.append(core)
+    return chosen
 
 
 def refine_motion(
@@ -111,13 +118,14 @@ def refine_motion(
     if not sides:
         return None
     size = burst.burst.size
-    share = refined_share(coarse.distrust, config.max_pixels(sides[-1], pairs, coarse.flow.device), config)
+    share = refined_share(coarse.distrust, config)
     unit = max(CELL, sides[0])
     margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
-    cores = list(windows(share, size, BlockConfig(context=margin), config.largest))
+    cores = windows(share, size, BlockConfig(context=margin), config.largest)
+    max_pixels = config.max_pixels(sides[-1], pairs, coarse.flow.device)
     weight = torch.from_numpy(share)[None, None].to(coarse.flow.device)
     parts = []
-    for core in cores:
+    for core in worst_windows(cores, coarse.distrust, margin, max_pixels):
         window = around(core, margin, size, unit)
         delta = _refine_window(model, burst, index, coarse, sides, window)
         rows, columns = cells_of(core)

@@ -105,8 +105,10 @@ class PhysicalMerger:
             residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_functions().agreement(
-                frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
+                frames[anchor], frames[n], noise[anchor], noise[n],
+                *(model.noise.frames[i].black for i in (pair.ref, pair.other)),
+                np.float32(pair.ratio), pair.spread, residue, *errors, white[n if pair.ratio > 1 else anchor],
+                valid, trust[n], variance[n],
             )  # fmt: skip
             if anchor:
                 trust[n] *= np.where(place[anchor] > 0, trust[anchor], 1)
@@ -133,8 +135,9 @@ class PhysicalMerger:
         sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
         white = whitening(self.burst.burst.frames[self.model.order[0]])
         pixel_functions().merge(
-            frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped
-        )
+            frames, self.model.exposures, trust, place, variance, white, self.model.curve_error,
+            light, sigma, lost, clipped,
+        )  # fmt: skip
         return light, sigma, lost, clipped
 
     def static_window(self, window: Window) -> WindowMerge:

@@ -170,7 +170,7 @@ def to_result(
     """Convert colours and anchor, and write the report. Overwrites the radiance of ``fusion``."""
     frames, evs = burst.burst.frames, burst.burst.evs
     radiance, sigma = fusion.image.radiance, fusion.image.sigma
-    shortest = float(evs.min())
+    shortest, response = float(evs.min()), fusion.response or burst.response
     colorspace = OUTPUT_SPACES[options.colorspace]
     with timer.stage("convert"):
         light = convert_rgb(radiance, frames[0].colorspace, colorspace, out=radiance)
@@ -180,7 +180,7 @@ def to_result(
     report = FusionReport(
         options=non_default_options(options),
         fuser=fuser,
-        response={"name": Path(burst.response.name).name, **burst.response.record},
+        response={"name": Path(response.name).name, **response.record},
         files=tuple(frame.path.name for frame in frames),
         reference=frames[burst.burst.reference].path.name,
         evs=tuple(round(float(ev), 4) for ev in evs),
@@ -199,7 +199,7 @@ def to_result(
         notes=tuple(notes),
         seconds=dict(timer.seconds),
     )
-    return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report)
+    return FusionResult(light, sigma, colorspace, anchor_ev, 2.0 ** (shortest - anchor_ev), burst.burst, report, burst)
 
 
 def non_default_options(options: FuseOptions) -> dict[str, Any]:

@@ -80,46 +80,50 @@ def noise_variance(
 
 
 def agreement(
-    ref: F32, other: F32, var_ref: F32, var_other: F32, ratio: np.float32, spread: F32, residue: F32,
-    eps_test: np.float32, shoulder: np.float32, eps_merge: np.float32, threshold: np.float32, white: int, valid: F32,
-    trust: F32, total: F32,
+    ref: F32, other: F32, var_ref: F32, var_other: F32, black_ref: F32, black_other: F32, ratio: np.float32,
+    spread: F32, residue: F32, eps_test: np.float32, shoulder: np.float32, eps_merge: np.float32,
+    threshold: np.float32, white: int, valid: F32, trust: F32, total: F32,
 ) -> None:  # fmt: skip
     """Trust and total variance of the other frame's light, (h, w), into ``trust`` and ``total``."""
     unit, gain = max(float(ratio), 1), max(float(ratio), 1 / float(ratio))
-    dark, bright, var_dark, var_bright = other, ref, var_other, var_ref
-    if ratio > 1:
-        dark, bright, var_dark, var_bright = ref, other, var_ref, var_other
-    lifted = np.minimum(dark * gain, 1)
+    one, two = (ref, var_ref, black_ref), (other, var_other, black_other)
+    (dark, var_dark, black_dark), (bright, var_bright, black_bright) = (one, two) if ratio > 1 else (two, one)
+    beyond = constants.BEYOND * _falling(bright, constants.BEYOND_START, constants.BEYOND_END)
+    highest = 1 + beyond if ratio > 1 else np.ones_like(ref)
+    lifted = np.minimum(dark * gain, highest)
     gap = lifted - np.minimum(bright, 1)
     if white != constants.WHITE_NONE:
         whiter = np.minimum(gap + _whitened(dark.max(0) * gain, bright.max(0), white) * (1 - lifted), 0)
         gap = np.where(gap < 0, whiter, gap)
     noise = var_bright + gain * gain * var_dark
-    move = _widen(residue) * np.stack([_squared_gradient(x) for x in lifted])
+    move, moved = (_widen(residue) * np.stack([_squared_gradient(x) for x in frame]) for frame in (lifted, other))
+
+    def at(table: Array, light: Array) -> Array:
+        return np.stack([table[k][_entries(light[k], table.shape[1])] for k in range(3)])
+
+    def common(light: Array) -> Array:
+        return at(black_bright, light) + gain * gain * at(black_dark, light / np.float32(gain))
 
     def squared_z(gap: Array, light: Array, noise: Array, move: Array, scale: int) -> F32:
-        photometric = np.stack([spread[scale, k][_entries(light[k], spread.shape[2])] for k in range(3)])
         eps = eps_test + shoulder * (1 - _falling(light, constants.SHOULDER_START, constants.SHOULDER_END))
-        allowed = np.maximum(noise, photometric) + move + (eps * light) ** 2 + constants.LEAST
+        allowed = np.maximum(noise, at(spread[scale], light)) + move + (eps * light) ** 2 + constants.LEAST
         return np.asarray((gap**2 / allowed).max(0))
 
     cells = [_cell_means(x) for x in (gap, lifted, noise, move)]
     nine = [np.stack([_of_nine(plane) for plane in x]) for x in cells]
     pixels = AREA * _of_nine(np.ones(residue.shape, np.float32), mean=False)
-    over_4 = squared_z(cells[0], cells[1], cells[2] / AREA, cells[3] / CELL, 1)
-    over_12 = squared_z(nine[0], nine[1], nine[2] / pixels, nine[3] / (3 * CELL), 2)
+    over_4 = squared_z(cells[0], cells[1], cells[2] / AREA, cells[3] / CELL + common(cells[1]), 1)
+    over_12 = squared_z(nine[0], nine[1], nine[2] / pixels, nine[3] / (3 * CELL) + common(nine[1]), 2)
     z = np.sqrt(np.maximum(squared_z(gap, lifted, noise, move, 0), _to_pixels(np.maximum(over_4, over_12))))
     sharp = np.exp(-(np.maximum(z - threshold, 0) ** 2) / 1.5) * valid
     trust[:] = cv2.GaussianBlur(cv2.erode(np.asarray(sharp, np.float32), np.ones((3, 3))), (5, 5), 1).clip(0, 1) * valid
-    photometric = np.mean([np.sqrt(spread[2, k][_entries(cells[1][k], spread.shape[2])]) for k in range(3)], axis=0)
-    total[:] = (
-        var_other.mean(0) / ratio**2 + move.mean(0) / unit**2 + _widen(photometric / unit) ** 2
-        + (eps_merge * other.mean(0) / ratio) ** 2
-    )  # fmt: skip
+    mean = other.mean(0) / ratio
+    photometric = _widen(np.sqrt(at(spread[2], cells[1])).mean(0) / unit) * np.maximum(mean * min(ratio, 1), 1)
+    total[:] = (var_other.mean(0) + moved.mean(0)) / ratio**2 + photometric**2 + (eps_merge * mean) ** 2
 
 
 def merge(
-    frames: F32, exposures: F32, trust: F32, place: F32, variance: F32, white: int,
+    frames: F32, exposures: F32, trust: F32, place: F32, variance: F32, white: int, curve: np.float32,
     light: F32, sigma: F32, lost: F32, clipped: F32,
 ) -> None:  # fmt: skip
     """Inverse-variance merge of ``frames`` (N, 3, h, w), the reference first, see ``pixel_kernel.merge``."""
@@ -127,6 +131,7 @@ def merge(
     peak = first.max(0)
     kept = np.maximum(_falling(peak, constants.TAPER_START, constants.TAPER_END) / variance[0], constants.TINY)
     every, square = kept, np.minimum(kept, kept**2 * constants.CLIPPED_VARIANCE)
+    known = _falling(peak, constants.HIGHLIGHTS, constants.CLIPPED) / variance[0]
     total, lowest = first * kept, peak
     for n in np.argsort(-place[1:], axis=0, kind="stable") + 1:  # those that reach furthest, then the next
         frame = np.take_along_axis(frames, n[None, None], 0)[0]
@@ -135,6 +140,8 @@ def merge(
         full = _falling(top, constants.TAPER_START, constants.TAPER_END) / spread * seen
         floor = np.where(n == shortest, constants.LAST_WEIGHT, 0) / spread * seen
         whole = np.maximum(full, floor) * trusted
+        knows = np.where(n == shortest, 1, _falling(top, constants.HIGHLIGHTS, constants.CLIPPED))
+        known = known + knows * trusted * np.maximum(reach, 0) / spread
         faded = np.maximum(
             kept * reach * whole / (kept + (1 - reach) * whole), np.minimum(whole * reach, constants.LEAST)
         )
@@ -145,15 +152,18 @@ def merge(
         lowest = np.where(seen, np.minimum(lowest, top), lowest)
     merged = total / kept
     bound = 1 - _falling(peak, constants.BOUND_START, constants.BOUND_END)
+    seen = place > 0
+    seen[0] = True
+    level = np.where(seen, exposures[:, None, None], np.inf).argmin(0)
+    found, near = _least_around(frames, exposures, place, level, constants.BOUND * peak)
+    looked = (bound > 0) & (merged.max(0) < constants.SHORTFALL * peak) & (level > 0) & found
+    merged = merged + np.where(looked, (near - merged) * bound, 0)
     if white != constants.WHITE_NONE:
         all_clip = first.min(0) > constants.TAPER_END
         raised = np.maximum(constants.BOUND * peak / np.maximum(merged.max(0), constants.TINY), 1)
         merged, bound = merged * np.where(all_clip, raised, 1), bound * ~all_clip
     merged = merged + np.maximum(constants.BOUND * first - merged, 0) * bound
     clipped[:] = 1 - _falling(lowest, constants.TAPER_START, constants.TAPER_END)
-    seen = place > 0
-    seen[0] = True
-    level = np.where(seen, exposures[:, None, None], np.inf).argmin(0)
     shown = np.take_along_axis(frames, level[None, None], 0)[0] / exposures[level]
     merged = merged + (shown - merged) * clipped
     for n in range(1, len(frames)):
@@ -161,13 +171,17 @@ def merge(
         merged = merged + np.maximum(frames[n] / exposures[n] - merged, 0) * repeat
     light[:] = merged.transpose(1, 2, 0)
     scale = exposures[shortest]
-    slope = constants.MU_SLOPE * scale / (1 + constants.MU * scale * np.maximum(merged.mean(0), 0))
+    mean = np.maximum(merged.mean(0), 0)
+    slope = constants.MU_SLOPE * scale / (1 + constants.MU * scale * mean)
     error = slope * np.sqrt(square) / kept
     growth = error / (slope / np.sqrt(np.maximum(every, constants.LEAST_KEPT)))
     doubt = ((error - constants.TAU) / constants.TAU).clip(0, 1)
     doubt *= ((growth - constants.GROWTH_START) / constants.GROWTH_RANGE).clip(0, 1)
     lost[:] = doubt * (1 - clipped)
-    sigma[:] = np.where(clipped > 0.5, 1, error.clip(1e-4, 1))
+    rest = np.maximum(1 - np.log1p(constants.MU * scale * mean) / np.log1p(constants.MU), constants.LEAST_REST)
+    certainty = np.maximum(kept**2 / square, known) / slope**2 + 12 / rest**2
+    error = np.sqrt(1 / certainty + (curve * slope * mean) ** 2)
+    sigma[:] = np.where(lowest > constants.CLIPPED, 1, error.clip(1e-4, 1))
 
 
 def summarise(
@@ -258,6 +272,22 @@ def _squared_gradient(x: Array) -> Array:
         for axis in ((1, 0), (0, 1))
     )
     return np.asarray(across**2 + along**2)
+
+
+def _least_around(
+    frames: F32, exposures: F32, place: F32, level: NDArray[np.intp], limit: F32
+) -> tuple[NDArray[np.bool_], Array]:
+    """Whether frame ``level`` (h, w) shows more than ``limit`` in 3x3 pixels, and the least such light (3, h, w)."""
+    least, light = np.full(level.shape, np.inf), np.zeros((3, *level.shape))
+    rows, columns = np.indices(level.shape)
+    for i in range(-1, 2):
+        for j in range(-1, 2):
+            y, x = (rows + i).clip(0, level.shape[0] - 1), (columns + j).clip(0, level.shape[1] - 1)
+            near = frames[level, :, y, x].transpose(2, 0, 1) / exposures[level]
+            brightest = near.max(0)
+            better = (place[level, y, x] > 0) & (brightest > limit) & (brightest < least)
+            least, light = np.where(better, brightest, least), np.where(better, near, light)
+    return least < np.inf, light
 
 
 def _whitened(over: Array, peak: Array, white: int) -> Array:

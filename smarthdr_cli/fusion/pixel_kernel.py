@@ -38,6 +38,12 @@ BOUND_START, BOUND_END = np.float32(0.9), np.float32(0.99)  # between which the 
 BOUND = np.float32(0.985)  # of what the reference shows
 WHITE_NONE, WHITE_CAMERA, WHITE_RAW = 0, 1, 2  # how clipped highlights lose their colour, see _whitened
 CLIPPED_VARIANCE = np.float32(100)  # of a clipped reference's light, squared clip units: sigma 1 where none other is
+CLIPPED = np.float32(0.985)  # of the clip of a frame, from which its light is only a lower bound
+HIGHLIGHTS = np.float32(0.9)  # of the clip, from which what a frame knows falls to nothing at CLIPPED
+LEAST_REST = np.float32(0.05)  # of the mu-law domain, between a result and the clip of the shortest frame
+BEYOND = np.float32(0.5)  # of the clip, by which a frame may contradict a longer one that does not clip
+BEYOND_START, BEYOND_END = np.float32(0.85), np.float32(0.97)  # of the longer one's clip, between which it does not
+SHORTFALL = np.float32(0.95)  # of what a clipped reference shows: a merge below it is looked for a pixel further
 LAST_WEIGHT = np.float32(1e-5)  # taper that the shortest frame keeps
 SHORTER = np.float32(0.8)  # exposure under which a frame is shorter than the reference
 NEAR_CLIP = np.float32(0.85)  # over which the reference counts as clipped in a summary
@@ -50,6 +56,7 @@ TAU = np.float32(0.005)  # an error above which a refused frame is missed
 GROWTH_START, GROWTH_RANGE = np.float32(1.3), np.float32(0.4)  # of the error by refused frames
 MU = np.float32(5000)
 MU_SLOPE = np.float32(5000 / np.log(5001.0))
+MU_LAW = np.asarray(np.log1p(5000 * np.linspace(0, 1, 1024) ** 2) / np.log(5001.0), np.float32)  # over sqrt(h)
 
 
 COMPILED: dict[Any, str] = {}  # the public functions and their types
@@ -441,48 +448,56 @@ def _add_black_error(mean, error, out):
 
 
 @compiled(
-    "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4, f4[:,:,::1], f4[:,::1], f4, f4, f4, f4, i8,"
-    "f4[:,::1], f4[:,::1], f4[:,::1])"
+    "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4, f4[:,:,::1], f4[:,::1], f4, f4,"
+    "f4, f4, i8, f4[:,::1], f4[:,::1], f4[:,::1])"
 )
 def agreement(
-    ref, other, var_ref, var_other, ratio, spread, residue, eps_test, shoulder, eps_merge, threshold, white, valid,
-    trust, total,
+    ref, other, var_ref, var_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, eps_merge,
+    threshold, white, valid, trust, total,
 ):  # fmt: skip
     """Trust (h, w) into ``trust``; total variance of the other frame's light in units of the first into ``total``.
 
     ``ref``, ``other``: (3, h, w) in their own units, ``ratio`` = exposure of the other / of the first. ``spread``: (3
-    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``residue``: (h / 4, w / 4)
-    delta^2. ``eps_test``: relative error of the model, rising by ``shoulder`` towards the clip of the brighter frame.
-    ``threshold``: z up to which trust is 1. ``white``: of the brighter frame, see ``_whitened``. ``valid`` (h, w): 1
-    where the other frame saw the pixel, else 0.
+    scales, 3, ENTRIES) squared photometric spread at the brighter frame's exposure. ``black_ref``, ``black_other`` (3,
+    ENTRIES): variance common to a block near black. ``residue``: (h / 4, w / 4) delta^2. ``eps_test``: relative error
+    of the model, rising by ``shoulder`` towards the clip of the brighter frame. ``threshold``: z up to which trust is
+    1. ``white``: of the brighter frame, see ``_whitened``. ``valid`` (h, w): 1 where the other frame saw a pixel, else
+    0.
     """
     height, width = valid.shape
     rows, columns = residue.shape
     last = np.float32(spread.shape[2] - 1)
     unit, gain = max(ratio, ONE), max(ratio, ONE / ratio)
+    brighter = ratio > ONE  # the other frame is the brighter one
     dark, bright, var_dark, var_bright = other, ref, var_other, var_ref
-    if ratio > ONE:  # the other frame is the brighter one
+    black_dark, black_bright = black_other, black_ref
+    if brighter:
         dark, bright, var_dark, var_bright = ref, other, var_ref, var_other
+        black_dark, black_bright = black_ref, black_other
     squared = np.zeros((height, width), np.float32)  # z^2 of single pixels
     sums = np.zeros((4, 3, width), np.float32)  # of gap, light, noise and move over the rows of a cell
     cells = np.empty((4, 3, rows, columns), np.float32)
     lifted = np.empty((3, 3, width + 2), np.float32)  # by channel and y modulo 3
+    own = np.empty((3, 3, width + 2), np.float32)  # the other frame, likewise
+    means = np.empty((CELL, width), np.float32)  # of its channels, by row of the cell
     delta, gap, noise, move, photometric = _row(width), _row(width), _row(width), _row(width), _row(width)
-    variance, moved, mean, whitened = _row(width), _row(width), _row(width), _row(width)
+    variance, moved, whitened, cell_row = _row(width), _row(width), _row(width), _row(columns)
     entry = np.empty(width, np.uint32)
     for k in range(3):
-        _lift(dark[k, 0], gain, lifted[k, 0])
+        _lift(dark[k, 0], bright[k, 0], gain, brighter, lifted[k, 0])
+        _extend(other[k, 0], own[k, 0])
     for y in range(height):
         up, down = max(y - 1, 0), min(y + 1, height - 1)
         if y % CELL == 0:
             _widen(residue[y // CELL], delta)
         if white != WHITE_NONE:
-            _largest(dark[0, y], dark[1, y], dark[2, y], mean)
+            _largest(dark[0, y], dark[1, y], dark[2, y], moved)
             _largest(bright[0, y], bright[1, y], bright[2, y], variance)
-            _whitened(mean, variance, gain, white, whitened)
+            _whitened(moved, variance, gain, white, whitened)
         moved[:] = ZERO
         for k in range(3):
-            _lift(dark[k, down], gain, lifted[k, down % 3])
+            _lift(dark[k, down], bright[k, down], gain, brighter, lifted[k, down % 3])
+            _extend(other[k, down], own[k, down % 3])
             light = lifted[k, y % 3, 1:-1]
             _gap(light, bright[k, y], gap)
             if white != WHITE_NONE:
@@ -492,27 +507,29 @@ def agreement(
             _entries(light, last, entry)
             _look_up(spread[0, k], entry, photometric)
             _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[y])
-            _add(move, moved)
             _add(gap, sums[0, k])
             _add(light, sums[1, k])
             _add(noise, sums[2, k])
             _add(move, sums[3, k])
+            # The other frame's own gradient: above the clip of the first, only it has one.
+            _move(own[k, up % 3], own[k, y % 3], own[k, down % 3], delta, move)
+            _add(move, moved)
         _mean(var_other[0, y], var_other[1, y], var_other[2, y], variance)
-        _mean(other[0, y], other[1, y], other[2, y], mean)
-        _total(variance, moved, mean, ratio, unit, eps_merge, total[y])
+        _mean(other[0, y], other[1, y], other[2, y], means[y % CELL])
+        _total(variance, moved, means[y % CELL], ratio, eps_merge, total[y])
         if y % CELL == CELL - 1:
+            r = y // CELL
             for n in range(4):
                 for k in range(3):
-                    _fold(sums[n, k], cells[n, k, y // CELL])
+                    _fold(sums[n, k], cells[n, k, r])
             sums[:] = ZERO
-    over_cells, shared = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
-    _agreement_of_cells(cells, spread, eps_test, shoulder, over_cells, shared)
-    cell_row = np.empty(columns, np.float32)
-    for y in range(height):
-        if y % CELL == 0:
-            _squared_share(shared[y // CELL], unit, cell_row)
+            _photometric_error(cells[1], spread[2], r, unit, cell_row)
             _widen(cell_row, photometric)
-        _add(photometric, total[y])
+            for i in range(CELL):
+                _add_photometric(photometric, means[i], ratio, total[r * CELL + i])
+    over_cells = np.zeros((rows, columns), np.float32)
+    _agreement_of_cells(cells, spread, black_dark, black_bright, gain, eps_test, shoulder, over_cells)
+    for y in range(height):
         v = min(max((np.float32(y) - np.float32(1.5)) / np.float32(CELL), ZERO), np.float32(rows - 1))
         i = min(int(v), max(rows - 2, 0))
         _interpolated(over_cells[i], over_cells[min(i + 1, rows - 1)], v - np.float32(i), cell_row)
@@ -522,9 +539,23 @@ def agreement(
 
 
 @loop
-def _lift(dark, gain, wide):
-    for x in range(dark.size):
-        wide[x + 1] = min(dark[x] * gain, ONE)
+def _lift(dark, bright, gain, brighter, wide):
+    """The darker frame at the exposure of the brighter one, clipped; what the other frame does not clip, the first may
+    contradict beyond its clip.
+    """
+    if brighter:
+        for x in range(dark.size):
+            wide[x + 1] = min(dark[x] * gain, ONE + BEYOND * _falling(bright[x], BEYOND_START, BEYOND_END))
+    else:
+        for x in range(dark.size):
+            wide[x + 1] = min(dark[x] * gain, ONE)
+    _repeat_ends(wide)
+
+
+@loop
+def _extend(row, wide):
+    for x in range(row.size):
+        wide[x + 1] = row[x]
     _repeat_ends(wide)
 
 
@@ -582,43 +613,78 @@ def _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared):
 
 
 @loop
-def _total(variance, moved, mean, ratio, unit, eps_merge, out):
-    per_light, per_move, eps = ONE / (ratio * ratio), THIRD / (unit * unit), eps_merge / ratio
+def _total(variance, moved, mean, ratio, eps_merge, out):
+    per_light, eps = ONE / (ratio * ratio), eps_merge / ratio
     for x in range(out.size):
-        out[x] = variance[x] * per_light + moved[x] * per_move + (eps * mean[x]) * (eps * mean[x])
+        out[x] = (variance[x] + moved[x] * THIRD) * per_light + (eps * mean[x]) * (eps * mean[x])
 
 
 @loop
-def _agreement_of_cells(cells, spread, eps_test, shoulder, squared, shared):
+def _photometric_error(light, spread, r, unit, out):
+    """Spread over 12 px of a row of cells, mean of its channels, in units of the first frame; ``light`` (3, rows,
+    columns): sums over cells.
+    """
+    last, columns = np.float32(spread.shape[1] - 1), out.size
+    mean, squared, entry = _row(columns), _row(columns), np.empty(columns, np.uint32)
+    out[:] = ZERO
+    for k in range(3):
+        for c in range(columns):
+            mean[c] = light[k, r, c] * (ONE / AREA)
+        _entries(mean, last, entry)
+        _look_up(spread[k], entry, squared)
+        for c in range(columns):
+            out[c] += np.sqrt(squared[c]) * (THIRD / unit)
+
+
+@loop
+def _add_photometric(photometric, mean, ratio, out):
+    """The photometric error is relative above the first frame's clip."""
+    per_clip = min(ratio, ONE) / ratio
+    for x in range(out.size):
+        error = photometric[x] * max(mean[x] * per_clip, ONE)
+        out[x] += error * error
+
+
+@loop
+def _agreement_of_cells(cells, spread, black_dark, black_bright, gain, eps_test, shoulder, squared):
     """z^2 (rows, columns) of means over 4 and 12 px, from sums over cells of gap, light, noise and move (4, 3, rows,
-    columns); ``shared``: the photometric spread over 12 px, summed over channels.
+    columns).
     """
     rows, columns = squared.shape
     last = np.float32(spread.shape[2] - 1)
     gap, light, noise, move = _row(columns), _row(columns), _row(columns), _row(columns)
-    photometric, inverse = _row(columns), _row(columns)
+    photometric, inverse, dark_light = _row(columns), _row(columns), _row(columns)
     wide, sums, entry = _row(columns + 2), np.empty((4, columns), np.float32), np.empty(columns, np.uint32)
     for r in range(rows):
         up, down = max(r - 1, 0), min(r + 2, rows)
         for k in range(3):
-            for c in range(columns):
-                inverse[c] = ONE / AREA
-            _means_of(cells[0, k, r], cells[1, k, r], inverse, gap, light)
-            _errors_of(cells[2, k, r], cells[3, k, r], inverse, np.float32(CELL), noise, move)
-            _entries(light, last, entry)
-            _look_up(spread[1, k], entry, photometric)
-            _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
-            _look_up(spread[2, k], entry, photometric)
-            _add_root(photometric, shared[r])
-            for c in range(columns):
-                inverse[c] = ONE / np.float32((down - up) * (min(c + 2, columns) - max(c - 1, 0)) * CELL * CELL)
-            for n in range(4):
-                _sum_of_nine(cells[n, k, up:down], wide, sums[n])
-            _means_of(sums[0], sums[1], inverse, gap, light)
-            _errors_of(sums[2], sums[3], inverse, np.float32(3 * CELL), noise, move)
-            _entries(light, last, entry)
-            _look_up(spread[2, k], entry, photometric)
-            _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
+            for scale in range(1, 3):
+                for n in range(4):
+                    if scale == 1:
+                        _copy(cells[n, k, r], sums[n])
+                    else:
+                        _sum_of_nine(cells[n, k, up:down], wide, sums[n])
+                for c in range(columns):
+                    nine = (down - up) * (min(c + 2, columns) - max(c - 1, 0))
+                    inverse[c] = ONE / (AREA * np.float32(1 if scale == 1 else nine))
+                _means_of(sums[0], sums[1], inverse, gap, light)
+                _errors_of(sums[2], sums[3], inverse, np.float32(CELL if scale == 1 else 3 * CELL), noise, move)
+                for c in range(columns):
+                    dark_light[c] = light[c] / gain
+                _entries(dark_light, last, entry)
+                _look_up(black_dark[k], entry, photometric)
+                _add_scaled(photometric, gain * gain, move)
+                _entries(light, last, entry)
+                _look_up(black_bright[k], entry, photometric)
+                _add(photometric, move)
+                _look_up(spread[scale, k], entry, photometric)
+                _raise_z(gap, light, noise, move, photometric, eps_test, shoulder, squared[r])
+
+
+@loop
+def _add_scaled(row, factor, out):
+    for x in range(out.size):
+        out[x] += row[x] * factor
 
 
 @loop
@@ -651,19 +717,6 @@ def _sum_of_nine(cells, wide, out):
         _add(cells[n], wide[1:-1])
     for c in range(out.size):
         out[c] = wide[c] + wide[c + 1] + wide[c + 2]
-
-
-@loop
-def _add_root(squared, out):
-    for c in range(out.size):
-        out[c] += np.sqrt(squared[c])
-
-
-@loop
-def _squared_share(shared, unit, out):
-    for c in range(out.size):
-        share = shared[c] * THIRD / unit
-        out[c] = share * share
 
 
 @loop
@@ -711,17 +764,23 @@ def _five_columns(wide, valid, out):
 
 
 @compiled(
-    "void(f4[:,:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, f4[:,:,::1], f4[:,::1], f4[:,::1],"
+    "void(f4[:,:,:,::1], f4[::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], i8, f4, f4[:,:,::1], f4[:,::1], f4[:,::1],"
     "f4[:,::1])"
 )
-def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, clipped):
+def merge(frames, exposures, trust, place, variance, white, curve, light, sigma, lost, clipped):
     """Inverse-variance merge of ``frames`` (N, 3, h, w) in their own units, the reference first.
 
     ``exposures`` (N,): t of each; ``trust``, ``variance`` (N, h, w), the variance of the light in reference units,
-    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``place`` (N, h, w): 1 inside a frame,
-    falling to 0 towards its border; beyond it -1 rising to 0, where its edge is repeated. Into ``light`` (h, w, 3);
-    ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it uncertain, ``clipped``: how far
-    every frame is clipped, both from 0 to 1.
+    trust 1 for the reference. ``white``: of the reference, see ``_whitened``. ``curve``: relative error of the curve.
+    ``place`` (N, h, w): 1 inside a frame, falling to 0 towards its border; beyond it -1 rising to 0, where its edge is
+    repeated. Into ``light`` (h, w, 3); ``sigma`` (h, w) in the mu-law domain; ``lost``: how far refused frames left it
+    uncertain, ``clipped``: how far every frame is clipped, both from 0 to 1.
+
+        sigma^2 = 1 / (max(1 / V, sum_n T_n c'_n / V_n) / T'(h)^2 + 12 / (1 - T(h))^2) + (curve T'(h) h)^2
+
+    V is the variance of the merge. c' falls to 0 at CLIPPED, later than the taper of the merge, and is 1 for the
+    shortest frame. The term in 12: the truth lies between the result and the clip of the shortest frame, anywhere in
+    the mu-law domain. No number of frames averages out the error of the curve.
 
     Near its border a frame loses its share of the merge, not its weight: w' = K d w / (K + (1 - d) w), with K the
     weight of the frames that reach further, so that a frame of a hundred times the weight goes as softly as any.
@@ -735,12 +794,15 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
     rgb, own = np.empty((3, width), np.float32), np.empty((3, width), np.float32)
     kept, square, every, lowest = _row(width), _row(width), _row(width), _row(width)
     peak, full, whole, weight, bound = _row(width), _row(width), _row(width), _row(width), _row(width)
-    trusted, reach, spread, exposure, floor = _row(width), _row(width), _row(width), _row(width), _row(width)
+    trusted, reach, spread, exposure, last = _row(width), _row(width), _row(width), _row(width), _row(width)
+    known, slope, mean, law, share = _row(width), _row(width), _row(width), _row(width), _row(width)
+    entry = np.empty(width, np.uint32)
     order = np.empty((count, width), np.int32)
     for y in range(height):
         _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
         _first_weight(peak, variance[0, y], kept, every)
         _first_square(kept, square)
+        _first_known(peak, variance[0, y], known)
         for k in range(3):
             _scaled(frames[0, k, y], kept, rgb[k])
         _copy(peak, lowest)
@@ -757,7 +819,7 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
                 _pick(variance, y, frame, spread)
                 for x in range(width):
                     exposure[x] = exposures[frame[x]]
-                    floor[x] = LAST_WEIGHT if frame[x] == shortest else ZERO
+                    last[x] = ONE if frame[x] == shortest else ZERO
             else:
                 for k in range(3):
                     _copy(frames[rank, k, y], own[k])
@@ -765,10 +827,11 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
                 _copy(place[rank, y], reach)
                 _copy(variance[rank, y], spread)
                 exposure[:] = exposures[rank]
-                floor[:] = LAST_WEIGHT if rank == shortest else ZERO
+                last[:] = ONE if rank == shortest else ZERO
             _largest(own[0], own[1], own[2], peak)
             _full_weight(peak, reach, spread, full)
-            _trusted_weight(full, trusted, reach, spread, floor, weight)
+            _trusted_weight(full, trusted, reach, spread, last, weight)
+            _add_known(peak, trusted, reach, spread, last, known)
             _copy(weight, whole)
             if fading:
                 _fade(kept, reach, weight)
@@ -783,6 +846,8 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
             _divide(rgb[k], kept, own[k])
         _largest(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], peak)
         _bound(peak, bound)
+        _largest(own[0], own[1], own[2], full)
+        _look_around(frames, exposures, place, y, peak, full, bound, own)
         if white != WHITE_NONE:
             _least(frames[0, 0, y], frames[0, 1, y], frames[0, 2, y], spread)
             _largest(own[0], own[1], own[2], full)
@@ -795,10 +860,16 @@ def merge(frames, exposures, trust, place, variance, white, light, sigma, lost, 
         _show_shortest(frames, exposures, place, y, clipped[y], rgb)
         for x in range(width):
             light[y, x, 0], light[y, x, 1], light[y, x, 2] = rgb[0, x], rgb[1, x], rgb[2, x]
-        _mean(rgb[0], rgb[1], rgb[2], weight)
-        _error(weight, kept, square, scale, sigma[y])
-        _lost(sigma[y], kept, square, every, clipped[y], lost[y])
-        _limit_sigma(clipped[y], sigma[y])
+        _mean(rgb[0], rgb[1], rgb[2], mean)
+        _slope(mean, scale, slope)
+        _lost(slope, kept, square, every, clipped[y], lost[y])
+        _position(mean, scale, law)
+        _split(law, np.int32(MU_LAW.size - 2), entry, share)
+        _look_up(MU_LAW, entry, full)
+        _look_up(MU_LAW[1:], entry, weight)
+        _mix(full, weight, share, law)
+        _known_error(kept, square, known, slope, law, full)
+        _sigma(full, mean, slope, curve, lowest, sigma[y])
 
 
 @loop
@@ -831,6 +902,19 @@ def _first_square(kept, out):
 def _add_square(weight, whole, out):
     for x in range(out.size):
         out[x] += weight[x] * weight[x] / whole[x] if whole[x] > ZERO else ZERO
+
+
+@loop
+def _first_known(peak, variance, out):
+    for x in range(out.size):
+        out[x] = _falling(peak[x], HIGHLIGHTS, CLIPPED) / variance[x]
+
+
+@loop
+def _add_known(peak, trust, reach, variance, last, out):
+    for x in range(out.size):
+        knows = max(_falling(peak[x], HIGHLIGHTS, CLIPPED), last[x])
+        out[x] += knows * trust[x] * max(reach[x], ZERO) / variance[x]
 
 
 @loop
@@ -870,9 +954,9 @@ def _full_weight(peak, reach, variance, out):
 
 
 @loop
-def _trusted_weight(full, trust, reach, variance, floor, out):
+def _trusted_weight(full, trust, reach, variance, last, out):
     for x in range(out.size):
-        weight = max(full[x] * trust[x], floor[x] * trust[x] / variance[x])
+        weight = max(full[x] * trust[x], last[x] * LAST_WEIGHT * trust[x] / variance[x])
         out[x] = weight if reach[x] > ZERO else ZERO
 
 
@@ -900,6 +984,36 @@ def _add_product(row, factor, out):
 def _bound(peak, out):
     for x in range(out.size):
         out[x] = ONE - _falling(peak[x], BOUND_START, BOUND_END)
+
+
+@loop
+def _look_around(frames, exposures, place, y, peak, largest, bound, mean):
+    """Where the merge falls short of a clipped reference, the least that the shortest frame shows a pixel around and
+    that may be: registration is a pixel off at most.
+    """
+    height, width = place.shape[1:]
+    for x in range(bound.size):
+        if bound[x] > ZERO and largest[x] < SHORTFALL * peak[x]:
+            level = _shortest_that_saw(exposures, place, y, x)
+            found, near_y, near_x = np.float32(np.inf), 0, 0
+            for i in range(max(y - 1, 0), min(y + 2, height)):
+                for j in range(max(x - 1, 0), min(x + 2, width)):
+                    near = max(max(frames[level, 0, i, j], frames[level, 1, i, j]), frames[level, 2, i, j])
+                    near /= exposures[level]
+                    if BOUND * peak[x] < near < found and place[level, i, j] > ZERO:
+                        found, near_y, near_x = near, i, j
+            if level > 0 and found < np.inf:
+                for k in range(3):
+                    mean[k, x] += (frames[level, k, near_y, near_x] / exposures[level] - mean[k, x]) * bound[x]
+
+
+@loop
+def _shortest_that_saw(exposures, place, y, x):
+    level = 0
+    for n in range(1, exposures.size):
+        if place[n, y, x] > ZERO and exposures[n] < exposures[level]:
+            level = n
+    return level
 
 
 @loop
@@ -943,10 +1057,7 @@ def _show_shortest(frames, exposures, place, y, clipped, rgb):
     """
     for x in range(clipped.size):
         if clipped[x] > ZERO:
-            level = 0
-            for n in range(1, exposures.size):
-                if place[n, y, x] > ZERO and exposures[n] < exposures[level]:
-                    level = n
+            level = _shortest_that_saw(exposures, place, y, x)
             for k in range(3):
                 rgb[k, x] += (frames[level, k, y, x] / exposures[level] - rgb[k, x]) * clipped[x]
             for n in range(1, exposures.size):
@@ -957,25 +1068,44 @@ def _show_shortest(frames, exposures, place, y, clipped, rgb):
 
 
 @loop
-def _error(mean, kept, square, scale, out):
+def _slope(mean, scale, out):
+    """T'(h)."""
     for x in range(out.size):
-        slope = MU_SLOPE * scale / ((ONE + MU * scale * max(mean[x], ZERO)) * kept[x])
-        out[x] = slope * np.sqrt(square[x])
+        out[x] = MU_SLOPE * scale / (ONE + MU * scale * max(mean[x], ZERO))
 
 
 @loop
-def _lost(error, kept, square, every, clipped, out):
+def _lost(slope, kept, square, every, clipped, out):
     for x in range(out.size):
-        doubt = min(max(error[x] * (ONE / TAU) - ONE, ZERO), ONE)
+        error = slope[x] * np.sqrt(square[x]) / kept[x]
+        doubt = min(max(error * (ONE / TAU) - ONE, ZERO), ONE)
         growth = np.sqrt(square[x] * max(every[x], LEAST_KEPT)) / kept[x]
         doubt *= min(max((growth - GROWTH_START) * (ONE / GROWTH_RANGE), ZERO), ONE)
         out[x] = doubt * (ONE - clipped[x])
 
 
 @loop
-def _limit_sigma(clipped, sigma):
-    for x in range(sigma.size):
-        sigma[x] = ONE if clipped[x] > HALF else min(max(sigma[x], np.float32(1e-4)), ONE)
+def _position(mean, scale, out):
+    """Where T(h) stands in its table."""
+    for x in range(out.size):
+        out[x] = np.sqrt(min(max(mean[x] * scale, ZERO), ONE)) * np.float32(MU_LAW.size - 1)
+
+
+@loop
+def _known_error(kept, square, known, slope, law, out):
+    """The squared error of the frames, which the truth's bounds limit."""
+    for x in range(out.size):
+        rest = max(ONE - law[x], LEAST_REST)
+        certainty = max(kept[x] * kept[x] / square[x], known[x]) / (slope[x] * slope[x])
+        out[x] = ONE / (certainty + np.float32(12) / (rest * rest))
+
+
+@loop
+def _sigma(squared, mean, slope, curve, lowest, out):
+    for x in range(out.size):
+        of_curve = curve * slope[x] * mean[x]
+        error = min(max(np.sqrt(squared[x] + of_curve * of_curve), np.float32(1e-4)), ONE)
+        out[x] = ONE if lowest[x] > CLIPPED else error
 
 
 @compiled(

@@ -7,9 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.radiometry import Response
 
 F32 = NDArray[np.float32]
 MIN_STATED_SHARE = 0.0005  # of clipped pixels, below which an error does not mention them
@@ -80,10 +82,11 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,8 @@ class FusionResult:
     relative to the reference: 0 for the reference itself, negative for a shorter frame). The colour conversion may make
     values negative. ``uncertainty``: (H, W) float32, the 68 % quantile of |error| in the mu-law domain (mu = 5000,
     shortest frame's clip = 1), mean over channels. ``scale_short``: radiance * scale_short has the shortest frame's
-    clip at 1.
+    clip at 1. ``registered``: the burst with its alignment and response, for the report; None once the frames are
+    freed.
     """
 
     radiance: F32
@@ -193,6 +197,7 @@ class FusionResult:
     scale_short: float
     burst: Burst
     report: FusionReport
+    registered: AlignedBurst | None = None
 
     @property
     def mean_uncertainty(self) -> float:

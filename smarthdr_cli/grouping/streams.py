@@ -12,7 +12,7 @@ from smarthdr_cli.grouping.header import Header
 from smarthdr_cli.grouping.result import Twin
 from smarthdr_cli.grouping.sequence import parse_file_name, sort_keys, timestamps
 
-_FORMATS_BY_PREFERENCE = ("jpeg", "tiff", "png")
+_FORMATS_BY_PREFERENCE = ("jpeg", "heif", "tiff", "png")
 _PROBE_BYTES = 1024  # from the middle of a file; they tell most files apart
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst import decode, raw
+from smarthdr_cli.burst import decode, heif, raw
 from smarthdr_cli.burst.scan import MAX_FILE_BYTES, MAX_PIXELS, scan_jpeg, scan_png, sniff
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import Header
@@ -84,6 +84,8 @@ def _decode(data: bytes, name: str, limit: int) -> NDArray[np.uint8] | None:
         return decode.decode_jpeg_reduced(data, scan_jpeg(data, name, limit), name, _DECODED_SIDE)
     if kind == "png":
         codes = decode.decode_png(scan_png(data, name, limit), name)
+    elif kind == "heif":
+        codes, _ = heif.decode(data, name, limit)
     else:
         with decode.open_tiff(data, name) as tiff:
             codes = decode.decode_tiff(data, tiff, name, limit)

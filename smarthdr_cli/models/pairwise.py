@@ -20,10 +20,8 @@ from torch import Tensor
 from smarthdr_cli.models.tensor_ops import box_mean, encode
 from smarthdr_cli.radiometry import GAMMA
 
-MAX_TRAINED_EV = 4.5  # EV between two frames of a pair; training shows no more
 STATIC_SQUARED_DIFFERENCE = 1e-4  # of codes; noise explains it: a hundredth of the code range
 MIN_IMPROVEMENT = 0.9  # factor on the squared difference by which a displacement must be better than none
-CLIPPED_LEVEL = 0.97  # linear level from which a frame counts as clipped
 DEAD_ZONE = (0.25, 0.75)  # pixels of displacement: none below, all above
 
 
@@ -46,23 +44,6 @@ def common_exposure(
     return a, b, torch.where(brighter, codes, other_codes)
 
 
-def limit_ev(ref: Tensor, frame: Tensor, ev: Tensor) -> tuple[Tensor, Tensor]:
-    """``frame`` and its EV, brought to at most MAX_TRAINED_EV from the reference; for comparing, not for merging.
-
-    ``ref``, ``frame``: (1, 3, H, W) linear in their own units, ``ev``: (1,). A brighter frame is darkened; where it
-    clips it takes the reference's light if the reference predicts the clip, else stays clipped. A darker frame is
-    brightened, noise included, and clips at 1.
-    """
-    excess = float(ev.abs()) - MAX_TRAINED_EV
-    if excess <= 0:
-        return frame, ev
-    if float(ev) < 0:
-        return (frame * 2.0**excess).clamp(max=1), torch.full_like(ev, -MAX_TRAINED_EV)
-    predicted = (ref * 2.0**MAX_TRAINED_EV).clamp(max=1)
-    clipped = torch.where(ref * 2.0 ** float(ev) >= CLIPPED_LEVEL, predicted, torch.ones_like(frame))
-    return torch.where(frame >= CLIPPED_LEVEL, clipped, frame * 2.0**-excess), torch.full_like(ev, MAX_TRAINED_EV)
-
-
 def normalised_difference(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:
     """d: (P, 1, H, W) from codes (P, 3, H, W) as ``common_exposure`` gives them."""
     return (a - b).abs().amax(dim=1, keepdim=True) / explained_difference(dark, ev)
@@ -72,14 +53,6 @@ def explained_difference(dark: Tensor, ev: Tensor) -> Tensor:
     """The denominator of d: (P, 1, H, W) difference of codes at the common exposure that noise explains."""
     lift = torch.exp2(ev.abs() / GAMMA).view(-1, 1, 1, 1)
     return 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
-
-
-def apply_tolerance(a: Tensor, b: Tensor, offset: Tensor, scale: Tensor) -> Tensor:
-    """``b`` brought nearer to ``a`` by a known difference that is not motion; codes (P, 3, H, W).
-
-    ``offset``: (P, 3, H, W), added to ``b``. ``scale``: (P, 1, H, W), at least 1, divides the remaining difference.
-    """
-    return a + ((b + offset).clamp(0, 1) - a) / scale
 
 
 def flow_helps(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:

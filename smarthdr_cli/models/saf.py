@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from smarthdr_cli.models.base import FusionModel, MergeDetail, Prediction
 from smarthdr_cli.models.merge import merge
 from smarthdr_cli.models.pairwise import (
-    apply_tolerance,
     common_exposure,
     dead_zone,
     flow_helps,
@@ -151,17 +150,13 @@ class SAF(FusionModel):
         return tuple(state.flow for state in states)
 
     def verify(
-        self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None,
-        tolerance: tuple[Tensor, Tensor] | None = None,
+        self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Trust logits z (P, 1, H, W), cell features (P, C, H/4, W/4) and difference d (P, 1, H, W) of warped frames.
 
         ``ref``, ``moved``: (P, 3, H, W). ``state``: of the cells. ``ref_codes``: ``encode(ref)`` where it is known.
-        ``tolerance``: offset and scale for ``apply_tolerance``.
         """
         a, b, dark = common_exposure(ref, moved, ev, ref_codes)
-        if tolerance is not None:
-            b = apply_tolerance(a, b, *tolerance)
         difference = normalised_difference(a, b, dark, ev)
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (difference / 4).clamp(max=2))]
@@ -177,14 +172,13 @@ class SAF(FusionModel):
 
     def refine(
         self, frames: Tensor, evs: Tensor, valid: Tensor, logits: Tensor, features: Sequence[Tensor],
-        differences: Tensor, ref_codes: Tensor | None = None, residual_gain: float = 1.0,
-        factors: Tensor | None = None,
+        differences: Tensor, ref_codes: Tensor | None = None, factors: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, MergeDetail]:  # fmt: skip
         """Radiance (B, 3, H, W), log sigma (B, 1, H, W) and how they came about.
 
         ``frames``: (B, N, 3, H, W), the others warped. ``valid``, ``logits``, ``differences``: (B, N-1, 1, H, W);
-        ``features``: (B, C, H/4, W/4) for each of the others, all from ``verify``. ``residual_gain``: multiplies the
-        gate. ``factors``: of the weights, see ``merge``.
+        ``features``: (B, C, H/4, W/4) for each of the others, all from ``verify``. ``factors``: of the
+        weights, see ``merge``.
         """
         trust = torch.sigmoid(logits) * valid
         merged, removed = merge(frames, evs, trust, factors)
@@ -200,7 +194,7 @@ class SAF(FusionModel):
         hidden = self.refine_in(torch.cat([total / len(features), maximum, fold(planes)], dim=1))
         hidden = hidden + self.refine_body(hidden)
         residual = F.pixel_shuffle(self.residual_head(hidden).float(), CELL)
-        light = add_residual(merged, residual, gate * residual_gain, scale, self.config.residual)
+        light = add_residual(merged, residual, gate, scale, self.config.residual)
         # Detached: the uncertainty head learns from the features but does not shape them.
         log_sigma = F.pixel_shuffle(self.judge(hidden.detach()), CELL)
         return light, log_sigma, MergeDetail(merged, trust, logits, gate)

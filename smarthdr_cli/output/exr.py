@@ -32,7 +32,12 @@ from smarthdr_cli.output.metadata import (
     sigma_radiance,
 )
 
-COMPRESSIONS = ("zip", "piz", "dwaa")
+_COMPRESSION = {
+    "zip": OpenEXR.ZIP_COMPRESSION,
+    "piz": OpenEXR.PIZ_COMPRESSION,
+    "dwaa": OpenEXR.DWAA_COMPRESSION,
+    "htj2k": OpenEXR.HTJ2K256_COMPRESSION,  # blocks of 256 lines; smaller than with 32
+}
 HALF_MAX = 65504.0
 MAX_VERIFIED_VALUES = 8_000_000 * 3  # of an image that is read back whole after writing
 _DWAA_MAX = 32768.0  # DWAA's error (a few per cent, more at edges) may push a half near its limit to infinity
@@ -59,14 +64,15 @@ def write_exr(
     """Write ``result`` as OpenEXR; returns notes for the user.
 
     ``float32``: True is float; None is half, or float with a note where a value exceeds half's 65504; False refuses
-    such values. ``compression``: "zip" or "piz" (lossless), "dwaa" (lossy, a few per cent; values above 32768 take zip
-    instead, with a note). ``embed_uncertainty``: a second part "uncertainty" with sigma.mu (half) and sigma.radiance
-    (float), lossless. The file is read back before it is kept; of more than ``max_verified_values`` only the header.
+    such values. ``compression``: "zip", "piz" or "htj2k" (lossless; a note says that readers of htj2k need OpenEXR
+    3.4), or "dwaa" (lossy, a few per cent; values above 32768 take zip instead, with a note). ``embed_uncertainty``: a
+    second part "uncertainty" with sigma.mu (half) and sigma.radiance (float), lossless. The file is read back before it
+    is kept; of more than ``max_verified_values`` only the header.
 
     Raises UsageError for an unknown compression, OutputError where the image is not finite or cannot be written.
     """
-    if compression.lower() not in COMPRESSIONS:
-        raise UsageError(f"unknown EXR compression {compression!r}: one of {', '.join(COMPRESSIONS)}")
+    if compression.lower() not in _COMPRESSION:
+        raise UsageError(f"unknown EXR compression {compression!r}: one of {', '.join(_COMPRESSION)}")
     compression = compression.lower()
     lowest, highest = require_finite(result.radiance, "radiance")
     peak = max(-lowest, highest)
@@ -82,6 +88,8 @@ def write_exr(
         notes.append(f"radiance reaches {peak:.0f}, which DWAA cannot hold: {path.name} is compressed with ZIP")
     elif compression == "dwaa":
         notes.append("DWAA is lossy: a few per cent of a pixel's value, up to 5 % seen, more beside hard edges")
+    elif compression == "htj2k":
+        notes.append(f"{path.name} is compressed with HTJ2K, which only programs with OpenEXR 3.4 or later read")
 
     pixels: NDArray[Any] = np.ascontiguousarray(result.radiance) if float32 else _to_half(result.radiance)
     parts = [OpenEXR.Part(_image_header(result, compression), {"RGB": pixels}, "rgb" if embed_uncertainty else "")]
@@ -220,7 +228,7 @@ def _image_header(result: FusionResult, compression: str) -> dict[str, Any]:
         "nominalFocalLength": capture.focal_length,  # mm
     }
     header: dict[str, Any] = {
-        "compression": getattr(OpenEXR, f"{compression.upper()}_COMPRESSION"),
+        "compression": _COMPRESSION[compression],
         "type": OpenEXR.scanlineimage,
         "chromaticities": _flat_chromaticities(result.colorspace),
         "colorInteropID": interop_id(result.colorspace),

@@ -11,14 +11,16 @@ is constant up to the shoulder, where it bends as on film; only near the display
 """
 
 import concurrent.futures
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.colorspace import REC709, ColorSpace, conversion
+from smarthdr_cli.errors import UsageError
+from smarthdr_cli.output.write_options import Look
 
 F32 = NDArray[np.float32]
 
@@ -36,7 +38,7 @@ _GAMUT_KNEE = 0.9  # distance to grey, 1 at the gamut's boundary, from which col
 
 @dataclass(frozen=True)
 class ToneMapConfig:
-    """Parameters of the default preview. EV are of display light around mid-grey (18 %).
+    """Parameters of a preview; the defaults are the look "natural". EV are of display light around mid-grey (18 %).
 
     ``max_base_ev``, ``min_base_ev``: where the brightest and darkest parts of the base end where the scene has a wider
     range. ``edge_ev``: contrast above which the filter sees an edge rather than detail. ``radius``: of the filter, as a
@@ -68,6 +70,27 @@ class ToneMapConfig:
 
 
 DEFAULT_CONFIG = ToneMapConfig()
+# The looks of --look. All have one exposure, so that they differ in contrast and colour alone.
+LOOKS: Mapping[Look, ToneMapConfig] = {
+    "natural": DEFAULT_CONFIG,
+    "vivid": replace(DEFAULT_CONFIG, contrast=1.3, detail=1.2, saturation=1.2, per_channel=0.75),
+    "neutral": replace(
+        DEFAULT_CONFIG,
+        contrast=1.0,
+        detail=1.0,
+        saturation=0.85,
+        max_base_ev=1.8,
+        min_base_ev=-2.8,
+        max_black_share=0.0,
+    ),
+}
+
+
+def look_config(look: Look, exposure_ev: float = 0.0) -> ToneMapConfig:
+    """The parameters of ``look``, ``exposure_ev`` EV brighter. Raises UsageError for an unknown look."""
+    if look not in LOOKS:
+        raise UsageError(f"unknown look {look!r}: one of {', '.join(LOOKS)}")
+    return replace(LOOKS[look], exposure_ev=LOOKS[look].exposure_ev + exposure_ev)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_files_of_a_set(tmp_path):
     assert list(paths)[-1] == "result"  # it is moved last: once it exists, so do the others
     assert OutputFiles(preview=True).paths(base)["preview"].name == "a.b.jpg"
     assert OutputFiles(uncertainty_format="exr").paths(base)["uncertainty"].name == "a.b-uncertainty.exr"
+    assert [path.name for path in OutputFiles(report=True).paths(base).values()] == ["a.b.html", "a.b.exr"]
 
 
 @pytest.mark.parametrize("option", [{"address": "auto"}, {"num_cpus": 0}, {"num_gpus": 1}, {"workers": 2}])

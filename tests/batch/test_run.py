@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import OpenEXR
@@ -16,6 +17,7 @@ from smarthdr_cli.batch.settings import Settings
 from smarthdr_cli.errors import InputError, ModelError, OutputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.grouping.group import BracketSet
+from smarthdr_cli.output.write import ResultFormat
 from tests.support.shoots import SIZE, scene, write_bracket, write_shoot
 
 STATIC = FuseOptions(deghost="off", align="none", response="srgb", device="cpu")
@@ -178,7 +180,7 @@ def test_without_records_the_metadata_of_results_counts(run, monkeypatch):
     assert len(run.lines()) == 3
 
 
-@pytest.mark.parametrize("form", ["exr", "hdr", "tif"])
+@pytest.mark.parametrize("form", get_args(ResultFormat))
 def test_every_format_is_skipped_and_fused_again_by_the_same_rules(run, form):
     files = OutputFiles(form, preview_format="tif" if form == "tif" else "jpg")
     assert run(files=files) == ["ok"] * 3
@@ -318,15 +320,15 @@ def test_what_is_refused_before_any_work(run, tmp_path):
 def test_a_full_disk_fails_its_set_and_leaves_no_files(run, monkeypatch):
     from smarthdr_cli.batch import worker
 
-    real = worker.write_result
+    real = worker.write_file
 
-    def full(fused, path, **options):
+    def full(role, fused, path, options):
         if "IMG_0004" in path.name:
             path.write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        return real(fused, path, **options)
+        return real(role, fused, path, options)
 
-    monkeypatch.setattr(worker, "write_result", full)
+    monkeypatch.setattr(worker, "write_file", full)
     assert run() == ["ok", "failed", "ok"]
     assert [n for n in run.names() if "IMG_0004" in n or "smarthdr" in n] == []
 

@@ -37,6 +37,12 @@ def test_every_option_is_recorded_unless_it_changes_rounding_only():
         assert stated(write=WriteOptions(**option)) != stated()
 
 
+def test_the_look_is_recorded_where_the_result_has_one():
+    vivid = WriteOptions(look="vivid")
+    assert stated(files=OutputFiles("jpg"), write=vivid) != stated(files=OutputFiles("jpg"))
+    assert stated(files=OutputFiles(preview=True), write=vivid) == stated(files=OutputFiles(preview=True))
+
+
 def test_defaults_are_not_recorded():
     assert set(stated()) == {
         "model", "response", "precision", "format", "compression", "float", "embed_uncertainty"
@@ -78,6 +84,10 @@ def test_options_that_exclude_each_other():
         for option in ({"float32": True}, {"embed_uncertainty": True}, {"compression": "piz"}):
             with pytest.raises(UsageError, match=r"is an option of \.exr"):
                 Settings(files=OutputFiles(result), write=WriteOptions(**option))
+    for files, option in ((OutputFiles(), {"look": "vivid"}), (OutputFiles("hdr"), {"preview_ev": 1.0})):
+        with pytest.raises(UsageError, match=r"is an option of --preview, \.jpg"):
+            Settings(files=files, write=WriteOptions(**option))
+        Settings(files=dataclasses.replace(files, preview=True), write=WriteOptions(**option))
     with pytest.raises(UsageError, match="--anchor"):
         Settings(FuseOptions(anchor="short"), common=CommonExposure(0.0)).check()
     with pytest.raises(UsageError, match="--align"):

@@ -37,6 +37,8 @@ def saved(format_: str, image: Image.Image = IMAGE, **options: object) -> bytes:
         (b"IIRO\x08\0\0\0", "raw"),
         (b"II\x1a\0\0\0HEAPCCDR", "raw"),
         (b"\0\0\0\x18ftypcrx \0\0\0\x01", "raw"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "heif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "heif"),
     ],
     ids=str,
 )
@@ -50,7 +52,7 @@ def test_kinds_by_content(data: bytes, kind: str) -> None:
         (b"", "is empty"),
         (b"just text, no picture", "is not a picture"),
         (b"GIF89a" + bytes(50), "is a GIF"),
-        (b"\0\0\0\x18ftypheic" + bytes(50), "is a HEIF"),
+        (b"\0\0\0\x18ftypisom" + bytes(50), "is a video"),
         (b"\0\0\0\x18ftypavif" + bytes(50), "is an AVIF"),
         (b"RIFF\0\0\0\0WEBPVP8 " + bytes(50), "is a WebP"),
         (b"\x76\x2f\x31\x01" + bytes(50), "is an OpenEXR file"),
@@ -85,6 +87,15 @@ def test_end_of_a_sequential_jpeg() -> None:
     data = saved("JPEG")
     assert scan_jpeg(data + b"video of a phone", "a").scan_end == len(data) - 2
     assert scan_jpeg(saved("JPEG", progressive=True), "a").scan_end == 0
+
+
+@pytest.mark.parametrize("quality", [60, 95])
+def test_the_rounding_error_is_that_of_the_quantisation_tables(quality):
+    data = saved("JPEG", quality=quality)
+    with Image.open(io.BytesIO(data)) as image:
+        luma, chroma = (np.square(table, dtype=float).mean() / 12 for table in image.quantization.values())
+    assert scan_jpeg(data, "a").rounding_error == pytest.approx((luma, chroma))
+    assert scan_png(saved("PNG"), "a").rounding_error == (0, 0)
 
 
 def test_the_first_exif_of_a_png_counts_and_a_chunk_precedes_text() -> None:

@@ -167,8 +167,8 @@ def test_a_second_run_needs_skip_existing_or_overwrite(smarthdr: Run, refused: R
 SLOW = """
 import sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.static_merge as static
-merge, marker = static.static_merge, Path(sys.argv.pop(1))
+from smarthdr_cli.fusion.static_merge import StaticFuser
+merge, marker = StaticFuser.fuse, Path(sys.argv.pop(1))
 
 def slow(*arguments, **options):
     result = merge(*arguments, **options)
@@ -178,7 +178,7 @@ def slow(*arguments, **options):
     marker.touch()
     return result
 
-static.static_merge = slow
+StaticFuser.fuse = slow
 from smarthdr_cli.cli.app import app
 app(sys.argv[1:])
 """
@@ -205,3 +205,35 @@ def test_an_interrupted_batch_is_continued(
     assert sorted(p.name for p in out.iterdir()) == ["IMG_0001-IMG_0003.exr", "results.jsonl"]
     result = smarthdr(*arguments, "--skip-existing", "--json")
     assert [r["status"] for r in sorted(lines(result.stdout), key=lambda r: str(r["name"]))] == ["skipped", "ok", "ok"]
+
+
+def wait_until(condition: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_watch_fuses_what_arrives_and_ctrl_c_ends_it(shoot: Path, out: Path) -> None:
+    """A process of its own: the signal comes while it waits, and the exit code is that of what was fused."""
+    command = [sys.executable, "-m", "smarthdr_cli", "batch", shoot, "-o", out, "--watch", "--settle", "1", *FAST]
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(list(out.glob("*.exr"))) == 3)
+        write_bracket(shoot, 3)
+        wait_until(lambda: len(list(out.glob("*.exr"))) == 4)
+        wait_until(lambda: len((out / "results.jsonl").read_text().splitlines()) == 4)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, stderr
+    assert stderr.splitlines()[0] == f"note: watching {shoot}; Ctrl-C ends it"
+    assert stderr.splitlines()[-1].startswith("4 ok; ")
+
+
+def test_watch_needs_a_folder(refused: Refused, shoot: Path, out: Path) -> None:
+    assert "--watch waits for frames in a folder" in refused(2, "batch", "--sets", "-", "-o", out, "--watch")
+    assert "--settle belongs to --watch" in refused(2, "batch", shoot, "-o", out, "--settle", "2")

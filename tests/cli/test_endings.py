@@ -19,8 +19,8 @@ from .conftest import Refused, Run, WriteBurst
 SLOW = """
 import os, sys, time
 from pathlib import Path
-import smarthdr_cli.fusion.static_merge as static
-merge = static.static_merge
+from smarthdr_cli.fusion.static_merge import StaticFuser
+merge = StaticFuser.fuse
 
 def slow(*arguments, **options):
     result = merge(*arguments, **options)
@@ -28,7 +28,7 @@ def slow(*arguments, **options):
     time.sleep({before})
     return result
 
-static.static_merge = slow
+StaticFuser.fuse = slow
 fsync = os.fsync
 
 def slow_fsync(descriptor):

@@ -1,9 +1,12 @@
 """``smarthdr fuse`` from files to files."""
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import OpenEXR
 import pytest
@@ -11,6 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from smarthdr_cli.output.write import read_provenance
 from tests.support.shoots import scene
 
 from .conftest import HEIGHT, SEED, WIDTH, Fuse, Run, WriteBurst, parse
@@ -41,6 +45,43 @@ def test_result_uncertainty_and_preview(smarthdr: Run, burst: list[Path], weight
         assert picture.size == (WIDTH, HEIGHT)
         assert picture.getexif()[0x010F] == "Maker"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["burst", "out-uncertainty.png", "out.exr", "out.jpg"]
+
+
+def test_several_outputs(smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path) -> None:
+    exr_out, jpg = tmp_path / "out.exr", tmp_path / "out.jpg"
+    options = ("-o", exr_out, "-o", jpg, "--look", "vivid", "--preview-ev", "0.5", "--compression", "piz", "--json")
+    result = smarthdr("fuse", *burst, *options, "--weights", weights)
+    assert result.exit_code == 0, result.stderr
+    assert parse(result.stdout)["outputs"] == [str(exr_out), str(jpg)]
+    strings = read_provenance(jpg)
+    assert strings is not None
+    headroom = 2 ** float(strings["smarthdr:hdrHeadroom"])
+    restored = imagecodecs.ultrahdr_decode(jpg.read_bytes(), transfer=imagecodecs.ULTRAHDR.CT.LINEAR, boost=16.0)
+    expected = np.clip(exr(exr_out) * float(strings["smarthdr:hdrScale"]), 0, headroom)
+    assert restored[..., :3].mean() == pytest.approx(expected.mean(), rel=0.02)
+
+
+def test_of_several_outputs_all_are_written_or_none(
+    smarthdr: Run, burst: list[Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+
+    def full_at_the_second(source: Path, target: Path) -> None:
+        if Path(target).suffix == ".jpg":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full_at_the_second)
+    result = smarthdr("fuse", *burst, "-o", tmp_path / "a.exr", "-o", tmp_path / "a.jpg", "--weights", weights)
+    assert result.exit_code == 5
+    assert "no space left" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["burst"]
+
+
+def test_an_option_that_no_output_has(smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
+    result = smarthdr("fuse", *burst, "-o", tmp_path / "a.exr", "-o", tmp_path / "a.hdr", "--look", "vivid")
+    assert result.exit_code == 2
+    assert "--look is an option of --preview, .jpg" in result.stderr
 
 
 def test_keys_of_the_json_report(fuse: Fuse, burst: list[Path], weights: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from smarthdr_cli.colorspace import OUTPUT_SPACES, REC709, conversion
 from tests.support.shoots import TIMES
 
-from .conftest import Fuse, Run, WriteBurst, parse
+from .conftest import Fuse, Refused, Run, WriteBurst, parse
 from .test_fuse import exr, hdr
 
 PHYSICS = ("--deghost", "off")
@@ -202,3 +202,17 @@ def test_exposure_times_of_exif_become_evs(fuse: Fuse, write_burst: WriteBurst) 
     files = write_burst(true=(Fraction(1, 800), Fraction(1, 100)), stated=(Fraction(1, 800), Fraction(1, 100)))
     evs = fuse(files, *PHYSICS)["evs"]
     assert evs[1] - evs[0] == pytest.approx(3)
+
+
+def test_report(fuse: Fuse, burst: list[Path], tmp_path: Path) -> None:
+    report = fuse(burst, *PHYSICS, "--report", tmp_path / "page.html")
+    assert report["outputs"] == [str(tmp_path / "out.exr"), str(tmp_path / "page.html")]
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.endswith("</html>\n")
+    assert "1/400 s, f/4, ISO 100" in page
+
+
+def test_a_report_that_is_no_page_is_refused_at_once(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    line = refused(2, "fuse", *burst, "-o", tmp_path / "out.exr", "--report", tmp_path / "page.pdf")
+    assert "the report is written as .html, .htm; page.pdf is none of these" in line
+    assert not (tmp_path / "out.exr").exists()

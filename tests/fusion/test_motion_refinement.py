@@ -14,8 +14,8 @@ from smarthdr_cli.fusion.motion_refinement import (
     RefinementConfig,
     finer_sides,
     refined_share,
+    worst_windows,
 )
-from smarthdr_cli.models.saf_layers import CELL
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
@@ -48,28 +48,31 @@ def test_levels_below_the_last_one(side, finest, wanted):
 
 
 def test_the_pairs_of_a_burst_share_its_pixels():
-    config = RefinementConfig(megapixels=2, cuda_megapixels=32)
+    config = RefinementConfig(pixels=2e6, cells=4e5, cuda_cells=32e6)
     assert [config.max_pixels(1, pairs, CPU) for pairs in (1, 2, 8)] == [2e6, 1e6, 0.25e6]
-    assert config.max_pixels(4, 1, CPU) == 32e6
+    assert config.max_pixels(4, 1, CPU) == 6.4e6
     assert config.max_pixels(1, 2, torch.device("cuda")) == 16e6
 
 
 def test_places_of_distrust_are_refined_with_what_surrounds_them():
     distrust = np.zeros((64, 96), np.float32)
     distrust[20:30, 40:60] = 1
-    share = refined_share(distrust, 1e9, RefinementConfig(ring=4))
+    share = refined_share(distrust, RefinementConfig(ring=4))
     assert (share[16:34, 36:64] > 0.6).all()
     assert not share[:12].any()
     assert not share[:, 72:].any()
-    assert not refined_share(0.1 * distrust, 1e9).any()
+    assert not refined_share(0.1 * distrust).any()
+    distrust[:] = 0
+    distrust[20:22, 40:42] = 1  # four cells are noise
+    assert not refined_share(distrust).any()
 
 
 def test_of_too_much_distrust_the_worst_is_refined():
     distrust = np.full((64, 96), 0.5, np.float32)
-    distrust[20:30, 40:60] = 1
-    share = refined_share(distrust, 200 * CELL**2, RefinementConfig(ring=0))
-    assert share[21:29, 41:59].min() > 0.9
-    assert (share > 0).mean() < 0.1
+    distrust[:8, 8:16] = 1
+    cores = [Window(0, 0, 32, 32), Window(0, 32, 32, 32), Window(64, 0, 64, 64)]
+    assert worst_windows(cores, distrust, 8, 48 * 48) == [cores[1]]
+    assert worst_windows(cores, distrust, 8, 1e9) == [cores[1], cores[0], cores[2]]
 
 
 def test_the_refinement_of_a_window_is_part_of_the_whole():

@@ -123,10 +123,13 @@ def test_trust_and_variance_are_those_of_the_formula(pixels, ratio) -> None:
     trust, total = np.empty(SHAPE, np.float32), np.empty(SHAPE, np.float32)
     errors = (np.float32(x) for x in (eps_test, shoulder, eps_merge, 2))
     images = (planes(x) for x in (ref, other, var_ref, var_other))
-    white = pixel_kernel.WHITE_NONE
-    pixels.agreement(*images, np.float32(ratio), tables, residue, *errors, white, valid, trust, total)
+    black = np.zeros((3, len(table_levels())), np.float32)
+    pixels.agreement(
+        *images, black, black, np.float32(ratio), tables, residue, *errors, pixel_kernel.WHITE_NONE, valid, trust, total
+    )
 
-    lifted, bright_light = (4 * dark.astype(float)).clip(max=1), bright.astype(float)
+    highest = 1 + 0.5 * falling(bright, 0.85, 0.97) if ratio > 1 else 1
+    lifted, bright_light = np.minimum(4 * dark.astype(float), highest), bright.astype(float)
     var_dark, var_bright = (var_ref, var_other) if ratio > 1 else (var_other, var_ref)
     gap, noise = lifted - bright_light, var_bright + 16.0 * var_dark
     delta = np.kron(residue.astype(float), np.ones((CELL, CELL)))[..., None]
@@ -148,8 +151,10 @@ def test_trust_and_variance_are_those_of_the_formula(pixels, ratio) -> None:
     expected = np.exp(-((z - 2).clip(0) ** 2) / 1.5) * valid
     expected = cv2.GaussianBlur(cv2.erode(expected, np.ones((3, 3))), (5, 5), 1) * valid
     unit = max(ratio, 1)
-    photometric = np.kron(0.005 * np.sqrt(level_of(cells[1])).mean(-1), np.ones((CELL, CELL)))
-    variance = var_other.mean(-1) / ratio**2 + move.mean(-1) / unit**2 + (photometric / unit) ** 2
+    photometric = np.kron(0.005 * np.sqrt(level_of(cells[1])).mean(-1), np.ones((CELL, CELL))) / unit
+    photometric *= (other.mean(-1) / max(ratio, 1)).clip(1)
+    own_move = delta * squared_gradient(other.astype(float))
+    variance = (var_other + own_move).mean(-1) / ratio**2 + photometric**2
     variance += (eps_merge * other.mean(-1) / ratio) ** 2
 
     assert (expected[4:] < 0.1).any()
@@ -173,7 +178,7 @@ def test_the_merge_is_that_of_the_formula(pixels) -> None:
     place[1, 12:] = 1  # the frame's border lies in the upper half
     images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
     colours = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-    pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
+    pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, np.float32(0), *images)
     merged, sigma, lost, clipped = images
 
     x = frames.astype(float)
@@ -187,20 +192,37 @@ def test_the_merge_is_that_of_the_formula(pixels) -> None:
     variance_of_merge = (np.minimum(own, 100 * own**2) + faded**2 / weight) / total**2
     expected = (own[..., None] * x[0] + faded[..., None] * x[1] / 0.25) / total[..., None]
     bound = 1 - falling(peak[0], 0.9, 0.99)
+    settled = (bound == 0) | (expected.max(-1) >= 0.95 * peak[0])  # elsewhere light is looked for around the pixel
     lacking = (0.985 * x[0] - expected).clip(0)
     expected += lacking * bound[..., None]
     every = 1 - falling(peak.min(0), 0.80, 0.97)
     expected += (x[1] / 0.25 - expected) * every[..., None]
     slope = MU * 0.25 / ((1 + MU * 0.25 * expected.mean(-1)) * np.log1p(MU))
-    expected_sigma = np.where(every > 0.5, 1, (slope * np.sqrt(variance_of_merge)).clip(1e-4, 1))
+    known = falling(peak[0], 0.9, 0.985) / variance[0] + trust[1] * place[1] / variance[1]
+    rest = 1 - np.log1p(MU * 0.25 * expected.mean(-1)) / np.log1p(MU)
+    certainty = np.maximum(1 / variance_of_merge, known) / slope**2 + 12 / rest.clip(0.05) ** 2
+    expected_sigma = np.where(peak.min(0) > 0.985, 1, np.sqrt(1 / certainty).clip(1e-4, 1))
 
     assert (peak[0] == 1).any()
     assert (every == 1).any()
     assert ((lacking.max(-1) > 0.05) & (peak[0] > 0.8) & (peak[0] < 0.9)).any()
-    np.testing.assert_allclose(merged, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(sigma, expected_sigma, rtol=1e-3)
+    assert 0.5 < settled.mean() < 1
+    np.testing.assert_allclose(merged[settled], expected[settled], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(sigma[settled], expected_sigma[settled], rtol=2e-3)
     np.testing.assert_allclose(clipped, every, atol=1e-5)
     assert ((lost >= 0) & (lost <= 1)).all()
+
+
+def test_what_a_clipped_reference_shows_is_looked_for_a_pixel_further(pixels) -> None:
+    exposures = np.array([1, 0.25], np.float32)
+    frames = np.full((2, 3, *SHAPE), 1, np.float32)
+    frames[1] = 0.1  # darker than the clip: not what the reference shows
+    frames[1, :, :, 10] = 0.5
+    variance, ones = np.full((2, *SHAPE), 1e-4, np.float32), np.ones((2, *SHAPE), np.float32)
+    images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
+    pixels.merge(frames, exposures, ones, ones, variance, pixel_kernel.WHITE_NONE, np.float32(0), *images)
+    np.testing.assert_allclose(images[0][:, 9:12], 2, rtol=1e-5)
+    np.testing.assert_allclose(images[0][:, [*range(9), *range(12, SHAPE[1])]], 0.985, rtol=1e-5)
 
 
 def test_a_refused_frame_leaves_a_noisy_reference_lost(pixels) -> None:
@@ -214,7 +236,7 @@ def test_a_refused_frame_leaves_a_noisy_reference_lost(pixels) -> None:
         images = (np.empty((*SHAPE, 3), np.float32), *(np.empty(SHAPE, np.float32) for _ in range(3)))
         exposures = np.array([1, 4], np.float32)
         colours = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-        pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, *images)
+        pixels.merge(colours, exposures, trust, place, variance, pixel_kernel.WHITE_NONE, np.float32(0), *images)
         lost[trusted] = images[2]
     assert (lost[0] == 1).all()
     assert (lost[1] == 0).all()
@@ -296,7 +318,8 @@ def test_trust_is_that_of_numpy(ratio, white) -> None:
     spread, residue = uniform(16, 3, 3, ENTRIES, high=1e-3), uniform(17, SHAPE[0] // CELL, SHAPE[1] // CELL)
     valid = (uniform(18, *SHAPE) > 0.02).astype(np.float32)
     errors = (np.float32(x) for x in (0.006, 0.05, 0.004, 2.0))
-    inputs = (ref, other, *noise, np.float32(ratio), spread, residue, *errors, white, valid)
+    black = (np.sort(uniform(seed, 3, ENTRIES, high=1e-4))[:, ::-1].copy() for seed in (23, 24))
+    inputs = (ref, other, *noise, *black, np.float32(ratio), spread, residue, *errors, white, valid)
     (trust, expected_trust), (total, expected_total), *_ = of_both("agreement", inputs, SHAPE, SHAPE)
     assert np.mean((expected_trust > 0.1) & (expected_trust < 0.9)) > 0.05
     np.testing.assert_allclose(trust, expected_trust, atol=0.05)
@@ -314,7 +337,7 @@ def test_the_merge_and_its_summary_are_those_of_numpy(count, white) -> None:
     place = uniform(22, count, *SHAPE, low=-1, high=3).clip(-1, 1)
     trust[0] = place[0] = 1
     inputs = (frames, exposures, trust, place, variance)
-    merged = list(of_both("merge", (*inputs, white), (*SHAPE, 3), SHAPE, SHAPE, SHAPE))
+    merged = list(of_both("merge", (*inputs, white, np.float32(0.02)), (*SHAPE, 3), SHAPE, SHAPE, SHAPE))
     for compiled, expected in merged[:4]:
         assert flips(compiled, expected) < 0.01
     lost, clipped = (expected for _, expected in merged[2:4])

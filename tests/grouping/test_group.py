@@ -80,13 +80,13 @@ def test_copies_are_left_out(tmp_path: Path) -> None:
 def test_unreadable_files_are_skipped_with_their_reason(tmp_path: Path) -> None:
     frames = take_bracket(Shoot(tmp_path))
     (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "film.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (tmp_path / "film.heic").write_bytes(b"\0\0\0\x18ftypqt  " + bytes(40))
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     grouping = group_files([*find_pictures(tmp_path), frames[0]])  # one is given twice
     assert [list(s.frames) for s in grouping.sets] == [frames]
     assert {s.path.name: s.reason for s in grouping.skipped} == {
         "empty.jpg": "empty.jpg is empty",
-        "film.heic": "film.heic is a HEIF/HEIC or video file; JPEG, PNG, TIFF and RAW are read",
+        "film.heic": "film.heic is a video or another HEIF file; JPEG, PNG, TIFF and RAW are read",
         "gone.jpg": "gone.jpg does not exist",
     }
 

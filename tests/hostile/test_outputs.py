@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smarthdr_cli.fusion import static_merge
+from smarthdr_cli.fusion.static_merge import StaticFuser
 
 from .conftest import OFF, STATED
 
@@ -21,14 +21,14 @@ Frames = Callable[..., list[Path]]
 def vanishing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that is there when the work begins and gone when it is done."""
     out = tmp_path / "out"
-    merge = static_merge.static_merge
+    merge = StaticFuser.fuse
 
     def and_then_gone(*arguments: Any, **options: Any) -> Any:
         plane = merge(*arguments, **options)
         shutil.rmtree(out)
         return plane
 
-    monkeypatch.setattr(static_merge, "static_merge", and_then_gone)
+    monkeypatch.setattr(StaticFuser, "fuse", and_then_gone)
     out.mkdir()
     return out
 

@@ -6,12 +6,10 @@ import pytest
 import torch
 
 from smarthdr_cli.models.pairwise import (
-    MAX_TRAINED_EV,
     common_exposure,
     dead_zone,
     flow_helps,
     inside_frame,
-    limit_ev,
     normalised_difference,
     warp,
 )
@@ -78,19 +76,3 @@ def test_a_displacement_does_not_help_in_a_static_place():
     assert float(flow_helps(ref, moved, flow, ev)[..., 4:-4, 4:-8].min()) == 1
     unlike = torch.rand(1, 3, 32, 32, generator=generator)  # neither agrees: the network decides
     assert float(flow_helps(ref, unlike, flow, ev).min()) == 1
-
-
-def test_far_frames_are_brought_into_the_trained_range():
-    frame = torch.tensor([0.0, 0.1, 0.5, 1.0, 1.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    ref = torch.tensor([0.0, 0.003, 0.015, 0.04, 0.001]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
-    for near in (-3.5, 0.0, 3.5):
-        same, ev = limit_ev(ref, frame, torch.tensor([near]))
-        assert same is frame
-        assert float(ev) == near
-    seen, ev = limit_ev(ref, frame, torch.tensor([MAX_TRAINED_EV + 2]))
-    assert float(ev) == MAX_TRAINED_EV
-    wanted = torch.tensor([0.0, 0.025, 0.125, 0.04 * 2**MAX_TRAINED_EV, 1.0])  # a predicted clip, and an unexpected one
-    torch.testing.assert_close(seen[0, 0, 0], wanted)
-    lifted, ev = limit_ev(ref, frame, torch.tensor([-MAX_TRAINED_EV - 2]))
-    assert float(ev) == -MAX_TRAINED_EV
-    torch.testing.assert_close(lifted[0, 0, 0], torch.tensor([0.0, 0.4, 1.0, 1.0, 1.0]))

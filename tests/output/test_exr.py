@@ -174,6 +174,17 @@ def test_values_that_are_not_finite_are_refused(tmp_path, make_result, bad):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("float32", [None, True])
+def test_htj2k_is_lossless_and_says_who_reads_it(tmp_path, result, float32):
+    notes = write_exr(result, tmp_path / "a.exr", compression="htj2k", float32=float32)
+    assert notes == ["a.exr is compressed with HTJ2K, which only programs with OpenEXR 3.4 or later read"]
+    with OpenEXR.File(str(tmp_path / "a.exr")) as file:
+        assert file.header()["compression"] == OpenEXR.HTJ2K256_COMPRESSION
+        pixels = file.channels()["RGB"].pixels
+    np.testing.assert_array_equal(pixels, result.radiance.astype(pixels.dtype))
+    assert pixels.dtype == (np.float32 if float32 else np.float16)
+
+
 def test_unknown_compression(tmp_path, result):
     with pytest.raises(UsageError, match="zip, piz, dwaa"):
         write_exr(result, tmp_path / "a.exr", compression="b44")

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image, ImageCms
 
 from smarthdr_cli.burst.burst import CaptureMetadata
 from smarthdr_cli.colorspace import REC709, REC2020, convert_rgb
-from smarthdr_cli.errors import OutputError
-from smarthdr_cli.output.preview import render_srgb, write_jpeg, write_png, write_tiff
-from smarthdr_cli.output.tonemap import ToneMapConfig, fit_tone_map
+from smarthdr_cli.errors import OutputError, UsageError
+from smarthdr_cli.output.preview import fit_preview, render_srgb, write_jpeg, write_png, write_tiff
+from smarthdr_cli.output.tonemap import LOOKS, ToneMapConfig, fit_tone_map, look_config
+from smarthdr_cli.output.write_options import Look
 
 pytestmark = pytest.mark.unit
 
@@ -53,6 +55,37 @@ def test_any_finite_picture_has_a_preview(make_result, radiance):
         assert plane.min() >= 0
         assert plane.max() <= 1
     assert render_srgb(result, 8).shape == radiance.shape
+
+
+def test_looks_differ_in_contrast_and_colour_and_not_in_brightness(make_result):
+    result = make_result(scene())
+    pictures = {look: render_srgb(result, 8, fit_preview(result, look_config(look))).astype(float) for look in LOOKS}
+    assert set(LOOKS) == set(get_args(Look))
+
+    def contrast(picture):
+        return picture.mean(axis=2).std()
+
+    def colour(picture):
+        return (1 - picture.min(axis=2) / picture.max(axis=2)).mean()
+
+    for measure in (contrast, colour):
+        assert measure(pictures["neutral"]) < measure(pictures["natural"]) < measure(pictures["vivid"])
+    means = [picture.mean() for picture in pictures.values()]
+    assert max(means) - min(means) < 12
+    with pytest.raises(UsageError, match="unknown look 'loud': one of natural, vivid, neutral"):
+        look_config("loud")
+
+
+@pytest.mark.parametrize("write", [write_jpeg, write_png, write_tiff])
+def test_preview_ev_and_look_reach_the_file(tmp_path, make_result, write):
+    result = make_result(scene())
+    pictures = []
+    for number, options in enumerate(({}, {"preview_ev": 1.0}, {"look": "vivid"})):
+        write(result, tmp_path / f"{number}", **options)
+        pictures.append(cv2.imread(str(tmp_path / f"{number}"), cv2.IMREAD_UNCHANGED).astype(float))
+    plain, brighter, vivid = pictures
+    assert brighter.mean() > 1.1 * plain.mean()
+    assert vivid.std() > 1.05 * plain.std()
 
 
 def test_a_tone_map_fitted_to_another_image_shows_equal_light_equally(make_result):

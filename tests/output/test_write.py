@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from smarthdr_cli.errors import OutputError, UsageError
@@ -23,9 +24,12 @@ from smarthdr_cli.output.write import (
     listed,
     read_provenance,
     write_preview,
+    write_report,
     write_result,
+    write_results,
     write_uncertainty,
 )
+from smarthdr_cli.output.write_options import WriteOptions
 
 pytestmark = pytest.mark.unit
 
@@ -33,6 +37,9 @@ OUTPUTS = [
     (write_result, "a.exr"),
     (write_result, "a.hdr"),
     (write_result, "a.tif"),
+    (write_result, "a.jpg"),
+    (write_result, "a.dng"),
+    (write_result, "a.avif"),
     (write_uncertainty, "u.png"),
     (write_uncertainty, "u.exr"),
     (write_preview, "p.jpg"),
@@ -54,14 +61,20 @@ MAGIC = {
     ".exr": b"v/1\x01",
     ".hdr": b"#?RADIANCE",
     ".tif": b"II*\0",
+    ".dng": b"II*\0",
     ".png": b"\x89PNG",
     ".jpg": b"\xff\xd8",
+    ".avif": b"\0\0\0 ftypavif",
+    ".html": b"<!doctype html>",
 }  # first suffix of a format to the first bytes of its files
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
 def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
-    write = {"result": write_result, "uncertainty": write_uncertainty, "preview": write_preview}[form.role]
+    writers = {
+        "result": write_result, "uncertainty": write_uncertainty, "preview": write_preview, "report": write_report,
+    }  # fmt: skip
+    write = writers[form.role]
     for suffix in form.suffixes:
         path = tmp_path / f"out{suffix}"
         write(result, path)
@@ -97,7 +110,7 @@ def test_options_that_a_format_lacks():
             check_write_options(Path(name), float32=None, compression="piz")
 
 
-@pytest.mark.parametrize("name", ["out", "out.jpg", "out.exr.bak", "out.EXRS"])
+@pytest.mark.parametrize("name", ["out", "out.webp", "out.exr.bak", "out.EXRS"])
 def test_unknown_suffix_of_a_result(tmp_path, result, name):
     with pytest.raises(UsageError, match=r"\.exr, \.hdr"):
         check_outputs(tmp_path / name)
@@ -137,6 +150,28 @@ def test_upper_case_suffixes(tmp_path, result):
     write_preview(result, tmp_path / "P.JPG")
     assert (tmp_path / "A.EXR").read_bytes()[:4] == b"v/1\x01"
     assert (tmp_path / "P.JPG").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_an_option_needs_one_file_that_has_it():
+    check_write_options([Path("a.hdr"), Path("a.exr")], compression="piz")
+    check_write_options(Path("a.jpg"), look="vivid", preview_ev=1.0)
+    check_write_options(Path("a.exr"), Path("p.png"), look="neutral")
+    with pytest.raises(UsageError, match=r"^--look is an option of --preview, \.jpg.*, not of \.hdr, \.exr$"):
+        check_write_options([Path("a.hdr"), Path("a.exr")], look="neutral")
+    with pytest.raises(UsageError, match=r"^--preview-ev is an option of"):
+        check_write_options(Path("a.exr"), preview_ev=-1.0)
+
+
+def test_several_results_appear_together_or_not_at_all(tmp_path, result, make_result):
+    paths = [tmp_path / name for name in ("a.exr", "a.jpg", "a.dng")]
+    notes = write_results(result, paths, WriteOptions(compression="htj2k", look="vivid"))
+    assert notes[0].startswith("a.exr is compressed with HTJ2K")
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    before = {path: path.read_bytes() for path in paths}
+    other = make_result(np.full((8, 9, 3), 0.5, np.float32))
+    with pytest.raises(OutputError, match="does not exist"):
+        write_results(other, [*paths, tmp_path / "no" / "where.exr"], WriteOptions(), overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_embedding_needs_exr(tmp_path, result):

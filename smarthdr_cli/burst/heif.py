@@ -1,0 +1,100 @@
+"""HEIC and HEIF stills, through pillow-heif where the user has installed it.
+
+Its wheels contain x265 and are GPL-2 by their own words, so smarthdr neither depends on it nor offers it as an extra.
+libheif applies the file's rotation, so the EXIF orientation is not applied again.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smarthdr_cli.burst.exif import reset_orientation
+from smarthdr_cli.burst.scan import check_size
+from smarthdr_cli.errors import InputError
+
+_EXIF_PREFIX = b"Exif\0\0"
+_PRIMARIES = {1: "rec709", 9: "rec2020", 12: "display-p3"}  # ISO/IEC 23091-2, table 2
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ISO/IEC 23091-2, table 3
+
+
+@dataclass(frozen=True)
+class HeifHeader:
+    """``size``: (width, height) as shown. ``exif``: the TIFF block, with orientation 1. ``primaries``: a name."""
+
+    size: tuple[int, int]
+    exif: bytes | None
+    icc: bytes | None
+    primaries: str | None
+
+
+def read_header(data: bytes, name: str) -> HeifHeader:
+    """The header of a HEIF file. Raises InputError where it is damaged, or without pillow-heif."""
+    return _header(_open(data, name))
+
+
+def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifHeader]:
+    """((H, W, 3) sRGB codes in display orientation, uint8, or uint16 from 10 and 12 bits; the header).
+
+    Raises InputError where the file is damaged, coded for HDR (PQ, HLG), larger than ``max_pixels``, or without
+    pillow-heif.
+    """
+    picture = _open(data, name)
+    header = _header(picture)
+    check_size(*header.size, name, max_pixels)
+    transfer = _HDR_TRANSFERS.get(_nclx(picture).get("transfer_characteristics", 0))
+    if transfer is not None:
+        raise InputError(f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve")
+    try:
+        codes = np.asarray(picture)
+    except (ValueError, OSError, SyntaxError) as error:
+        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+    if codes.ndim == 2:
+        codes = np.repeat(codes[..., None], 3, axis=2)
+    return np.ascontiguousarray(codes[..., :3]), header
+
+
+def _open(data: bytes, name: str) -> Any:
+    heif = _import_pillow_heif(name)
+    try:
+        return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    except (ValueError, OSError, SyntaxError) as error:
+        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+
+
+def _import_pillow_heif(name: str) -> ModuleType:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(
+            f"{name} is a HEIC/HEIF picture. smarthdr reads it where pillow-heif is installed: pip install pillow-heif "
+            "(its wheels are GPL-2, so it is no part of smarthdr). Or convert it to JPEG or TIFF with its EXIF first"
+        ) from error
+    module: ModuleType = pillow_heif
+    return module
+
+
+def _header(picture: Any) -> HeifHeader:
+    exif: bytes | None = picture.info.get("exif")
+    if exif is not None:
+        exif = exif.removeprefix(_EXIF_PREFIX)
+        exif = (reset_orientation(exif) or exif).removeprefix(_EXIF_PREFIX)
+    return HeifHeader(
+        size=picture.size,
+        exif=exif,
+        icc=picture.info.get("icc_profile"),
+        primaries=_PRIMARIES.get(_nclx(picture).get("color_primaries", 0)),
+    )
+
+
+def _nclx(picture: Any) -> Mapping[str, Any]:
+    profile: Mapping[str, Any] = picture.info.get("nclx_profile") or {}
+    return profile
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,192 @@
+"""One window of a picture by the network: where the physical merge is at odds.
+
+The network sees the reference and the frames near it in exposure. It merges with the weights of the noise model,
+
+    h = sum_i T_i w_i L_i / sum_i w_i,    w_i = c_i / V_i
+
+with a trust T of its own where the test does not trust a frame, and adds a bounded residual. Pictures of more than 10
+megapixels are not sharp at their own pixels: there the network sees means of 2x2. Its trust is enlarged, the merge is
+made of full-size pixels, and the residual is added in the mu-law domain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from smarthdr_cli import radiometry
+from smarthdr_cli.aligned_burst import Window
+from smarthdr_cli.fusion.burst_model import BurstModel
+from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
+from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
+from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
+from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
+from smarthdr_cli.fusion.tiles import to_tensor
+from smarthdr_cli.models.base import MergeDetail
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
+from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.saf_layers import CELL, Motion
+from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.uncertainty_calibration import Calibration
+from smarthdr_cli.radiometry import MU
+
+F32 = NDArray[np.float32]
+
+STRONG_LOGIT = 2.0  # by which --deghost strong lowers the network's trust
+MAX_FACTOR = 1e3  # by which the noise model may change a weight of the network's merge
+CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
+AGREES = (0.5, 0.9)  # trust of the test over which the network is overruled: the frame is merged
+SHOWS = 10.0  # a frame trusted by a tenth shows something
+
+
+@dataclass(frozen=True)
+class WindowNetwork:
+    """What all windows of a burst share. ``members``: positions in the model's order of the other frames that the
+    network sees. ``strong``: trust other frames less. ``calibration``: of sigma, for the codes of the burst.
+    """
+
+    model: SAF
+    device: torch.device
+    calibration: Calibration | None
+    merger: PhysicalMerger
+    members: Sequence[int]
+    strong: bool
+
+    @property
+    def side(self) -> int:
+        """Pixels along the side of one of the network's."""
+        height, width = self.merger.burst.burst.size
+        return 2 if height * width > MAX_LEVEL_CELLS * CELL**2 else 1
+
+    @torch.inference_mode()
+    def fuse(self, merged: WindowMerge, window: Window) -> tuple[F32, F32, float]:
+        """Light (h, w, 3) and sigma (h, w) of a window, and the share of its residual that was limited.
+
+        Frames that the network does not see join by their physical weight against its sigma.
+        """
+        model, side = self.merger.model, self.side
+        frames = self._frames(merged)
+        small = frames if side == 1 else frames.reduced(side)
+        small_light, log_sigma, detail = self._answer(small, window)
+        light, convex, trust, sigma = small_light, detail.merged, detail.trust, log_sigma.float().exp()
+        if side > 1:
+            trust = torch.maximum(_enlarged(trust, side), frames.agreed) * frames.valid
+            convex = merge(frames.blank(), frames.evs, trust, frames.factors)[0]
+            scale = torch.exp2(frames.evs.amin())
+            residual = _enlarged(mu_law(small_light * scale) - mu_law(detail.merged * scale), side)
+            light = inverse_mu_law((mu_law(convex * scale) + residual).clamp(0, 1)) / scale
+            sigma = _enlarged(sigma, side)
+        light, limited = bounded(light, convex, frames.blank(), (trust * SHOWS).clamp(max=1), frames.evs)
+        if not model.eight_bit[0]:
+            light = as_measured(light, frames.stack[:, 0])
+        if self.calibration is not None:
+            sigma = self.calibration.apply_torch(sigma)
+        answer = np.ascontiguousarray(light[0].permute(1, 2, 0).cpu().numpy(), np.float32)
+        error, shares = (np.ascontiguousarray(x[0, :, 0].float().cpu().numpy()) for x in (sigma[None], trust))
+        return (*joined(model, merged, self.members, answer, error[0], shares), limited)
+
+    def _frames(self, merged: WindowMerge) -> "WindowFrames":
+        def planes(arrays: F32) -> Tensor:
+            return torch.cat([to_tensor(array) for array in arrays])[None].to(self.device)
+
+        chosen = [0, *self.members]
+        stack, place, agreed, variance = (
+            planes(x[chosen]) for x in (merged.frames, merged.place, merged.trust, merged.variance)
+        )
+        exposures = torch.from_numpy(self.merger.model.exposures[chosen])[None].to(stack)
+        # The weight of the noise model over that of the network's own merge (models/merge.py).
+        level = stack.mean(dim=2, keepdim=True).clamp(min=0)
+        factors = (level + READ_FLOOR) / (variance * exposures.square().view(1, -1, 1, 1, 1))
+        factors = (factors / factors[:, :1]).clamp(1 / MAX_FACTOR, MAX_FACTOR) * place.clamp(min=0)
+        brighter = torch.where((exposures[:, 1:] > 1).view(1, -1, 1, 1, 1), stack[:, 1:], stack[:, :1])
+        unclipped = brighter.amax(dim=2, keepdim=True) < TAPER_END
+        low, high = AGREES
+        sure = ((agreed[:, 1:] - low) / (high - low)).clamp(0, 1) * unclipped
+        return WindowFrames(stack, exposures.log2(), (place[:, 1:] > 0).to(stack), sure, factors)
+
+    def _answer(self, frames: "WindowFrames", window: Window) -> tuple[Tensor, Tensor, MergeDetail]:
+        """Light, log sigma and detail, see ``SAF.refine``, of frames as the network sees them."""
+        ref = frames.stack[:, 0]
+        codes = encode(ref)
+        logits, features, gaps = [], [], []
+        for k, n in enumerate(self.members):
+            valid, agreed = frames.valid[:, k], frames.agreed[:, k]
+            state = self.merger.motions[n].state_in(window)
+            if self.side > 1:
+                state = Motion(*(F.avg_pool2d(x, self.side) for x in (state.flow, state.logit, state.hidden)))
+            logit, feature, gap = self.model.verify(
+                ref, frames.stack[:, k + 1], valid, frames.evs[:, k + 1], state, codes
+            )
+            logit = torch.lerp(logit - STRONG_LOGIT * self.strong, logit.clamp(min=CERTAIN), agreed)
+            logits.append(torch.where(valid > 0, logit, torch.full_like(logit, CERTAIN)))
+            features.append(feature)
+            gaps.append(gap)
+        return self.model.refine(
+            frames.blank(), frames.evs, frames.valid, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1),
+            codes, frames.factors,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WindowFrames:
+    """``stack`` (1, N, 3, h, w) linear, the reference first, ``evs`` (1, N), ``factors`` (1, N, 1, h, w) of the
+    weights; of the others, (1, N-1, 1, h, w): ``valid``, and ``agreed``, how far the test overrules the network.
+    """
+
+    stack: Tensor
+    evs: Tensor
+    valid: Tensor
+    agreed: Tensor
+    factors: Tensor
+
+    def blank(self) -> Tensor:
+        """The stack, 1 (its clip, without weight) where a frame is not valid."""
+        others = torch.where(self.valid > 0, self.stack[:, 1:], torch.ones_like(self.stack[:, 1:]))
+        return torch.cat([self.stack[:, :1], others], dim=1)
+
+    def reduced(self, side: int) -> "WindowFrames":
+        """Means over ``side`` x ``side`` pixels; valid where all of them are."""
+        stack, valid, agreed, factors = (
+            F.avg_pool2d(x[0], side)[None] for x in (self.stack, self.valid, self.agreed, self.factors)
+        )
+        return WindowFrames(stack, self.evs, (valid > 0.99).to(valid), agreed, factors)
+
+
+def _enlarged(x: Tensor, side: int) -> Tensor:
+    """(..., h, w) to (..., side h, side w), bilinear."""
+    flat = x.reshape(-1, 1, *x.shape[-2:]).float()
+    wide = F.interpolate(flat, scale_factor=side, mode="bilinear", align_corners=False)
+    return wide.reshape(*x.shape[:-2], *wide.shape[-2:])
+
+
+def joined(
+    model: BurstModel, merged: WindowMerge, members: Sequence[int], light: F32, sigma: F32, trust: F32
+) -> tuple[F32, F32]:
+    """The network's ``light`` and ``sigma`` of a window with what physics knows: frames that it did not see join by
+    their weight, sigma is no lower than the noise of the merge, and what every frame clips stays the shortest frame's.
+    """
+    scale = float(model.exposures.min())
+    slope = MU * scale / ((1 + MU * scale * light.mean(-1).clip(min=0)) * float(np.log1p(MU)))
+    inverse, peak = (merged.place > 0) / merged.variance, torch.from_numpy(merged.frames.max(-1))
+    weights, known = (
+        taper(peak, *ends).numpy() * inverse for ends in ((TAPER_START, TAPER_END), (HIGHLIGHTS, CLIPPED))
+    )
+    known = known[0] + (known[list(members)] * trust).sum(0)
+    rest = np.maximum(1 - radiometry.mu_law(light.mean(-1) * scale), LEAST_REST)
+    sigma = np.maximum(sigma, 1 / np.sqrt(known / slope**2 + 12 / rest**2))
+    sigma = np.hypot(sigma, model.curve_error * slope * light.mean(-1)).clip(1e-4, 1)
+    others = [n for n in range(1, len(model.order)) if n not in members]
+    if others:
+        own = (slope / sigma) ** 2
+        for n in others:
+            weight = weights[n] * merged.trust[n]
+            light = light + (merged.frames[n] / model.exposures[n] - light) * (weight / (own + weight))[..., None]
+            own = own + weight
+        sigma = slope / np.sqrt(own)
+    light = light + (merged.light - light) * merged.clipped[..., None]
+    lowest = np.where(merged.place > 0, peak, np.inf).min(0)
+    return light, np.where(lowest > CLIPPED, 1, sigma).astype(np.float32)
