@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.consistency import SHOULDER, PairModel, corrected_samples, fit_pair, frame_noise
+from smarthdr_cli.fusion.consistency import (
+    SHOULDER,
+    PairModel,
+    corrected_samples,
+    fit_pair,
+    frame_noise,
+    from_planes,
+    to_planes,
+)
 from smarthdr_cli.fusion.noise_model import NoiseModel, fit_noise
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import Displacement, draw
@@ -83,7 +91,8 @@ def fit_burst(
     eight_bit = tuple(burst.frames[i].codes.dtype == np.uint8 for i in order)
     seen = {i: valid_cells(source, i) for i in order}
     variance = {
-        i: frame_noise(samples.light[i], noise.frames[i], flag) for i, flag in zip(order, eight_bit, strict=True)
+        i: from_planes(frame_noise(to_planes(samples.light[i]), noise.frames[i], flag))
+        for i, flag in zip(order, eight_bit, strict=True)
     }
     evs = [float(burst.evs[i]) for i in order]
     anchors = anchor_positions(evs)
@@ -123,5 +132,6 @@ def corrected_cells(cells: F32, pair: PairModel) -> F32:
     """The cells of a whole picture under the photometric grid."""
     rows, columns = cells.shape[:2]
     wide = np.pad(cells, ((0, -rows % CELL), (0, -columns % CELL), (0, 0)), "edge")
-    pair.correct(wide, 0, 0, (rows, columns))
-    return np.ascontiguousarray(wide[:rows, :columns])
+    planes = to_planes(wide)
+    pair.correct(planes, 0, 0, (rows, columns))
+    return from_planes(planes[:, :rows, :columns])

@@ -21,6 +21,7 @@ from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_levels
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
 
@@ -65,18 +66,28 @@ class PairModel:
         return np.asarray(cv2.resize(self.residue, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
 
     def correct(self, light: F32, top: int, left: int, size: tuple[int, int]) -> None:
-        """Apply the photometric grid to a window of the other frame, (h, w, 3), in place."""
-        pixel_kernel.apply_gain(light, self.grid.gain, light_nodes(self.ratio), self.ratio, top, left, *size)
+        """Apply the photometric grid to a window of the other frame, (3, h, w), in place."""
+        pixel_functions().apply_gain(light, self.grid.gain, light_nodes(self.ratio), top, left, *size)
 
 
 def frame_noise(light: F32, noise: FrameNoise, eight_bit: bool) -> F32:
-    """Var(x) (h, w, 3) of a window of a frame."""
+    """Var(x) (3, h, w) of a window of a frame."""
     out = np.empty_like(light)
     luma, chroma = (np.float32(error) for error in noise.jpeg)
-    pixel_kernel.noise_variance(
+    pixel_functions().noise_variance(
         light, noise.variance, noise.code, noise.squared_worth, luma, chroma, not eight_bit, out
     )
     return out
+
+
+def to_planes(picture: F32) -> F32:
+    """(h, w, 3) as (3, h, w), in the memory's order."""
+    return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+
+def from_planes(planes: F32) -> F32:
+    """(3, h, w) as (h, w, 3), in the memory's order."""
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def fit_pair(
@@ -122,7 +133,9 @@ def corrected_samples(samples: Samples, index: int, grid: PhotometricGrid, ratio
     nodes = light_nodes(ratio)
     for patch, (top, left) in enumerate(samples.corners):
         part = light[patch * samples.side : (patch + 1) * samples.side]
-        pixel_kernel.apply_gain(part, grid.gain, nodes, ratio, top, left, *size)
+        planes = to_planes(part)
+        pixel_functions().apply_gain(planes, grid.gain, nodes, top, left, *size)
+        part[:] = from_planes(planes)
     return light
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
+    from smarthdr_cli.fusion.pixel_functions import Kernel
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
@@ -101,8 +102,10 @@ def fuse(
     check_options(options)
     _check_paths(paths)
     timer = StageTimer(progress)
+    # While files are decoded. The merge waits for its compilation, which takes seconds on the first run on a machine.
     torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
-    torch_import.start()  # while files are decoded
+    for thread in (torch_import, Thread(target=_kernel, daemon=True)):
+        thread.start()
     loaded = load(paths, options, timer)
     torch_import.join()
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
@@ -168,9 +171,16 @@ def fuse_loaded(
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
-        fusion, registered.burst, fuser.record, options, timer,
+        fusion, registered.burst, replace(fuser.record, kernel=_kernel()), options, timer,
         notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
+
+
+def _kernel() -> "Kernel":
+    """What the merge runs on, compiled."""
+    from smarthdr_cli.fusion.pixel_functions import kernel_choice
+
+    return kernel_choice().kernel
 
 
 def to_result(

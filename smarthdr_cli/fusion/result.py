@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,11 +92,14 @@ class TiledFusion:
 
 @dataclass(frozen=True)
 class FuserRecord:
-    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none"."""
+    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none". ``kernel``: of the
+    merge, see ``pixel_functions``.
+    """
 
     model: Mapping[str, str] | str
     device: str
     precision: str
+    kernel: Literal["compiled", "numpy"] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class FusionReport:
             "model": self.fuser.model if isinstance(self.fuser.model, str) else dict(self.fuser.model),
             "device": self.fuser.device,
             "precision": self.fuser.precision,
+            **({} if self.fuser.kernel is None else {"kernel": self.fuser.kernel}),
             "response": dict(self.response),
             "alignment": [{"file": f, "moved": moved} for f, moved in zip(self.files, self.moved, strict=True)],
         }
