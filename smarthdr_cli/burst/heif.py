@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.exif import reset_orientation
-from smarthdr_cli.burst.scan import check_size
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.burst.scan import check_size, conversion
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 _EXIF_PREFIX = b"Exif\0\0"
 _PRIMARIES = {1: "rec709", 9: "rec2020", 12: "display-p3"}  # ISO/IEC 23091-2, table 2
@@ -52,7 +52,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
     try:
         codes = np.asarray(picture)
     except (ValueError, OSError, SyntaxError) as error:
-        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
     return np.ascontiguousarray(codes[..., :3]), header
@@ -63,7 +63,7 @@ def _open(data: bytes, name: str) -> Any:
     try:
         return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     except (ValueError, OSError, SyntaxError) as error:
-        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
 
 
 def _import_pillow_heif(name: str) -> ModuleType:
@@ -72,7 +72,7 @@ def _import_pillow_heif(name: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"{name} is a HEIC/HEIF picture. smarthdr reads it where pillow-heif is installed: pip install pillow-heif "
-            "(its wheels are GPL-2, so it is no part of smarthdr). Or convert it to JPEG or TIFF with its EXIF first"
+            f"(its wheels are GPL-2, so it is no part of smarthdr). {conversion(name)}"
         ) from error
     module: ModuleType = pillow_heif
     return module

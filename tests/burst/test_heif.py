@@ -104,5 +104,5 @@ def test_without_pillow_heif_the_error_says_how(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "IMG_1.HEIC"
     path.write_bytes(HEADER + bytes(200))
     for read in (read_file, read_header):
-        with pytest.raises(InputError, match=r"IMG_1\.HEIC is a HEIC.*pip install pillow-heif.*GPL.*convert it"):
+        with pytest.raises(InputError, match=r"IMG_1\.HEIC is a HEIC.*pip install pillow-heif.*GPL.*Convert it first"):
             read(path)
