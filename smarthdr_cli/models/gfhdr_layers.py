@@ -99,7 +99,9 @@ class WindowAttention(nn.Module):
         at the bottom.
         """
         W, half = x.shape[2], self.window // 2
-        cuts = [(0, half, half), (half, W - half, self.window), (W - half, W, half)] if shifted else [(0, W, self.window)]
+        cuts = (
+            [(0, half, half), (half, W - half, self.window), (W - half, W, half)] if shifted else [(0, W, self.window)]
+        )
         qkv = self.qkv(x)
         parts = [self._row(qkv[:, :, left:right], width, bias) for left, right, width in cuts if left < right]
         mixed: Tensor = self.proj(torch.cat(parts, dim=2))
@@ -171,11 +173,13 @@ class LocalContext(nn.Module):
             target[:, rows].addcmul_(part, weight)
 
     def _expand(self, squeezed: Tensor) -> Tensor:
-        return self.body[3](_pointwise(self.body[2], squeezed))
+        out: Tensor = self.body[3](_pointwise(self.body[2], squeezed))
+        return out
 
 
-def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def _pointwise(conv: nn.Module, x: Tensor) -> Tensor:
     """A 1x1 convolution of channels-last data; as a matrix product, which is faster with few channels."""
+    assert isinstance(conv, nn.Conv2d)
     return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
