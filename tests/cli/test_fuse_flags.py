@@ -55,11 +55,11 @@ def test_gains(fuse: Fuse, write_burst: WriteBurst, tmp_path: Path) -> None:
             assert [one["file"] for one in report["gains"]] == [path.name for path in files]
             assert report["gains"][2]["ev"] == pytest.approx([0.58] * 3, abs=0.1)
             assert report["gains"][1]["ev"] == [0, 0, 0]
-    # Shadows come from the longest frame: left alone they are as much too dark.
+    # Shadows come from the longest frame; what is left alone is matched by the merge's own photometric grid.
     dark = pictures["auto"].max(axis=2) < 0.05
     assert dark.any()
     ratio = float(np.median(np.log2(pictures["auto"][dark] / pictures["off"][dark])))
-    assert ratio == pytest.approx(0.5, abs=0.2)
+    assert ratio == pytest.approx(0, abs=0.2)
 
 
 def test_response(fuse: Fuse, smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
