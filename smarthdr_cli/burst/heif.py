@@ -19,6 +19,8 @@ from smarthdr_cli.errors import InputError
 
 _EXIF_PREFIX = b"Exif\0\0"
 _PRIMARIES = {1: "rec709", 9: "rec2020", 12: "display-p3"}  # ISO/IEC 23091-2, table 2
+# What pillow-heif raises for the error codes of libheif.
+_DAMAGE = (ValueError, OSError, SyntaxError, EOFError, RuntimeError)
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ISO/IEC 23091-2, table 3
 
 
@@ -51,7 +53,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
         raise InputError(f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve")
     try:
         codes = np.asarray(picture)
-    except (ValueError, OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
@@ -62,7 +64,7 @@ def _open(data: bytes, name: str) -> Any:
     heif = _import_pillow_heif(name)
     try:
         return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    except (ValueError, OSError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
 
 

@@ -4,6 +4,7 @@ import io
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -91,6 +92,32 @@ def test_limits_and_damage(tmp_path: Path, pillow_heif: ModuleType) -> None:
         (tmp_path / "b.heic").write_bytes(path.read_bytes()[:cut])
         with pytest.raises(InputError, match="damaged or cut short"):
             read_file(tmp_path / "b.heic")
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, SyntaxError, EOFError, RuntimeError])
+@pytest.mark.parametrize("opens", [False, True])
+def test_every_error_of_pillow_heif_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: bool, error: type[Exception]
+) -> None:
+    class Picture:
+        size = (WIDTH, HEIGHT)
+        info: ClassVar[dict[str, object]] = {}
+
+        def __array__(self, *_dtype: object, **_options: object) -> NDArray[np.uint8]:
+            raise error("Decoder plugin generated an error:\nUnexpected end of file")
+
+    def open_heif(*_data: object, **_options: object) -> Picture:
+        if not opens:
+            raise error("Decoder plugin generated an error:\nUnexpected end of file")
+        return Picture()
+
+    module = ModuleType("pillow_heif")
+    module.open_heif = open_heif  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    path = tmp_path / "a.heic"
+    path.write_bytes(HEADER + bytes(200))
+    with pytest.raises(InputError, match=r"a\.heic is damaged or cut short: Decoder plugin .* error: Unexpected end"):
+        read_file(path)
 
 
 def test_grouping_reads_headers_and_thumbnails(tmp_path: Path, pillow_heif: ModuleType) -> None:
