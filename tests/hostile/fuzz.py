@@ -393,8 +393,8 @@ def mutate_records(data: bytes, max_size: int, seed: int) -> bytes:
 def records_target(home: Path) -> One:
     from smarthdr_cli.batch.batch_options import OutputFiles
     from smarthdr_cli.batch.jobs import Job, make_jobs
-    from smarthdr_cli.batch.results import last_results, results_files
     from smarthdr_cli.batch.report_index import write_batch_index
+    from smarthdr_cli.batch.results import last_results, results_files
     from smarthdr_cli.batch.resume import existing_outputs
     from smarthdr_cli.batch.transaction import recover, stage_key
     from smarthdr_cli.errors import InputError, OutputError, UsageError
