@@ -55,6 +55,8 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
                 f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve"
             )
         codes = np.asarray(picture)
+    if codes.shape[1::-1] != header.size:
+        raise InputError(f"{name} is damaged: its header and its picture differ in size")
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
     return np.ascontiguousarray(codes[..., :3]), header
