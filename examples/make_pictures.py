@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from smarthdr_cli import FusionResult, fuse
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.evaluate.methods import debevec
+from smarthdr_cli.output.heatmap import draw_legend
 from smarthdr_cli.output.preview import render_srgb
 from smarthdr_cli.output.write import write_uncertainty
 
@@ -42,12 +43,13 @@ def plain_merge(fused: FusionResult) -> FusionResult:
 
 
 def heatmap(fused: FusionResult) -> U8:
-    """The uncertainty as ``--uncertainty FILE.png`` draws it."""
+    """The uncertainty as ``--uncertainty FILE.png`` draws it, above its legend."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heat.png"
         write_uncertainty(fused, path)
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+            pixels = np.asarray(picture.convert("RGB"))
+    return np.concatenate([pixels, draw_legend(pixels.shape[1])])
 
 
 def shrink(picture: U8, width: int) -> U8:

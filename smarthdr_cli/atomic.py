@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from smarthdr_cli.errors import OutputError, UsageError, os_reason
+from smarthdr_cli.errors import OutputError, UsageError, full_path, os_reason
 
 RESERVED_PREFIX = ".smarthdr-"  # of temporary files, staging folders and locks; no result has it
 _LINK_LOOP_ERRORS = (OSError, RuntimeError)  # of Path.resolve() on a loop of links, by Python version
@@ -42,22 +42,25 @@ def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterab
     Raises UsageError when two targets, or a target and an input, are one file; OutputError when a target exists and
     ``overwrite`` is False, is no regular file, or its folder is missing or refuses a new file.
     """
-    checked: set[Path] = set()
+    targets = [(target, _resolve(target)) for target in paths]
     resolved_inputs = [(file, _resolve_input(file)) for file in inputs]
-    for target in paths:
-        resolved = _resolve(target)
-        if resolved in checked:
-            raise UsageError(f"two outputs have the same name: {target}")
-        checked.add(resolved)
-        for file, resolved_input in resolved_inputs:
-            if resolved == resolved_input or _same_file(resolved, resolved_input):
-                raise UsageError(f"the output {target} is also an input ({file.name})")
-        _check_target(target, resolved, overwrite)
+    checked: set[Path] = set()
+    for target, real in targets:  # wrong names first: they are to be changed whatever exists
+        if real in checked:
+            raise UsageError(f"two outputs have the same name, {full_path(target)}; choose another for one of them")
+        checked.add(real)
+        for file, real_input in resolved_inputs:
+            if real == real_input or _same_file(real, real_input):
+                raise UsageError(
+                    f"the output {full_path(target)} is also an input ({full_path(file)}); choose another output"
+                )
+    for target, real in targets:
+        _check_target(target, real, overwrite)
         try:
-            temporary = _create_temporary(resolved)
+            temporary = _create_temporary(real)
             temporary.unlink()
         except OSError as error:
-            raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+            raise OutputError(f"cannot write {full_path(target)}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -94,7 +97,7 @@ def atomic_file(
             waiting.append(finished)
         temporary = None
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {full_path(target)}: {_reason(error)}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -165,7 +168,7 @@ def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
     except _LINK_LOOP_ERRORS as error:
-        raise OutputError(f"cannot write {path}: too many symbolic links") from error
+        raise OutputError(f"cannot write {full_path(path)}: too many symbolic links") from error
 
 
 def _resolve_input(file: Path) -> Path:
@@ -188,16 +191,18 @@ def _check_target(target: Path, resolved: Path, overwrite: bool) -> None:
         mode = resolved.stat().st_mode
     except FileNotFoundError:
         if not resolved.parent.is_dir():
-            raise OutputError(f"cannot write {target}: the folder {target.parent} does not exist") from None
+            raise OutputError(
+                f"cannot write {full_path(target)}: the folder {full_path(target.parent)} does not exist; make it first"
+            ) from None
         return
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {full_path(target)}: {_reason(error)}") from error
     if stat.S_ISDIR(mode):
-        raise OutputError(f"cannot write {target}: it is a folder")
+        raise OutputError(f"cannot write {full_path(target)}: it is a folder; name a file in it")
     if not stat.S_ISREG(mode):
-        raise OutputError(f"cannot write {target}: it is not a regular file")
+        raise OutputError(f"cannot write {full_path(target)}: it is not a regular file")
     if not overwrite:
-        raise OutputError(f"{target} exists already; use --overwrite to replace it")
+        raise OutputError(f"{full_path(target)} exists already; use --overwrite to replace it")
 
 
 def _create_temporary(resolved: Path) -> Path:

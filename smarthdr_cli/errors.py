@@ -1,5 +1,7 @@
 """Exceptions for errors of users and their files, each with the exit code of the command; and out-of-memory errors."""
 
+import os
+
 
 class SmartHDRError(Exception):
     """Base class; ``str(error)`` is the one line that the user reads (exit 1)."""
@@ -17,6 +19,13 @@ class InputError(SmartHDRError):
     """A file that is missing, damaged or unfit to fuse (exit 3)."""
 
     exit_code = 3
+
+
+class DamagedFileError(InputError):
+    """A file whose content is damaged or cut short; the message ends with what to do (exit 3)."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; copy the file again from its source, or leave it out")
 
 
 class ModelError(SmartHDRError):
@@ -57,6 +66,11 @@ _OUT_OF_MEMORY_MESSAGES = (
     "not enough memory",
     "CUDA out of memory",
 )
+
+
+def full_path(path: str | os.PathLike[str]) -> str:
+    """``path`` from the root, as messages name files: a log is read in another folder than it was written in."""
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
 
 
 def os_reason(error: OSError) -> str:

@@ -12,6 +12,7 @@ Linear light x in [0, 1] is relative to the clip of its frame; codes c are scale
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -99,6 +100,11 @@ def named_response(name: str, entries: int = ENTRIES_8BIT) -> Response:
     else:
         raise UsageError(f"unknown response '{name}'; choose auto, {', '.join(RESPONSE_NAMES)} or a calibration file")
     return tabulated(name, np.tile(curve, (3, 1)), {"source": name})
+
+
+def is_response_name(option: str) -> bool:
+    """Whether ``--response`` means auto or a named curve, misspelt ones included, rather than a file."""
+    return option in ("auto", *RESPONSE_NAMES) or (not Path(option).suffix and not Path(option).exists())
 
 
 def assumed_response(encoding: str) -> Response:

@@ -53,7 +53,7 @@ def frozen_scene_methods(
     codes, times, reference = scene.codes, scene.times, scene.reference
     curve, entries = ("gamma2.2", 4096) if kind == "gamma16" else ("srgb", 256)
     options: dict[str, Any] = {
-        "evs": [float(np.log2(t / times[reference])) for t in times],
+        "ev": [float(np.log2(t / times[reference])) for t in times],
         "reference": reference + 1,  # 1-based
         "response": "gamma2.2" if kind == "gamma16" else "auto",
         "weights": weights,

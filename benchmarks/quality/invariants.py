@@ -28,7 +28,8 @@ from smarthdr_cli.evaluate import metrics, protocol
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
 from smarthdr_cli.fusion.fuser import load_network
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
-from smarthdr_cli.fusion.static_merge import static_merge
+from smarthdr_cli.fusion.result import RadianceSigma
+from smarthdr_cli.fusion.static_merge import StaticFuser
 from smarthdr_cli.radiometry import mu_law
 from smarthdr_cli.response import named_response
 
@@ -49,6 +50,11 @@ def aligned_burst(linear: NDArray[np.float32], evs: list[float], dtype: Any, cur
     return AlignedBurst(
         burst, named_response(curve, 4096 if dtype == np.uint16 else 256), Alignment.identity(len(frames))
     )
+
+
+def static_merge(burst: AlignedBurst) -> RadianceSigma:
+    """What ``--deghost off`` makes of an aligned burst."""
+    return StaticFuser().fuse(burst, MemoryBudget(0, 1), strong=False, on_progress=lambda _share: None).image
 
 
 def procedural_burst(config: SynthConfig, seed: int) -> SyntheticBurst:
@@ -88,7 +94,7 @@ def noisy_static_psnrs(network: Any, seed: int) -> list[float]:
     static, scale = encode_gamma(burst.static[0], burst.evs[0], np.uint16), np.float32(2.0 ** float(burst.evs.min()))
     truth = protocol.limit(burst.target[0].permute(1, 2, 0).numpy() * scale)
     planes = (
-        static_merge(static, 0),
+        static_merge(static),
         network.fuse(static, MemoryBudget(0, 1), strong=False, on_progress=lambda _: None).image,
     )
     return [metrics.psnr_mu(protocol.limit(plane.radiance * scale), truth) for plane in planes]

@@ -88,7 +88,7 @@ def measure(case: Case) -> tuple[float, float, float]:
     with OpenEXR.File(str(BURST / "truth.exr")) as file:
         truth = np.asarray(file.channels()["RGB"].pixels, np.float32)  # 1 = the clip of the middle frame
     files = sorted(BURST.glob("img*.jpg"))
-    options: dict[str, Any] = {"evs": case.evs, "reference": case.reference, "exposure_check": "off"}
+    options: dict[str, Any] = {"ev": case.evs, "reference": case.reference, "exposure_check": "off"}
     if case.degrade is None:
         result = fuse(files, **options)
     else:

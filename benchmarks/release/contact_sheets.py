@@ -96,7 +96,7 @@ def fuse_folder(folder: Path, max_pixels: int) -> FusionResult:
     """``fuse`` on a burst with default options."""
     ev_file = folder / "ev.txt"
     evs = [float(line) for line in ev_file.read_text("utf-8").split()] if ev_file.exists() else None
-    options, timer = FuseOptions(evs=evs), StageTimer()
+    options, timer = FuseOptions(ev=evs), StageTimer()
     burst = crop_middle(load(image_files(folder), options, timer).burst, max_pixels)
     return fuse_loaded(burst, options, timer)
 

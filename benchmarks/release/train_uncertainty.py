@@ -108,7 +108,7 @@ class SampleMaker:
                 evs = evs * float(rng.choice([0.5, 0.67, 1.33, 1.5]))
             response = "gamma2.2" if kind == "gamma16" else "auto"
             try:
-                result = self.fuse(scene.paths, reference=reference + 1, evs=evs.tolist(), response=response)
+                result = self.fuse(scene.paths, reference=reference + 1, ev=evs.tolist(), response=response)
             except InputError:  # frames clipped or black all over count as duplicates
                 return None
         radiance = result.radiance * np.float32(result.scale_short)

@@ -131,7 +131,11 @@ class BatchOptions:
 
     ambiguous: Annotated[
         Literal["skip", "merge"],
-        CommandOption("What to do with sets that the grouping is not sure of: skip them, or fuse them too.", SETS),
+        CommandOption(
+            "What to do with sets that the grouping is not sure of, or whose frames seem to show two scenes: skip "
+            "them, or fuse them too.",
+            SETS,
+        ),
     ] = "skip"
     name: Annotated[
         str,

@@ -5,7 +5,7 @@ states them. With ``common`` the exposure of the shoot and ``reference`` that of
 scaled by ``2 ** (common - reference)``: then 1.0 is the clip of a frame exposed as ``common`` in every result.
 
 The tone curve of each camera is estimated from many of its sets together (response/camera_calibration.py) and stored
-beside the results.
+in the folder ``responses`` beside results.jsonl.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from smarthdr_cli.batch.transaction import CURVE, close_stage, open_stage
 from smarthdr_cli.burst.burst import Burst, Exposure
 from smarthdr_cli.burst.exif import exposure_value
 from smarthdr_cli.burst.load import load_burst
-from smarthdr_cli.errors import InputError, OutputError, SmartHDRError, UsageError
+from smarthdr_cli.errors import InputError, OutputError, SmartHDRError, UsageError, full_path, os_reason
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.grouping.header import Header
@@ -32,6 +32,7 @@ from smarthdr_cli.response.camera_calibration import CameraCalibrator
 
 FACTORS = {"time": "exposure time", "aperture": "aperture", "iso": "ISO"}
 MAX_EV = 60.0  # of --common-ev; no camera comes near it
+CURVES = "responses"  # folder of the calibration files, beside results.jsonl
 MAX_SETS = 24  # of a camera for its curve, spread evenly over the shoot; each is read once more for its fusion
 
 
@@ -118,8 +119,8 @@ def calibrate_cameras(
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """((``Job.curve``, --response) for each camera, notes): its calibration file, or "srgb" where none is possible.
 
-    The file's name in ``out`` holds a digest of what the curve follows from, so that shards and later runs reuse it.
-    RAW is linear and needs none. ``stage``: the folder for files being written. Raises OutputError.
+    The file's name in ``out/responses`` holds a digest of what the curve follows from, so that shards and later runs
+    reuse it. RAW is linear and needs none. ``stage``: the folder for files being written. Raises OutputError.
     """
     cameras: dict[str, list[Job]] = {}
     for job in jobs:
@@ -130,7 +131,7 @@ def calibrate_cameras(
     responses: list[tuple[str, str]] = []
     notes: list[str] = []
     for camera, camera_jobs in chosen.items():
-        path = out / f"response-{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
+        path = out / CURVES / f"{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
         label = camera or "a camera without a name"
         if not _is_calibration(path):
             calibrator = CameraCalibrator()
@@ -144,13 +145,19 @@ def calibrate_cameras(
                 notes.append(f"{label}: sRGB for all its sets; {estimate.note}")
                 continue
             _write_through(open_stage(stage, CURVE), to_toml(estimate.response), path)
-            notes.append(f"{label}: one curve from {len(calibrator)} of {len(cameras[camera])} sets, in {path.name}")
+            notes.append(
+                f"{label}: one curve from {len(calibrator)} of {len(cameras[camera])} sets, in {CURVES}/{path.name}"
+            )
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)
 
 
 def _write_through(stage: Path, text: str, path: Path) -> None:
     """Write ``path`` by way of ``stage``, which the next run clears up after a crash."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write in {full_path(path.parent)}: {os_reason(error)}") from error
     with atomic_file(path, overwrite=True, staging_folder=stage) as partial:
         partial.write_text(text, encoding="utf-8")
     close_stage(stage)
@@ -159,8 +166,8 @@ def _write_through(stage: Path, text: str, path: Path) -> None:
 def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> None:
     try:
         burst, _ = load_burst(
-            job.files, evs=options.evs, times=options.exposure_times, reference=options.reference,
-            max_pixels=options.max_pixels,
+            job.files, evs=options.ev, times=options.exposure_times, reference=options.reference,
+            max_pixels=options.max_pixels, exposure_check=options.exposure_check,
         )  # fmt: skip
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("its exposures are not known")
@@ -182,7 +189,7 @@ def _spread(jobs: Sequence[Job]) -> list[Job]:
 
 def _digest(jobs: Sequence[Job], options: FuseOptions) -> str:
     """Of the files (names, sizes, times of change) and the options that the curve follows from."""
-    lines = [repr((options.align, options.evs, options.exposure_times, options.reference))]
+    lines = [repr((options.align, options.ev, options.exposure_times, options.reference))]
     for path in (path for job in jobs for path in job.files):
         with contextlib.suppress(OSError):
             stat = path.stat()

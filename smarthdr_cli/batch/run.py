@@ -5,6 +5,7 @@ interrupted process left.
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,10 +22,11 @@ from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, R
 from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.transaction import recover
 from smarthdr_cli.batch.worker import NetworkCache, Worker, WorkerConfig, ambiguous_record
-from smarthdr_cli.errors import InputError, OutputError, UsageError, os_reason
+from smarthdr_cli.errors import InputError, OutputError, UsageError, full_path, os_reason
 from smarthdr_cli.fusion.result import check_limit
-from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files
+from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files, no_pictures
 from smarthdr_cli.grouping.header import Header, read_header
+from smarthdr_cli.grouping.result import Grouping
 
 HEADER_THREADS = 8
 
@@ -46,22 +48,37 @@ def group_shoot(
     gap: float | None = None,
     max_pixels: int | None = None,
     on_file: Callable[[int, int], None] | None = None,
+    required: bool = True,
 ) -> tuple[list[BracketSet], list[str]]:
     """The brackets below ``shoot``, and notes on the other files; files in ``out`` are results of earlier runs.
 
     ``bracket``, ``gap``, ``max_pixels``: see ``smarthdr group``. ``on_file``: called with (files read, files in all).
+    ``required``: raise InputError where there are no pictures or no brackets, and say what was found.
     Raises InputError for a folder that cannot be read.
     """
     notes: list[str] = []
     images, real_out = find_pictures(shoot, on_error=notes.append), real_path(out)
     if real_out != real_path(shoot):  # if they are the same, run_batch refuses it
         images = [path for path in images if not real_path(path).is_relative_to(real_out)]
+    if required and not images:
+        raise InputError(no_pictures([shoot]))
     grouping = group_files(images, bracket=bracket, gap=gap, on_file=on_file, max_pixels=max_pixels)
     notes += grouping.notes
-    notes += [f"{skipped.path}: {skipped.reason}" for skipped in grouping.skipped]
+    notes += [skipped.reason for skipped in grouping.skipped]
+    if required and not grouping.sets:
+        raise InputError(_no_brackets(shoot, grouping))
     if grouping.singles:
         notes.append(f"{len(grouping.singles)} frames belong to no bracket (smarthdr group says why)")
     return list(grouping.sets), notes
+
+
+def _no_brackets(shoot: Path, grouping: Grouping) -> str:
+    counts = {"single frames": len(grouping.singles), "unreadable files": len(grouping.skipped)}
+    found = ", ".join(f"{count} {noun}" for noun, count in counts.items() if count)
+    return (
+        f"no brackets in {full_path(shoot)} ({found}); smarthdr group {shlex.quote(str(shoot))} says why, and "
+        "--bracket N states how many frames belong together"
+    )
 
 
 def run_batch(
@@ -132,7 +149,7 @@ def run_batch(
                 except OutputError as error:
                     callbacks.on_note(str(error))
         if ambiguous:
-            tally.counts[AMBIGUOUS] = len(ambiguous)
+            tally.counts[AMBIGUOUS] = tally.counts.get(AMBIGUOUS, 0) + len(ambiguous)
         return tally
 
 
@@ -187,11 +204,11 @@ def _check(
     if options.fail_above is not None:
         check_limit(options.fail_above)
     if not sets:
-        place = "" if shoot is None else f" in {shoot}"
-        raise InputError(f"there are no brackets to fuse{place}; run smarthdr group to see how its files are sorted")
+        raise InputError("there are no brackets to fuse: smarthdr group --json writes the sets that --sets reads")
     if shoot is not None and real_path(shoot) == real_path(out):
         raise UsageError(
-            f"{out} is the shoot itself: give -o a folder of its own; later runs would take previews for frames"
+            f"{full_path(out)} is the shoot itself: give -o a folder of its own; later runs would take previews for "
+            "frames"
         )
 
 
@@ -243,7 +260,7 @@ def _select(
         if existing:
             more = f" (and {len(existing) - 1} more outputs)" if len(existing) > 1 else ""
             raise OutputError(
-                f"{existing[0]} exists already{more}; use --skip-existing to continue the earlier run, "
+                f"{full_path(existing[0])} exists already{more}; use --skip-existing to continue the earlier run, "
                 "or --overwrite to replace all"
             )
     return todo, ambiguous
@@ -253,4 +270,4 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write in {out}: {os_reason(error)}") from error
+        raise OutputError(f"cannot write in {full_path(out)}: {os_reason(error)}") from error

@@ -12,8 +12,8 @@ from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.output.write import LOOK_OPTIONS, check_write_options, find_format
 from smarthdr_cli.output.write_options import WriteOptions
-from smarthdr_cli.radiometry import RESPONSE_NAMES
-from smarthdr_cli.response import load_response, named_response
+from smarthdr_cli.radiometry import is_response_name
+from smarthdr_cli.response import load_response
 
 # Options that change a result by rounding at most (where it is computed, in parts of which size) or that are recorded
 # in another form (the weights and the curve by a digest, the precision as resolved).
@@ -44,11 +44,8 @@ class Settings:
     def check(self) -> None:
         """Raises UsageError for unknown words, InputError for a bad calibration."""
         check_options(self.fuse)
-        option = self.fuse.response
-        if _is_name(option):
-            named_response("srgb" if option == "auto" else option)
-        else:
-            load_response(Path(option))
+        if not is_response_name(self.fuse.response):
+            load_response(Path(self.fuse.response))
 
     def of_curve(self, curve: str) -> FuseOptions:
         """The options for a set of this ``Job.curve``."""
@@ -107,14 +104,9 @@ def network_precision(options: FuseOptions) -> str:
 
 def response_digest(option: str) -> str:
     """A curve's name, or a digest of a calibration file's contents. Raises InputError where the file is missing."""
-    if _is_name(option):
+    if is_response_name(option):
         return option
     return f"sha256:{_sha256(Path(option))[:16]}"
-
-
-def _is_name(option: str) -> bool:
-    """Whether ``--response`` means a named curve, misspelt ones included, rather than a file."""
-    return option == "auto" or option in RESPONSE_NAMES or (not Path(option).suffix and not Path(option).exists())
 
 
 def _sha256(path: Path) -> str:

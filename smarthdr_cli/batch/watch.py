@@ -75,7 +75,9 @@ def watch_shoot(
     while True:
         try:
             grouped = _wait_for_change(shoot, out, grouped, settle, sleep)
-            sets, notes = group_shoot(shoot, out, bracket=bracket, gap=gap, max_pixels=settings.fuse.max_pixels)
+            sets, notes = group_shoot(
+                shoot, out, bracket=bracket, gap=gap, max_pixels=settings.fuse.max_pixels, required=False
+            )
         except KeyboardInterrupt:
             for one in left:
                 callbacks.on_note(f"{one.name}: not fused, {'; '.join(one.reasons)}")

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,6 +137,9 @@ class Worker:
                 notes=task.notes,
                 open_network=self.networks.open,
             )
+            if result.report.other_scenes and self.config.options.ambiguous == "skip":
+                task.burst = _without_pixels(task.burst)
+                return ambiguous_record(task.job, map(str, result.report.other_scenes))
             if limit is not None:
                 result.check_uncertainty(limit)
             if settings.common is not None:
@@ -232,9 +235,10 @@ class Worker:
         return {**record, "outputs": outputs, "settings": self.config.recorded(job), "error": None}
 
 
-def ambiguous_record(job: Job) -> Record:
-    """The record of a set that is skipped because the grouping was not sure of it."""
-    return _record(job, AMBIGUOUS, _files(job)) | {"outputs": [], "error": None}
+def ambiguous_record(job: Job, reasons: Iterable[str] = ()) -> Record:
+    """The record of a set that is skipped because the grouping was not sure of it, or for further ``reasons``."""
+    record = _record(job, AMBIGUOUS, _files(job)) | {"outputs": [], "error": None}
+    return record | {"reasons": [*job.reasons, *reasons]}
 
 
 def lost_record(job: Job, reason: str) -> Record:

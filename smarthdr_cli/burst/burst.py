@@ -6,7 +6,7 @@ f-number N. Larger is brighter. Only differences of EV between the frames of one
 Frames hold source codes (8-bit, 16-bit or float), not linear light; see ``smarthdr_cli.radiometry`` for the curves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.colorspace import ColorSpace
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import InputError, full_path
 
 MIN_EV_RANGE = 1 / 3  # EV between the darkest and the brightest frame; the smallest step that cameras offer
 
 Encoding = Literal["display", "linear"]
+ExposureCheck = Literal["off", "warn", "fix"]  # of stated exposures against the pixels
 ExposureSource = Literal["exif", "ev", "times", "sidecar", "pixels", "none"]
 
 
@@ -45,7 +46,7 @@ class CaptureMetadata:
     owner: str | None = None
     comments: str | None = None
     focal_length: float | None = None  # mm
-    exif: bytes | None = None  # EXIF block for previews, with orientation 1
+    exif: bytes | None = field(default=None, repr=False)  # EXIF block for previews, with orientation 1
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Frame:
     """
 
     path: Path
-    codes: NDArray[Any]
+    codes: NDArray[Any] = field(repr=False)
     white: float
     encoding: Encoding
     exposure: Exposure
@@ -67,7 +68,7 @@ class Frame:
     capture: CaptureMetadata
     sha256: str
     kind: Literal["jpeg", "png", "tiff", "raw", "heif", "array"]
-    clipped: NDArray[np.bool_] | None = None
+    clipped: NDArray[np.bool_] | None = field(default=None, repr=False)
     rounding_error: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -88,16 +89,18 @@ class Burst:
 
     def __post_init__(self) -> None:
         if len(self.frames) < 2:
-            raise InputError("a burst needs at least two frames; one was given")
+            raise InputError("a burst needs at least two frames of different exposures; one was given")
         if not 0 <= self.reference < len(self.frames):
             raise InputError(f"reference {self.reference} is not one of the {len(self.frames)} frames")
         if len({frame.size for frame in self.frames}) > 1:
-            sizes = ", ".join(f"{frame.path.name} {frame.size[1]}x{frame.size[0]}" for frame in self.frames)
-            raise InputError(f"the frames differ in size: {sizes}")
+            sizes = ", ".join(f"{full_path(f.path)} {f.size[1]}x{f.size[0]}" for f in self.frames)
+            raise InputError(f"the frames differ in size: {sizes}; give frames of one size")
         reference = self.frames[self.reference]
         frames = sorted(self.frames, key=lambda frame: frame.exposure.ev)
         if frames[-1].exposure.ev - frames[0].exposure.ev < MIN_EV_RANGE:
-            raise InputError("the frames have equal exposures; an HDR burst needs at least two different ones")
+            raise InputError(
+                "the frames have equal exposures; an HDR burst needs at least two different ones (--ev states them)"
+            )
         object.__setattr__(self, "frames", tuple(frames))
         object.__setattr__(self, "reference", next(i for i, frame in enumerate(frames) if frame is reference))
 

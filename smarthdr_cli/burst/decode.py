@@ -20,8 +20,8 @@ import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 
-from smarthdr_cli.burst.scan import MAX_JPEG_SCANS, MAX_PIXELS, ImageHeader, check_size
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.burst.scan import MAX_JPEG_SCANS, MAX_PIXELS, ImageHeader, check_size, conversion
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 RAW_PHOTOMETRICS = (32803, 34892)  # CFA, LinearRaw
 RAW_COMPRESSIONS = (34713, 32767, 65535, 32769, 32770, 65000)  # Nikon, Sony, Pentax, packed, Samsung, Kodak
@@ -56,9 +56,9 @@ def decode_jpeg(data: bytes, header: ImageHeader, name: str, notes: list[str] | 
     """
     image, warning = _strict_jpeg(data, name)
     if warning and notes is not None:
-        notes.append(f"{name}: its picture may be damaged in places ({warning})")
+        notes.append(f"its picture may be damaged in places ({warning})")
     if image.shape[:2] != (header.height, header.width):
-        raise InputError(f"{name} is damaged: its header and its picture differ in size")
+        raise DamagedFileError(f"{name} is damaged: its header and its picture differ in size")
     _check_jpeg_end(image, data, header, name)
     return image
 
@@ -86,7 +86,7 @@ def _check_jpeg_end(image: NDArray[np.uint8], data: bytes, header: ImageHeader, 
     if (corner == 128).all():
         shortened = _lenient_jpeg(data[: header.scan_end - 1] + b"\xff\xd9", name)
         if not np.array_equal(decoded, shortened):
-            raise InputError(f"{name} is cut short: the JPEG's data end before the picture does")
+            raise DamagedFileError(f"{name} is cut short: the JPEG's data end before the picture does")
 
 
 def _strict_jpeg(data: bytes, name: str, **options: Any) -> tuple[NDArray[np.uint8], str | None]:
@@ -99,9 +99,9 @@ def _strict_jpeg(data: bytes, name: str, **options: Any) -> tuple[NDArray[np.uin
     except ValueError as error:
         warning = _brief(error)
     if "subsampling" in warning:
-        raise InputError(f"{name} is a JPEG of a kind that is not read (its chroma subsampling)")
+        raise InputError(f"{name} is a JPEG of a kind that is not read (its chroma subsampling). {conversion(name)}")
     if not any(text in warning for text in _HARMLESS_WARNINGS):
-        raise InputError(f"{name} is damaged or cut short: {warning}")
+        raise DamagedFileError(f"{name} is damaged or cut short: {warning}")
     return _lenient_jpeg(data, name, **options), warning
 
 
@@ -109,7 +109,7 @@ def _lenient_jpeg(data: bytes, name: str, **options: Any) -> NDArray[np.uint8]:
     try:
         return np.asarray(simplejpeg.decode_jpeg(data, strict=False, **options))
     except ValueError as error:
-        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
 
 
 def decode_png(header: ImageHeader, name: str) -> NDArray[Any]:
@@ -118,12 +118,14 @@ def decode_png(header: ImageHeader, name: str) -> NDArray[Any]:
         with _libpng_warnings() as warnings:
             image = imagecodecs.png_decode(header.pixel_chunks)
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{name} is damaged or cut short: the PNG cannot be decoded ({_brief(error)})") from error
+        raise DamagedFileError(
+            f"{name} is damaged or cut short: the PNG cannot be decoded ({_brief(error)})"
+        ) from error
     for warning in warnings:
         if _INTERLACE_WARNING not in warning:
-            raise InputError(f"{name} is damaged: {warning}")
+            raise DamagedFileError(f"{name} is damaged: {warning}")
     if image.shape[:2] != (header.height, header.width):
-        raise InputError(f"{name} is damaged: its header and its picture differ in size")
+        raise DamagedFileError(f"{name} is damaged: its header and its picture differ in size")
     return _rgb(image)
 
 
@@ -157,12 +159,12 @@ def open_tiff(data: bytes, name: str) -> tifffile.TiffFile:
     try:
         tiff = tifffile.TiffFile(io.BytesIO(data))
         if not len(tiff.pages):
-            raise InputError(f"{name} is damaged: the TIFF holds no picture")
+            raise DamagedFileError(f"{name} is damaged: the TIFF holds no picture")
         return tiff
     except InputError:
         raise
     except Exception as error:  # tifffile raises exceptions of every type on damaged structures
-        raise InputError(f"{name} is damaged or cut short: the TIFF cannot be read ({_brief(error)})") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: the TIFF cannot be read ({_brief(error)})") from error
 
 
 def is_raw(tiff: tifffile.TiffFile) -> bool:
@@ -206,17 +208,19 @@ def decode_tiff(data: bytes, tiff: tifffile.TiffFile, name: str, max_pixels: int
         if page.photometric == _PALETTE:
             table = np.asarray(page.colormap)  # (3, colours), 16 bits; some writers fill the lower 8 alone
             if table.shape != (3, 1 << page.bitspersample):
-                raise InputError(f"{name} is damaged: its colour table holds {table.size} numbers")
+                raise DamagedFileError(f"{name} is damaged: its colour table holds {table.size} numbers")
             image = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[image[..., 0]]
     except (InputError, MemoryError):
         raise
     except Exception as error:  # tifffile and the codecs raise exceptions of every type
-        raise InputError(f"{name} is damaged or cut short: the TIFF cannot be decoded ({_brief(error)})") from error
+        raise DamagedFileError(
+            f"{name} is damaged or cut short: the TIFF cannot be decoded ({_brief(error)})"
+        ) from error
     if image.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
             image = image.astype(np.float32)
         if not np.isfinite(image).all():
-            raise InputError(f"{name} holds infinite or undefined values")
+            raise InputError(f"{name} holds infinite or undefined values; write it again without them, or leave it out")
     elif page.photometric != _PALETTE and page.bitspersample not in (8, 16):
         image = _scale_to_full_range(image, page.bitspersample)
     if page.photometric == _WHITE_IS_ZERO:
@@ -229,13 +233,19 @@ def _check_type(page: tifffile.TiffPage, name: str) -> None:
     kind, size = ("", 0) if page.dtype is None else (page.dtype.kind, page.dtype.itemsize)
     if kind not in ("b", "u", "f") or (kind == "u" and size > 2) or size * page.samplesperpixel > _MAX_PIXEL_BYTES:
         layout = f"{page.samplesperpixel} channels of {page.dtype}"
-        raise InputError(f"{name} is a TIFF of a type that is not read ({layout}); 8 and 16 bits and float are")
+        raise InputError(
+            f"{name} is a TIFF of a type that is not read ({layout}); 8 and 16 bits and float are. "
+            f"{conversion(name, '-depth 16 ')}"
+        )
     if page.photometric not in _PHOTOMETRICS or (page.photometric == _YCBCR and page.compression != _JPEG):
-        raise InputError(f"{name} is a TIFF of a colour model that is not read; RGB, grey and palettes are")
+        raise InputError(
+            f"{name} is a TIFF of a colour model that is not read; RGB, grey and palettes are. "
+            f"{conversion(name, '-colorspace sRGB ')}"
+        )
     if page.compression not in _COMPRESSIONS:
         raise InputError(
             f"{name} is a TIFF of a compression that is not read ({page.compression!s}); "
-            "LZW, deflate, PackBits, JPEG, Zstandard, LZMA and CCITT are"
+            f"LZW, deflate, PackBits, JPEG, Zstandard, LZMA and CCITT are. {conversion(name)}"
         )
 
 
@@ -243,18 +253,20 @@ def _check_segments(page: tifffile.TiffPage, file_bytes: int, name: str) -> None
     """Raise InputError unless all strips or tiles lie in the file and cover little more than the picture."""
     width, height = page.imagewidth, page.imagelength
     if page.imagedepth != 1 or page.jpegheader is not None:
-        raise InputError(f"{name} is a microscope's TIFF, of a kind that is not read")
+        raise InputError(f"{name} is a microscope's TIFF, of a kind that is not read. {conversion(name)}")
     if page.is_tiled:
         across, down = math.ceil(width / page.tilewidth), math.ceil(height / page.tilelength)
         covered = across * page.tilewidth * down * page.tilelength * page.tiledepth
         if covered > 4 * width * height + _MAX_PADDING_PIXELS:
-            raise InputError(f"{name} is damaged: its tiles of {page.tilewidth}x{page.tilelength} pixels are too large")
+            raise DamagedFileError(
+                f"{name} is damaged: its tiles of {page.tilewidth}x{page.tilelength} pixels are too large"
+            )
     count = math.prod(page.chunked)
     segments = list(zip(page.dataoffsets[:count], page.databytecounts[:count], strict=False))
     if len(segments) < count or not all(
         offset > 0 and length > 0 and offset + length <= file_bytes for offset, length in segments
     ):
-        raise InputError(f"{name} is cut short: the TIFF's data end before the picture does")
+        raise DamagedFileError(f"{name} is cut short: the TIFF's data end before the picture does")
 
 
 def _check_jpegs(page: tifffile.TiffPage, data: bytes, name: str) -> None:
@@ -266,7 +278,7 @@ def _check_jpegs(page: tifffile.TiffPage, data: bytes, name: str) -> None:
             jpeg = page.jpegtables[:-2] + jpeg[2:]
         height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
         if height * width > rows * columns or jpeg.count(b"\xff\xda") > MAX_JPEG_SCANS:
-            raise InputError(f"{name} is damaged: a JPEG in it is {width}x{height} pixels, or of too many scans")
+            raise DamagedFileError(f"{name} is damaged: a JPEG in it is {width}x{height} pixels, or of too many scans")
         _strict_jpeg(jpeg, name, colorspace="GRAY")
 
 

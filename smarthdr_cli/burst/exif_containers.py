@@ -26,7 +26,7 @@ from smarthdr_cli.burst.exif import (
 from smarthdr_cli.burst.scan import TEXT_CHUNK_KEYWORD, FileKind, exif_of_text_chunk, sniff
 from smarthdr_cli.burst.tiff_ifd import BoundedReader, Ifd, read_first_ifd, read_ifd
 from smarthdr_cli.burst.x3f import read_x3f
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 _MAX_SEGMENTS = 4000  # markers and fill bytes before the scan of a JPEG
 _MAX_CHUNKS = 20_000  # of a PNG: libpng writes one for every 8 kB of pixels, and EXIF may follow them
@@ -92,7 +92,7 @@ def read_tags(reader: BoundedReader, name: str) -> FileTags:
     if kind == "jpeg":
         tags = _read_jpeg(reader, 0)
         if tags.size is None:
-            raise InputError(f"{name} is damaged or cut short: its JPEG header holds no picture size")
+            raise DamagedFileError(f"{name} is damaged or cut short: its JPEG header holds no picture size")
         return tags
     if kind == "png":
         return _read_png(reader, name)
@@ -114,7 +114,7 @@ def read_tags(reader: BoundedReader, name: str) -> FileTags:
     if ifd0 is None:
         return FileTags(kind)  # BigTIFF, or a RAW of another structure, which LibRaw may read
     if not ifd0.entries and kind == "tiff":
-        raise InputError(f"{name} is damaged or cut short: its TIFF header leads nowhere")
+        raise DamagedFileError(f"{name} is damaged or cut short: its TIFF header leads nowhere")
     if _is_raw(ifd0) or f".{name.lower().rpartition('.')[2]}" in RAW_SUFFIXES:
         kind = "raw"
     directories: tuple[Tags, ...] = _tiff_directories(ifd0)
@@ -222,7 +222,7 @@ def _read_png(reader: BoundedReader, name: str) -> FileTags:
             break
         position += 12 + length
     if size is None:
-        raise InputError(f"{name} is damaged: its PNG header holds no picture size")
+        raise DamagedFileError(f"{name} is damaged: its PNG header holds no picture size")
     return FileTags("png", size, _block_directories(block))
 
 

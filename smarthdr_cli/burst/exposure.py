@@ -16,6 +16,7 @@ from smarthdr_cli.errors import UsageError
 SIDECAR = "exposure.txt"
 _SIDECAR_NAMES = (SIDECAR, "input_exp.txt")
 _MAX_SIDECAR_BYTES = 1 << 16
+_EXAMPLES = {"--ev": "-2,0,2", "--exposure-times": "1/100,1/25,0.25"}
 _MAX_EV = 60  # of a stated exposure; beyond it the value is no EV
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 _SUFFIXES |= {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".iiq", ".3fr"}
@@ -43,18 +44,25 @@ def _parse_number(text: str, option: str) -> float:
     try:
         return float(Fraction(text.strip().lstrip("+").replace(" ", "")))
     except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise UsageError(f"{option}: {text.strip()!r} is not a number") from error
+        raise UsageError(
+            f"{option}: {text.strip()!r} is not a number; separate the values by commas, without spaces: "
+            f"{option}={_EXAMPLES[option]}"
+        ) from error
 
 
 def check_overrides(count: int, evs: Sequence[float] | None, times: Sequence[float] | None) -> None:
     """Check the options --ev and --exposure-times for ``count`` files. Raises UsageError."""
     if evs is not None and times is not None:
-        raise UsageError("--ev and --exposure-times exclude each other")
+        raise UsageError("--ev and --exposure-times exclude each other; give one of them")
     for option, values in (("--ev", evs), ("--exposure-times", times)):
         if values is None:
             continue
         if len(values) != count:
-            raise UsageError(f"{option} has {len(values)} values for {count} files")
+            noun = "value" if len(values) == 1 else "values"
+            raise UsageError(
+                f"{option} has {len(values)} {noun} for {count} files; give one for each file, separated by commas, "
+                f"without spaces: {option}={_EXAMPLES[option]}"
+            )
         if not all(math.isfinite(value) for value in values):
             raise UsageError(f"{option} holds a value that is not a finite number")
         if option == "--exposure-times" and min(values) <= 0:
@@ -72,7 +80,8 @@ def resolve_exposures(
     """Exposures in the order of ``paths``, and notes; None where nothing states them.
 
     In this order: ``evs``; ``times``, with ISO and aperture taken as equal; EXIF where every file has a time; a sidecar
-    ``exposure.txt``. Raises UsageError as ``check_overrides`` does.
+    ``exposure.txt``; EXIF where two files or more have a time, the exposure of the others being of source "none" with
+    an ``ev`` of NaN, to be measured. Raises UsageError as ``check_overrides`` does.
     """
     check_overrides(len(paths), evs, times)
     if evs is not None:
@@ -87,14 +96,17 @@ def resolve_exposures(
         if sidecar is not None and not _same_ratios(sidecar, [exposure.ev for exposure in exposures]):
             notes += (f"{SIDECAR} disagrees with EXIF and was ignored",)
         return exposures, notes
-    notes = sidecar_notes
-    if len(without_time) < len(paths):
-        notes += (f"EXIF ignored: no exposure time in {', '.join(without_time)}",)
     if sidecar is not None:
         pairs = zip(sidecar, exif, strict=True)
         exposures = tuple(Exposure(ev, e.time, e.aperture, e.iso, "sidecar") for ev, e in pairs)
-        return exposures, (*notes, f"exposures taken from {SIDECAR}")
-    return None, (*notes, "no exposures stated: ratios are measured from the pixels")
+        return exposures, (*sidecar_notes, f"exposures taken from {SIDECAR}")
+    lacking = "" if len(without_time) == len(paths) else f" in {', '.join(without_time)}"
+    if len(paths) - len(without_time) >= 2:
+        exposures, notes = _exposures_by_partial_exif(paths, exif)
+        missing = f"no exposure time{lacking}: measured from the pixels; --ev states the exposures of all files"
+        return exposures, (*sidecar_notes, *notes, missing)
+    none = f"no exposures stated{lacking}: ratios are measured from the pixels; --ev states them"
+    return None, (*sidecar_notes, none)
 
 
 def _exposures_by_times(
@@ -105,6 +117,17 @@ def _exposures_by_times(
         notes = ("--exposure-times: EXIF has different ISO or apertures, taken as equal; --ev states whole exposures",)
     pairs = zip(times, exif, strict=True)
     return tuple(Exposure(math.log2(time), float(time), e.aperture, e.iso, "times") for time, e in pairs), notes
+
+
+def _exposures_by_partial_exif(
+    paths: Sequence[Path], exif: Sequence[ExifMetadata]
+) -> tuple[tuple[Exposure, ...], tuple[str, ...]]:
+    """``_exposures_by_exif`` of the files with a time; the ``ev`` of the others is NaN."""
+    stated = [n for n, e in enumerate(exif) if e.time is not None]
+    exposures, notes = _exposures_by_exif([paths[n] for n in stated], [exif[n] for n in stated])
+    by_index = dict(zip(stated, exposures, strict=True))
+    unknown = [Exposure(math.nan, None, e.aperture, e.iso, "none") for e in exif]
+    return tuple(by_index.get(n, exposure) for n, exposure in enumerate(unknown)), notes
 
 
 def _exposures_by_exif(

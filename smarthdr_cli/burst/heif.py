@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.exif import reset_orientation
-from smarthdr_cli.burst.scan import check_size
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.burst.scan import check_size, conversion
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 _EXIF_PREFIX = b"Exif\0\0"
 _PRIMARIES = {1: "rec709", 9: "rec2020", 12: "display-p3"}  # ISO/IEC 23091-2, table 2
@@ -35,7 +35,7 @@ class HeifHeader:
 
 def read_header(data: bytes, name: str) -> HeifHeader:
     """The header of a HEIF file. Raises InputError where it is damaged, or without pillow-heif."""
-    with _damage_as_input_error(name):
+    with _damage_as_error(name):
         return _header(_open(data, name))
 
 
@@ -45,7 +45,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
     Raises InputError where the file is damaged, coded for HDR (PQ, HLG), larger than ``max_pixels``, or without
     pillow-heif.
     """
-    with _damage_as_input_error(name):
+    with _damage_as_error(name):
         picture = _open(data, name)
         header = _header(picture)
         check_size(*header.size, name, max_pixels)
@@ -56,20 +56,20 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
             )
         codes = np.asarray(picture)
     if codes.shape[1::-1] != header.size:
-        raise InputError(f"{name} is damaged: its header and its picture differ in size")
+        raise DamagedFileError(f"{name} is damaged: its header and its picture differ in size")
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
     return np.ascontiguousarray(codes[..., :3]), header
 
 
 @contextlib.contextmanager
-def _damage_as_input_error(name: str) -> Iterator[None]:
+def _damage_as_error(name: str) -> Iterator[None]:
     try:
         yield
     except (InputError, MemoryError):
         raise
     except Exception as error:  # pillow-heif raises exceptions of every type on damaged files
-        raise InputError(f"{name} is damaged or cut short: {_brief(error)}") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
 
 
 def _open(data: bytes, name: str) -> Any:
@@ -82,7 +82,7 @@ def _import_pillow_heif(name: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"{name} is a HEIC/HEIF picture. smarthdr reads it where pillow-heif is installed: pip install pillow-heif "
-            "(its wheels are GPL-2, so it is no part of smarthdr). Or convert it to JPEG or TIFF with its EXIF first"
+            f"(its wheels are GPL-2, so it is no part of smarthdr). {conversion(name)}"
         ) from error
     module: ModuleType = pillow_heif
     return module

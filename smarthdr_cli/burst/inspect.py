@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from smarthdr_cli.burst.burst import MIN_EV_RANGE
 from smarthdr_cli.burst.image_statistics import measured_evs, relative_sharpness
 from smarthdr_cli.burst.load import Paths, load_frames
 
@@ -105,4 +107,31 @@ def inspect(
                 datetime=capture.datetime,
             )
         )
-    return Inspection(tuple(records), loaded.notes)
+    return Inspection(tuple(records), (*loaded.notes, *explanations(records)))
+
+
+def explanations(records: Sequence[FrameRecord]) -> list[str]:
+    """Why stated and measured exposures differ, where they do by more than a third of a stop."""
+    known = [r for r in records if r.ev is not None and r.ev_source not in ("none", "pixels")]
+    different = [
+        r for r in known if r.ev is not None and r.ev_measured is not None and abs(r.ev - r.ev_measured) > MIN_EV_RANGE
+    ]
+    if not different:
+        return []
+    listed = ", ".join(f"{Path(r.file).name} {r.ev:+.2f} EV stated, {r.ev_measured:+.2f} measured" for r in different)
+    if len({r.ev for r in known}) == 1:
+        reason = (
+            "all state the same exposure and are not equally bright (copied EXIF?): state the exposures, for example "
+            "--ev=-2,0,2, or fuse with --exposure-check fix"
+        )
+    elif different[0].measured_under == "linear":
+        reason = (
+            "the files are linear, so the stated exposures are off (a manual aperture, a filter, a flash?): fuse with "
+            "--exposure-check fix to take the measured ones"
+        )
+    else:
+        reason = (
+            "the measurement assumes the sRGB tone curve, and most cameras use a curve of their own, so the stated "
+            "exposures are probably right: fuse finds the curve first, and says where they are wrong under it"
+        )
+    return [f"{listed}: {reason}"]

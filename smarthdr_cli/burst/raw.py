@@ -30,7 +30,7 @@ from PIL.ExifTags import Base as Tag
 from smarthdr_cli.burst.exif import TagValues, interpret_tags
 from smarthdr_cli.burst.scan import MAX_PIXELS, check_size
 from smarthdr_cli.colorspace import REC709, ColorSpace
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 # A camera that saturates below its nominal white has a peak in the histogram at its highest code: at least this share
 # of all samples, and this many times the samples one code below.
@@ -74,7 +74,7 @@ def _import_rawpy(name: str) -> ModuleType:
     try:
         import rawpy
     except ImportError as error:
-        raise InputError(f"{name} is a RAW file; reading it needs: pip install smarthdr[raw]") from error
+        raise InputError(f"{name} is a RAW file; reading it needs rawpy: pip install 'smarthdr[raw]'") from error
     return rawpy
 
 
@@ -110,7 +110,7 @@ def develop(data: bytes, name: str, settings: RawSettings | None = None, max_pix
             space or REC709,
             settings,
             *_libraw_exposure(raw),
-            () if space else (f"{name}: no colour matrix for this camera: sRGB primaries assumed",),
+            () if space else ("no colour matrix for this camera: sRGB primaries assumed",),
         )
 
 
@@ -120,7 +120,7 @@ def _libraw_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (_import_rawpy(name).LibRawError, ValueError, NotImplementedError, MemoryError) as error:
-        raise InputError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
+        raise DamagedFileError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
 
 
 def embedded_preview(path: Path) -> bytes | NDArray[np.uint8] | None:
@@ -180,22 +180,28 @@ def _open_raw(data: bytes, name: str, max_pixels: int) -> Any:
         with _captured_warnings():
             raw = rawpy.imread(io.BytesIO(data))
     except (rawpy.LibRawError, ValueError, MemoryError) as error:
-        raise InputError(f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error})") from error
+        raise InputError(
+            f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error}): convert it to DNG or leave it out"
+        ) from error
     try:
         sizes = raw.sizes
         check_size(int(sizes.width), int(sizes.height), name, max_pixels)
         if int(sizes.raw_width) * int(sizes.raw_height) > _MAX_SENSOR_RATIO * int(sizes.width) * int(sizes.height):
             sensor = f"{sizes.raw_width}x{sizes.raw_height}"
-            raise InputError(f"{name} is damaged: a sensor of {sensor} pixels for {sizes.width}x{sizes.height} visible")
+            raise DamagedFileError(
+                f"{name} is damaged: a sensor of {sensor} pixels for {sizes.width}x{sizes.height} visible"
+            )
         if raw.num_colors != 3:
-            raise InputError(f"{name} is a RAW with {raw.num_colors} colours; three are read")
+            raise InputError(
+                f"{name} is a RAW with {raw.num_colors} colours; three are read: develop it to 16-bit TIFF first"
+            )
         with _captured_warnings() as warnings:
             raw.unpack()
         if warnings:
-            raise InputError(f"{name} is damaged or cut short: LibRaw says {warnings[0]}")
+            raise DamagedFileError(f"{name} is damaged or cut short: LibRaw says {warnings[0]}")
     except rawpy.LibRawError as error:
         raw.close()
-        raise InputError(f"{name} is damaged or cut short: LibRaw cannot unpack it ({error})") from error
+        raise DamagedFileError(f"{name} is damaged or cut short: LibRaw cannot unpack it ({error})") from error
     except InputError:
         raw.close()
         raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.burst.exif import ExifMetadata, with_exif_block
 from smarthdr_cli.burst.exif_containers import exif_of_block, exif_of_file
 from smarthdr_cli.colorspace import ADOBE_RGB, SRGB, ColorSpace
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import InputError, full_path, os_reason
 
 _SNIFFED_BYTES = 64
 _ICC_PROFILE = 34675  # TIFF tag
@@ -35,7 +36,8 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
 
     The content decides the format, not the name. 16 bits stay 16 bits, grey and palettes become RGB, alpha is dropped.
     Raises InputError for a missing, empty, truncated, damaged or unsupported file, for more than MAX_PIXELS pixels, and
-    for RAW without rawpy or HEIC without pillow-heif installed; the message is one line with the name of the file.
+    for RAW without rawpy or HEIC without pillow-heif installed; the message is one line with the path of the file and
+    what to do.
     """
     return read_file(Path(path)).frame
 
@@ -46,11 +48,12 @@ def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixel
     ``raw_settings``: white balance and clip level for a RAW (None: its own). ``max_pixels``: None is MAX_PIXELS.
     """
     max_pixels = scan.MAX_PIXELS if max_pixels is None else max_pixels
-    kind = scan.sniff(_read_bytes(path, _SNIFFED_BYTES), path.name)  # before a large file of another kind is read
+    name = full_path(path)
+    kind = scan.sniff(_read_bytes(path, _SNIFFED_BYTES), name)  # before a large file of another kind is read
     data = _read_bytes(path)
     digest = hashlib.sha256(data).hexdigest()
     if kind == "tiff":
-        with decode.open_tiff(data, path.name) as tiff:
+        with decode.open_tiff(data, name) as tiff:
             if not decode.is_raw(tiff):
                 return _read_tiff(path, data, tiff, digest, max_pixels)
         kind = "raw"
@@ -62,18 +65,36 @@ def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixel
 
 
 def _read_bytes(path: Path, count: int = -1) -> bytes:
+    check_file(path)
     try:
-        if path.is_dir():
-            raise InputError(f"{path.name or path} is a folder, not a picture")
-        if not path.is_file():
-            raise InputError(f"{path.name} does not exist" if not path.exists() else f"{path.name} is not a file")
         if path.stat().st_size > scan.MAX_FILE_BYTES:
-            raise InputError(f"{path.name} is larger than {scan.MAX_FILE_BYTES >> 30} GB")
+            raise InputError(f"{full_path(path)} is larger than {scan.MAX_FILE_BYTES >> 30} GB; leave it out")
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{path.name} cannot be read: {reason}") from error
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{full_path(path)} cannot be read: {reason}") from error
+
+
+def check_file(path: Path) -> None:
+    """Raises InputError where ``path`` is no regular file: a folder, a pattern that matched nothing, a missing file."""
+    name = full_path(path)
+    try:
+        if path.is_file():
+            return
+        if path.is_dir():
+            raise InputError(
+                f"{name} is a folder, not a picture: smarthdr fuse takes the files of one bracket "
+                f"({path / '*.jpg'}), smarthdr batch fuses every bracket of a folder, smarthdr group lists them"
+            )
+        if path.exists():
+            raise InputError(f"{name} is not a regular file; give JPEG, PNG, TIFF or RAW files")
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        raise InputError(f"{name} cannot be read: {reason}") from error
+    if any(character in path.name for character in "*?["):
+        raise InputError(f"no file matches {name}; ls {shlex.quote(full_path(path.parent))} shows what is there")
+    raise InputError(f"{name} does not exist; check the name, or the folder that the command runs in")
 
 
 def _read_jpeg_or_png(
@@ -82,11 +103,13 @@ def _read_jpeg_or_png(
     notes: list[str] = []
     codes: NDArray[Any]
     if kind == "jpeg":
-        header = scan.scan_jpeg(data, path.name, max_pixels)
-        codes = decode.decode_jpeg(data, header, path.name, notes)
+        header = scan.scan_jpeg(data, full_path(path), max_pixels)
+        warnings: list[str] = []
+        codes = decode.decode_jpeg(data, header, full_path(path), warnings)
+        notes += [f"{path.name}: {warning}" for warning in warnings]
     else:
-        header = scan.scan_png(data, path.name, max_pixels)
-        codes = decode.decode_png(header, path.name)
+        header = scan.scan_png(data, full_path(path), max_pixels)
+        codes = decode.decode_png(header, full_path(path))
     exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
     if exif.damaged:
         notes.append(f"{path.name}: its EXIF is damaged and was ignored")
@@ -105,10 +128,10 @@ def _read_jpeg_or_png(
 
 def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int) -> ReadResult:
     notes: list[str] = []
-    codes = decode.decode_tiff(data, tiff, path.name, max_pixels)
+    codes = decode.decode_tiff(data, tiff, full_path(path), max_pixels)
     if decode.has_more_pictures(tiff):
         notes.append(f"{path.name}: it holds several pictures; the first is read")
-    exif = with_exif_block(exif_of_file(data, path.name))
+    exif = with_exif_block(exif_of_file(data, full_path(path)))
     icc = tiff.pages.first.tags.get(_ICC_PROFILE)
     space, profile_note = (ADOBE_RGB if exif.adobe_rgb else SRGB), None
     if icc is not None and isinstance(icc.value, bytes):
@@ -121,7 +144,7 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int)
 
 
 def _read_heif(path: Path, data: bytes, digest: str, max_pixels: int) -> ReadResult:
-    codes, header = heif.decode(data, path.name, max_pixels)
+    codes, header = heif.decode(data, full_path(path), max_pixels)
     exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
     notes = [f"{path.name}: its EXIF is damaged and was ignored"] if exif.damaged else []
     space, profile_note = SRGB, None
@@ -137,8 +160,8 @@ def _read_heif(path: Path, data: bytes, digest: str, max_pixels: int) -> ReadRes
 def _read_raw(
     path: Path, data: bytes, raw_settings: raw.RawSettings | None, digest: str, max_pixels: int
 ) -> ReadResult:
-    developed = raw.develop(data, path.name, raw_settings, max_pixels)
-    exif = exif_of_file(data, path.name)
+    developed = raw.develop(data, full_path(path), raw_settings, max_pixels)
+    exif = exif_of_file(data, full_path(path))
     if exif.time is None:  # RAW without EXIF (Kodak, Leaf): as LibRaw reads it
         exif = replace(exif, time=developed.time, aperture=developed.aperture, iso=developed.iso)
     exif = with_exif_block(exif)
@@ -154,7 +177,7 @@ def _read_raw(
         kind="raw",
         clipped=developed.clipped,
     )
-    return ReadResult(frame, exif, developed.notes, developed.settings)
+    return ReadResult(frame, exif, tuple(f"{path.name}: {note}" for note in developed.notes), developed.settings)
 
 
 def _make_frame(

@@ -5,13 +5,15 @@ edition, sections 5 and 11.
 """
 
 import re
+import shlex
 import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import DamagedFileError, InputError
 
 MAX_PIXELS = 250_000_000  # default limit, above any camera's images; 750 MB as 8-bit RGB
 MAX_FILE_BYTES = 4 << 30
@@ -76,7 +78,7 @@ def sniff(data: bytes, name: str) -> FileKind:
     Raises InputError for any other content.
     """
     if not data:
-        raise InputError(f"{name} is empty")
+        raise DamagedFileError(f"{name} is empty")
     if data[:3] == b"\xff\xd8\xff":
         return "jpeg"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -93,16 +95,28 @@ def sniff(data: bytes, name: str) -> FileKind:
         content = "a WebP"
     else:
         content = next((label for magic, label in _OTHER_FORMATS if data.startswith(magic)), "not a picture")
-    raise InputError(f"{name} is {content}; JPEG, PNG, TIFF and RAW are read")
+    if content == "not a picture":
+        raise InputError(f"{name} is not a picture that smarthdr reads (JPEG, PNG, TIFF or RAW); leave it out")
+    raise InputError(f"{name} is {content}; JPEG, PNG, TIFF and RAW are read. {conversion(name)}")
+
+
+def conversion(name: str, options: str = "") -> str:
+    """The sentence that says how to convert the file ``name``; ``options`` of ImageMagick end in a space.
+
+    >>> conversion("/photos/a.webp")
+    'Convert it first, for example with ImageMagick: magick /photos/a.webp /photos/a.png'
+    """
+    target = shlex.quote(str(Path(name).with_suffix(".png")))
+    return f"Convert it first, for example with ImageMagick: magick {shlex.quote(name)} {options}{target}"
 
 
 def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Check stated dimensions. Raises InputError where one is below 1, or for more than ``max_pixels`` pixels."""
     if width < 1 or height < 1:
-        raise InputError(f"{name} is damaged: its header says {width}x{height} pixels")
+        raise DamagedFileError(f"{name} is damaged: its header says {width}x{height} pixels")
     if width * height > max_pixels:
         limit = f"{max_pixels / 1e6:g} megapixels" if max_pixels >= 1_000_000 else f"{max_pixels} pixels"
-        raise InputError(f"{name} is {width}x{height} pixels; at most {limit} are read (--max-pixels)")
+        raise InputError(f"{name} is {width}x{height} pixels; at most {limit} are read; --max-pixels raises the limit")
 
 
 def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -117,7 +131,9 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
     while True:
         match = _MARKER.match(data, position)
         if match is None:
-            raise InputError(f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}")
+            raise DamagedFileError(
+                f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}"
+            )
         marker, position = match.group(1)[0], match.end()
         if marker == 0xD9:
             break
@@ -126,7 +142,9 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
         length = int.from_bytes(data[position : position + 2], "big")
         segment = data[position + 2 : position + length]
         if length < 2 or len(segment) != length - 2:
-            raise InputError(f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}")
+            raise DamagedFileError(
+                f"{name} is damaged or cut short: the JPEG breaks off at byte {position} of {len(data)}"
+            )
         position += length
         if marker == 0xE1 and segment[:6] == b"Exif\x00\x00" and exif is None and not scan_count:
             exif = segment[6:]
@@ -140,12 +158,12 @@ def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHead
         elif marker == 0xDA:
             scan_end = _SCAN_END.search(data, position)
             if scan_end is None or not sof_marker:
-                raise InputError(f"{name} is cut short: the JPEG has no end-of-image marker")
+                raise DamagedFileError(f"{name} is cut short: the JPEG has no end-of-image marker")
             position, scan_count = scan_end.start(), scan_count + 1
             if scan_count > MAX_JPEG_SCANS:
-                raise InputError(f"{name} is damaged: a JPEG of more than {MAX_JPEG_SCANS} scans")
+                raise DamagedFileError(f"{name} is damaged: a JPEG of more than {MAX_JPEG_SCANS} scans")
     if not sof_marker:
-        raise InputError(f"{name} is damaged: the JPEG holds no picture")
+        raise DamagedFileError(f"{name} is damaged: the JPEG holds no picture")
     icc = b"".join(icc_parts[number] for number in sorted(icc_parts)) or None
     end = position - 2 if sof_marker in _HUFFMAN_SEQUENTIAL else 0
     error = (errors[min(errors)], errors[max(errors)]) if errors else (0.0, 0.0)
@@ -169,15 +187,20 @@ def _rounding_errors(segment: bytes) -> dict[int, float]:
 def _check_jpeg_frame(marker: int, segment: bytes, file_bytes: int, name: str, max_pixels: int) -> tuple[int, int]:
     """(width, height) of a start-of-frame segment. Raises InputError as ``scan_jpeg`` does."""
     if len(segment) < 6:
-        raise InputError(f"{name} is damaged: its JPEG frame header is too short")
+        raise DamagedFileError(f"{name} is damaged: its JPEG frame header is too short")
     precision, height, width, components = struct.unpack(">BHHB", segment[:6])
     check_size(width, height, name, max_pixels)
     if precision != 8 or components not in (1, 3) or marker not in _READ_SOF:
         kind = "CMYK" if components == 4 else f"{precision}-bit, {components} components"
-        raise InputError(f"{name} is a JPEG of a kind that is not read ({kind}); 8-bit grey and colour are")
+        raise InputError(
+            f"{name} is a JPEG of a kind that is not read ({kind}); 8-bit grey and RGB are. "
+            f"{conversion(name, '-colorspace sRGB -depth 8 ')}"
+        )
     is_huffman = marker < 0xC9
     if is_huffman and file_bytes * _MAX_JPEG_PIXELS_PER_BYTE < width * height:
-        raise InputError(f"{name} is damaged or cut short: {file_bytes} bytes cannot hold {width}x{height} pixels")
+        raise DamagedFileError(
+            f"{name} is damaged or cut short: {file_bytes} bytes cannot hold {width}x{height} pixels"
+        )
     return width, height
 
 
@@ -192,7 +215,7 @@ def scan_png(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeade
     primaries: str | tuple[float, ...] | None = None
     while True:
         if position + 12 > len(data):
-            raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
+            raise DamagedFileError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
         length, chunk = struct.unpack_from(">I4s", data, position)
         body = data[position + 8 : position + 8 + length]
         position += 12 + length
@@ -200,9 +223,11 @@ def scan_png(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeade
             ihdr = struct.unpack(">IIBBBBB", body)
             check_size(ihdr[0], ihdr[1], name, max_pixels)
         if position > len(data):
-            raise InputError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
+            raise DamagedFileError(f"{name} is cut short: the PNG breaks off at byte {len(data)}")
         if zlib.crc32(body, zlib.crc32(chunk)) != int.from_bytes(data[position - 4 : position], "big") or not ihdr:
-            raise InputError(f"{name} is damaged: the checksum of its PNG chunk {chunk.decode('latin-1')!r} is wrong")
+            raise DamagedFileError(
+                f"{name} is damaged: the checksum of its PNG chunk {chunk.decode('latin-1')!r} is wrong"
+            )
         if chunk in _PNG_PIXEL_CHUNKS:
             pixel_chunks.append(data[position - 12 - length : position])
         if chunk == b"IDAT":
@@ -224,9 +249,11 @@ def scan_png(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeade
     width, height, depth, color_type, compression, filters, interlace = ihdr
     channels, depths = _PNG_COLOR.get(color_type, (0, ()))
     if depth not in depths or (compression, filters) != (0, 0) or interlace > 1:
-        raise InputError(f"{name} is damaged: its PNG header states a type that does not exist")
+        raise DamagedFileError(f"{name} is damaged: its PNG header states a type that does not exist")
     if idat_bytes * _MAX_DEFLATE_RATIO * 8 < height * width * channels * depth:
-        raise InputError(f"{name} is damaged or cut short: {idat_bytes} bytes cannot hold {width}x{height} pixels")
+        raise DamagedFileError(
+            f"{name} is damaged or cut short: {idat_bytes} bytes cannot hold {width}x{height} pixels"
+        )
     _check_inflated_size(pixel_chunks, height * (1 + (width * channels * depth + 7) // 8), name)
     exif = text_exif if exif is None else exif
     return ImageHeader(width, height, exif, icc, primaries, pixel_chunks=b"".join(pixel_chunks))
@@ -246,7 +273,7 @@ def _check_inflated_size(chunks: Iterable[bytes], size: int, name: str) -> None:
             except zlib.error:
                 return
             if left < 0:
-                raise InputError(f"{name} is damaged: its data inflate to more than the picture that its header states")
+                raise DamagedFileError(f"{name} is damaged: its data inflate to more than its header states")
             body = inflater.unconsumed_tail
 
 

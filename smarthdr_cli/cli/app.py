@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from smarthdr_cli.cli import batch, doctor, evaluate, fuse, group, info, models, train
+from smarthdr_cli.cli.usage import Commands
 from smarthdr_cli.system import exit_process, keep_freed_memory
 from smarthdr_cli.version import __version__
 
 app = typer.Typer(
     name="smarthdr",
+    cls=Commands,
     help="Ghost-free HDR from handheld exposure brackets, with a map of how far each pixel can be trusted.",
     no_args_is_help=True,
     add_completion=True,

@@ -1,6 +1,8 @@
 """``smarthdr batch``: fuse every bracket of a shoot, record each, and continue an interrupted run."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import typer
 
 from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, WatchOptions, slurm_shard
 from smarthdr_cli.cli import options as opt
-from smarthdr_cli.cli.console import cli_command, print_json, print_notes, progress, stderr
+from smarthdr_cli.cli.console import cli_command, print_json, print_notes, progress
 from smarthdr_cli.command_option import OUTPUT, CommandOption
 from smarthdr_cli.errors import PartialFailureError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
@@ -19,6 +21,18 @@ from smarthdr_cli.output.write_options import WriteOptions
 if TYPE_CHECKING:
     from smarthdr_cli.batch.pipeline import Tally
     from smarthdr_cli.batch.results import Record
+
+
+@contextlib.contextmanager
+def _continued(output: Path) -> Iterator[None]:
+    """An interrupt inside says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"nothing was left half-written, and what is finished stays in {output}: the same command with "
+            "--skip-existing continues"
+        ) from error
 
 
 @cli_command
@@ -57,11 +71,11 @@ def command(
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other")
     if (shoot is None) == (sets is None):
-        raise UsageError("give either a folder of frames or --sets")
+        raise UsageError("give either a folder of frames or --sets, for example: smarthdr batch shoot/ -o merged/")
     if sets is not None and (bracket is not None or gap is not None):
-        raise UsageError("--bracket and --gap group a folder; the sets of --sets are grouped already")
+        raise UsageError("--bracket and --gap group a folder; the sets of --sets are grouped already: leave them out")
     if sets is not None and watch_options.watch:
-        raise UsageError("--watch waits for frames in a folder, and --sets has none")
+        raise UsageError("--watch waits for frames in a folder, and --sets has none: name the folder")
     shard = batch_options.shard or slurm_shard(os.environ)
     batch_options = replace(batch_options, shard=shard)
 
@@ -71,8 +85,8 @@ def command(
     from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.grouping.group import read_sets
 
-    exposures = fuse_options.evs or fuse_options.exposure_times or ()
-    check_overrides(len(exposures), fuse_options.evs, fuse_options.exposure_times)
+    exposures = fuse_options.ev or fuse_options.exposure_times or ()
+    check_overrides(len(exposures), fuse_options.ev, fuse_options.exposure_times)
     check_watch(watch_options, batch_options, engine)
     settings = Settings(fuse_options, files, write_options)
     if shard.count > 1:
@@ -83,7 +97,7 @@ def command(
             print_json(record)
         _print_record(record, quiet=quiet, verbose=verbose)
 
-    with progress(quiet=quiet) as bar:
+    with _continued(output), progress(quiet=quiet) as bar:
 
         def on_progress(stage: str, done: int, total: int) -> None:
             bar(stage, done / (total or 1))
@@ -105,7 +119,7 @@ def command(
             print_notes(notes, quiet=quiet)
             tally = run_batch(brackets, output, settings, batch_options, engine, callbacks, shoot)
     if not quiet:
-        stderr().print(_summary(tally), soft_wrap=True)
+        print_notes([f"{_summary(tally)}; results in {output}"], quiet=False, prefix="")
     if failed := tally.counts.get("failed", 0):
         stopped = "; stopped at the first (--fail-fast)" if tally.stopped else ""
         results = output / shard.results_name

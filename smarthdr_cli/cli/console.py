@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,17 +18,41 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from smarthdr_cli.cli.options import flatten
-from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, os_reason, out_of_memory
+from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, full_path, os_reason, out_of_memory
 
 R = TypeVar("R")
 INTERRUPTED = 130  # exit code: 128 + SIGINT, as shells have it
 TRACEBACK = "SMARTHDR_TRACEBACK"  # environment variable: show the traceback of a crash
+LOG_SECONDS = 10.0  # between two lines about one stage in a log
+# What a stage is called on the screen; those not listed by their own name.
+_STAGE_WORDS = {
+    "read": "reading the files",
+    "load": "loading the network",
+    "align": "aligning the frames",
+    "response": "finding the tone curve",
+    "align again": "aligning again",
+    "fuse": "fusing",
+    "merge": "merging",
+    "convert": "converting colours",
+    "write": "writing",
+    "headers": "reading headers",
+    "pictures": "comparing pictures",
+    "group": "finding brackets",
+    "curves": "finding tone curves",
+    "sets": "fusing the sets",
+    "make scenes": "making scenes",
+    "prepare": "preparing the scenes",
+    "load scenes": "loading scenes",
+    "time updates": "timing a few updates",
+    "evaluate": "evaluating",
+}
 
 
 def cli_command(command: Callable[..., R]) -> Callable[..., R]:
     """Give ``command`` the flags of its dataclasses (see options.py), and turn errors into one line and an exit code.
 
-    A SmartHDRError has its own exit code; an interrupt ends with 130, a crash with 1.
+    A SmartHDRError has its own exit code; an interrupt ends with 130, a crash with 1. A KeyboardInterrupt may hold the
+    words that follow "interrupted".
     """
     call, signature = flatten(command)
 
@@ -37,10 +62,10 @@ def cli_command(command: Callable[..., R]) -> Callable[..., R]:
             with terminated_as_interrupt():
                 return call(**values)
         except SmartHDRError as error:
-            print_markup(f"[bold red]smarthdr:[/] {_one_line(str(error))}")
+            print_error(str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            print_markup("smarthdr: interrupted; nothing was left half-written")
+            print_error(f"interrupted; {str(error) or 'nothing was left half-written'}")
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:
             _discard_stdout()
@@ -49,7 +74,7 @@ def cli_command(command: Callable[..., R]) -> Callable[..., R]:
             if isinstance(error, typer.Exit) or os.environ.get(TRACEBACK):
                 raise
             if out_of_memory(error):
-                print_markup("[bold red]smarthdr:[/] out of memory; free some, or fuse smaller or fewer frames")
+                print_error("out of memory; close other programs, limit it with --max-memory, or fuse fewer frames")
                 raise typer.Exit(MemoryLimitError.exit_code) from error
             message = f"{type(error).__name__}: {error}"
             print_markup(f"smarthdr: crashed ({_one_line(message)}); set {TRACEBACK}=1 to see where")
@@ -84,7 +109,7 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {os_reason(error)}") from error
+        raise OutputError(f"cannot write {full_path(path)}: {os_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -116,6 +141,11 @@ def print_markup(line: str) -> None:
     """Print a line of rich markup on stderr; a stderr that cannot be written is ignored, the exit code remains."""
     with contextlib.suppress(OSError):
         stderr().print(line, soft_wrap=True)
+
+
+def print_error(message: str) -> None:
+    """Print what is wrong in one line on stderr."""
+    print_markup(f"[bold red]smarthdr:[/] {_one_line(message)}")
 
 
 def printable(text: str) -> str:
@@ -170,18 +200,48 @@ def _to_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A live bar for each stage on a terminal's stderr, nothing elsewhere. Yields ``report(stage, share_done)``."""
+    """A live bar for each stage on a terminal's stderr, plain lines elsewhere. Yields ``report(stage, share_done)``."""
     console = stderr()
     if quiet or not console.is_terminal:
-        yield lambda _stage, _share: None
+        yield _silent if quiet else StageLines(print_markup)
         return
-    columns = (TextColumn("{task.description:>12}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:>22}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, share_done: float) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=1.0)
+                tasks[stage] = bars.add_task(stage_words(stage), total=1.0)
             bars.update(tasks[stage], completed=share_done)
 
         yield report
+
+
+class StageLines:
+    """Progress for a log: a line as a stage begins, and one every LOG_SECONDS while it runs.
+
+    ``write``: called with each line. ``now``: a clock in seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], now: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._now = write, now
+        self._start = now()
+        self._written: dict[str, float] = {}  # stage to the time of its last line
+
+    def __call__(self, stage: str, share_done: float) -> None:
+        """Write the line where one is due."""
+        moment = self._now()
+        if stage in self._written and moment - self._written[stage] < LOG_SECONDS:
+            return
+        self._written[stage] = moment
+        share = f" {share_done:.0%}" if share_done > 0 else ""
+        self._write(f"{moment - self._start:6.1f} s  {stage_words(stage)}{share}")
+
+
+def stage_words(stage: str) -> str:
+    """What a stage is called on the screen."""
+    return _STAGE_WORDS.get(stage, stage)
+
+
+def _silent(_stage: str, _share: float) -> None:
+    pass

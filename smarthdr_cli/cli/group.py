@@ -84,7 +84,8 @@ def command(
 
 def find_files(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[Path]:
     """The given files and the images of the given folders. Raises InputError if there are none."""
-    from smarthdr_cli.grouping.group import find_pictures
+    from smarthdr_cli.burst.read import check_file
+    from smarthdr_cli.grouping.group import find_pictures, no_pictures
 
     files: list[Path] = []
     for path in paths:
@@ -93,9 +94,9 @@ def find_files(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list
         elif path.exists():
             files.append(path)
         else:
-            raise InputError(f"{path} does not exist")
+            check_file(path)
     if not files:
-        raise InputError(f"there are no pictures in {', '.join(str(path) for path in paths)}")
+        raise InputError(no_pictures([path for path in paths if path.is_dir()]))
     return files
 
 

@@ -27,7 +27,7 @@ SHORT_EXPOSURE = 0.3  # seconds, below which a time is shown as a fraction, as c
 @cli_command
 def info_command(
     files: opt.Files,
-    evs: Evs = None,
+    ev: Evs = None,
     exposure_times: ExposureTimes = None,
     reference: Reference = "auto",
     max_pixels: MaxPixels = None,
@@ -40,7 +40,7 @@ def info_command(
     """
     from smarthdr_cli.burst.inspect import inspect
 
-    inspection = inspect(files, evs=evs, times=exposure_times, reference=reference, max_pixels=max_pixels)
+    inspection = inspect(files, evs=ev, times=exposure_times, reference=reference, max_pixels=max_pixels)
     if as_json:
         print_json(inspection.to_dict())
         return
@@ -86,7 +86,7 @@ def signed(value: float | None) -> str:
 def calibrate_command(
     files: opt.Files,
     output: Annotated[Path, CommandOption("The calibration file to write.", OUTPUT, ("--output", "-o"), "FILE.toml")],
-    evs: Evs = None,
+    ev: Evs = None,
     exposure_times: ExposureTimes = None,
     align: Align = "auto",
     max_pixels: MaxPixels = None,
@@ -106,12 +106,12 @@ def calibrate_command(
 
     if output.suffix.lower() != ".toml":
         raise UsageError(f"the calibration is written as .toml; {output.name} is not")
-    check_overrides(len(files), evs, exposure_times)
+    check_overrides(len(files), ev, exposure_times)
     with output_errors(output):
         check_targets([output], overwrite, files)
     with progress(quiet=quiet) as report_progress:
         report_progress("read", 0.0)
-        burst, notes = load_burst(files, evs=evs, times=exposure_times, max_pixels=max_pixels)
+        burst, notes = load_burst(files, evs=ev, times=exposure_times, max_pixels=max_pixels)
         if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         report_progress("align", 0.0)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from smarthdr_cli.command_option import INPUT, OUTPUT, CommandOption
+from smarthdr_cli.errors import full_path
 
 R = TypeVar("R")
 
@@ -44,7 +45,7 @@ Seed = Annotated[int, CommandOption("Seed of the random numbers.", OPTIONS, mini
 Overwrite = Annotated[bool, CommandOption("Replace existing files.", OUTPUT)]
 Json = Annotated[bool, CommandOption("Print one JSON object on stdout.", OUTPUT, ("--json",))]
 JsonLines = Annotated[bool, CommandOption("Print one line of JSON for each set on stdout.", OUTPUT, ("--json",))]
-Quiet = Annotated[bool, CommandOption("Show no progress and no notes.", OUTPUT, ("--quiet", "-q"))]
+Quiet = Annotated[bool, CommandOption("Show no progress, no notes and no closing line.", OUTPUT, ("--quiet", "-q"))]
 Verbose = Annotated[
     bool,
     CommandOption("Also print on stderr what was found and how long each stage took.", OUTPUT, ("--verbose", "-v")),
@@ -54,17 +55,21 @@ Verbose = Annotated[
 def flatten(command: Callable[..., R]) -> tuple[Callable[..., R], inspect.Signature]:
     """A callable of plain values, and the signature that typer reads its flags from.
 
-    It parses the text of options that have a parser, builds the dataclasses and calls ``command`` with them.
+    It parses the text of options that have a parser, makes the paths of options absolute (messages and records then
+    name files in full), builds the dataclasses and calls ``command`` with them.
     """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, tuple[type, list[str]]] = {}
+    options: list[str] = []
     parsers: dict[str, Callable[[str], Any]] = {}
     flat: list[inspect.Parameter] = []
 
     def add(name: str, hint: Any, default: Any) -> None:
         flat.append(_typer_parameter(name, hint, default))
-        if (option := _command_option(hint)) is not None and option.parse is not None:
-            parsers[name] = option.parse
+        if (option := _command_option(hint)) is not None:
+            options.append(name)
+            if option.parse is not None:
+                parsers[name] = option.parse
 
     for name, parameter in inspect.signature(command).parameters.items():
         if is_dataclass(hints[name]):
@@ -76,6 +81,8 @@ def flatten(command: Callable[..., R]) -> tuple[Callable[..., R], inspect.Signat
             add(name, hints[name], parameter.default)
 
     def call(**values: Any) -> R:
+        for name in options:
+            values[name] = _absolute(values[name])
         for name, parse in parsers.items():
             if isinstance(values[name], str):
                 values[name] = parse(values[name])
@@ -84,6 +91,13 @@ def flatten(command: Callable[..., R]) -> tuple[Callable[..., R], inspect.Signat
         return command(**values)
 
     return call, inspect.Signature(flat)
+
+
+def _absolute(value: Any) -> Any:
+    """A path, or each path of a list, from the root; any other value as it is."""
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    return Path(full_path(value.expanduser())) if isinstance(value, Path) else value
 
 
 def _option_fields(kind: type) -> Iterator[tuple[str, Any, Any]]:

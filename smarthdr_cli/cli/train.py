@@ -156,8 +156,8 @@ def command(
     dry_run: Annotated[
         bool,
         CommandOption(
-            "Print the options, the data and the time that training would take, measured by a few updates; train "
-            "nothing.",
+            "Print the options, the data and the time that training would take, measured by a few scenes and updates; "
+            "train nothing.",
             SCHEDULE,
         ),
     ] = False,
@@ -189,6 +189,12 @@ def command(
     on_scenes = (
         any((data, labeled is not None, unlabeled, flags.method)) or file.get("method", "supervised") != "supervised"
     )
+    ends = epochs is not None or minutes is not None or flags.iterations is not None
+    if not (on_scenes or resume or dry_run or config or panoramas or ends):
+        raise UsageError(
+            "nothing says what to train on: --unlabeled DIR with your own brackets (and --init saf-base), --data DIR "
+            "with scenes and their truth, --panoramas DIR with HDR images, or --minutes N for procedural scenes"
+        )
     if epochs is not None and flags.iterations is not None:
         raise UsageError("--epochs and --iterations both end the schedule; give one of them")
     _check_folder(output, resume=resume, init=init)

@@ -22,6 +22,7 @@ from smarthdr_cli.train.run import run_scenes, run_training
 from smarthdr_cli.train.scene_data import PreparedRun, prepare_run, steps_of_a_pass
 from smarthdr_cli.train.tensorboard import TensorBoard
 
+DRY_RUN_SCENES = 2  # of each role that a dry run prepares; the others are taken to be like them
 MAX_SCENE_NOTES = 3  # printed, of all notes on single scenes
 
 
@@ -44,12 +45,15 @@ def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path |
     """Train on streamed bursts or, under --dry-run, print the options and the cost."""
     config = train_config(values)
     if options.dry_run:
-        cost = stream_run_cost(values, panoramas, resolve_device(options.device))
+        with progress(quiet=options.quiet) as report_progress:
+            cost = stream_run_cost(values, panoramas, resolve_device(options.device), report_progress)
         plan_values = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
         _print_plan(plan_values, cost, as_json=options.as_json)
         return
     folder = options.output
     assert folder is not None
+    with progress(quiet=options.quiet) as report_progress:
+        report_progress("load scenes", 0.0)
     with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
         summary = run_training(
             folder, values, panoramas, device=options.device, resume=options.earlier is not None, init=options.init,
@@ -64,7 +68,7 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_fold
     if earlier is not None and earlier.request is not None and options.output is not None:
         request = run_folder.resumed_request(earlier.request, request, options.output)
     with progress(quiet=options.quiet) as report_progress, distributed.main_process_first():
-        planned = prepare_run(request, values, report_progress)
+        planned = prepare_run(request, values, report_progress, at_most=DRY_RUN_SCENES if options.dry_run else None)
     if earlier is not None and options.output is not None:
         run_folder.check_split(options.output, planned.split)
     print_notes([*planned.notes, *_scene_notes(planned)], quiet=options.quiet)
@@ -154,7 +158,9 @@ def _dry_run(options: RunOptions, planned: PreparedRun) -> None:
         },
         "steps_of_a_pass": {"labeled": labeled_steps, "unlabeled": unlabeled_steps},
     }  # fmt: skip
-    _print_plan(plan_values, scene_run_cost(planned, resolve_device(options.device)), as_json=options.as_json)
+    with progress(quiet=options.quiet) as report_progress:
+        cost = scene_run_cost(planned, resolve_device(options.device), report_progress)
+    _print_plan(plan_values, cost, as_json=options.as_json)
 
 
 def _print_plan(plan_values: dict[str, Any], cost: dict[str, Any], *, as_json: bool) -> None:

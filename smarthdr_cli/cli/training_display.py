@@ -1,4 +1,4 @@
-"""The display of a training run: a live table on a terminal's stderr, a line at each validation elsewhere."""
+"""The display of a training run: a live table on a terminal's stderr; elsewhere a line at times and validations."""
 
 import contextlib
 import math
@@ -16,6 +16,7 @@ from rich.text import Text
 from smarthdr_cli.cli.console import stderr
 
 OnRecord = Callable[[dict[str, Any]], None]
+LOG_SECONDS = 30.0  # between two lines in a log
 MEAN_UPDATES = 50  # that the displayed means cover
 _NOT_TERMS = ("step", "phase", "patches_per_second", "seconds")
 
@@ -99,6 +100,27 @@ class TrainingTable:
         return Group(head, rows)
 
 
+class StepLines:
+    """The progress of a run of ``iterations`` updates for a log: a line every LOG_SECONDS.
+
+    ``write``: called with each line. ``now``: a clock in seconds.
+    """
+
+    def __init__(
+        self, iterations: int, write: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._table, self._write, self._now = TrainingTable(iterations, now), write, now
+        self._written = now()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        """Include an update, and write the line where one is due."""
+        self._table.on_step(record)
+        if self._now() - self._written >= LOG_SECONDS:
+            self._written = self._now()
+            losses = " ".join(f"{name} {mean.value:.4g}" for name, mean in self._table.losses.items())
+            self._write(f"step {record['step']} of {self._table.iterations}: {losses}, {self._table.time_left} left")
+
+
 def _pairs(values: dict[str, float], form: str) -> Text:
     return Text("  ").join(Text.assemble((name + " ", "dim"), form.format(value)) for name, value in values.items())
 
@@ -118,13 +140,16 @@ def training_display(
     """(on_step, on_log): what to call with each update and with each record of the log. ``console``: stderr."""
     console = console or stderr()
 
+    def print_text(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
     def print_line(record: dict[str, Any]) -> None:
-        console.print(line(record), soft_wrap=True)
+        print_text(line(record))
 
     if quiet:
         yield lambda _record: None, lambda _record: None
     elif not console.is_terminal:
-        yield lambda _record: None, print_line
+        yield StepLines(iterations, print_text), print_line
     else:
         table = TrainingTable(iterations)
         with Live(table, console=console, redirect_stdout=False) as live:

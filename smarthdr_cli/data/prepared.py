@@ -148,8 +148,8 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
     """Register the scene's burst and write frames, validity and record."""
     middle = (len(scene.frames) - 1) // 2
     loaded, notes = load_burst(scene.frames, evs=scene.evs, reference="auto" if scene.evs is None else middle + 1)
-    aligned, registration_notes = register(loaded, align=cast(Literal["auto", "none"], align), response=response)
-    burst = aligned.burst
+    registered = register(loaded, align=cast(Literal["auto", "none"], align), response=response)
+    aligned, burst = registered.burst, registered.burst.burst
     order = [burst.reference, *(i for i in spanning_frames(burst, MAX_FRAMES) if i != burst.reference)]
     height, width = burst.size
     shape = (len(order), height, width)
@@ -169,7 +169,7 @@ def _write_frames(scene: SceneFiles, folder: Path, align: str, response: str) ->
         "size": [height, width],
         "moved": [aligned.alignment.moved[i] for i in order],
         "response": Path(aligned.response.name).name,
-        "notes": [*notes, *registration_notes],
+        "notes": [*notes, *registered.notes],
     }
     (folder / RECORD).write_text(json.dumps(record, indent=1))
 

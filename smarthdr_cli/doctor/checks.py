@@ -17,10 +17,10 @@ from smarthdr_cli.errors import MemoryLimitError, SmartHDRError, out_of_memory
 from smarthdr_cli.version import __version__
 
 LIBRARIES = {
-    "torch": "torch", "numpy": "numpy", "opencv-python": "cv2", "OpenEXR": "OpenEXR", "exifread": "exifread",
-    "pillow": "PIL", "simplejpeg": "simplejpeg", "imagecodecs": "imagecodecs", "tifffile": "tifffile",
-    "imageio": "imageio", "safetensors": "safetensors", "huggingface-hub": "huggingface_hub", "typer": "typer",
-    "rich": "rich",
+    "torch": "torch", "numpy": "numpy", "numba": "numba", "opencv-python": "cv2", "OpenEXR": "OpenEXR",
+    "exifread": "exifread", "pillow": "PIL", "simplejpeg": "simplejpeg", "imagecodecs": "imagecodecs",
+    "tifffile": "tifffile", "imageio": "imageio", "safetensors": "safetensors", "huggingface-hub": "huggingface_hub",
+    "typer": "typer", "rich": "rich",
 }  # distribution to module  # fmt: skip
 EXTRAS = (
     ("raw", "rawpy", "RAW files"), ("ray", "ray", "batches on a Ray cluster"),
@@ -194,6 +194,21 @@ def check_devices(section: Section) -> None:
         section.add("-", "CUDA", "no device; the CPU is used")
 
 
+def check_kernel(section: Section) -> None:
+    """What the merge runs on, and where it is cached once compiled."""
+    from smarthdr_cli.fusion.pixel_functions import kernel_choice
+
+    choice = kernel_choice()
+    section.facts = {"kernel": choice.kernel, "cache": choice.cache, "problem": choice.reason or None}
+    if choice.kernel == "numpy":
+        section.add("!", "merge", f"runs on NumPy, which takes ten times as long: {choice.reason}")
+    elif choice.cache is None:
+        hint = "no cache folder can be written, so every run compiles it; NUMBA_CACHE_DIR names another folder"
+        section.add("-", "merge", f"compiled; {hint}")
+    else:
+        section.add("ok", "merge", f"compiled, cached in {choice.cache}")
+
+
 def check_weights(section: Section) -> None:
     """Every weights file that is known, verified against its sha256."""
     from smarthdr_cli.models.catalog import list_verified
@@ -287,7 +302,7 @@ def check_self_test(section: Section) -> SmartHDRError | None:
 
 CHECKS: dict[str, Callable[[Section], None]] = {
     "versions": check_versions, "extras": check_extras, "cpu": check_cpu, "memory": check_memory,
-    "devices": check_devices, "weights": check_weights, "hub": check_hub, "cache": check_cache,
+    "devices": check_devices, "kernel": check_kernel, "weights": check_weights, "hub": check_hub, "cache": check_cache,
 }  # fmt: skip
 
 

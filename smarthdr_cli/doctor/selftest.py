@@ -68,7 +68,7 @@ def self_test(**options: Any) -> SelfTest:
             for path, moment, ev in zip(files, moments, EVS, strict=True):
                 path.write_bytes(_png(moment * 2.0**ev))
             start = time.perf_counter()
-            result = fuse(files, evs=EVS, reference=2, response="srgb", **options)
+            result = fuse(files, ev=EVS, reference=2, response="srgb", **options)
             seconds = time.perf_counter() - start
             path = Path(folder, "result.exr")
             write_result(result, path)

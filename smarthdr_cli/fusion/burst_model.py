@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.consistency import SHOULDER, PairModel, corrected_samples, fit_pair, frame_noise
+from smarthdr_cli.fusion.consistency import (
+    SHOULDER,
+    PairModel,
+    corrected_samples,
+    fit_pair,
+    frame_noise,
+    from_planes,
+    to_planes,
+)
 from smarthdr_cli.fusion.noise_model import NoiseModel, fit_noise
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import Displacement, draw
@@ -29,7 +37,8 @@ class BurstModel:
 
     ``order``: frames, the reference first, then by distance in exposure; ``exposures``: t of each. ``pairs``: of
     ``order[1:]``; ``anchors``: position in ``order`` of the frame that each of them is compared with. ``cells``: (h, w,
-    3) means over CELL pixels of every frame, the others under the photometric grid.
+    3) means over CELL pixels of every frame, the others under the photometric grid. ``curve_error``: relative error of
+    light under the response.
     """
 
     noise: NoiseModel
@@ -39,6 +48,7 @@ class BurstModel:
     anchors: tuple[int, ...]
     eight_bit: tuple[bool, ...]
     cells: dict[int, F32]
+    curve_error: np.float32
 
     def shoulder(self, position: int) -> float:
         """What is added to the relative model error towards the clip, for a frame at its ``position`` in the order."""
@@ -81,7 +91,8 @@ def fit_burst(
     eight_bit = tuple(burst.frames[i].codes.dtype == np.uint8 for i in order)
     seen = {i: valid_cells(source, i) for i in order}
     variance = {
-        i: frame_noise(samples.light[i], noise.frames[i], flag) for i, flag in zip(order, eight_bit, strict=True)
+        i: from_planes(frame_noise(to_planes(samples.light[i]), noise.frames[i], flag))
+        for i, flag in zip(order, eight_bit, strict=True)
     }
     evs = [float(burst.evs[i]) for i in order]
     anchors = anchor_positions(evs)
@@ -96,7 +107,8 @@ def fit_burst(
         light[i] = corrected_samples(samples, i, pair.grid, ratio, burst.size)
         moved[i] = corrected_cells(moved[i], pair)
     exposures = np.exp2(evs).astype(np.float32)
-    return BurstModel(noise, tuple(order), exposures, tuple(pairs), anchors, eight_bit, corrected)
+    curve_error = np.float32(np.log(2) * source.curve_error_ev)
+    return BurstModel(noise, tuple(order), exposures, tuple(pairs), anchors, eight_bit, corrected, curve_error)
 
 
 def valid_cells(source: AlignedBurst, index: int) -> Mask:
@@ -120,5 +132,6 @@ def corrected_cells(cells: F32, pair: PairModel) -> F32:
     """The cells of a whole picture under the photometric grid."""
     rows, columns = cells.shape[:2]
     wide = np.pad(cells, ((0, -rows % CELL), (0, -columns % CELL), (0, 0)), "edge")
-    pair.correct(wide, 0, 0, (rows, columns))
-    return np.ascontiguousarray(wide[:rows, :columns])
+    planes = to_planes(wide)
+    pair.correct(planes, 0, 0, (rows, columns))
+    return from_planes(planes[:, :rows, :columns])

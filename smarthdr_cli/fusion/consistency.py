@@ -1,13 +1,14 @@
 """When two frames show the same thing: one test against one calibrated model of how they may differ.
 
     z = |mean_k(L_i - L_ref)| / sqrt(V_k),   k = 1, 4, 12 px
-    V_k = max(noise_k, s_k(light)^2) + delta^2 |grad L|^2 / k + (eps L)^2
+    V_k = max(noise_k, s_k(light)^2) + B + delta^2 |grad L|^2 / k + (eps L)^2
     trust = exp(-max(z - THRESHOLD, 0)^2 / 1.5)
 
-compared at the exposure of the brighter frame, clipped at 1, after the photometric grid. Noise alone is too small at 4
-and 12 px, since JPEG errors are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is
-measured on the burst at each scale. delta (px) is the registration residue, measured by place where gradients are
-strong.
+compared at the exposure of the brighter frame, clipped at 1, after the photometric grid; what a longer frame does not
+clip, the first may contradict up to 1.5 (pixel_kernel.py). Noise alone is too small at 4 and 12 px, since JPEG errors
+are correlated: s_k, the spread of the difference in smooth, agreeing places by light, is measured on the burst at each
+scale. B: what JPEG leaves near black, common to a block (noise_model.py), for k > 1. delta (px) is the registration
+residue, measured by place where gradients are strong.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from smarthdr_cli.burst.burst import Frame
 from smarthdr_cli.fusion import pixel_kernel
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_levels
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
 
@@ -32,7 +34,7 @@ EPS_TEST, EPS_MERGE = 0.006, 0.004  # relative model error, in the test and in t
 SHOULDER = 0.05  # added to EPS_TEST towards the clip of 8-bit files: cameras bend their highlights
 THRESHOLD, STRICT_THRESHOLD = 2.0, 1.0  # z up to which trust is 1, and under --deghost strong
 DELTA_RANGE = (0.1, 1.0)  # px
-DEFAULT_DELTA = 0.3  # px, where too few gradients are strong
+DEFAULT_DELTA = 0.2  # px, where too few gradients are strong
 MEDIAN_CHI2 = 0.455  # median of a squared normal variable
 MIN_STRONG = 30  # samples of a patch
 
@@ -64,18 +66,28 @@ class PairModel:
         return np.asarray(cv2.resize(self.residue, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
 
     def correct(self, light: F32, top: int, left: int, size: tuple[int, int]) -> None:
-        """Apply the photometric grid to a window of the other frame, (h, w, 3), in place."""
-        pixel_kernel.apply_gain(light, self.grid.gain, light_nodes(self.ratio), self.ratio, top, left, *size)
+        """Apply the photometric grid to a window of the other frame, (3, h, w), in place."""
+        pixel_functions().apply_gain(light, self.grid.gain, light_nodes(self.ratio), top, left, *size)
 
 
 def frame_noise(light: F32, noise: FrameNoise, eight_bit: bool) -> F32:
-    """Var(x) (h, w, 3) of a window of a frame."""
+    """Var(x) (3, h, w) of a window of a frame."""
     out = np.empty_like(light)
     luma, chroma = (np.float32(error) for error in noise.jpeg)
-    pixel_kernel.noise_variance(
+    pixel_functions().noise_variance(
         light, noise.variance, noise.code, noise.squared_worth, luma, chroma, not eight_bit, out
     )
     return out
+
+
+def to_planes(picture: F32) -> F32:
+    """(h, w, 3) as (3, h, w), in the memory's order."""
+    return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+
+def from_planes(planes: F32) -> F32:
+    """(3, h, w) as (h, w, 3), in the memory's order."""
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def fit_pair(
@@ -121,7 +133,9 @@ def corrected_samples(samples: Samples, index: int, grid: PhotometricGrid, ratio
     nodes = light_nodes(ratio)
     for patch, (top, left) in enumerate(samples.corners):
         part = light[patch * samples.side : (patch + 1) * samples.side]
-        pixel_kernel.apply_gain(part, grid.gain, nodes, ratio, top, left, *size)
+        planes = to_planes(part)
+        pixel_functions().apply_gain(planes, grid.gain, nodes, top, left, *size)
+        part[:] = from_planes(planes)
     return light
 
 
@@ -174,6 +188,8 @@ def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, .
         photometric = np.stack(
             [pair.spread[scale, c][table_index(np.asarray(light[..., c], np.float32))] for c in range(3)], -1
         )
-        allowed = np.maximum(own / side**2, photometric) + residue * slope / side + (eps * light) ** 2 + 1e-9
+        black = np.stack([bright_noise.black_at(light, c) + gain**2 * dark_noise.black_at(light / gain, c)
+                          for c in range(3)], -1)  # fmt: skip
+        allowed = np.maximum(own / side**2, photometric) + black + residue * slope / side + (eps * light) ** 2 + 1e-9
         z = np.maximum(z, (np.abs(difference) / np.sqrt(allowed)).max(-1))
     return np.asarray(np.exp(-(np.clip(z - THRESHOLD, 0, None) ** 2) / 1.5), np.float32)

@@ -3,6 +3,7 @@
 A new option is a field here; both commands have it then. Loads neither NumPy nor torch.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,13 @@ def parse_pixels(text: str) -> int:
     return int(value)
 
 
+def parse_tile(text: str) -> str:
+    """ "auto" or a whole number, 0 being the whole picture. Raises UsageError."""
+    if text != "auto" and not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"--tile {text}: use auto, 0 (one tile) or a number of pixels such as 512")
+    return text
+
+
 def _scaled(text: str, units: str, base: float) -> float | None:
     """A number with an optional unit behind it, the first of ``units`` meaning ``base``; None for anything else."""
     unit = text[-1:] if text[-1:].isalpha() else ""
@@ -74,9 +82,8 @@ Evs = Annotated[
     CommandOption(
         "EV of each file, in the order given, e.g. -2,0,2; larger is brighter. Without it: from EXIF.",
         INPUT,
-        ("--ev",),
-        "EV,EV,...",
-        parse_evs,
+        metavar="EV,EV,...",
+        parse=parse_evs,
     ),
 ]
 ExposureTimes = Annotated[
@@ -141,13 +148,14 @@ class FuseOptions:
     ``max_memory`` is in bytes, ``max_pixels`` counts the pixels of one file; None: the limit of burst/scan.py.
     """
 
-    evs: Evs = None
+    ev: Evs = None
     exposure_times: ExposureTimes = None
     exposure_check: Annotated[
         Literal["off", "warn", "fix"],
         CommandOption(
-            "If the pixels contradict the stated exposures: off: ignore it; warn: print a note; fix: use the exposures "
-            "measured from the pixels.",
+            "Whether to trust the exposures that EXIF or --ev state. The brightness of the frames tells their true "
+            "steps: warn keeps the stated ones and prints a note where the two differ by more than a third of a stop; "
+            "fix takes those of the pixels; off does not look.",
             INPUT,
         ),
     ] = "warn"
@@ -190,7 +198,12 @@ class FuseOptions:
     precision: Precision = "auto"
     tile: Annotated[
         str,
-        CommandOption("Side of the tiles in pixels; 0: the whole image at once.", COMPUTATION, metavar="auto|N|0"),
+        CommandOption(
+            "Side of the tiles in pixels; 0: the whole image at once.",
+            COMPUTATION,
+            metavar="auto|N|0",
+            parse=parse_tile,
+        ),
     ] = "auto"
     max_memory: Annotated[
         float | None,
@@ -207,8 +220,17 @@ class FuseOptions:
 
 
 def check_options(options: FuseOptions) -> None:
-    """Raises UsageError where the value of a ``Literal`` field is none of its words."""
+    """Raises UsageError for words that are none of an option's, without loading torch.
+
+    Whether the machine has the device, and whether a tile is large enough, is checked where they are used.
+    """
     for name, kind in get_type_hints(FuseOptions).items():
         value: Any = getattr(options, name)
         if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
             raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(get_args(kind))}")
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", options.device) is None:
+        raise UsageError(f"unknown device {options.device!r}; use auto, cpu, cuda or cuda:N")
+    from smarthdr_cli.radiometry import is_response_name, named_response
+
+    if options.response != "auto" and is_response_name(options.response):
+        named_response(options.response)

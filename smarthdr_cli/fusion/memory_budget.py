@@ -77,7 +77,8 @@ def memory_budget(
     if max_memory < needed:
         condition = "" if tile == "auto" else f" under --tile {tile}"
         burst = f"{size.frames} frames of {size.pixels / 1e6:.1f} megapixels{condition}"
-        raise MemoryLimitError(f"--max-memory is too little: {burst} need about {needed / 2**30:.2g}G")
+        enough = f"{math.ceil(needed / 2**20 / 10) * 10}M"  # as the flag takes it, and no less than is needed
+        raise MemoryLimitError(f"--max-memory is too little: {burst} need --max-memory {enough}")
     side = tile_size(tile, size.frames, device, max_memory, size.image_bytes())
     parallel = count if size.motion_bytes(count) <= max_memory else 1
     return MemoryBudget(side, parallel, max_memory - size.image_bytes())

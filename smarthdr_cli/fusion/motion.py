@@ -25,8 +25,9 @@ from smarthdr_cli.fusion.motion_refinement import (
     RefinementConfig,
     refine_motion,
 )
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
-from smarthdr_cli.models.pairwise import common_exposure, dead_zone, warp
+from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, LEVEL_RADIUS, Motion, upsample
 from smarthdr_cli.models.tensor_ops import box_mean
@@ -67,15 +68,16 @@ class PairMotion:
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
         cells = self.flow[..., y0:y1, x0:x1]
         finer = None if self.refinement is None else self.refinement.within(window)
-        if finer is None and float(cells.abs().amax()) < MIN_FLOW:
-            return None
-        flow = F.interpolate(cells, scale_factor=CELL, mode="bilinear", align_corners=False)
+        if finer is None:
+            if float(cells.abs().amax()) < MIN_FLOW:
+                return None
+            finer = cells.new_empty(1, 2, 0, 0)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
-        flow = flow[..., oy : oy + window.height, ox : ox + window.width]
-        settled = dead_zone(flow if finer is None else flow + finer)
-        if not bool(settled.any()):
+        out = np.empty((2, window.height, window.width), np.float32)
+        flow, add = (np.ascontiguousarray(x[0].float().cpu().numpy()) for x in (cells, finer))
+        if not pixel_functions().displacement(flow, add, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
             return None
-        return np.ascontiguousarray(settled[0].permute(1, 2, 0).cpu().numpy())
+        return out.transpose(1, 2, 0)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Fusion by saf: physics where the frames agree, the network where they do not.
 
 1. ``coarse_motions``: optical flow on cells of 4x4 pixels.
-2. ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through that flow.
+2. ``refined_response``: the curve of a burst that is estimated from it, once more, through that flow.
+   ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through it.
 3. ``find_motions``: the flow is taken where the frame then agrees better, and refined where it still differs.
 4. ``PhysicalMerger.picture``: the merge by physics, and where the frames are at odds.
 5. The network fuses windows around what is at odds, with context, and fades into the merge over a ring that agrees.
@@ -21,6 +22,7 @@ from smarthdr_cli.burst.reference import spanning_frames
 from smarthdr_cli.fusion import blocks
 from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
+from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions
 from smarthdr_cli.fusion.network_window import WindowNetwork
@@ -77,6 +79,7 @@ class SAFFuser:
         on_progress(1.0)
         trim_heap()
         pixels, shortest = size[0] * size[1], float(merger.model.exposures.min())
+        response = merger.burst.response
         statistics = FusionStatistics(
             tile=budget.tile,
             network_frames=1 + len(members),
@@ -86,8 +89,9 @@ class SAFFuser:
             mean_trust=merge.mean_trust,
             network_share=float(share.mean()),
             convolved_megapixels=convolved / 1e6,
+            notes=(REPLACES_SRGB,) if burst.response.name == "srgb" != response.name else (),
         )
-        return TiledFusion(merge.image, statistics)
+        return TiledFusion(merge.image, statistics, response)
 
 
 def fit(
@@ -107,6 +111,10 @@ def fit(
     def displacement(index: int, window: Window) -> F32 | None:
         return through[index].displacement(window) if index in through else None
 
+    refined = refined_response(burst, flows)
+    if refined is not burst:
+        burst = refined
+        cells = {index: burst.downsample(index, CELL) for index in order}
     model = fit_burst(burst, order, cells, flows, displacement)
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
     trim_heap()

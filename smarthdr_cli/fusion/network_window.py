@@ -18,14 +18,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from smarthdr_cli import radiometry
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
+from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
 from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.base import MergeDetail
-from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, clip_taper, merge
+from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, Motion
 from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
@@ -169,23 +171,22 @@ def joined(
     """
     scale = float(model.exposures.min())
     slope = MU * scale / ((1 + MU * scale * light.mean(-1).clip(min=0)) * float(np.log1p(MU)))
-    tapers = _tapers(merged.frames)
-    weights = tapers / merged.variance * (merged.place > 0)
-    kept = weights[0] + (weights[list(members)] * trust).sum(0)
-    sigma = np.maximum(sigma, slope / np.sqrt(np.maximum(kept, 1e-14))).clip(1e-4, 1)
-    rest = [n for n in range(1, len(model.order)) if n not in members]
-    if rest:
+    inverse, peak = (merged.place > 0) / merged.variance, torch.from_numpy(merged.frames.max(-1))
+    weights, known = (
+        taper(peak, *ends).numpy() * inverse for ends in ((TAPER_START, TAPER_END), (HIGHLIGHTS, CLIPPED))
+    )
+    known = known[0] + (known[list(members)] * trust).sum(0)
+    rest = np.maximum(1 - radiometry.mu_law(light.mean(-1) * scale), LEAST_REST)
+    sigma = np.maximum(sigma, 1 / np.sqrt(known / slope**2 + 12 / rest**2))
+    sigma = np.hypot(sigma, model.curve_error * slope * light.mean(-1)).clip(1e-4, 1)
+    others = [n for n in range(1, len(model.order)) if n not in members]
+    if others:
         own = (slope / sigma) ** 2
-        for n in rest:
+        for n in others:
             weight = weights[n] * merged.trust[n]
             light = light + (merged.frames[n] / model.exposures[n] - light) * (weight / (own + weight))[..., None]
             own = own + weight
         sigma = slope / np.sqrt(own)
     light = light + (merged.light - light) * merged.clipped[..., None]
-    return light, np.where(merged.clipped > 0.5, 1, sigma).astype(np.float32)
-
-
-def _tapers(frames: F32) -> F32:
-    """(N, h, w) clip taper of (N, h, w, 3) frames."""
-    peak = torch.from_numpy(frames).movedim(-1, -3)
-    return np.asarray(clip_taper(peak)[:, 0].numpy())
+    lowest = np.where(merged.place > 0, peak, np.inf).min(0)
+    return light, np.where(lowest > CLIPPED, 1, sigma).astype(np.float32)

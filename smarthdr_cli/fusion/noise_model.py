@@ -8,7 +8,8 @@ the inverse response (0 for files of more than 8 bits); kappa: excess over the r
     J = D A / (A + D) + D exp(-c / 8)
 
 what JPEG leaves of a place whose codes have mean c and vary by A (squared codes), D = mean(step^2) / 12 over the file's
-quantisation table. Near black whole blocks are rounded to nothing, their activity too.
+quantisation table. Near black whole blocks are rounded to nothing, their activity too; what that leaves of the mean of
+8x8 pixels, q(x)^2 D exp(-c / 8) / 64, is common to the block: means over more pixels have it whole.
 
 Files of more than 8 bits: a, b from the quietest blocks of each frame, by level (Foi et al. 2008). 8-bit files, whose
 flat places are smoothed: a, b, kappa from the differences of neighbouring exposures.
@@ -17,12 +18,14 @@ flat places are smoothed: a, b, kappa from the differences of neighbouring expos
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst
+from smarthdr_cli.fusion.pixel_kernel import BLACK_CODES
 from smarthdr_cli.fusion.samples import Samples, binned_spread, squared_gradient
 from smarthdr_cli.radiometry import linearize
 
@@ -43,17 +46,23 @@ class FrameNoise:
     """Tables over sqrt(x), (3, ENTRIES) float32 each, of one frame.
 
     ``variance``: of the light x without JPEG's part; ``code``: x as a code from 0 to 255; ``squared_worth``: q(x)^2.
-    ``jpeg``: D of luma and chroma in squared codes, 0 without JPEG compression.
+    ``black``: what JPEG leaves near black, common to a block. ``jpeg``: D of luma and chroma in squared codes, 0
+    without JPEG compression.
     """
 
     variance: F32
     code: F32
     squared_worth: F32
+    black: F32
     jpeg: tuple[float, float]
 
     def at(self, light: NDArray[np.floating], channel: int) -> F32:
         """Variance of ``light`` of one channel, any shape, without JPEG's part."""
         return np.asarray(self.variance[channel][table_index(light)])
+
+    def black_at(self, light: NDArray[Any], channel: int) -> F32:
+        """What JPEG leaves near black of ``light`` (..., 3), of one channel."""
+        return np.asarray(self.black[channel][table_index(light[..., channel])])
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,9 @@ def fit_noise(source: AlignedBurst, samples: Samples) -> NoiseModel:
     frames = []
     for (code, squared_worth), frame in zip(curves, source.burst.frames, strict=True):
         variance = photon * levels + read + squared_worth * (rounding / 12)
-        a, b, c = (np.asarray(table, np.float32) for table in (variance, code, squared_worth))
-        frames.append(FrameNoise(a, b, c, frame.rounding_error))
+        black = squared_worth * (frame.rounding_error[0] / 64) * np.exp(-code / BLACK_CODES)
+        a, b, c, d = (np.asarray(table, np.float32) for table in (variance, code, squared_worth, black))
+        frames.append(FrameNoise(a, b, c, d, frame.rounding_error))
     return NoiseModel(photon, read, rounding, tuple(frames))
 
 

@@ -25,9 +25,11 @@ MAX_GAIN, MAX_LOCAL_GAIN = 0.21, 0.1  # natural log: 0.3 EV, 0.14 EV
 MAX_TEXTURED_GAIN = 1.04  # natural log: 1.5 EV, where texture says that the surface is the same
 TEXTURE_WINDOW = 5  # cells
 MIN_CORRELATION, MIN_CONTRAST = 0.9, 0.05  # of log light in a window; its standard deviation
+MAX_STEP = 0.12  # natural log, between neighbouring nodes of light
 SHRINKAGE = 20 / 0.02**2  # as if 20 more samples of 2 % said 0
 MAX_CELLS = 400_000  # of a picture that the fit looks at
 MAX_TEXTURED_NOISE = 0.03  # relative, of a cell: noisier ones are biased by being sorted by their own light
+MIN_TEXTURED_SHARE = 0.2  # of the samples of a node or of a picture: fewer may be the edges of what moved
 MIN_NODE, MIN_TEXTURED = 30, 100  # samples of a node of light, textured samples of a picture
 MODEL_ERROR = 0.003  # relative; what the fit does not try to explain
 MIN_LIGHT = 3e-4  # of the clip, of samples
@@ -35,19 +37,24 @@ MIN_LIGHT = 3e-4  # of the clip, of samples
 
 @dataclass(frozen=True)
 class PhotometricGrid:
-    """``gain`` (PLACES, PLACES, LIGHTS, 3): exp(-g), a factor on the frame's light."""
+    """``gain`` (PLACES, PLACES, LIGHTS + 1, 3): exp(-g), a factor on the frame's light.
+
+    The last node is light 1 EV and more above the reference's clip, where nothing is measured: what bends towards the
+    clip is the reference's own shoulder, so only the constant goes on.
+    """
 
     gain: F32
 
     @classmethod
     def identity(cls) -> "PhotometricGrid":
         """No change."""
-        return cls(np.ones((PLACES, PLACES, LIGHTS, 3), np.float32))
+        return cls(np.ones((PLACES, PLACES, LIGHTS + 1, 3), np.float32))
 
 
 def light_nodes(ratio: float) -> F32:
     """(ENTRIES,) position along the grid's lights of the levels of a table, for a frame of exposure ``ratio``."""
-    return np.asarray(_light_node(table_levels() / ratio), np.float32)
+    light = table_levels() / ratio
+    return np.asarray(_light_node(light) + np.log2(light.clip(1, 2)), np.float32)
 
 
 def _light_node(light: NDArray[np.floating]) -> F64:
@@ -77,7 +84,7 @@ def fit_grid(
         for at, length in ((rows, height), (columns, width))
     )
     light = _light_node(b.mean(-1) / ratio if ratio > 1 else a.mean(-1))  # of the frame with less noise
-    log_gain = np.empty((PLACES, PLACES, LIGHTS, 3))
+    log_gain = np.empty((PLACES, PLACES, LIGHTS + 1, 3))
     for channel in range(3):
         x, y = a[:, channel], b[:, channel]
         relative = noise[0].at(x, channel) / x**2 + noise[1].at(y, channel) / y**2
@@ -99,11 +106,14 @@ def same_texture(ref: F32, other: F32) -> NDArray[np.bool_]:
 
 
 def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, textured: NDArray[np.bool_]) -> F64:
-    """(PLACES, PLACES, LIGHTS) log-gain of one channel."""
+    """(PLACES, PLACES, LIGHTS + 1) log-gain of one channel."""
     limits = np.full(LIGHTS, MAX_GAIN)
-    counts = np.bincount(np.rint(light[textured]).astype(np.intp), minlength=LIGHTS)
-    limits[counts >= MIN_NODE] = MAX_TEXTURED_GAIN
-    trusted = textured if np.count_nonzero(textured) >= MIN_TEXTURED else np.ones_like(textured)
+    nearest = np.rint(light).astype(np.intp)
+    counts, every = (np.bincount(nearest[x], minlength=LIGHTS) for x in (textured, np.ones_like(textured)))
+    vouched = (counts >= MIN_NODE) & (counts >= MIN_TEXTURED_SHARE * every)
+    limits[vouched] = MAX_TEXTURED_GAIN
+    enough = np.count_nonzero(textured) >= max(MIN_TEXTURED, MIN_TEXTURED_SHARE * len(textured))
+    trusted = textured if enough else np.ones_like(textured)
     widest = MAX_TEXTURED_GAIN if trusted is textured else MAX_GAIN
     scatter = 1.4826 * np.median(np.abs(difference - np.median(difference)))
     sigma = np.sqrt(variance + np.clip(scatter, 0.01, 0.05) ** 2)
@@ -120,7 +130,7 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
     node, nodes = np.rint(light).astype(np.intp), np.arange(LIGHTS)
     by_light = np.zeros(LIGHTS)
     for k in range(LIGHTS):  # from medians: a curve that is 10 % off in the highlights is no outlier
-        members = difference[(node == k) & (textured if counts[k] >= MIN_NODE else True)]
+        members = difference[(node == k) & (textured if vouched[k] else True)]
         if members.size >= MIN_NODE:
             by_light[k] = np.clip(np.median(members) * members.size / (members.size + 60), -limits[k], limits[k])
     median, low = by_light.copy(), np.floor(light).astype(np.intp).clip(0, LIGHTS - 2)
@@ -132,6 +142,7 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
             for v in (difference, np.ones_like(difference))
         )
         by_light = np.clip((mean + SHRINKAGE * median) / (mass + SHRINKAGE), -limits, limits)
+    by_light = _without_steps(by_light, int(every.argmax()))
     difference = difference - np.interp(light, nodes, by_light)
     weight, index = tukey(difference), place * LIGHTS + node
     shape = (PLACES, PLACES, LIGHTS)
@@ -141,7 +152,16 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
         for w in (weight * difference, weight)
     )
     local = np.clip(sums / (masses + 3 * SHRINKAGE), -MAX_LOCAL_GAIN, MAX_LOCAL_GAIN)
-    return np.asarray(constant + by_light + local)
+    return np.asarray(constant + np.pad(by_light + local, ((0, 0), (0, 0), (0, 1))))
+
+
+def _without_steps(by_light: F64, first: int) -> F64:
+    """Log-gains of neighbouring lights, outwards from node ``first``, at most MAX_STEP apart: curves bend smoothly."""
+    smooth = by_light.copy()
+    for k in (*range(first + 1, LIGHTS), *range(first - 1, -1, -1)):
+        inner = smooth[k - 1 if k > first else k + 1]
+        smooth[k] = np.clip(smooth[k], inner - MAX_STEP, inner + MAX_STEP)
+    return smooth
 
 
 def _smooth_all(x: F64) -> F64:

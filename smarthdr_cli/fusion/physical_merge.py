@@ -9,17 +9,16 @@ compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it l
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion import pixel_kernel
+from smarthdr_cli.aligned_burst import AlignedBurst, Window, clips
 from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
 from smarthdr_cli.fusion.feathering import border
 from smarthdr_cli.fusion.motion import PairMotion
+from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL, MARGIN
 from smarthdr_cli.fusion.result import RadianceSigma
 from smarthdr_cli.fusion.tiles import Tile, cells_of, parallel_map, tile_grid, worker_count
@@ -27,31 +26,36 @@ from smarthdr_cli.radiometry import mu_law
 
 F32 = NDArray[np.float32]
 
-TILE = 384  # px, the largest side of a tile: small enough for the caches
+TILE = 512  # px, the largest side of a tile: larger ones leave the caches, smaller ones overlap more
 
 
 @dataclass(frozen=True)
 class WindowMerge:
     """A window merged: ``light`` (h, w, 3), ``sigma`` (h, w), ``lost`` and ``clipped`` (h, w) as ``pixel_kernel.merge``
-    gives them; ``frames`` (N, h, w, 3) in their own units under the photometric grid, ``trust``, ``place`` and
-    ``variance`` (N, h, w) of the model's order.
+    gives them; ``planes`` (N, 3, h, w): the frames in their own units under the photometric grid; ``trust``, ``place``
+    and ``variance`` (N, h, w) of the model's order.
     """
 
     light: F32
     sigma: F32
     lost: F32
     clipped: F32
-    frames: F32
+    planes: F32
     trust: F32
     place: F32
     variance: F32
+
+    @property
+    def frames(self) -> F32:
+        """``planes`` as (N, h, w, 3), without a copy."""
+        return self.planes.transpose(0, 2, 3, 1)
 
     def summary(self, exposures: F32) -> tuple[F32, F32]:
         """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
         rows, columns = self.sigma.shape[0] // CELL, self.sigma.shape[1] // CELL
         out, classical = np.empty((rows, columns, 5), np.float32), np.empty((rows, columns, 3), np.float32)
-        pixel_kernel.summarise(
-            self.frames, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
+        pixel_functions().summarise(
+            self.planes, exposures, self.trust, self.place, self.variance, self.lost, self.clipped, out, classical
         )
         return out, classical
 
@@ -86,25 +90,26 @@ class PhysicalMerger:
         model, burst = self.model, self.burst
         white = [whitening(burst.burst.frames[index]) for index in model.order]
         count, shape = len(model.order), (window.height, window.width)
-        frames, place = np.empty((count, *shape, 3), np.float32), np.ones((count, *shape), np.float32)
+        frames, place = np.empty((count, 3, *shape), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
-        frames[0] = burst.read(model.order[0], window)[0]
+        self._read(model.order[0], window, None, frames[0])
         noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
-        variance[0] = noise[0].mean(-1)
+        pixel_functions().mean_of_channels(noise[0], variance[0])
         rows, columns = cells_of(window)
         for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
             flow = self.motions[n].displacement(window) if n in self.motions else None
-            frames[n], valid = burst.read(pair.other, window, flow)
+            valid = self._read(pair.other, window, flow, frames[n])
             place[n] = border(burst, pair.other, window, valid)
             pair.correct(frames[n], window.top, window.left, burst.burst.size)
             noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
             residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
-            pixel_kernel.agreement(
-                frames[anchor], frames[n], noise[anchor], noise[n], np.float32(pair.ratio), pair.spread, residue,
-                *errors, white[n if pair.ratio > 1 else anchor], valid, trust[n], variance[n],
+            pixel_functions().agreement(
+                frames[anchor], frames[n], noise[anchor], noise[n],
+                *(model.noise.frames[i].black for i in (pair.ref, pair.other)),
+                np.float32(pair.ratio), pair.spread, residue, *errors, white[n if pair.ratio > 1 else anchor],
+                valid, trust[n], variance[n],
             )  # fmt: skip
-            trust[n] = cv2.GaussianBlur(cv2.erode(trust[n], np.ones((3, 3))), (5, 5), 1.0) * valid
             if anchor:
                 trust[n] *= np.where(place[anchor] > 0, trust[anchor], 1)
                 variance[n] /= model.exposures[anchor] ** 2
@@ -113,13 +118,26 @@ class PhysicalMerger:
         light, sigma, lost, clipped = self._merge(frames, trust, place, variance)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
 
+    def _read(self, index: int, window: Window, flow: F32 | None, out: F32) -> F32:
+        """Light of a frame (3, h, w) into ``out``; its validity (h, w)."""
+        codes, valid, clipped = self.burst.sample(index, window, flow)
+        table = self.burst.response_of(index).table
+        scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
+        pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
+        if clipped is not None:
+            out[:, clips(out.max(0), clipped)] = 1
+        return valid
+
     def _merge(self, frames: F32, trust: F32, place: F32, variance: F32) -> tuple[F32, F32, F32, F32]:
         """Light, sigma, lost and clipped, see ``pixel_kernel.merge``."""
-        shape = frames.shape[1:3]
+        shape = place.shape[1:]
         light = np.empty((*shape, 3), np.float32)
         sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
         white = whitening(self.burst.burst.frames[self.model.order[0]])
-        pixel_kernel.merge(frames, self.model.exposures, trust, place, variance, white, light, sigma, lost, clipped)
+        pixel_functions().merge(
+            frames, self.model.exposures, trust, place, variance, white, self.model.curve_error,
+            light, sigma, lost, clipped,
+        )  # fmt: skip
         return light, sigma, lost, clipped
 
     def static_window(self, window: Window) -> WindowMerge:
@@ -128,11 +146,11 @@ class PhysicalMerger:
         """
         merged = self.window(window)
         trust = np.ascontiguousarray(merged.place > 0, np.float32)
-        light, sigma, lost, clipped = self._merge(merged.frames, trust, merged.place, merged.variance)
+        light, sigma, lost, clipped = self._merge(merged.planes, trust, merged.place, merged.variance)
         scale = np.float32(self.model.exposures.min())
         ghost = np.abs(mu_law(light * scale) - mu_law(merged.light * scale)).mean(-1)
         sigma = np.minimum(np.hypot(merged.sigma, ghost), 1)
-        return WindowMerge(light, sigma, lost, clipped, merged.frames, trust, merged.place, merged.variance)
+        return WindowMerge(light, sigma, lost, clipped, merged.planes, trust, merged.place, merged.variance)
 
     def picture(
         self, tile: int, on_progress: Callable[[float], None] = lambda _share: None, *, static: bool = False

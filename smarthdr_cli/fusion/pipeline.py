@@ -5,6 +5,7 @@ fuse one burst several times. Torch is loaded late.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
@@ -20,15 +21,17 @@ from smarthdr_cli.aligned_burst import AlignedBurst, RegisteredBurst, register
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.burst.load import LoadedBurst, Paths, load_burst
 from smarthdr_cli.colorspace import OUTPUT_SPACES, convert_rgb
-from smarthdr_cli.errors import out_of_memory
-from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels
+from smarthdr_cli.errors import UsageError, out_of_memory
+from smarthdr_cli.fusion.fuse_options import FuseOptions, check_options, parse_memory, parse_pixels, parse_tile
 from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult, TiledFusion, UncertaintySummary
+from smarthdr_cli.response import OtherScene
 
 if TYPE_CHECKING:
     import torch
 
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
+    from smarthdr_cli.fusion.pixel_functions import Kernel
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
@@ -47,7 +50,7 @@ def fuse(
     align: Literal["auto", "none"] = "auto",
     response: str | Path = "auto",
     deghost: Literal["auto", "off", "strong"] = "auto",
-    evs: Sequence[float] | None = None,
+    ev: Sequence[float] | None = None,
     exposure_times: Sequence[float] | None = None,
     exposure_check: Literal["off", "warn", "fix"] = "warn",
     gains: Literal["auto", "off"] = "auto",
@@ -57,6 +60,9 @@ def fuse(
 ) -> FusionResult:
     """Fuse the files of one burst, in any order, into linear radiance at the reference frame's moment and pose.
 
+    The options are the flags of ``smarthdr fuse``:
+
+    - ``paths``: the files as a list of texts or paths, without patterns: ``sorted(Path("photos").glob("*.jpg"))``.
     - ``weights``: name or path of other weights than the default.
     - ``device``: "auto", "cpu", "cuda" or "cuda:N". ``precision``: "auto", "fp32", "bf16" or "fp16".
     - ``tile``: side of a tile in pixels, 0 for one tile. ``max_memory``: bytes, or text such as "3G". ``max_pixels``:
@@ -65,39 +71,61 @@ def fuse(
     - ``align``: "auto" (a homography per frame, where it helps) or "none".
     - ``response``: "auto", "srgb", "gamma2.2", "linear" or a calibration file.
     - ``deghost``: "auto", "strong" (the network trusts other frames less) or "off" (the static merge).
-    - ``evs`` or ``exposure_times`` (seconds): of the files in their order, instead of EXIF.
-    - ``exposure_check``: "off", "warn" or "fix", where the pixels contradict the stated exposures.
+    - ``ev`` (larger is brighter) or ``exposure_times`` (seconds): of the files in their order, instead of EXIF.
+    - ``exposure_check``: "warn" notes where the pixels contradict the stated exposures, "fix" takes those of the
+      pixels, "off" does not look.
     - ``gains``: "auto" matches the channels of each frame to the reference, "off" does not.
     - ``colorspace``: "rec709", "rec2020" or "acescg". ``anchor``: the frame whose clip is 1, "reference" or "short".
     - ``progress``: called with the stage and the share of it that is done, 0 to 1.
 
-    Raises UsageError, InputError, ModelError or MemoryLimitError.
+    Returns a ``FusionResult``; ``write_result``, ``write_preview`` and ``write_uncertainty`` store it.
+    Raises UsageError, InputError, ModelError or MemoryLimitError, all of them SmartHDRError.
     """
     options = FuseOptions(
         weights=weights,
         device=device,
         precision=precision,
-        tile=str(tile),
+        tile=parse_tile(str(tile)),
         max_memory=parse_memory(max_memory) if isinstance(max_memory, str) else max_memory,
         max_pixels=parse_pixels(max_pixels) if isinstance(max_pixels, str) else max_pixels,
         reference=reference,
         align=align,
         response=str(response),
         deghost=deghost,
-        evs=evs,
-        exposure_times=exposure_times,
+        ev=None if ev is None else tuple(map(float, ev)),
+        exposure_times=None if exposure_times is None else tuple(map(float, exposure_times)),
         exposure_check=exposure_check,
         gains=gains,
         colorspace=colorspace,
         anchor=anchor,
     )
     check_options(options)
+    _check_paths(paths)
     timer = StageTimer(progress)
+    # While files are decoded. The merge waits for its compilation, which takes seconds on the first run on a machine.
     torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
-    torch_import.start()  # while files are decoded
+    for thread in (torch_import, Thread(target=_kernel, daemon=True)):
+        thread.start()
     loaded = load(paths, options, timer)
     torch_import.join()
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
+
+
+def _check_paths(paths: Paths) -> None:
+    """Raises UsageError for one path instead of a list, and for a pattern."""
+    if isinstance(paths, str | os.PathLike):
+        raise UsageError(f"fuse takes a list of files, not {paths!r}; {_expanded(paths)} makes one")
+    for path in paths:
+        if any(character in os.fspath(path) for character in "*?[") and not Path(path).exists():
+            raise UsageError(f"{os.fspath(path)!r} is a pattern, not a file; {_expanded(path)} makes the list of files")
+
+
+def _expanded(path: str | os.PathLike[str]) -> str:
+    """The expression that makes a list of files of a folder or a pattern."""
+    path = Path(path)
+    pattern = path.name if any(character in path.name for character in "*?[") else "*.jpg"
+    folder = path if path.is_dir() else path.parent
+    return f'sorted(Path("{folder.as_posix()}").glob("{pattern}"))'
 
 
 def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst:
@@ -105,10 +133,11 @@ def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst
     with timer.stage("read"):
         return load_burst(
             paths,
-            evs=options.evs,
+            evs=options.ev,
             times=options.exposure_times,
             reference=options.reference,
             max_pixels=options.max_pixels,
+            exposure_check=options.exposure_check,
         )
 
 
@@ -142,9 +171,16 @@ def fuse_loaded(
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
-        fusion, registered.burst, fuser.record, options, timer,
-        notes=(*notes, *registered.notes), tile_after_retreat=tile_after_retreat,
+        fusion, registered.burst, replace(fuser.record, kernel=_kernel()), options, timer,
+        notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
+
+
+def _kernel() -> "Kernel":
+    """What the merge runs on, compiled."""
+    from smarthdr_cli.fusion.pixel_functions import kernel_choice
+
+    return kernel_choice().kernel
 
 
 def to_result(
@@ -155,12 +191,13 @@ def to_result(
     timer: "StageTimer",
     *,
     notes: Sequence[str] = (),
+    other_scenes: tuple[OtherScene, ...] = (),
     tile_after_retreat: int | None = None,
 ) -> FusionResult:
     """Convert colours and anchor, and write the report. Overwrites the radiance of ``fusion``."""
     frames, evs = burst.burst.frames, burst.burst.evs
     radiance, sigma = fusion.image.radiance, fusion.image.sigma
-    shortest = float(evs.min())
+    shortest, response = float(evs.min()), fusion.response or burst.response
     colorspace = OUTPUT_SPACES[options.colorspace]
     with timer.stage("convert"):
         light = convert_rgb(radiance, frames[0].colorspace, colorspace, out=radiance)
@@ -170,7 +207,7 @@ def to_result(
     report = FusionReport(
         options=non_default_options(options),
         fuser=fuser,
-        response={"name": Path(burst.response.name).name, **burst.response.record},
+        response={"name": Path(response.name).name, **response.record},
         files=tuple(frame.path.name for frame in frames),
         reference=frames[burst.burst.reference].path.name,
         evs=tuple(round(float(ev), 4) for ev in evs),
@@ -184,6 +221,7 @@ def to_result(
             clipped_share=float((sigma >= 1.0).mean()),
         ),
         gains_ev=tuple(tuple(curve.record.get("gains_ev", (0.0, 0.0, 0.0))) for curve in burst.curves),
+        other_scenes=other_scenes,
         tile_after_retreat=tile_after_retreat,
         statistics=fusion.statistics,
         notes=tuple(notes),

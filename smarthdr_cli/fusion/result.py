@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.colorspace import ColorSpace
 from smarthdr_cli.errors import UncertaintyLimitError, UsageError
+from smarthdr_cli.radiometry import Response
+from smarthdr_cli.response import OtherScene
 
 F32 = NDArray[np.float32]
 MIN_STATED_SHARE = 0.0005  # of clipped pixels, below which an error does not mention them
@@ -81,19 +83,23 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
+    response: Response | None = None
 
 
 @dataclass(frozen=True)
 class FuserRecord:
-    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none"."""
+    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none". ``kernel``: of the
+    merge, see ``pixel_functions``.
+    """
 
     model: Mapping[str, str] | str
     device: str
     precision: str
+    kernel: Literal["compiled", "numpy"] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,9 @@ class FusionReport:
     ``options``: those that differ from their defaults. ``response``: name and record of the response. ``files`` and the
     sequences beside it are in the order of exposure, dark to bright: ``evs`` relative to the reference, ``moved`` where
     a homography was applied, ``gains_ev`` of the channels (empty where no gains were found). ``size``: (width, height).
-    ``tile_after_retreat``: side of the tiles after running out of memory, else None. ``notes``: of reading and
-    registration; those of the network are in ``statistics``. ``seconds``: by stage. ``common_exposure`` and
-    ``settings`` are set by a batch.
+    ``other_scenes``: frames that seem to show another scene. ``tile_after_retreat``: side of the tiles after running
+    out of memory, else None. ``notes``: of reading and registration; those of the network are in ``statistics``.
+    ``seconds``: by stage. ``common_exposure`` and ``settings`` are set by a batch.
     """
 
     options: Mapping[str, Any]
@@ -129,6 +135,7 @@ class FusionReport:
     source_colorspace: str
     uncertainty: UncertaintySummary
     gains_ev: tuple[tuple[float, ...], ...] = ()
+    other_scenes: tuple[OtherScene, ...] = ()
     tile_after_retreat: int | None = None
     statistics: FusionStatistics | None = None
     notes: tuple[str, ...] = ()
@@ -147,12 +154,15 @@ class FusionReport:
             "model": self.fuser.model if isinstance(self.fuser.model, str) else dict(self.fuser.model),
             "device": self.fuser.device,
             "precision": self.fuser.precision,
+            **({} if self.fuser.kernel is None else {"kernel": self.fuser.kernel}),
             "response": dict(self.response),
             "alignment": [{"file": f, "moved": moved} for f, moved in zip(self.files, self.moved, strict=True)],
         }
         if self.gains_ev:
             gains = zip(self.files, self.gains_ev, strict=True)
             values["gains"] = [{"file": f, "ev": list(channels)} for f, channels in gains]
+        if self.other_scenes:
+            values["other_scenes"] = [other.to_dict() for other in self.other_scenes]
         if self.tile_after_retreat is not None:
             values["tile_after_retreat"] = self.tile_after_retreat
         if self.statistics is not None:
@@ -192,6 +202,19 @@ class FusionResult:
     burst: Burst
     report: FusionReport
     registered: AlignedBurst | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.uncertainty.shape
+        return (
+            f"<FusionResult {width}x{height}, {self.colorspace.name}, {len(self.report.files)} frames, "
+            f"reference {self.report.reference}, mean uncertainty {self.mean_uncertainty:.4f}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """A small preview, which IPython and Jupyter show."""
+        import smarthdr_cli  # its front door: this room may not know that of previews
+
+        return smarthdr_cli.preview_png(self)
 
     @property
     def mean_uncertainty(self) -> float:

@@ -6,7 +6,7 @@ find files -> read headers -> leave out twins and copies -> split into streams -
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from smarthdr_cli.burst.exif_containers import RAW_SUFFIXES
-from smarthdr_cli.errors import InputError, UsageError, os_reason
+from smarthdr_cli.errors import InputError, UsageError, full_path, os_reason
 from smarthdr_cli.grouping.header import Header, read_header
 from smarthdr_cli.grouping.result import BracketSet, Grouping, Single, Skipped, Twin, read_sets
 from smarthdr_cli.grouping.segmentation import MAX_SET_LENGTH, segment_frames
@@ -41,7 +41,8 @@ def find_pictures(folder: Path, recursive: bool = True, on_error: Callable[[str]
     that is given.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"{full_path(folder)} {problem}; give the folder that holds the frames")
     images: list[Path] = []
 
     def report(error: OSError) -> None:
@@ -55,6 +56,12 @@ def find_pictures(folder: Path, recursive: bool = True, on_error: Callable[[str]
         selected = (n for n in names if not n.startswith(".") and Path(n).suffix.lower() in _SUFFIXES)
         images += [Path(root, name) for name in sorted(selected, key=natural_key)]
     return images
+
+
+def no_pictures(folders: Iterable[Path]) -> str:
+    """The message for folders without a file that smarthdr reads."""
+    listed = ", ".join(full_path(folder) for folder in folders)
+    return f"no pictures in {listed}; give the folder that holds the frames (JPEG, PNG, TIFF or RAW)"
 
 
 def group_files(
@@ -125,7 +132,7 @@ def _read_headers(
             if isinstance(result, str):
                 skipped.append(Skipped(path, result))
             elif result.software.startswith(_OWN_SOFTWARE):
-                skipped.append(Skipped(path, f"{path.name} was written by smarthdr"))
+                skipped.append(Skipped(path, f"{full_path(path)} was written by smarthdr"))
             else:
                 headers.append(result)
             if on_file is not None:

@@ -13,9 +13,10 @@ from smarthdr_cli.burst import raw
 from smarthdr_cli.burst.exif import Tags, exposure_value, interpret_tags, parse_utc_offset
 from smarthdr_cli.burst.exif_containers import FileTags, read_tags
 from smarthdr_cli.burst.makernotes import UNKNOWN_BRACKETING, MakerBracketing, read_bracketing
+from smarthdr_cli.burst.read import check_file
 from smarthdr_cli.burst.scan import FileKind
 from smarthdr_cli.burst.tiff_ifd import BoundedReader
-from smarthdr_cli.errors import InputError
+from smarthdr_cli.errors import InputError, full_path
 
 _EXPOSURE_PROGRAM, _EXPOSURE_BIAS, _FLASH, _EXPOSURE_MODE = 0x8822, 0x9204, 0x9209, 0xA402
 _SOFTWARE, _BODY_SERIAL, _DNG_SERIAL = 0x0131, 0xA431, 0xC62F
@@ -64,11 +65,9 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read the header of an image file. Raises InputError where it is missing, empty, damaged or no image."""
-    name = path.name
+    name = full_path(path)
+    check_file(path)
     try:
-        if not path.is_file():
-            problem = "does not exist" if not path.exists() else "is a folder" if path.is_dir() else "is not a file"
-            raise InputError(f"{name} {problem}")
         with path.open("rb") as file:
             source = BoundedReader(file)
             return _header(path, source.size, read_tags(source, name))

@@ -1,4 +1,4 @@
-"""The uncertainty as a heatmap with a legend.
+"""The uncertainty as a heatmap, and the legend of its colours.
 
 The position of sigma on the colour bar is log(sigma / MIN_SIGMA) / log(MAX_SIGMA / MIN_SIGMA), the same for every
 image, so that two compare. Colours are OpenCV's inferno (van der Walt and Smith 2015): lightness rises with every step.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.errors import OutputError, full_path
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SIGMA_MEANING, SOFTWARE, as_json, provenance, require_finite
 from smarthdr_cli.output.preview import save_image
@@ -27,34 +27,48 @@ UNITS = (
     "68 % of pixels are closer to the truth than their sigma; mu-law scale, 0 = black, 1 = the shortest frame's clip"
 )
 _BACKGROUND, _INK = (24, 24, 26), (235, 235, 235)  # RGB
-_MIN_LEGEND_WIDTH = 480  # pixels; a narrower image is centred above it
+LEGEND_WIDTH = 960  # pixels
 _BAND_PIXELS = 1 << 20  # coloured at a time
 
 
 def write_heatmap(result: FusionResult, path: Path, *, overwrite: bool = False) -> list[str]:
-    """Write the uncertainty as a PNG at full size with a legend below; there are no notes.
+    """Write the uncertainty as a PNG of the picture's own size; there are no notes.
 
     Raises OutputError where it is not finite or cannot be written.
     """
     require_finite(result.uncertainty, "uncertainty")
-    canvas = draw(result.uncertainty)
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", SOFTWARE)
     text.add_itxt("Description", SIGMA_MEANING)
     text.add_text("smarthdr", as_json(provenance(result)))
+    _write_png(path, draw(result.uncertainty), text, overwrite)
+    return []
 
+
+def write_legend(_result: FusionResult | None, path: Path, *, overwrite: bool = False) -> list[str]:
+    """Write the legend of every heatmap, whose colours are the same for every image; there are no notes.
+
+    Raises OutputError where it cannot be written.
+    """
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", SOFTWARE)
+    text.add_itxt("Description", SIGMA_MEANING)
+    _write_png(path, draw_legend(), text, overwrite)
+    return []
+
+
+def _write_png(path: Path, canvas: U8, text: PngImagePlugin.PngInfo, overwrite: bool) -> None:
     def verify(written: Path) -> None:
         try:
             with Image.open(written) as image:
                 size = image.size
         except (OSError, Image.DecompressionBombError) as error:
-            raise OutputError(f"{path} does not read back after writing; it was not kept") from error
+            raise OutputError(f"{full_path(path)} does not read back after writing; it was not kept") from error
         if size != (canvas.shape[1], canvas.shape[0]):
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+            raise OutputError(f"{full_path(path)} does not read back as it was written; it was not kept")
 
     with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
         save_image(temporary, canvas, "PNG", compress_level=1, pnginfo=text)
-    return []
 
 
 def colour_table() -> U8:
@@ -73,23 +87,19 @@ def colour_index(sigma: NDArray[np.float32]) -> U8:
 
 
 def draw(sigma: NDArray[np.float32]) -> U8:
-    """(H, W) sigma to the heatmap with its legend, (H + legend, max(W, 480), 3) uint8 RGB, pixel for pixel."""
+    """(H, W) sigma to the heatmap, (H, W, 3) uint8 RGB, pixel for pixel."""
     height, width = sigma.shape
-    full_width = max(width, _MIN_LEGEND_WIDTH)
-    legend = _legend(full_width)
-    canvas = np.empty((height + legend.shape[0], full_width, 3), np.uint8)
-    canvas[:height] = _BACKGROUND
-    canvas[height:] = legend
-    table, left = colour_table(), (full_width - width) // 2
+    canvas = np.empty((height, width, 3), np.uint8)
+    table = colour_table()
     rows = max(1, _BAND_PIXELS // width)
     for top in range(0, height, rows):
         index = colour_index(sigma[top : top + rows])
-        canvas[top : top + index.shape[0], left : left + width] = table[index]
+        canvas[top : top + index.shape[0]] = table[index]
     return canvas
 
 
-def _legend(width: int) -> U8:
-    """The strip below the image: title, meaning of sigma, colour bar and ticks, all scaled with ``width``."""
+def draw_legend(width: int = LEGEND_WIDTH) -> U8:
+    """The legend, (h, ``width``, 3) uint8 RGB: title, meaning of sigma, colour bar and ticks, scaled with ``width``."""
     unit = max(12, round(width / 70))  # text size in pixels
     font, title_font = ImageFont.load_default(unit), ImageFont.load_default(round(unit * 1.3))
     margin = unit

@@ -5,9 +5,11 @@ All carry an sRGB ICC profile and the reference's EXIF (output/exif.py); TIFF ha
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from PIL import Image
 
 from smarthdr_cli.atomic import atomic_file
 from smarthdr_cli.colorspace import REC709
-from smarthdr_cli.errors import OutputError
+from smarthdr_cli.errors import OutputError, full_path
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.exif import ORIENTATION, jpeg_exif, reference_exif, tiff_tags
 from smarthdr_cli.output.icc_profile import matrix_profile
@@ -26,6 +28,7 @@ from smarthdr_cli.radiometry import linear_to_srgb
 
 Pixels = NDArray[np.unsignedinteger[Any]]
 
+PREVIEW_SIDE = 640  # pixels of a preview in a notebook
 MAX_JPEG_SIDE = 65535
 _JPEG_QUALITY = 92
 
@@ -87,13 +90,24 @@ def check_jpeg_size(result: FusionResult, path: Path) -> None:
     height, width = result.radiance.shape[:2]
     if max(height, width) > MAX_JPEG_SIDE:
         raise OutputError(
-            f"{path.name}: JPEG holds at most {MAX_JPEG_SIDE} pixels a side, not {width}x{height}; use .png"
+            f"{full_path(path)}: JPEG holds at most {MAX_JPEG_SIDE} pixels a side, not {width}x{height}; use .png"
         )
 
 
 def fit_preview(result: FusionResult, config: ToneMapConfig = DEFAULT_CONFIG) -> ToneMap:
     """The tone mapping of the result's preview."""
     return fit_tone_map(result.radiance, result.colorspace, result.anchor_ev, config)
+
+
+def preview_png(result: FusionResult, side: int = PREVIEW_SIDE) -> bytes:
+    """A small preview as the bytes of a PNG: the tone-mapped picture reduced to ``side`` pixels."""
+    height, width = result.radiance.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(result.radiance, size, interpolation=cv2.INTER_AREA)
+    stream = io.BytesIO()
+    Image.fromarray(render_srgb(replace(result, radiance=np.asarray(small, np.float32)), 8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def render_srgb(result: FusionResult, bits: Literal[8, 16], tone_map: ToneMap | None = None) -> Pixels:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from smarthdr_cli.atomic import all_or_none, check_targets
-from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.errors import InputError, UsageError, full_path
 from smarthdr_cli.output.write_options import Look, WriteOptions
 
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.result import FusionResult
 
-Role = Literal["result", "uncertainty", "preview", "report"]
+Role = Literal["result", "uncertainty", "legend", "preview", "report"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ FORMATS = (
     Format("result", (".avif",), "avif:write_avif", ("preview_ev",), "avif:read_provenance", "avif:is_intact"),
     Format("uncertainty", (".png",), "heatmap:write_heatmap"),
     Format("uncertainty", (".exr",), "exr:write_uncertainty_exr"),
+    Format("legend", (".png",), "heatmap:write_legend"),
     Format("preview", (".jpg", ".jpeg"), "preview:write_jpeg", LOOK_OPTIONS),
     Format("preview", (".png",), "preview:write_png", LOOK_OPTIONS),
     Format("preview", (".tif", ".tiff"), "preview:write_tiff", LOOK_OPTIONS),
@@ -78,7 +79,7 @@ _DEFAULTS = vars(WriteOptions())
 def listed(role: Role) -> str:
     """The first suffix of each format of ``role``, for help texts: ".exr, .hdr or .tif"."""
     *others, last = (form.suffixes[0] for form in FORMATS if form.role == role)
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def find_format(role: Role, path: Path) -> Format:
@@ -87,8 +88,8 @@ def find_format(role: Role, path: Path) -> Format:
     for form in of_role:
         if path.suffix.lower() in form.suffixes:
             return form
-    accepted = ", ".join(suffix for form in of_role for suffix in form.suffixes)
-    raise UsageError(f"the {role} is written as {accepted}; {path.name} is none of these")
+    accepted = ", ".join("/".join(form.suffixes) for form in of_role)
+    raise UsageError(f"{full_path(path)}: the {role} is written as {accepted}; choose a name with one of these endings")
 
 
 def check_write_options(results: Path | Sequence[Path], preview: Path | None = None, **options: Any) -> None:
@@ -107,7 +108,7 @@ def check_write_options(results: Path | Sequence[Path], preview: Path | None = N
             results_with = [form.suffixes[0] for form in accepting if form.role == "result"]
             of = [*(["--preview"] if len(results_with) < len(accepting) else []), *results_with]
             given = ", ".join(path.suffix or path.name for path in results)
-            raise UsageError(f"{_FLAGS[name]} is an option of {', '.join(of)}, not of {given}")
+            raise UsageError(f"{_FLAGS[name]} is an option of {', '.join(of)}, not of {given}; leave it out")
 
 
 def check_outputs(
@@ -115,6 +116,7 @@ def check_outputs(
     uncertainty: Path | None = None,
     preview: Path | None = None,
     report: Path | None = None,
+    legend: Path | None = None,
     *,
     inputs: Iterable[Path] = (),
     overwrite: bool = False,
@@ -127,6 +129,7 @@ def check_outputs(
     results = [results] if isinstance(results, Path) else results
     outputs: list[tuple[Role, Path | None]] = [
         ("uncertainty", uncertainty),
+        ("legend", legend),
         ("preview", preview),
         ("report", report),
     ]
@@ -141,7 +144,7 @@ def check_outputs(
 
 def write_result(
     result: "FusionResult",
-    path: Path,
+    path: str | Path,
     *,
     compression: str = "zip",
     float32: bool | None = None,
@@ -156,6 +159,7 @@ def write_result(
     ``preview_ev`` of Ultra HDR and of the preview in a DNG, ``preview_ev`` of AVIF too, see ``write_preview``.
     Raises UsageError for an unknown suffix or an option the format lacks, OutputError where it cannot be written.
     """
+    path = Path(path)
     options: dict[str, Any] = {"compression": compression, "float32": float32, "embed_uncertainty": embed_uncertainty}
     options |= {"look": look, "preview_ev": preview_ev}
     form = find_format("result", path)
@@ -163,19 +167,30 @@ def write_result(
     return _write(form, result, path, options, overwrite)
 
 
-def write_uncertainty(result: "FusionResult", path: Path, *, overwrite: bool = False) -> list[str]:
+def write_uncertainty(result: "FusionResult", path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns notes for the user."""
-    return _write(find_format("uncertainty", path), result, path, {}, overwrite)
+    return _write(find_format("uncertainty", Path(path)), result, Path(path), {}, overwrite)
+
+
+def write_legend(path: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Write the legend of the heatmap's colours, the same for every result, as .png; returns notes for the user."""
+    return _write(find_format("legend", Path(path)), None, Path(path), {}, overwrite)
 
 
 def write_preview(
-    result: "FusionResult", path: Path, *, look: Look = "natural", preview_ev: float = 0.0, overwrite: bool = False
+    result: "FusionResult",
+    path: str | Path,
+    *,
+    look: Look = "natural",
+    preview_ev: float = 0.0,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write the tone-mapped image as .jpg, .png or .tif; returns notes for the user.
 
     ``look``: "natural", "vivid" or "neutral". ``preview_ev``: EV by which the preview is brighter.
     """
-    return _write(find_format("preview", path), result, path, {"look": look, "preview_ev": preview_ev}, overwrite)
+    options = {"look": look, "preview_ev": preview_ev}
+    return _write(find_format("preview", Path(path)), result, Path(path), options, overwrite)
 
 
 def write_file(
@@ -194,13 +209,19 @@ def write_results(
 
 
 def write_report(
-    result: "FusionResult", path: Path, *, look: Look = "natural", preview_ev: float = 0.0, overwrite: bool = False
+    result: "FusionResult",
+    path: str | Path,
+    *,
+    look: Look = "natural",
+    preview_ev: float = 0.0,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write one HTML page that shows the fusion, pictures included, to a person; returns notes for the user.
 
     ``look``, ``preview_ev``: of its tone-mapped picture, as in ``write_preview``.
     """
-    return _write(find_format("report", path), result, path, {"look": look, "preview_ev": preview_ev}, overwrite)
+    options = {"look": look, "preview_ev": preview_ev}
+    return _write(find_format("report", Path(path)), result, Path(path), options, overwrite)
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:
@@ -224,7 +245,9 @@ def is_intact(path: Path) -> bool:
     return True
 
 
-def _write(form: Format, result: "FusionResult", path: Path, options: Mapping[str, Any], overwrite: bool) -> list[str]:
+def _write(
+    form: Format, result: "FusionResult | None", path: Path, options: Mapping[str, Any], overwrite: bool
+) -> list[str]:
     used = {name: value for name, value in options.items() if name in form.options}
     notes: list[str] = _load(form.writer)(result, path, **used, overwrite=overwrite)
     return notes

@@ -9,16 +9,13 @@ ignores a minority that moved. w_ij is the square root of the number of blocks t
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
-from smarthdr_cli.burst.burst import Burst
+from smarthdr_cli.burst.burst import Burst, ExposureCheck
 from smarthdr_cli.radiometry import F64, Response
 from smarthdr_cli.response.crf_fit import CODE_SIGMA, CONTRAST_SIGMA
 from smarthdr_cli.response.samples import Samples
-
-ExposureCheck = Literal["off", "warn", "fix"]
 
 TOLERANCE_EV = 1 / 3  # between stated and measured
 MIN_BLOCKS = 60  # valid samples a pair needs

@@ -7,7 +7,7 @@ A grid of small blocks lies over the reference; each frame is read through its h
 At most MAX_BLOCKS blocks are read, so that memory does not grow with the picture and no frame is converted to float.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,14 @@ class Samples:
         return Samples(self.code, self.spread, self.valid & blocks[:, None], self.grid)
 
 
-def sample_blocks(burst: Burst, alignment: Alignment, max_blocks: int = MAX_BLOCKS) -> Samples:
-    """Samples of ``burst`` on one grid over the reference, each frame through its homography in ``alignment``."""
+def sample_blocks(
+    burst: Burst, alignment: Alignment, max_blocks: int = MAX_BLOCKS, flows: Mapping[int, F32] | None = None
+) -> Samples:
+    """Samples of ``burst`` on one grid over the reference, each frame through its homography in ``alignment``.
+
+    ``flows``: (h, w, 2) displacement (x, y) in reference pixels, on equal cells over the picture, of frames whose
+    content moves.
+    """
     height, width = burst.size
     per_block = np.sqrt(height * width / max_blocks)
     side = int(np.clip(per_block, MIN_BLOCK_SIDE, MAX_BLOCK_SIDE))
@@ -60,8 +66,8 @@ def sample_blocks(burst: Burst, alignment: Alignment, max_blocks: int = MAX_BLOC
     y = _block_coordinates(height, rows, side)
     x = _block_coordinates(width, columns, side)
     statistics = [
-        _sample_frame(frame, matrix, y, x, side)
-        for frame, matrix in zip(burst.frames, alignment.homographies, strict=True)
+        _sample_frame(frame, matrix, y, x, side, (flows or {}).get(index))
+        for index, (frame, matrix) in enumerate(zip(burst.frames, alignment.homographies, strict=True))
     ]
     code, spread, valid = (np.stack(part) for part in zip(*statistics, strict=True))
     return Samples(code, spread, valid, (rows, columns))
@@ -81,11 +87,15 @@ def _block_coordinates(length: int, count: int, side: int) -> F32:
 
 
 def _sample_frame(
-    frame: Frame, matrix: NDArray[np.float64], y: F32, x: F32, side: int
+    frame: Frame, matrix: NDArray[np.float64], y: F32, x: F32, side: int, flow: F32 | None = None
 ) -> tuple[F32, F32, NDArray[np.bool_]]:
     """Code, spread and validity (M, 3) of one frame."""
-    static = np.allclose(matrix, np.eye(3), atol=1e-9)
+    static = flow is None and np.allclose(matrix, np.eye(3), atol=1e-9)
     map_x, map_y = np.meshgrid(x, y)
+    if flow is not None:
+        tall, wide = (-(-length // cells) for length, cells in zip(frame.size, flow.shape[:2], strict=True))
+        moved = flow[y.astype(np.intp) // tall][:, x.astype(np.intp) // wide]
+        map_x, map_y = map_x + moved[..., 0], map_y + moved[..., 1]
     if not static:
         map_x, map_y = warp_coordinates(matrix, map_x, map_y)
     method = cv2.INTER_NEAREST if static else cv2.INTER_LINEAR

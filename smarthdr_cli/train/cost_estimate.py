@@ -20,22 +20,26 @@ from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.loop import Session
 from smarthdr_cli.train.methods import method_class
 from smarthdr_cli.train.run import VALIDATION_SEED, held_out_batches
-from smarthdr_cli.train.scene_data import PreparedRun
+from smarthdr_cli.train.scene_data import OnStage, PreparedRun
 from smarthdr_cli.train.scene_session import SceneSession
 from smarthdr_cli.train.state import TrainState, new_state
 
-TIMED_UPDATES = 4  # of each phase, the first to warm up
-MAX_TIMING_SECONDS = 20.0  # of a phase; after that fewer updates have to do
+TIMED_UPDATES = 3  # of each phase, the first to warm up
+MAX_TIMING_SECONDS = 10.0  # of a phase; after that fewer updates have to do
 TIMED_SCENES = 2  # unlabelled scenes for which pseudo-labels are made
 
 
-def scene_run_cost(run: PreparedRun, device: torch.device) -> dict[str, Any]:
+def scene_run_cost(
+    run: PreparedRun, device: torch.device, on_stage: OnStage = lambda _stage, _share: None
+) -> dict[str, Any]:
     """Cost of a prepared run, by JSON names.
 
     ``phases``: name, steps and seconds an update of each. ``pseudo_labels`` and ``validation``: how often, and seconds
     each time. ``seconds``: in all. ``refresh``: updates between two refreshes of pseudo-labels, 0 where none are made.
+    ``on_stage``: called as the timing begins.
     """
     config = run.config
+    on_stage("time updates", 0.0)
     first = min(method_class(config.method)(config).first_unlabeled, config.iterations)
     with TemporaryDirectory(prefix="smarthdr-") as scratch:
         state = new_state(config, device)
@@ -45,6 +49,7 @@ def scene_run_cost(run: PreparedRun, device: torch.device) -> dict[str, Any]:
             phases = [time_updates(session, state, first)] if first else []
             epoch = session.epoch
             validation = _validation(session, state, config)
+            validation["seconds"] *= run.data.scale[2]
         finally:
             session.close()
         labels: dict[str, Any] = {"times": 0, "seconds": 0.0}
@@ -60,7 +65,7 @@ def scene_run_cost(run: PreparedRun, device: torch.device) -> dict[str, Any]:
                 phases.append(time_updates(session, state, config.iterations - first))
                 if session.store.current is not None:
                     pixels = [math.prod(scene.size) for scene in run.data.unlabeled]
-                    scale = sum(pixels) / sum(pixels[:TIMED_SCENES])
+                    scale = run.data.scale[1] * sum(pixels) / sum(pixels[:TIMED_SCENES])
                     labels["times"] = math.ceil((config.iterations - first) / epoch)
                     labels["seconds"] = max(0.0, with_refresh - phases[-1]["seconds_per_update"]) * scale
             finally:
@@ -68,14 +73,21 @@ def scene_run_cost(run: PreparedRun, device: torch.device) -> dict[str, Any]:
     return _total(phases, labels, validation) | {"refresh": epoch if labels["times"] else 0}
 
 
-def stream_run_cost(values: dict[str, Any], panoramas: Path | None, device: torch.device) -> dict[str, Any]:
+def stream_run_cost(
+    values: dict[str, Any],
+    panoramas: Path | None,
+    device: torch.device,
+    on_stage: OnStage = lambda _stage, _share: None,
+) -> dict[str, Any]:
     """Cost of a run on streamed bursts, as ``scene_run_cost`` gives it. Raises what ``run_training`` does."""
     config = train_config(values)
+    on_stage("load scenes", 0.0)
     bank = load_bank(panoramas, seed=config.seed).to(device)
     held_out = load_bank(panoramas, held_out=True, seed=config.seed)
     state = new_state(config, device)
     session = StreamSession(bank, held_out_batches(held_out, 2, VALIDATION_SEED, device), config, state)
     phases = []
+    on_stage("time updates", 0.0)
     try:
         for begin, end in ((0, min(config.motion_steps, config.iterations)), (config.motion_steps, config.iterations)):
             if end > begin:

@@ -31,11 +31,15 @@ OnStage = Callable[[str, float], None]  # name of the stage, share of it that is
 
 @dataclass(frozen=True)
 class SceneData:
-    """Prepared scenes by their role."""
+    """Prepared scenes by their role.
+
+    ``scale``: for each role, the scenes of the split over those that are prepared; 1 but for an estimate.
+    """
 
     labeled: tuple[PreparedScene, ...]
     unlabeled: tuple[PreparedScene, ...]
     held_out: tuple[PreparedScene, ...]
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def validation(self, device: torch.device) -> list[Batch]:
         """The middle of every held-out image, one a batch, sides multiples of 32; smaller images are left out."""
@@ -83,9 +87,15 @@ class PreparedRun:
 
 
 def prepare_run(
-    request: DataRequest, values: dict[str, Any], on_stage: OnStage = lambda _stage, _share: None
+    request: DataRequest,
+    values: dict[str, Any],
+    on_stage: OnStage = lambda _stage, _share: None,
+    *,
+    at_most: int | None = None,
 ) -> PreparedRun:
     """Find, split and prepare the data of a run with the options ``values``.
+
+    ``at_most``: prepare only so many scenes of each role, for an estimate of the cost.
 
     Raises UsageError for options that do not fit the data, InputError for data that cannot be read, ModelError for VGG
     weights, OutputError where the cache cannot be written.
@@ -113,7 +123,7 @@ def prepare_run(
     if vgg is None:
         config = replace(config, weight_vgg=0.0)
         notes.append("no --vgg: the perceptual term of the published loss is left out")
-    data = _prepare(split, method_class(config.method).uses_unlabeled, on_stage)
+    data = _prepare(split, method_class(config.method).uses_unlabeled, on_stage, at_most)
     _check_frame_counts(config, data)
     small = [scene.band.scene.name for scene in data.held_out if not large_enough(scene)]
     if small:
@@ -127,11 +137,14 @@ def prepare_run(
     return PreparedRun(config, split, data, vgg, tuple(notes), record, request, tests)
 
 
-def _prepare(split: Split, uses_unlabeled: bool, on_stage: OnStage) -> SceneData:
-    roles = (split.labeled, split.unlabeled if uses_unlabeled else (), split.held_out)
+def _prepare(split: Split, uses_unlabeled: bool, on_stage: OnStage, at_most: int | None) -> SceneData:
+    whole = (split.labeled, split.unlabeled if uses_unlabeled else (), split.held_out)
+    roles = tuple(role[:at_most] for role in whole)
     parts = [part for role in roles for part in role]
     scenes = iter(prepare(parts, cache_home() / "prepared", on_scene=lambda n, _: on_stage("prepare", n / len(parts))))
-    return SceneData(*(tuple(next(scenes) for _ in role) for role in roles))
+    labeled, unlabeled, held_out = (tuple(next(scenes) for _ in role) for role in roles)
+    first, second, third = (len(all_) / max(1, len(some)) for all_, some in zip(whole, roles, strict=True))
+    return SceneData(labeled, unlabeled, held_out, (max(first, 1.0), max(second, 1.0), max(third, 1.0)))
 
 
 def _check_frame_counts(config: TrainConfig, data: SceneData) -> None:
@@ -175,7 +188,9 @@ def _with_epochs(config: TrainConfig, request: DataRequest, data: SceneData) -> 
 def steps_of_a_pass(config: TrainConfig, data: SceneData) -> tuple[int, int]:
     """Updates that use the labelled crops, and the unlabelled ones, once, at half-crop stride."""
     steps = []
-    for scenes, batch in ((data.labeled, config.batch), (data.unlabeled or data.labeled, config.batch_unlabeled)):
-        crops = len(CropSampler(scenes, config.crop, 1, 0).grid(config.crop // 2)) if scenes else 0
+    labeled = (data.labeled, data.scale[0])
+    unlabeled = (data.unlabeled, data.scale[1]) if data.unlabeled else labeled
+    for (scenes, scale), batch in ((labeled, config.batch), (unlabeled, config.batch_unlabeled)):
+        crops = round(scale * len(CropSampler(scenes, config.crop, 1, 0).grid(config.crop // 2))) if scenes else 0
         steps.append(max(1, crops // batch) if crops else 0)
     return steps[0], steps[1]

@@ -80,7 +80,8 @@ class SceneSession:
             return max(self.config.iterations, 1)
         if self.config.refresh or self.unlabeled is None:
             return max(self.config.refresh, 1)
-        return max(1, len(self.unlabeled.grid(self.config.crop // 2)) // self.config.batch_unlabeled)
+        crops = round(self.data.scale[1] * len(self.unlabeled.grid(self.config.crop // 2)))
+        return max(1, crops // self.config.batch_unlabeled)
 
     def _resume(self, state: TrainState) -> None:
         """Restore the method's statistics and the pseudo-labels of the epoch that ``state.step`` lies in."""

@@ -192,7 +192,7 @@ def test_a_given_exposure_scales_all_sets_alike(tmp_path):
 def test_the_curve_is_stored_and_reused(tmp_path):
     sets = shoot(tmp_path / "shoot")[:2]
     _, _, records = fuse_all(sets, tmp_path / "out")
-    (path,) = (tmp_path / "out").glob("response-Maker Model X jpeg-*.toml")
+    (path,) = (tmp_path / "out" / "responses").glob("Maker Model X jpeg-*.toml")
     curve = load_response(path)
     code = np.linspace(0, 1, 4096)
     true = np.interp(np.arange(40, 220) / 255, contrast(code) / 255.0, code)

@@ -317,7 +317,7 @@ def test_records_are_those_of_this_process(tmp_path, cluster):
     shoot = Shoot(tmp_path, 4)
     there, stderr = shoot.run(cluster.address)
     shoot.check_done()
-    assert len(stderr.splitlines()) == 1  # the summary
+    assert len([line for line in stderr.splitlines() if " s  " not in line]) == 1  # the summary, beside the stages
     here, _ = shoot.run(None, "--overwrite")
     own = {"pid", "finished", "seconds", "waited", "peak_memory"}
     for name in shoot.names:
@@ -353,7 +353,7 @@ def test_terminated(tmp_path, cluster):
     shoot.first(process)
     process.send_signal(signal.SIGTERM)
     _, stderr = shoot.finish(process, 130)
-    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert stderr.splitlines()[-1].startswith("smarthdr: interrupted; nothing was left half-written")
     assert [path.name for path in shoot.out.iterdir() if path.name.startswith(".")] == []
     held.unlink()
     shoot.run(cluster.address, "--skip-existing")
@@ -448,4 +448,4 @@ def test_terminated_while_ray_starts(tmp_path, monkeypatch, seconds):
         time.sleep(seconds)
         process.send_signal(signal.SIGTERM)
         _, stderr = shoot.finish(process, 130)
-    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert stderr.splitlines()[-1].startswith("smarthdr: interrupted; nothing was left half-written")

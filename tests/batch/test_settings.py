@@ -14,7 +14,7 @@ from smarthdr_cli.output.write_options import WriteOptions
 
 OTHER = {
     "weights": "x", "device": "cpu", "precision": "fp32", "tile": "256", "max_memory": 1e9, "max_pixels": 10**6,
-    "reference": 2, "align": "none", "response": "srgb", "deghost": "strong", "evs": (-1.0, 0.0, 1.0),
+    "reference": 2, "align": "none", "response": "srgb", "deghost": "strong", "ev": (-1.0, 0.0, 1.0),
     "exposure_times": (0.1, 0.2),
     "exposure_check": "fix", "gains": "off", "colorspace": "acescg", "anchor": "short",
 }  # fmt: skip
@@ -60,7 +60,7 @@ def test_the_model_and_the_common_exposure_are_recorded():
 
 
 def test_json_round_trip():
-    full = stated(FuseOptions(evs=(-1.0, 0.0, 1.0), reference=2), common=CommonExposure(-7.123456))
+    full = stated(FuseOptions(ev=(-1.0, 0.0, 1.0), reference=2), common=CommonExposure(-7.123456))
     assert json.loads(json.dumps(full)) == full
 
 

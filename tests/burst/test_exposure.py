@@ -103,10 +103,20 @@ def test_a_missing_aperture_is_that_of_the_other_frames() -> None:
     assert "a.jpg" in notes[0]
 
 
-def test_without_one_time_exif_is_ignored() -> None:
+def test_what_the_others_state_is_kept_where_one_file_has_no_time() -> None:
     exposures, notes = resolve_exposures(NAMES, [EXIF[0], ExifMetadata(), EXIF[2]])
+    assert exposures is not None
+    assert [exposure.source for exposure in exposures] == ["exif", "none", "exif"]
+    assert math.isnan(exposures[1].ev)
+    assert exposures[0] == EXIF[0].exposure()
+    assert notes == ("no exposure time in a.jpg: measured from the pixels; --ev states the exposures of all files",)
+
+
+def test_one_time_alone_states_no_ratio() -> None:
+    exposures, notes = resolve_exposures(NAMES, [EXIF[0], ExifMetadata(), ExifMetadata()])
     assert exposures is None
-    assert notes[0] == "EXIF ignored: no exposure time in a.jpg"
+    assert notes[0].startswith("no exposures stated in ")
+    assert "--ev" in notes[0]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from smarthdr_cli.burst.inspect import inspect
 from tests.support.files import exif_block, random_scene, srgb_codes
@@ -60,3 +61,27 @@ def test_one_file_twice_and_files_of_other_sizes_have_records(bracket: list[Path
     inspection = inspect([bracket[0], bracket[0], small])
     assert [record.width for record in inspection.records] == [320, 320, 50]
     assert [record.ev_measured for record in inspection.records] == [None, None, None]
+
+
+def test_where_stated_and_measured_exposures_differ_a_note_says_why(bracket: list[Path]) -> None:
+    (note,) = inspect(bracket, reference=2).notes
+    assert note.startswith("c.jpg -1.00 EV stated, -2.")
+    assert "assumes the sRGB tone curve" in note
+    (equal,) = inspect(bracket, evs=(0, 0, 0), reference=2).notes
+    assert "all state the same exposure and are not equally bright" in equal
+    assert "--exposure-check fix" in equal
+
+
+def test_of_linear_files_the_stated_exposure_is_doubted(tmp_path: Path) -> None:
+    paths = []
+    for ev in (-2, 0):
+        paths.append(tmp_path / f"{ev}.tif")
+        tifffile.imwrite(
+            paths[-1], np.clip(random_scene(240, 320) * 2.0**ev, 0, 1).astype(np.float32), photometric="rgb"
+        )
+    (note,) = inspect(paths, evs=(-1, 0), reference=2).notes
+    assert "the files are linear, so the stated exposures are off" in note
+
+
+def test_where_they_agree_there_is_no_note(bracket: list[Path]) -> None:
+    assert inspect(bracket, evs=(2, 0, -2)).notes == ()

@@ -107,7 +107,7 @@ def test_one_frame_equal_exposures_and_other_sizes_are_errors(bracket: Callable[
     paths = bracket()
     with pytest.raises(InputError, match="at least two"):
         load_burst(paths[:1])
-    with pytest.raises(InputError, match="equal exposures"):
+    with pytest.raises(InputError, match=r"are equal, but their pixels differ by 4\.0 EV .*--exposure-check fix"):
         load_burst(paths, evs=(1, 1, 1))
     small = jpeg("small.jpg", np.zeros((40, 40, 3), np.uint8), exif_block(ExposureTime=(1, 9)))
     with pytest.raises(InputError, match="differ in size"):
@@ -118,8 +118,37 @@ def test_identical_files_are_an_error(bracket: Callable[..., list[Path]], tmp_pa
     paths = bracket()
     copy = tmp_path / "copy.jpg"
     copy.write_bytes(paths[1].read_bytes())
-    with pytest.raises(InputError, match=r"copy\.jpg is the same picture as y\.jpg"):
+    with pytest.raises(InputError, match=r"y\.jpg and .*copy\.jpg hold the same picture"):
         load_burst([*paths, copy])
+
+
+def test_equal_exposures_are_replaced_by_those_of_the_pixels(bracket: Callable[..., list[Path]]) -> None:
+    paths = bracket()
+    burst, notes = load_burst(paths, evs=(1, 1, 1), exposure_check="fix")
+    stated, _ = load_burst(paths)
+    assert [frame.path for frame in burst.frames] == [frame.path for frame in stated.frames]
+    assert {frame.exposure.source for frame in burst.frames} == {"none"}
+    np.testing.assert_allclose(burst.evs, stated.evs, atol=0.1)
+    assert "the stated exposures are equal and the pixels are not" in notes
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_a_frame_without_a_time_is_measured_against_the_others(
+    bracket: Callable[..., list[Path]], jpeg: Write, lacking: int
+) -> None:
+    paths = bracket()
+    stated, _ = load_burst(paths)
+    with Image.open(paths[lacking]) as picture:
+        paths[lacking] = jpeg(f"bare{lacking}.jpg", np.asarray(picture))
+    burst, _ = load_burst(paths)
+    assert sorted(frame.exposure.source for frame in burst.frames) == ["exif", "exif", "none"]
+    np.testing.assert_allclose(np.diff(burst.evs), np.diff(stated.evs), atol=0.15)
+
+
+def test_a_file_given_twice_is_an_error_before_any_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"a\.jpg is given twice"):
+        load_burst([tmp_path / "a.jpg", tmp_path / "a.jpg"])
 
 
 def test_colour_spaces_and_encodings_must_agree(

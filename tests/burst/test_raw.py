@@ -134,7 +134,7 @@ def test_cut_and_damaged(dng: Dng, ramp: NDArray[np.float64]) -> None:
 def test_an_unknown_colour_filter_pattern_is_an_error(dng: Dng, ramp: NDArray[np.float64]) -> None:
     """4x4 samples, all but two of them red."""
     path = dng("a.dng", mosaic(ramp), pattern=bytes((0, 1, 2, *[0] * 13)))
-    with pytest.raises(InputError, match=r"^a\.dng is damaged: LibRaw cannot develop it \(filters"):
+    with pytest.raises(InputError, match=r"a\.dng is damaged: LibRaw cannot develop it \(filters"):
         read_frame(path)
 
 
@@ -143,7 +143,7 @@ def test_without_rawpy_the_error_names_the_extra(
 ) -> None:
     path = dng("a.dng", mosaic(ramp))
     monkeypatch.setitem(sys.modules, "rawpy", None)
-    with pytest.raises(InputError, match=r"pip install smarthdr\[raw\]"):
+    with pytest.raises(InputError, match=r"pip install 'smarthdr\[raw\]'"):
         read_frame(path)
 
 
@@ -159,7 +159,7 @@ def test_a_raw_cut_at_every_kilobyte(dng: Dng, capfd: pytest.CaptureFixture[str]
     data = path.read_bytes()
     for length in range(1024, len(data), 1024):
         path.write_bytes(data[:length])
-        with pytest.raises(InputError, match=r"^a\.dng is damaged or cut short"):
+        with pytest.raises(InputError, match=r"a\.dng is damaged or cut short: .*; copy the file again"):
             read_file(path)
         read_thumbnail(read_header(path))
     assert capfd.readouterr().err == ""

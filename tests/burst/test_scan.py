@@ -1,6 +1,8 @@
 """Format, dimensions and completeness of files before they are decoded."""
 
+import doctest
 import io
+import re
 import struct
 import zlib
 
@@ -10,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from smarthdr_cli.burst.scan import TEXT_CHUNK_KEYWORD, check_size, exif_of_text_chunk, scan_jpeg, scan_png, sniff
+from smarthdr_cli.burst import scan
+from smarthdr_cli.burst.scan import (
+    TEXT_CHUNK_KEYWORD,
+    check_size,
+    conversion,
+    exif_of_text_chunk,
+    scan_jpeg,
+    scan_png,
+    sniff,
+)
 from smarthdr_cli.errors import InputError
 from tests.support.files import exif_block, png_chunk, with_png_chunk
 
@@ -60,13 +71,21 @@ def test_kinds_by_content(data: bytes, kind: str) -> None:
     ids=str,
 )
 def test_other_content_is_named(data: bytes, reason: str) -> None:
-    with pytest.raises(InputError, match=f"^photo.jpg {reason}"):
+    with pytest.raises(InputError, match=f"^photo.jpg {reason}") as caught:
         sniff(data, "photo.jpg")
+    assert re.search(r"magick photo\.jpg photo\.png|leave it out", str(caught.value))
+
+
+def test_the_conversion_of_a_file_can_be_typed() -> None:
+    assert conversion("/my photos/a.tif", "-depth 16 ").endswith(
+        "magick '/my photos/a.tif' -depth 16 '/my photos/a.png'"
+    )
+    assert doctest.testmod(scan).failed == 0
 
 
 def test_the_limit_of_pixels_is_inclusive() -> None:
     check_size(100, 50, "a.jpg", 5000)
-    with pytest.raises(InputError, match=r"a\.jpg is 100x51 pixels; at most 5000 pixels are read \(--max-pixels\)"):
+    with pytest.raises(InputError, match=r"a\.jpg is 100x51 pixels; at most 5000 pixels are read; --max-pixels raises"):
         check_size(100, 51, "a.jpg", 5000)
     with pytest.raises(InputError, match="at most 250 megapixels"):
         check_size(60_000, 60_000, "a.jpg")

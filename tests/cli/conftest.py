@@ -1,6 +1,7 @@
 """A small burst with EXIF, untrained weights, and the command run in this process."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from smarthdr_cli.models.checkpoint import save_checkpoint
 from tests.support.shoots import TIMES, jpeg, scene, srgb
 
 WIDTH, HEIGHT = 160, 120
+STAGE = re.compile(r" *\d+\.\d s  \w")  # a line of the progress without a terminal
 SEED = 3  # of the scene of every burst here
 
 Run = Callable[..., Result]
@@ -114,18 +116,23 @@ def fuse(smarthdr: Run, weights: Path, tmp_path: Path) -> Fuse:
 
 @pytest.fixture
 def refused(smarthdr: Run) -> Refused:
-    """``refused(code, *arguments)``: the one line on stderr of a command that ends with this code."""
+    """``refused(code, *arguments)``: the one message on stderr of a command that ends with this code."""
 
     def run(code: int, *arguments: object) -> str:
         result = smarthdr(*arguments)
         assert result.exit_code == code, (result.exit_code, result.stderr)
         assert result.stdout == ""
-        lines = result.stderr.splitlines()
+        lines = messages(result)
         assert len(lines) == 1, result.stderr
         assert lines[0].startswith("smarthdr: ")
         return lines[0]
 
     return run
+
+
+def messages(result: Result) -> list[str]:
+    """The lines on stderr but for those that tell of the stages."""
+    return [line for line in result.stderr.splitlines() if not STAGE.match(line)]
 
 
 def parse(stdout: str) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from smarthdr_cli.cli.app import app
+from tests.support.files import random_scene
 from tests.support.shoots import write_bracket, write_shoot
 
-from .conftest import Refused, Run
+from .conftest import Refused, Run, messages
 
 FAST = ("--deghost", "off", "--align", "none", "--response", "srgb", "--device", "cpu")
 
@@ -72,9 +73,9 @@ def test_a_failed_set_is_reported_and_the_exit_code_is_7(smarthdr: Run, shoot: P
     path.write_bytes(path.read_bytes()[:-300])  # cut short behind a valid header
     result = smarthdr("batch", shoot, "-o", out, *FAST)
     assert result.exit_code == 7
-    stderr = result.stderr.splitlines()
-    assert stderr[0].startswith("failed: IMG_0004-IMG_0006: IMG_0005.jpg is ")
-    assert stderr[0].endswith("(exit 3)")
+    stderr = messages(result)
+    assert stderr[0].startswith(f"failed: IMG_0004-IMG_0006: {path} is ")
+    assert stderr[0].endswith("; copy the file again from its source, or leave it out (exit 3)")
     assert stderr[-1] == f"smarthdr: 1 of 3 sets failed; {out / 'results.jsonl'} says why"
     assert len(list(out.glob("*.exr"))) == 2
     stopped = smarthdr("batch", shoot, "-o", out, "--overwrite", "--fail-fast", *FAST)
@@ -153,7 +154,13 @@ def test_folders_and_sets_that_are_refused(refused: Refused, shoot: Path, out: P
     assert "--bracket and --gap" in refused(2, "batch", "--sets", "x.jsonl", "-o", out, "--gap", 2)
     assert "does not exist" in refused(3, "batch", tmp_path / "missing", "-o", out)
     (tmp_path / "empty").mkdir()
-    assert "no brackets to fuse" in refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
+    line = refused(3, "batch", tmp_path / "empty", "-o", out, "-q")
+    assert line.startswith(f"smarthdr: no pictures in {tmp_path / 'empty'}; give the folder that holds the frames")
+    single = tmp_path / "single"
+    single.mkdir()
+    (single / "a.jpg").write_bytes((shoot / "IMG_0001.jpg").read_bytes())
+    line = refused(3, "batch", single, "-o", out, "-q")
+    assert line.startswith(f"smarthdr: no brackets in {single} (1 single frames); smarthdr group {single} says why")
     assert "folder of its own" in refused(2, "batch", shoot, "-o", shoot, "-q")
     out.write_text("a file")
     assert "cannot write in" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
@@ -162,6 +169,33 @@ def test_folders_and_sets_that_are_refused(refused: Refused, shoot: Path, out: P
 def test_a_second_run_needs_skip_existing_or_overwrite(smarthdr: Run, refused: Refused, shoot: Path, out: Path) -> None:
     assert smarthdr("batch", shoot, "-o", out, *FAST).exit_code == 0
     assert "--skip-existing to continue" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
+
+
+def test_a_set_of_two_scenes_is_ambiguous(smarthdr: Run, out: Path, tmp_path: Path) -> None:
+    """The times of capture make a bracket of it, and only the pixels tell."""
+    shoot = tmp_path / "mixed"
+    for number in range(2):
+        write_bracket(shoot, number, light=random_scene(seed=number))
+    other = write_bracket(tmp_path / "other", 0, light=random_scene(seed=7))
+    (shoot / "IMG_0003.jpg").write_bytes(other[2].read_bytes())
+    names = [[f"IMG_000{n}.jpg" for n in (1, 2, 3)], [f"IMG_000{n}.jpg" for n in (4, 5, 6)]]
+    sets = [{"name": f"set{k}", "frames": [str(shoot / name) for name in frames]} for k, frames in enumerate(names)]
+    (tmp_path / "sets.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in sets))
+    arguments = ("batch", "--sets", tmp_path / "sets.jsonl", "-o", out, "--name", "{stem}", *FAST)
+    result = smarthdr(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    mixed, whole = lines(result.stdout)
+    assert (mixed["status"], whole["status"]) == ("ambiguous", "ok")
+    assert mixed["reasons"][0].startswith("these frames may not show one scene: IMG_0003.jpg")
+    assert [path.name for path in out.glob("*.exr")] == ["set1.exr"]
+    assert "1 ambiguous, 1 ok; " in result.stderr
+    assert smarthdr(*arguments, "--ambiguous", "merge", "--skip-existing").exit_code == 0
+    assert sorted(path.name for path in out.glob("*.exr")) == ["set0.exr", "set1.exr"]
+
+
+def test_a_name_for_the_preview_of_a_batch_is_refused(refused: Refused, shoot: Path, out: Path) -> None:
+    line = refused(2, "batch", shoot, "-o", out, "--preview", "out.jpg")
+    assert line.endswith("; --preview takes no file name in a batch: each set gets its own, beside its result")
 
 
 SLOW = """
@@ -201,7 +235,10 @@ def test_an_interrupted_batch_is_continued(
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert stderr.splitlines()[-1] == "smarthdr: interrupted; nothing was left half-written"
+    assert stderr.splitlines()[-1] == (
+        f"smarthdr: interrupted; nothing was left half-written, and what is finished stays in {out}: the same command "
+        "with --skip-existing continues"
+    )
     assert sorted(p.name for p in out.iterdir()) == ["IMG_0001-IMG_0003.exr", "results.jsonl"]
     result = smarthdr(*arguments, "--skip-existing", "--json")
     assert [r["status"] for r in sorted(lines(result.stdout), key=lambda r: str(r["name"]))] == ["skipped", "ok", "ok"]

@@ -72,7 +72,7 @@ def test_an_interrupted_fusion_leaves_no_files(
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert stdout == ""
-    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert stderr.splitlines()[-1] == "smarthdr: interrupted; nothing was left half-written"
     assert list(out.iterdir()) == []
 
 
@@ -123,7 +123,7 @@ def test_stdout_on_a_full_disk(burst: list[Path], command: tuple[str, ...]) -> N
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=100,
         )  # fmt: skip
     assert done.returncode == 5
-    assert done.stderr.splitlines() == ["smarthdr: cannot write to stdout: no space left on device"]
+    assert done.stderr.splitlines()[-1] == "smarthdr: cannot write to stdout: no space left on device"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -151,8 +151,17 @@ def test_no_colour_outside_a_terminal(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("fuse", "a.jpg", "b.jpg", "-o"), ("calibrate", "a.jpg", "b.jpg", "-o"), ("synth",), ("train", "-o")]
+    "arguments",
+    [
+        ("fuse", "img1.jpg", "img2.jpg", "-o"),
+        ("calibrate", "img1.jpg", "img2.jpg", "-o"),
+        ("synth",),
+        ("train", "--minutes", "1", "-o"),
+    ],
 )
-def test_a_file_name_that_is_too_long(refused: Refused, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_file_name_that_is_too_long(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(burst[0].parent)
     suffix = {"fuse": ".exr", "calibrate": ".toml"}.get(arguments[0], "")
     assert "too long" in refused(5, *arguments, tmp_path / ("x" * 300 + suffix))

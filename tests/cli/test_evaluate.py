@@ -21,7 +21,7 @@ from smarthdr_cli.data.synth.sources import bank_from_images
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.evaluate import methods
 
-from .conftest import Run, parse
+from .conftest import Run, messages, parse
 
 FAST = ("--device", "cpu", "--precision", "fp32", "--align", "none")
 NAMES = ["results.json", "sheet.png", "sparsification.png", "table.md"]
@@ -43,7 +43,7 @@ def test_table_json_and_files_agree(smarthdr: Run, weights: Path, scenes: Path, 
     out = tmp_path / "results"
     arguments = ("evaluate", weights, "--data", scenes, "--split", "test", *FAST)
     table = smarthdr(*arguments, "-o", out)
-    assert (table.exit_code, table.stderr) == (0, "")
+    assert (table.exit_code, messages(table)) == (0, [])
     assert sorted(path.name for path in out.iterdir()) == NAMES
     assert table.stdout == (out / "table.md").read_text()
     assert table.stdout.startswith("# stand-in on 2 test scenes of ")
@@ -163,7 +163,7 @@ def test_an_interrupted_evaluation_leaves_no_files(weights: Path, scenes: Path, 
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert stdout == ""
-    assert stderr.splitlines() == ["smarthdr: interrupted; nothing was left half-written"]
+    assert stderr.splitlines()[-1] == "smarthdr: interrupted; nothing was left half-written"
     assert not out.exists()
 
 

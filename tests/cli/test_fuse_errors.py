@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import struct
+import sys
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from smarthdr_cli.output.write import FORMATS
 from tests.support.shoots import TIMES, jpeg
 
-from .conftest import Refused, Run, WriteBurst
+from .conftest import Refused, Run, WriteBurst, parse
 
 OFF = ("--deghost", "off")
 
@@ -70,10 +73,98 @@ def test_unknown_words_and_options(smarthdr: Run, burst: list[Path], options: tu
     assert options[0] in result.stderr
 
 
-def test_a_missing_output_option(smarthdr: Run, burst: list[Path]) -> None:
-    result = smarthdr("fuse", *burst)
-    assert result.exit_code == 2
-    assert "--output" in result.stderr
+def test_a_missing_output_option(refused: Refused, burst: list[Path]) -> None:
+    assert refused(2, "fuse", *burst).endswith("; name the output, for example: -o out.exr")
+    assert refused(2, "fuse", *burst, "a.exr").endswith("; put -o before the output: -o a.exr")
+
+
+def test_files_without_a_command(refused: Refused, burst: list[Path]) -> None:
+    line = refused(2, *burst[:2])
+    assert line.endswith(f"; to fuse pictures: smarthdr fuse {burst[0]} {burst[1]} -o out.exr")
+    assert refused(2, burst[0].parent).endswith(f"smarthdr batch {burst[0].parent} -o merged/")
+
+
+@pytest.mark.parametrize("values", [("-2", "0", "2"), ("-2,", "0,", "2")])
+def test_values_separated_by_spaces(
+    refused: Refused, burst: list[Path], tmp_path: Path, values: tuple[str, ...]
+) -> None:
+    out = tmp_path / "o.exr"
+    for arguments in ((*burst, "-o", out, "--ev", *values), ("--ev", *values, *burst, "-o", out)):
+        line = refused(2, "fuse", *arguments)
+        assert "separate the values by commas, without spaces: --ev=-2,0,2" in line
+
+
+def test_usage_is_checked_before_existing_outputs(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "o.exr"
+    out.write_bytes(b"older")
+    for options in (
+        ("--ev", "1,2"), ("--reference", "9"), ("--device", "tpu"), ("--tile", "many"), ("--response", "sgrb"),
+        ("--float", "--preview", out), ("--preview", tmp_path / "p.exr"), ("--fail-if-uncertainty-above", "2"),
+    ):  # fmt: skip
+        assert "--overwrite" not in refused(2, "fuse", *burst, "-o", out, *options)
+    assert "--overwrite" in refused(5, "fuse", *burst, "-o", out)
+
+
+def test_an_unmatched_pattern(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused(3, "fuse", "photos/*.jpg", "-o", "o.exr")
+    assert line == (
+        f"smarthdr: no file matches {tmp_path / 'photos' / '*.jpg'}; ls {tmp_path / 'photos'} shows what is there"
+    )
+
+
+def test_one_file_twice(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
+    assert f"{burst[0]} is given twice" in refused(2, "fuse", *burst, burst[0], "-o", tmp_path / "o.exr")
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(burst[0].read_bytes())
+    line = refused(3, "fuse", *burst, copy, "-o", tmp_path / "o.exr")
+    assert f"{burst[0]} and {copy} hold the same picture" in line
+
+
+@pytest.mark.parametrize(("format_name", "mode", "content"), [("JPEG", "CMYK", "CMYK"), ("WEBP", "RGB", "a WebP")])
+def test_pictures_that_are_to_be_converted(
+    refused: Refused, burst: list[Path], tmp_path: Path, format_name: str, mode: str, content: str
+) -> None:
+    with Image.open(burst[0]) as picture:
+        picture.convert(mode).save(burst[0], format_name)
+    line = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
+    assert line.startswith(f"smarthdr: {burst[0]} is ")
+    assert content in line
+    assert re.search(rf"magick {burst[0]} .*{burst[0].with_suffix('.png')}$", line)
+
+
+def test_heic_is_to_be_converted(
+    refused: Refused, burst: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    burst[0].write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    line = refused(3, "fuse", *burst, "-o", tmp_path / "o.exr")
+    assert f"{burst[0]} is a HEIC/HEIF picture" in line
+    assert f"magick {burst[0]} {burst[0].with_suffix('.png')}" in line
+
+
+def test_one_frame_without_exif(smarthdr: Run, write_burst: WriteBurst, tmp_path: Path) -> None:
+    """What the others state is kept, and the frame is measured under the curve of the others."""
+    files = write_burst(stated=(TIMES[0], None, TIMES[2]))
+    result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", "--json", *OFF)
+    assert result.exit_code == 0
+    assert "no exposure time in img2.jpg: measured from the pixels; --ev states" in result.stderr
+    report = parse(result.stdout)
+    assert report["evs"][2] - report["evs"][0] == pytest.approx(4, abs=1e-3)
+    assert report["evs"] == pytest.approx([-2, 0, 2], abs=0.1)
+    assert report["response"]["name"] == "auto"
+
+
+def test_equal_stated_exposures_of_unequal_frames(
+    smarthdr: Run, refused: Refused, write_burst: WriteBurst, tmp_path: Path
+) -> None:
+    files = write_burst(stated=(TIMES[1],) * 3)
+    line = refused(3, "fuse", *files, "-o", tmp_path / "o.exr", *OFF)
+    assert "are equal, but their pixels differ by 4.0 EV" in line
+    assert "--ev=-2,0,2" in line
+    fixed = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *OFF, "--json", "--exposure-check", "fix")
+    assert fixed.exit_code == 0, fixed.stderr
+    assert parse(fixed.stdout)["evs"] == pytest.approx([-2, 0, 2], abs=0.1)
 
 
 def test_cuda_without_a_device(
@@ -96,7 +187,10 @@ def test_exr_options_with_another_format(
 )
 def test_unknown_extensions(refused: Refused, burst: list[Path], tmp_path: Path, option: str, name: str) -> None:
     outputs = {"-o": "o.exr"} | {option: name}
-    assert name in refused(2, "fuse", *burst, *(a for o, n in outputs.items() for a in (o, tmp_path / n)))
+    line = refused(2, "fuse", *burst, *(a for o, n in outputs.items() for a in (o, tmp_path / n)))
+    assert str(tmp_path / name) in line
+    role = {"-o": "result", "--uncertainty": "uncertainty", "--preview": "preview"}[option]
+    assert [suffix for form in FORMATS if form.role == role for suffix in form.suffixes if suffix not in line] == []
 
 
 def test_two_outputs_at_one_path(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
@@ -133,11 +227,15 @@ def test_bad_files(refused: Refused, burst: list[Path], tmp_path: Path, kind: st
 
 
 def test_a_folder_as_input(refused: Refused, burst: list[Path], tmp_path: Path) -> None:
-    assert "burst" in refused(3, "fuse", *burst, tmp_path / "burst", "-o", tmp_path / "o.exr")
+    line = refused(3, "fuse", tmp_path / "burst", "-o", tmp_path / "o.exr")
+    assert line.startswith(f"smarthdr: {tmp_path / 'burst'} is a folder")
+    assert [
+        word for word in ("smarthdr batch", "smarthdr group", str(tmp_path / "burst" / "*.jpg")) if word not in line
+    ] == []
 
 
 def test_an_exposure_time_of_1_0_in_exif_is_unknown(smarthdr: Run, write_burst: WriteBurst, tmp_path: Path) -> None:
-    """The exposure ratios come from the pixels, with a note."""
+    """Its exposure comes from the pixels, with a note."""
     files = write_burst(stated=(TIMES[0], (1, 0), TIMES[2]))
     result = smarthdr("fuse", *files, "-o", tmp_path / "o.exr", *OFF)
     assert result.exit_code == 0

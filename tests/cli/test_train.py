@@ -17,7 +17,7 @@ from smarthdr_cli.models.base import network_types
 from smarthdr_cli.train.config import SCENE_DEFAULTS, TrainConfig, train_config
 from smarthdr_cli.train.methods import METHODS
 
-from .conftest import Refused, Run, parse
+from .conftest import Refused, Run, messages, parse
 
 CONFIG = """
 precision = "fp32"
@@ -44,6 +44,12 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(CONFIG)
     return path
+
+
+def test_a_run_on_nothing_says_what_is_missing(refused: Refused, tmp_path: Path) -> None:
+    line = refused(2, "train", "-o", tmp_path / "run")
+    assert [flag for flag in ("--unlabeled", "--data", "--panoramas", "--minutes") if flag not in line] == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_resumed_and_its_weights_fuse(
@@ -73,7 +79,7 @@ def test_a_run_is_resumed_and_its_weights_fuse(
     )
     first = smarthdr(*tiny, "--iterations", 2, "--decay", 1)
     assert first.exit_code == 0, first.stderr
-    assert first.stderr.startswith("step 2: ")
+    assert messages(first)[0].startswith("step 2: ")
     summary = parse(first.stdout)
     assert summary["record"]["steps"] == 2
     assert summary["record"]["config"]["seed"] == 3

@@ -290,6 +290,19 @@ def test_a_dry_run_trains_nothing(smarthdr: Run, data: Path, config: Path, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_prepares_a_few_scenes_and_counts_them_all(
+    smarthdr: Run, data: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMARTHDR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = ("train", "--data", data, "--labeled", 5, "--config", config, *TINY, "--iterations", 4, "--dry-run")
+    found = parse(smarthdr(*options, "--json", "-q").stdout)
+    assert len(found["data"]["labeled"]) == 4
+    assert found["steps_of_a_pass"]["labeled"] == 4 * 5 * 7 // 2
+    prepared = {path.parent.name for path in tmp_path.rglob("frames.npy")}
+    assert len(prepared) == 2 + 2 + 1  # labelled, unlabelled, held out
+
+
 def test_errors_of_a_new_run(
     refused: Callable[..., str], data: Path, config: Path, panoramas: Path, tmp_path: Path
 ) -> None:

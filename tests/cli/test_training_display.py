@@ -5,7 +5,15 @@ import io
 import pytest
 from rich.console import Console
 
-from smarthdr_cli.cli.training_display import MEAN_UPDATES, RunningMean, TrainingTable, line, training_display
+from smarthdr_cli.cli.training_display import (
+    LOG_SECONDS,
+    MEAN_UPDATES,
+    RunningMean,
+    StepLines,
+    TrainingTable,
+    line,
+    training_display,
+)
 
 
 def console(*, is_terminal: bool) -> tuple[Console, io.StringIO]:
@@ -96,3 +104,12 @@ def test_quiet(is_terminal: bool) -> None:
         on_step(step(1, total=0.5))
         on_log({"step": 1})
     assert stream.getvalue() == ""
+
+
+def test_a_log_has_a_line_at_times() -> None:
+    clock, lines = [0.0], list[str]()
+    on_step = StepLines(1000, lines.append, lambda: clock[0])
+    for number in range(1, 21):
+        clock[0] += LOG_SECONDS / 10
+        on_step(step(number, total=0.5))
+    assert lines == ["step 10 of 1000: total 0.5, 0:49:30 left", "step 20 of 1000: total 0.5, 0:49:00 left"]

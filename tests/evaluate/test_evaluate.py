@@ -50,7 +50,7 @@ def test_every_method_on_every_scene(evaluation: evaluate.Evaluation, progress: 
 def test_scores_are_those_of_the_protocol(evaluation: evaluate.Evaluation, scene_set: Path, run_folder: Path) -> None:
     for read in read_scenes(scene_set):
         paths = [frame.path for frame in read.burst.frames]
-        result = smarthdr_cli.fuse(paths, evs=np.log2(read.times).tolist(), reference=2, response="gamma2.2",
+        result = smarthdr_cli.fuse(paths, ev=np.log2(read.times).tolist(), reference=2, response="gamma2.2",
                                    weights=run_folder, align="none", device="cpu", precision="fp32")  # fmt: skip
         radiance = result.radiance * result.scale_short
         for scaling in ("published", "fitted"):

@@ -113,7 +113,7 @@ def test_each_method_equals_its_own_computation(
     ):
         paths = [frame.path for frame in one_scene.burst.frames]
         evs = np.log2(one_scene.times) - 7  # only differences count
-        expected_result = smarthdr_cli.fuse(paths, evs=evs.tolist(), reference=2, response="gamma2.2", anchor="short",
+        expected_result = smarthdr_cli.fuse(paths, ev=evs.tolist(), reference=2, response="gamma2.2", anchor="short",
                                 align=align, precision="fp32", device="cpu", **options)  # fmt: skip
         np.testing.assert_allclose(results[name].radiance, expected_result.radiance, rtol=2e-5, atol=1e-7)
         np.testing.assert_allclose(results[name].sigma, expected_result.uncertainty, rtol=1e-5)

@@ -55,7 +55,7 @@ def weights(tmp_path_factory):
 
 def static(files, **options):
     """``files`` by the static merge."""
-    return fuse(files, deghost="off", device="cpu", response="gamma2.2", evs=EVS, reference=2, align="none", **options)
+    return fuse(files, deghost="off", device="cpu", response="gamma2.2", ev=EVS, reference=2, align="none", **options)
 
 
 def test_the_signature_of_fuse_is_that_of_its_options():
@@ -68,7 +68,7 @@ def test_the_signature_of_fuse_is_that_of_its_options():
 
 
 def test_options_may_be_text_paths_or_numbers(files, weights):
-    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "evs": EVS, "align": "none"}
+    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "ev": EVS, "align": "none"}
     one = fuse(files, weights=weights, tile=128, max_memory="8G", max_pixels="60M", **options)
     other = fuse(
         [str(path) for path in files], weights=str(weights), tile="128", max_memory=8 * 2**30, max_pixels=60_000_000,
@@ -112,12 +112,12 @@ def test_wrong_options_and_weights_are_reported_before_the_slow_steps(files, wei
 
     monkeypatch.setattr(aligned_burst, "align_burst", never)
     with pytest.raises(error):
-        fuse(files, evs=EVS, **({"weights": weights} | options))
+        fuse(files, ev=EVS, **({"weights": weights} | options))
 
 
 def test_missing_files_are_input_errors(tmp_path):
     with pytest.raises(InputError):
-        fuse([tmp_path / "a.png", tmp_path / "b.png"], evs=(0, 2))
+        fuse([tmp_path / "a.png", tmp_path / "b.png"], ev=(0, 2))
 
 
 def test_radiance_in_reference_units(files, light):
@@ -161,7 +161,7 @@ def test_negatives_of_the_conversion_are_kept(light):
 
 def test_the_report_states_how_the_result_was_made(files, weights):
     calls = []
-    out = fuse(files, weights=weights, device="cpu", precision="fp32", response="gamma2.2", evs=EVS, tile="128",
+    out = fuse(files, weights=weights, device="cpu", precision="fp32", response="gamma2.2", ev=EVS, tile="128",
                align="none", deghost="strong", progress=lambda stage, share: calls.append((stage, share)))  # fmt: skip
     report = out.report.to_dict()
     assert report["files"] == ["0.png", "1.png", "2.png"]
@@ -240,11 +240,11 @@ def test_other_errors_are_raised_at_once(light, error):
 
 def test_notes_of_reading_and_of_the_response_reach_the_report(files):
     assert static(files).report.notes == ()
-    auto = fuse(files, deghost="off", device="cpu", evs=EVS, align="none")
+    auto = fuse(files, deghost="off", device="cpu", ev=EVS, align="none")
     assert auto.report.notes
     assert all(isinstance(note, str) and note for note in auto.report.notes)
     read = fuse_loaded(
-        load(files, FuseOptions(evs=EVS), pipeline.StageTimer()).burst,
+        load(files, FuseOptions(ev=EVS), pipeline.StageTimer()).burst,
         FuseOptions(deghost="off", response="gamma2.2", align="none"),
         pipeline.StageTimer(),
         notes=("a note of reading",),
@@ -253,7 +253,7 @@ def test_notes_of_reading_and_of_the_response_reach_the_report(files):
 
 
 def test_the_report_names_files_but_no_folders(files, weights):
-    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "evs": EVS, "align": "none"}
+    options = {"device": "cpu", "precision": "fp32", "response": "gamma2.2", "ev": EVS, "align": "none"}
     report = fuse(files, weights=weights, **options).report
     assert report.options["weights"] == Path(weights).name
     assert report.options["response"] == "gamma2.2"

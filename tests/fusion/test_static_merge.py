@@ -1,10 +1,13 @@
 """The static merge, its sigma, and the difference of a result from it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped
+from smarthdr_cli.radiometry import radiance_per_mu_law
 from tests.support import bursts
 
 
@@ -48,9 +51,18 @@ def test_more_frames_than_the_network_takes():
     assert np.isfinite(image.sigma).all()
 
 
+def test_the_error_of_the_curve_is_part_of_sigma():
+    light = bursts.texture(48, 64, low=0.1, high=0.8)
+    burst = bursts.aligned(bursts.noisy(light))
+    known, estimated = (bursts.static_merged(replace(burst, curve_error_ev=ev)).sigma for ev in (0.0, 0.1))
+    relative = np.log(2) * 0.1 * light.mean(-1) / 4 / radiance_per_mu_law(light.mean(-1) / 4)
+    np.testing.assert_allclose(estimated, np.hypot(known, relative), rtol=0.02)
+
+
 def test_a_strip_beyond_every_other_frame_is_the_reference():
     shift = bursts.shift_homography(-40, 0)
     light = bursts.texture(40, 100, high=0.9)
+    light[:, :40] *= 2  # the reference clips there, and the frame whose homography is wrong decides
     burst = bursts.burst_of(light, (-1.0, 0.0, 1.0), 1)
     image = bursts.static_merged(bursts.aligned(burst, homographies=[shift, np.eye(3), shift]))
     assert np.abs(image.radiance[:, 61:] / light[:, 61:] - 1).max() < 1e-3

@@ -63,7 +63,7 @@ def hostile(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "pipe.jpg")
     others = {
         "folder.jpg": "is a folder", "dangling.jpg": "does not exist", "circle.jpg": "circle.jpg",
-        "pipe.jpg": "is not a file", "absent.jpg": "does not exist",
+        "pipe.jpg": "is not a regular file", "absent.jpg": "does not exist",
     }  # fmt: skip
     return {name: said for name, (_, said) in corpus.REFUSED.items()} | others
 
@@ -105,7 +105,8 @@ def test_a_batch_of_hostile_sets(smarthdr: Any, frames: Frames, tmp_path: Path) 
     assert records["after"]["error"]["code"] == 2  # three exposures for two files
     for number, (name, said) in enumerate(bad.items()):
         error = records[f"bad-{number}"]["error"]
-        assert (error["code"], error["type"]) == (3, "InputError"), (name, error)
+        assert error["code"] == 3, (name, error)
+        assert error["type"] in ("InputError", "DamagedFileError"), (name, error)
         assert said in error["message"]
         assert "\n" not in error["message"]
     written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
@@ -178,7 +179,7 @@ def test_a_jpeg_with_flipped_bits_is_refused_said_to_be_doubtful_or_decodes(
             found = read_file(_written(tmp_path / "f.jpg", bytes(data)))
         except InputError as error:
             message = str(error)
-            assert message.startswith("f.jpg ")
+            assert message.startswith(f"{tmp_path / 'f.jpg'} ")
             kinds["refused"] += 1
             continue
         assert found.frame.codes.shape == (corpus.HEIGHT, corpus.WIDTH, 3)
@@ -199,7 +200,7 @@ def test_other_files_cut_at_every_kilobyte(tmp_path: Path, name: str) -> None:
             found = read_file(_written(path, whole[:length])).frame.codes
         except InputError as error:
             message = str(error)
-            assert message.startswith(path.name)
+            assert message.startswith(f"{path} ")
             assert "\n" not in message
             continue
         assert name == "pages.tif"

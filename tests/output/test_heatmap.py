@@ -1,4 +1,4 @@
-"""The heatmap: a fixed logarithmic scale, colours that rise in lightness, and a legend that fits any image."""
+"""The heatmap: a fixed logarithmic scale, colours that rise in lightness, and a legend."""
 
 import json
 
@@ -17,7 +17,9 @@ from smarthdr_cli.output.heatmap import (
     colour_index,
     colour_table,
     draw,
+    draw_legend,
     write_heatmap,
+    write_legend,
 )
 
 pytestmark = pytest.mark.unit
@@ -51,18 +53,30 @@ def test_colours_are_pixel_for_pixel_and_equal_between_images():
     np.testing.assert_array_equal(half[:60], canvas[:60, :600])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 479), (30, 2000), (2000, 30)])
-def test_the_legend_fits_any_image(shape):
-    canvas = draw(np.full(shape, 0.01, np.float32))
-    assert canvas.shape[1] == max(480, shape[1])
-    legend = canvas[shape[0] :]
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (40, 479), (2000, 30)])
+def test_the_heatmap_has_the_size_of_the_picture(shape):
+    assert draw(np.full(shape, 0.01, np.float32)).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("width", [480, 960, 4000])
+def test_nothing_of_the_legend_is_cut(width):
+    legend = draw_legend(width)
+    assert legend.shape[1] == width
     assert legend.shape[0] >= 80
     ink = (legend.min(axis=2) > 200).any(axis=0).nonzero()[0]
-    assert ink.min() >= 2  # nothing is cut at the sides
-    assert ink.max() < canvas.shape[1] - 2
+    assert ink.min() >= 2
+    assert ink.max() < width - 2
     assert not (legend[-2:].min(axis=2) > 200).any()
     colours = {tuple(colour) for colour in legend.reshape(-1, 3)}
     assert {tuple(colour) for colour in colour_table()[::8]} <= colours
+
+
+def test_the_legend_is_a_file_of_its_own(tmp_path):
+    assert write_legend(None, tmp_path / "legend.png") == []
+    with Image.open(tmp_path / "legend.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), draw_legend())
+    with pytest.raises(OutputError, match="--overwrite"):
+        write_legend(None, tmp_path / "legend.png")
 
 
 def test_every_letter_of_the_legend_is_in_the_font():

@@ -23,6 +23,7 @@ from smarthdr_cli.output.write import (
     is_intact,
     listed,
     read_provenance,
+    write_legend,
     write_preview,
     write_report,
     write_result,
@@ -69,12 +70,18 @@ MAGIC = {
 }  # first suffix of a format to the first bytes of its files
 
 
+WRITERS = {
+    "result": write_result,
+    "uncertainty": write_uncertainty,
+    "legend": lambda _result, path: write_legend(path),
+    "preview": write_preview,
+    "report": write_report,
+}
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.role}{form.suffixes[0]}")
 def test_every_format_of_the_table_is_written_and_read_back(tmp_path, result, form):
-    writers = {
-        "result": write_result, "uncertainty": write_uncertainty, "preview": write_preview, "report": write_report,
-    }  # fmt: skip
-    write = writers[form.role]
+    write = WRITERS[form.role]
     for suffix in form.suffixes:
         path = tmp_path / f"out{suffix}"
         write(result, path)
@@ -156,7 +163,9 @@ def test_an_option_needs_one_file_that_has_it():
     check_write_options([Path("a.hdr"), Path("a.exr")], compression="piz")
     check_write_options(Path("a.jpg"), look="vivid", preview_ev=1.0)
     check_write_options(Path("a.exr"), Path("p.png"), look="neutral")
-    with pytest.raises(UsageError, match=r"^--look is an option of --preview, \.jpg.*, not of \.hdr, \.exr$"):
+    with pytest.raises(
+        UsageError, match=r"^--look is an option of --preview, \.jpg.*, not of \.hdr, \.exr; leave it out$"
+    ):
         check_write_options([Path("a.hdr"), Path("a.exr")], look="neutral")
     with pytest.raises(UsageError, match=r"^--preview-ev is an option of"):
         check_write_options(Path("a.exr"), preview_ev=-1.0)

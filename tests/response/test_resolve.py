@@ -113,3 +113,18 @@ def test_wrong_options_are_named(tmp_path):
         resolve_response(make_burst(srgb), TRIPOD, "sRGBB")
     with pytest.raises(InputError, match="does not exist"):
         resolve_response(make_burst(srgb), TRIPOD, str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("unknown", range(3))
+def test_a_frame_of_unknown_exposure_is_measured_under_the_curve_of_the_others(unknown):
+    burst = make_burst(CURVES["contrast"])
+    frames = list(burst.frames)
+    exposure = frames[unknown].exposure
+    frames[unknown] = replace(frames[unknown], exposure=replace(exposure, ev=exposure.ev + 0.7, source="none"))
+    resolved = resolve_response(Burst(tuple(frames), 1), TRIPOD)
+    assert resolved.response.name == "auto"
+    assert relative_error(resolved.response.table, true_table(CURVES["contrast"])) < 0.05
+    np.testing.assert_allclose(np.diff(resolved.burst.evs), (2, 2), atol=0.1)
+    sources = [frame.exposure.source for frame in resolved.burst.frames]
+    assert sources[unknown] == "pixels"
+    assert sources.count("pixels") == 1

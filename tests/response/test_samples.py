@@ -42,6 +42,18 @@ def test_a_clipped_pixel_or_one_outside_the_frame_makes_its_block_invalid():
     assert valid[1, :6, :13].all()
 
 
+def test_a_flow_leads_to_what_has_moved():
+    codes = np.random.default_rng(0).integers(40, 200, (36, 48, 3)).astype(np.uint8)
+    moved = codes.copy()
+    moved[:, 24:] = np.roll(codes, 6, axis=0)[:, 24:]
+    flow = np.zeros((9, 12, 2), np.float32)
+    flow[:, 6:] = 0, 6
+    samples = sample_blocks(burst_of(codes, moved), Alignment.identity(2), max_blocks=192, flows={1: flow})
+    valid = samples.valid.all(axis=(0, 2))
+    assert valid.mean() > 0.8
+    np.testing.assert_allclose(samples.code[0, valid], samples.code[1, valid], atol=1e-6)
+
+
 def test_the_number_of_blocks_does_not_grow_with_the_picture():
     codes = np.full((1500, 2000, 3), 90, np.uint8)
     samples = samples_of(burst_of(codes, codes))

@@ -81,7 +81,7 @@ def test_a_run_ends_in_weights_that_fuse(values, panoramas, tmp_path):
     for ev in (-2, 0, 2):
         files.append(tmp_path / f"{len(files)}.png")
         cv2.imwrite(str(files[-1]), np.round(np.clip(light * 2.0**ev, 0, 1) ** (1 / 2.2) * 65535).astype(np.uint16))
-    out = fuse(files, weights=tmp_path / "run" / "model.safetensors", evs=(-2, 0, 2), response="gamma2.2", align="none",
+    out = fuse(files, weights=tmp_path / "run" / "model.safetensors", ev=(-2, 0, 2), response="gamma2.2", align="none",
                device="cpu", precision="fp32", reference=2)  # fmt: skip
     assert np.abs(out.radiance[..., ::-1] / light - 1).mean() < 0.05
     assert out.report.fuser.model["sha256"] == summary["sha256"]
