@@ -23,7 +23,7 @@ from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_level
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL
-from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
+from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, channel_max, spread_at, squared_gradient
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -123,7 +123,9 @@ def fit_pair(
         for channel in range(3):
             spread[scale, channel] = spread_at(measured[channel], levels, SPREAD_LIMIT) ** 2
     photometric = np.stack([spread[0, c][table_index(lifted[..., c])] for c in range(3)], -1)
-    residue = _residue(gap, np.maximum(own, photometric), gradient, usable & (brightest.max(-1) < UNCLIPPED), samples)
+    residue = _residue(
+        gap, np.maximum(own, photometric), gradient, usable & (channel_max(brightest) < UNCLIPPED), samples
+    )
     return PairModel(ref, other, ratio, grid, spread, residue)
 
 
@@ -191,5 +193,5 @@ def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, .
         black = np.stack([bright_noise.black_at(light, c) + gain**2 * dark_noise.black_at(light / gain, c)
                           for c in range(3)], -1)  # fmt: skip
         allowed = np.maximum(own / side**2, photometric) + black + residue * slope / side + (eps * light) ** 2 + 1e-9
-        z = np.maximum(z, (np.abs(difference) / np.sqrt(allowed)).max(-1))
+        z = np.maximum(z, channel_max(np.abs(difference) / np.sqrt(allowed)))
     return np.asarray(np.exp(-(np.clip(z - THRESHOLD, 0, None) ** 2) / 1.5), np.float32)

@@ -198,10 +198,11 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     ref, other = model.cells[pair.ref], model.cells[pair.other]
     rows, columns = ref.shape[:2]
     field = np.ascontiguousarray(flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
-    still, through = (
-        cell_trust(ref, x, pair, model.noise.frames, model.shoulder(model.order.index(pair.other)))
-        for x in (other, moved_cells(other, field))
-    )
+    shoulder = model.shoulder(model.order.index(pair.other))
+    still = cell_trust(ref, other, pair, model.noise.frames, shoulder)
+    if not field.any():
+        return torch.ones_like(flow[:, :1]), still
+    through = cell_trust(ref, moved_cells(other, field), pair, model.noise.frames, shoulder)
     smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
     helps = smooth[1] > smooth[0] - MAX_LOSS
     pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_levels
+from smarthdr_cli.fusion.samples import channel_max
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -27,7 +28,7 @@ TEXTURE_WINDOW = 5  # cells
 MIN_CORRELATION, MIN_CONTRAST = 0.9, 0.05  # of log light in a window; its standard deviation
 MAX_STEP = 0.12  # natural log, between neighbouring nodes of light
 SHRINKAGE = 20 / 0.02**2  # as if 20 more samples of 2 % said 0
-MAX_CELLS = 400_000  # of a picture that the fit looks at
+MAX_CELLS = 80_000  # of a picture that the fit looks at
 MAX_TEXTURED_NOISE = 0.03  # relative, of a cell: noisier ones are biased by being sorted by their own light
 MIN_TEXTURED_SHARE = 0.2  # of the samples of a node or of a picture: fewer may be the edges of what moved
 MIN_NODE, MIN_TEXTURED = 30, 100  # samples of a node of light, textured samples of a picture
@@ -70,8 +71,8 @@ def fit_grid(
     ``ratio``: exposure of the other frame over the first.
     """
     height, width = ref.shape[:2]
-    usable = usable & (np.maximum(ref, other).max(-1) < 0.85)
-    usable &= (ref.min(-1) > MIN_LIGHT) & (other.min(-1) > MIN_LIGHT)
+    usable = usable & (channel_max(np.maximum(ref, other)) < 0.85)
+    usable &= channel_max(-np.minimum(ref, other)) < -MIN_LIGHT
     rows, columns = np.nonzero(usable)
     if len(rows) < 64:
         return PhotometricGrid.identity()
