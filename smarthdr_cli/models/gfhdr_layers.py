@@ -6,7 +6,13 @@ A layer, with LN layer norms, A window attention, L the local branch (Liu et al.
 
 Tensors are (B, H, W, C) contiguous, the channels-last form of (B, C, H, W): linear layers and layer norms work on it in
 place, convolutions through a permute without a copy.
+
+Inference on a CPU goes through a layer in strips, one row of windows at a time, so that what is between two layers
+stays in the caches: out of them a sum or a norm takes three to twenty times as long. Only L needs the whole input, its
+convolution and its mean; it is added last.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +92,34 @@ class WindowAttention(nn.Module):
         mixed = mixed.view(B, H // w, W // w, w, w, C).transpose(2, 3).reshape(B, H, W, C)
         return mixed.roll((half, half), (1, 2)) if edges is not None else mixed
 
+    def strip(self, x: Tensor, bias: Tensor, *, shifted: bool) -> Tensor:
+        """Inference of one row of windows: (B, h, W, C) to (B, h, W, C), ``bias`` as from ``bias``.
+
+        Shifted windows are cut off at the edges of the image instead of masked: ``h`` is half a window at the top and
+        at the bottom.
+        """
+        W, half = x.shape[2], self.window // 2
+        cuts = (
+            [(0, half, half), (half, W - half, self.window), (W - half, W, half)] if shifted else [(0, W, self.window)]
+        )
+        qkv = self.qkv(x)
+        parts = [self._row(qkv[:, :, left:right], width, bias) for left, right, width in cuts if left < right]
+        mixed: Tensor = self.proj(torch.cat(parts, dim=2))
+        return mixed
+
+    def _row(self, qkv: Tensor, width: int, bias: Tensor) -> Tensor:
+        """Attention in n windows of (h, width): (B, h, n * width, 3C) to (B, h, n * width, C)."""
+        B, h, columns, C = *qkv.shape[:3], qkv.shape[3] // 3
+        pixels, depth = h * width, C // self.heads
+        split = qkv.view(B, h, columns // width, width, 3, self.heads, depth).permute(4, 0, 2, 5, 1, 3, 6)
+        q, k, v = split.reshape(3, -1, self.heads, pixels, depth)  # one copy
+        bias = bias.view(self.heads, *(self.window,) * 4)[:, :h, :width, :h, :width]
+        scores = torch.matmul(q * depth**-0.5, k.transpose(-1, -2).contiguous())
+        scores.add_(bias.reshape(self.heads, pixels, pixels))
+        # The product transposed: on a CPU 2 to 4 times as fast as softmax @ v, whose rows are short.
+        out = torch.matmul(v.transpose(-1, -2), scores.softmax(-1).transpose(-1, -2))  # (B * n, heads, depth, pixels)
+        return out.view(B, -1, self.heads, depth, h, width).permute(0, 4, 1, 5, 2, 3).reshape(B, h, columns, C)
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all windows or one for each.
 
@@ -124,18 +158,43 @@ class LocalContext(nn.Module):
         weight: Tensor = self.attention(x.mean((2, 3), keepdim=True))
         return x * weight
 
+    def squeeze(self, x: Tensor) -> Tensor:
+        """The first convolution, of pixels alone, for inference in strips: (B, h, W, C) to (B, h, W, squeezed)."""
+        return _pointwise(self.body[0], x)
+
+    def add_to(self, target: Tensor, squeezed: Tensor, strips: list[slice]) -> None:
+        """Add the branch to ``target`` (B, H, W, C), from the whole input squeezed, in strips of rows."""
+        squeezed = self.body[1](squeezed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        parts = [self._expand(squeezed[:, rows]) for rows in strips]
+        total = torch.stack([part.sum((1, 2), dtype=torch.float32) for part in parts]).sum(0)
+        mean = (total / (squeezed.shape[1] * squeezed.shape[2])).to(squeezed.dtype)
+        weight = self.attention(mean[..., None, None]).permute(0, 2, 3, 1)
+        for rows, part in zip(strips, parts, strict=True):
+            target[:, rows].addcmul_(part, weight)
+
+    def _expand(self, squeezed: Tensor) -> Tensor:
+        out: Tensor = self.body[3](_pointwise(self.body[2], squeezed))
+        return out
+
+
+def _pointwise(conv: nn.Module, x: Tensor) -> Tensor:
+    """A 1x1 convolution of channels-last data; as a matrix product, which is faster with few channels."""
+    assert isinstance(conv, nn.Conv2d)
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
+
 
 class Norm(nn.LayerNorm):
-    """LayerNorm over the last axis, trained in float32.
+    """LayerNorm over the last axis, on a CPU in float32.
 
     In bfloat16 a CPU (torch 2.13) sums the gradients of weight and bias over all pixels in 16 bits, which loses most of
-    them.
+    them, and takes twice as long.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C), in the type of ``x``."""
-        if x.device.type == "cpu" and x.requires_grad:
-            return super().forward(x.float()).to(x.dtype)
+        if x.device.type == "cpu":
+            weight, bias = self.weight.float(), self.bias.float()
+            return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
         return super().forward(x)
 
 
@@ -169,10 +228,27 @@ class ContextLayer(nn.Module):
 
     def forward(self, x: Tensor, edges: tuple[Tensor, Tensor]) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
+        if x.device.type == "cpu" and not (self.training or torch.is_grad_enabled()):
+            return self._in_strips(x)
         normed = self.norm1(x)
         local = self.local(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.drop(self.attention(normed, edges if self.shift else None))
         out: Tensor = x + self.drop(self.mlp(self.norm2(x))) + local
+        return out
+
+    def _in_strips(self, x: Tensor) -> Tensor:
+        window = self.attention.window
+        first = window // 2 if self.shift else window
+        strips = [slice(*rows) for rows in pairwise([0, *range(first, x.shape[1], window), x.shape[1]])]
+        out, squeezed = torch.empty_like(x), []
+        bias = self.attention.bias().to(x.dtype).contiguous()
+        for rows in strips:
+            part = x[:, rows]
+            normed = self.norm1(part)
+            squeezed.append(self.local.squeeze(normed))
+            part = part + self.attention.strip(normed, bias, shifted=self.shift)
+            torch.add(part, self.mlp(self.norm2(part)), out=out[:, rows])
+        self.local.add_to(out, torch.cat(squeezed, dim=1), strips)
         return out
 
 

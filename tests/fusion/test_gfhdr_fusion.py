@@ -88,7 +88,7 @@ def test_a_tile_with_its_overlap_fits_the_available_memory():
         with pytest.raises(MemoryLimitError, match="max-memory"):
             tile_within(4096, spare, 10**8)
     assert tile_within(0, 2e9, 10**5) == 0
-    with pytest.raises(MemoryLimitError, match="26G under --tile 0"):
+    with pytest.raises(MemoryLimitError, match="36G under --tile 0"):
         tile_within(0, 2e9, 10**7)
 
 

@@ -174,6 +174,21 @@ def test_a_layer_adds_window_attention_mlp_and_the_local_branch() -> None:
     torch.testing.assert_close(layer(x, edges), middle + layer.mlp(layer.norm2(middle)) + local)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (8, 20), (13, 9)])
+def test_inference_in_strips_computes_what_training_does(size: tuple[int, int]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GFHDRBackbone(SMALL).eval()
+        for p in model.parameters():  # larger than at the start, so that every branch matters
+            p.data.add_(torch.randn(p.shape) * 0.1)
+    frames = _frames(2, 3, 6, *size)
+    whole = model(frames)
+    assert whole[0].requires_grad
+    with torch.inference_mode():
+        for strips, expected in zip(model(frames), whole, strict=True):
+            torch.testing.assert_close(strips, expected)
+
+
 def test_drop_path_rises_from_nothing_and_keeps_the_mean() -> None:
     rates = [m.rate for m in GFHDRBackbone(GFHDRConfig()).modules() if isinstance(m, DropPath)]
     assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
