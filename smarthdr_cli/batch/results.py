@@ -8,7 +8,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any, Required, TypedDict
 
 from filelock import FileLock, Timeout
@@ -17,7 +17,7 @@ from smarthdr_cli.atomic import RESERVED_PREFIX
 from smarthdr_cli.errors import MemoryLimitError, OutputError, SmartHDRError, os_reason, out_of_memory
 
 OK, FAILED, SKIPPED, AMBIGUOUS = "ok", "failed", "skipped", "ambiguous"
-MAX_SECONDS = 1e9  # of a stage, thirty years; a record with more is damaged
+MAX_NUMBER = 1e9  # as seconds thirty years; a record with more is damaged
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)  # errors of file systems without locks
 
 
@@ -147,18 +147,19 @@ def parse_json(text: bytes) -> Any:
 
 
 def parse_record(value: Any) -> Record:
-    """``value`` as a record. Raises ValueError unless the fields that resuming reads have the right types.
+    """``value`` as a record. Raises ValueError unless the fields that a later run reads have the right types.
 
-    A set that is done (ok, skipped) states its outputs and the digests of its inputs.
+    Resuming reads them, and the index of pages. A set that is done (ok, skipped) states its outputs and the digests of
+    its inputs. A name that leads out of its folder is none.
     """
     match value:
-        case {"name": str(), "status": "failed" | "ambiguous"}:
-            valid = True
-        case {"name": str(), "status": "ok" | "skipped", "inputs": list(inputs), "outputs": list(outputs)}:
-            valid = all(map(_is_input, inputs)) and all(map(_is_output, outputs))
+        case {"name": str(name), "status": "failed" | "ambiguous"}:
+            valid = _is_name(name)
+        case {"name": str(name), "status": "ok" | "skipped", "inputs": list(inputs), "outputs": list(outputs)}:
+            valid = _is_name(name) and all(map(_is_input, inputs)) and all(map(_is_output, outputs))
         case _:
             valid = False
-    if not (valid and isinstance(value.get("finished", ""), str) and _are_seconds(value.get("seconds", {}))):
+    if not (valid and isinstance(value.get("finished", ""), str) and _has_details(value)):
         raise ValueError("it is not the record of a set")
     record: Record = value
     return record
@@ -200,9 +201,27 @@ def _is_output(entry: Any) -> bool:
     return False
 
 
-def _are_seconds(value: Any) -> bool:
+def _is_name(name: str) -> bool:
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _has_details(record: dict[str, Any]) -> bool:
+    """Whether what is shown of ``record`` has the right types; all of it may be absent."""
+    texts = (record.get("reasons", []), record.get("warnings", []))
+    match record.get("error"):
+        case None | {"code": int(), "message": str()}:
+            return (
+                all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in texts)
+                and _are_numbers(record.get("seconds", {}))
+                and _are_numbers(record.get("uncertainty", {}))
+            )
+    return False
+
+
+def _are_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(seconds, int | float) and abs(seconds) < MAX_SECONDS for seconds in value.values()
+        isinstance(number, int | float) and abs(number) < MAX_NUMBER for number in value.values()
     )
 
 

@@ -4,8 +4,9 @@ Its wheels contain x265 and are GPL-2 by their own words, so smarthdr neither de
 libheif applies the file's rotation, so the EXIF orientation is not applied again.
 """
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -34,7 +35,8 @@ class HeifHeader:
 
 def read_header(data: bytes, name: str) -> HeifHeader:
     """The header of a HEIF file. Raises InputError where it is damaged, or without pillow-heif."""
-    return _header(_open(data, name))
+    with _damage_as_error(name):
+        return _header(_open(data, name))
 
 
 def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifHeader]:
@@ -43,27 +45,35 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
     Raises InputError where the file is damaged, coded for HDR (PQ, HLG), larger than ``max_pixels``, or without
     pillow-heif.
     """
-    picture = _open(data, name)
-    header = _header(picture)
-    check_size(*header.size, name, max_pixels)
-    transfer = _HDR_TRANSFERS.get(_nclx(picture).get("transfer_characteristics", 0))
-    if transfer is not None:
-        raise InputError(f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve")
-    try:
+    with _damage_as_error(name):
+        picture = _open(data, name)
+        header = _header(picture)
+        check_size(*header.size, name, max_pixels)
+        transfer = _HDR_TRANSFERS.get(_nclx(picture).get("transfer_characteristics", 0))
+        if transfer is not None:
+            raise InputError(
+                f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve"
+            )
         codes = np.asarray(picture)
-    except (ValueError, OSError, SyntaxError) as error:
-        raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
+    if codes.shape[1::-1] != header.size:
+        raise DamagedFileError(f"{name} is damaged: its header and its picture differ in size")
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
     return np.ascontiguousarray(codes[..., :3]), header
 
 
-def _open(data: bytes, name: str) -> Any:
-    heif = _import_pillow_heif(name)
+@contextlib.contextmanager
+def _damage_as_error(name: str) -> Iterator[None]:
     try:
-        return heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    except (ValueError, OSError, SyntaxError) as error:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # pillow-heif raises exceptions of every type on damaged files
         raise DamagedFileError(f"{name} is damaged or cut short: {_brief(error)}") from error
+
+
+def _open(data: bytes, name: str) -> Any:
+    return _import_pillow_heif(name).open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
 
 
 def _import_pillow_heif(name: str) -> ModuleType:
@@ -97,4 +107,4 @@ def _nclx(picture: Any) -> Mapping[str, Any]:
 
 
 def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__

@@ -6,8 +6,8 @@ The gains and the clip level (``RawSettings``) are arguments, because the frames
 are cut at the level where the one with the least gain clips (LibRaw's clip mode), so that clipped pixels are neutral.
 LibRaw's estimates for a single picture (auto-brightness, adjusted maximum) are off.
 
-LibRaw decodes damaged data without an exception and reports the damage on stderr only. The report is captured and
-raised as an error.
+LibRaw, and the libjpeg inside it, decode damaged data without an exception and report the damage on stderr only. The
+report is captured and raised as an error.
 """
 
 import contextlib
@@ -38,7 +38,12 @@ _MIN_PEAK_SHARE, _MIN_PEAK_RATIO = 5e-4, 10
 _MIN_PEAK_LEVEL = 0.8  # of the nominal white; lower peaks are scene content
 _MAX_HEADER_FILE_BYTES = 256 << 20  # of a RAW that is opened for its exposure alone
 _MAX_SENSOR_RATIO = 4  # sensor to visible pixels; masked borders and other aspect ratios take up to 1.5
-_LIBRAW_WARNING = re.compile(rb".*: (Unexpected end of file|data corrupted at -?\d+)\s*")  # its default callback
+# What LibRaw's default callback prints, and the libjpeg inside it; of unusual header fields libjpeg decodes all pixels.
+_WARNING = re.compile(
+    rb"(?:.*: (?=[Ud]))?(Unexpected end of file|data corrupted at -?\d+"
+    rb"|Corrupt JPEG data: .+|Premature end of JPEG file|Inconsistent progression sequence .+)\s*"
+    rb"|Invalid SOS parameters.*\s*|Warning: unknown JFIF revision.*\s*|Unknown Adobe color transform.*\s*"
+)
 _STDERR_LOCK = Lock()  # one capture at a time: a process has one stderr
 _ROTATIONS_BY_FLIP = {3: 2, 5: 1, 6: 3}  # LibRaw's flip to quarter turns counter-clockwise
 _BAYER_KERNEL, _XTRANS_KERNEL = 5, 7  # pixels of the raw image that demosaicing reads
@@ -210,9 +215,10 @@ def _open_raw(data: bytes, name: str, max_pixels: int) -> Any:
 
 @contextlib.contextmanager
 def _captured_warnings() -> Iterator[list[str]]:
-    """Yields a list that holds LibRaw's first warning on leaving. Other output to stderr is printed on leaving.
+    """Yields a list that holds the first warning of LibRaw or its libjpeg on leaving.
 
-    Takes 25 microseconds, and waits for other threads that capture. Without a stderr nothing is captured.
+    Other output to stderr is printed on leaving. Takes 25 microseconds, and waits for other threads that capture.
+    Without a stderr nothing is captured.
     """
     warnings: list[str] = []
     with _STDERR_LOCK, contextlib.ExitStack() as stack:
@@ -231,11 +237,11 @@ def _captured_warnings() -> Iterator[list[str]]:
                 file.seek(0)
                 other_lines = []
                 for line in file:
-                    match = _LIBRAW_WARNING.fullmatch(line)
+                    match = _WARNING.fullmatch(line)
                     if match is None:
                         other_lines.append(line)
-                    elif not warnings:
-                        warnings.append(match[1].decode())
+                    elif match[1] and not warnings:
+                        warnings.append(match[1].decode(errors="backslashreplace").strip())
                 if other_lines:
                     with contextlib.suppress(OSError):
                         os.write(2, b"".join(other_lines))

@@ -92,6 +92,8 @@ def check_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise InputError(f"{name} cannot be read: {reason}") from error
+    if path.is_symlink():
+        raise InputError(f"{name} is a link, and what it leads to does not exist; mend it, or leave it out")
     if any(character in path.name for character in "*?["):
         raise InputError(f"no file matches {name}; ls {shlex.quote(full_path(path.parent))} shows what is there")
     raise InputError(f"{name} does not exist; check the name, or the folder that the command runs in")

@@ -8,6 +8,7 @@ import re
 import shlex
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,6 +48,7 @@ _PNG_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 TEXT_CHUNK_KEYWORD = b"Raw profile type exif"  # of EXIF in a PNG text chunk, as ImageMagick writes it
 _MAX_INFLATED_BYTES = 4 << 20  # of a compressed text chunk or ICC profile
 _MAX_DEFLATE_RATIO = 1100  # deflate cannot expand by more than 1032:1
+_INFLATE_STEP = 1 << 18  # bytes
 
 
 @dataclass(frozen=True)
@@ -252,8 +254,27 @@ def scan_png(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeade
         raise DamagedFileError(
             f"{name} is damaged or cut short: {idat_bytes} bytes cannot hold {width}x{height} pixels"
         )
+    _check_inflated_size(pixel_chunks, height * (1 + (width * channels * depth + 7) // 8), name)
     exif = text_exif if exif is None else exif
     return ImageHeader(width, height, exif, icc, primaries, pixel_chunks=b"".join(pixel_chunks))
+
+
+def _check_inflated_size(chunks: Iterable[bytes], size: int, name: str) -> None:
+    """Raise InputError where the IDAT chunks inflate to far more than ``size`` bytes; libpng would inflate it all.
+
+    Interlacing adds less than ``size``. Other damage is left to libpng.
+    """
+    inflater, left = zlib.decompressobj(), 2 * size
+    for chunk in chunks:
+        body = chunk[8:-4] if chunk[4:8] == b"IDAT" else b""
+        while body and not inflater.eof:
+            try:
+                left -= len(inflater.decompress(body, _INFLATE_STEP))
+            except zlib.error:
+                return
+            if left < 0:
+                raise DamagedFileError(f"{name} is damaged: its data inflate to more than its header states")
+            body = inflater.unconsumed_tail
 
 
 def exif_of_text_chunk(chunk: bytes, body: bytes) -> bytes | None:

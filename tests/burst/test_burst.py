@@ -36,7 +36,7 @@ def test_inputs_that_make_no_burst() -> None:
         Burst((frame(0),), 0)
     with pytest.raises(InputError, match="reference 2 is not one of the 2 frames"):
         Burst((frame(0), frame(1)), 2)
-    with pytest.raises(InputError, match=r"differ in size: 0\.jpg 6x4, 1\.jpg 8x4"):
+    with pytest.raises(InputError, match=r"differ in size: .*0\.jpg 6x4, .*1\.jpg 8x4"):
         Burst((frame(0), frame(1, width=8)), 0)
     with pytest.raises(InputError, match="equal exposures"):
         Burst((frame(0), frame(MIN_EV_RANGE - 0.01)), 0)

@@ -2,8 +2,10 @@
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -91,6 +93,56 @@ def test_limits_and_damage(tmp_path: Path, pillow_heif: ModuleType) -> None:
         (tmp_path / "b.heic").write_bytes(path.read_bytes()[:cut])
         with pytest.raises(InputError, match="damaged or cut short"):
             read_file(tmp_path / "b.heic")
+
+
+class Picture:
+    """What pillow-heif returns for a damaged file: ``pixels`` of another size than it states, or an error."""
+
+    size = (WIDTH, HEIGHT)
+    info: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, pixels: NDArray[np.uint8] | Exception) -> None:
+        self.pixels = pixels
+
+    def __array__(self, *_dtype: object, **_options: object) -> NDArray[np.uint8]:
+        if isinstance(self.pixels, Exception):
+            raise self.pixels
+        return self.pixels
+
+
+@pytest.fixture
+def read_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Picture | Exception], None]:
+    """``read_as(picture)``: reads a HEIC that pillow-heif opens as ``picture``, or fails to."""
+
+    def read(picture: Picture | Exception) -> None:
+        def open_heif(*_data: object, **_options: object) -> Picture:
+            if isinstance(picture, Exception):
+                raise picture
+            return picture
+
+        module = ModuleType("pillow_heif")
+        module.open_heif = open_heif  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "pillow_heif", module)
+        path = tmp_path / "a.heic"
+        path.write_bytes(HEADER + bytes(200))
+        read_file(path)
+
+    return read
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, SyntaxError, EOFError, RuntimeError, IndexError])
+def test_every_error_of_pillow_heif_is_one_line(read_as: Callable[..., None], kind: type[Exception]) -> None:
+    error = kind("Decoder plugin generated an error:\nUnexpected end of file")
+    said = r"a\.heic is damaged or cut short: Decoder plugin generated an error: Unexpected end of file; copy"
+    for picture in (error, Picture(error)):
+        with pytest.raises(InputError, match=said):
+            read_as(picture)
+
+
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH + 1, 3), (WIDTH, HEIGHT, 3), (HEIGHT + 1, WIDTH)])
+def test_a_picture_of_another_size_than_the_header_states(read_as: Callable[..., None], shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"a\.heic is damaged: its header and its picture differ in size"):
+        read_as(Picture(np.zeros(shape, np.uint8)))
 
 
 def test_grouping_reads_headers_and_thumbnails(tmp_path: Path, pillow_heif: ModuleType) -> None:

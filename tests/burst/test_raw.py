@@ -1,6 +1,8 @@
 """RAW files: linear light, clip mask, shared white balance, damage."""
 
+import io
 import os
+import struct
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -212,6 +214,52 @@ def test_a_warning_of_libraw_is_an_error(
     assert read_file(path).frame.size == (64, 96)
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "another library\nanother library\nafter\n"
+
+
+def lossy_dng(damage: Callable[[bytes], bytes] = bytes) -> bytes:
+    """A DNG of one lossy JPEG tile (DNG 1.4, compression 34892), with ``damage`` done to the tile."""
+    y, x = np.mgrid[:256, :256]
+    pixels = np.stack((x / 2 + x * y % 9, y / 2 + 20, (x + y) / 4), axis=-1).astype(np.uint8)
+    matrix = [part for number in (1, 0, 0, 0, 1, 0, 0, 0, 1) for part in (10_000 * number, 10_000)]
+    tags = [
+        (50706, "B", 4, bytes((1, 4, 0, 0)), True), (271, "s", 0, "Test", True), (272, "s", 0, "Camera", True),
+        (50721, "2i", 9, matrix, True), (50778, "H", 1, 21, True), (50728, "2I", 3, (1,) * 6, True),
+    ]  # fmt: skip
+    stream = io.BytesIO()
+    tifffile.imwrite(
+        stream, pixels, photometric=34892, compression="jpeg", tile=(256, 256), metadata=None, extratags=tags
+    )
+    data = bytearray(stream.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages.first
+        struct.pack_into("<H", data, page.tags["Compression"].valueoffset, 34892)
+        start, end = page.dataoffsets[0], page.dataoffsets[0] + page.databytecounts[0]
+    data[start:end] = damage(bytes(data[start:end]))
+    return bytes(data)
+
+
+def test_a_damaged_jpeg_in_a_lossy_dng_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The libjpeg inside LibRaw prints its warnings past LibRaw."""
+    path = tmp_path / "a.dng"
+    path.write_bytes(lossy_dng())
+    assert read_file(path).frame.size == (256, 256)
+    for damage, said in (
+        (lambda tile: tile[: len(tile) // 2].ljust(len(tile), b"\0"), "Premature end of JPEG file"),
+        (lambda tile: tile[: len(tile) // 2] + 20 * b"\xff\xc9" + tile[len(tile) // 2 + 40 :], "Corrupt JPEG data: .+"),
+    ):
+        path.write_bytes(lossy_dng(damage))
+        with pytest.raises(InputError, match=rf"a\.dng is damaged or cut short: LibRaw says {said}"):
+            read_file(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_unusual_header_fields_of_a_jpeg_in_a_raw_are_no_damage(
+    dng: Dng, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = dng("a.dng", np.full((64, 96), 900))
+    WarningLibRaw(monkeypatch).lines[:] = [b"Warning: unknown JFIF revision number 9.01\n"]
+    assert read_file(path).frame.size == (64, 96)
+    assert capfd.readouterr().err == ""
 
 
 def test_warnings_belong_to_one_file_among_threads(

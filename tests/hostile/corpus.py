@@ -160,6 +160,14 @@ def png_with_more() -> bytes:
     return twice[:8] + chunk(b"IHDR", header) + twice[33:]
 
 
+def png_that_inflates() -> bytes:
+    """A small PNG with a picture's data of three gigabytes, in as many megabytes: libpng reads them to their end."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = deflate.compress(bytes(1 << 24)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"\x78\xda" + 200 * block) + chunk(b"IEND", b"")  # fmt: skip  # noqa: E501
+
+
 def lzw_zeroed() -> bytes:
     """An LZW TIFF with the last 65 % of its pixel bytes zero: libtiff goes on and leaves the rest black."""
     data = bytearray(tiff(eight(0), photometric="rgb", compression="lzw", rowsperstrip=HEIGHT))
@@ -200,6 +208,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "claims.tif": (encoded_tiff(imagecodecs.lzw_encode(bytes(160_000)), (9000, 9000, 3), "lzw"), "damaged"),
     "jpeg2000.tif": (tiff(eight(0), photometric="rgb", compression="jpeg2000"), "compression that is not read"),
     "more.png": (png_with_more(), "Too much image data"),
+    "inflates.png": (png_that_inflates(), "inflate to more"),
     "scans.jpg": (scan_bomb(), "more than 100 scans"),
     "flipped.png": (_flipped(READ["alpha.png"](0)), "checksum"),
     "markers.jpg": (b"\xff\xd8\xff\xe0\0\x02" * 20_000, "damaged"),

@@ -25,6 +25,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import struct
 import sys
@@ -143,6 +144,11 @@ def write_pictures(folder: Path) -> None:
     tifffile.imwrite(folder / "pages.tif", pixels.astype(np.uint16), photometric="rgb", compression="zlib")
     tifffile.imwrite(folder / "big.tif", pixels.astype(np.float32) / 255, photometric="rgb", bigtiff=True)
     tifffile.imwrite(folder / "planar.tif", np.moveaxis(pixels, -1, 0), photometric="rgb", planarconfig="separate")
+    (folder / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.from_pillow(image).save(folder / "whole.heic", quality=30, exif=b"Exif\0\0" + block)
 
 
 def write_raw(folder: Path) -> None:
@@ -205,6 +211,7 @@ def files_target(home: Path, name: str) -> One:
             return
         frame, stated = reading.frame, reading.exif
         assert math.isfinite(frame.exposure.ev)
+        assert all(0 <= error <= 65535**2 for error in frame.rounding_error)
         assert np.isfinite(conversion(frame.colorspace, REC709)).all()
         assert header is not None
         if header.kind != "raw" or exif_of_file(data, name).time is not None:
@@ -355,7 +362,7 @@ def write_records(folder: Path) -> None:
     outputs = [{"path": "a.hdr", "bytes": 11}, {"path": "a.jpg", "bytes": 3}]
     done = {"name": "a", "status": "ok", "inputs": inputs, "outputs": outputs, "settings": {"tile": 512},
             "seconds": {"read": 1.5}, "finished": "2026-01-01T00:00:00.000", "host": "h", "pid": 3,
-            "uncertainty": {"mean": 0.01}, "error": None}  # fmt: skip
+            "uncertainty": {"mean": 0.01}, "warnings": ["x"], "reasons": [], "error": None}  # fmt: skip
     failed = {"name": "b", "status": "failed", "inputs": inputs, "error": {"code": 3, "message": "x"}}
     lines = b"".join(json.dumps(line).encode() + b"\n" for line in (done, failed, done | {"status": "skipped"}))
     (folder / "results").write_bytes(b"r" + lines)
@@ -386,6 +393,7 @@ def mutate_records(data: bytes, max_size: int, seed: int) -> bytes:
 def records_target(home: Path) -> One:
     from smarthdr_cli.batch.batch_options import OutputFiles
     from smarthdr_cli.batch.jobs import Job, make_jobs
+    from smarthdr_cli.batch.report_index import write_batch_index
     from smarthdr_cli.batch.results import last_results, results_files
     from smarthdr_cli.batch.resume import existing_outputs
     from smarthdr_cli.batch.transaction import recover, stage_key
@@ -403,11 +411,17 @@ def records_target(home: Path) -> One:
         (out / "results.jsonl").write_bytes(text)
         (out / "a.hdr").write_bytes(b"#?RADIANCE\n")
         (out / "a.jpg").write_bytes(b"jpg")
+        (out / "a.html").write_text('<link rel="icon" href="data:image/jpeg;base64,AAAA">')
         said: list[str] = []
         last = last_results(results_files(out), said.append)
         for name, record in last.items():
             json.dumps(record, allow_nan=False)
             f"{name}: {sum(record.get('seconds', {}).values()):.1f} s".encode(errors="backslashreplace")
+        page = write_batch_index(last, out).read_text("utf-8")
+        assert page.count('<li class="set ') == len(last)
+        for link in re.findall('<a href="([^"]*)"', page):
+            assert not link.startswith("/"), link
+            assert ".." not in link.split("/"), link
         for record in (*last.values(), None):
             try:
                 assert existing_outputs(job, {"tile": 512}, record) in ("done", "incomplete")

@@ -62,7 +62,7 @@ def hostile(folder: Path) -> dict[str, str]:
     (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
     os.mkfifo(folder / "pipe.jpg")
     others = {
-        "folder.jpg": "is a folder", "dangling.jpg": "does not exist", "circle.jpg": "circle.jpg",
+        "folder.jpg": "is a folder", "dangling.jpg": "is a link, and", "circle.jpg": "is a link, and",
         "pipe.jpg": "is not a regular file", "absent.jpg": "does not exist",
     }  # fmt: skip
     return {name: said for name, (_, said) in corpus.REFUSED.items()} | others

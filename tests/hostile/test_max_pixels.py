@@ -46,7 +46,7 @@ def nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_pixel_above_is_refused(refused: Any, frames: Frames, tmp_path: Path, name: str, command: str) -> None:
     given = {"fuse": ("-o", tmp_path / "o.exr", *OFF), "info": (), "calibrate": ("-o", tmp_path / "o.toml")}[command]
     line = refused(3, command, *frames(name), *STATED, *given, "--max-pixels", PIXELS - 1)
-    assert f"is 96x64 pixels; at most {PIXELS - 1} pixels are read (--max-pixels)" in line
+    assert f"is 96x64 pixels; at most {PIXELS - 1} pixels are read; --max-pixels" in line
 
 
 def test_exactly_so_many_are_read(smarthdr: Any, frames: Frames, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_limit_can_be_raised(refused: Any, tmp_path: Path) -> None:
     chunks = corpus.chunk(b"IHDR", header) + corpus.chunk(b"IDAT", zlib.compress(bytes(999)))
     path = tmp_path / "wide.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks + corpus.chunk(b"IEND", b""))
-    assert "at most 250 megapixels are read (--max-pixels)" in refused(3, "info", path)
+    assert "at most 250 megapixels are read; --max-pixels" in refused(3, "info", path)
     assert "cannot hold 20000x13000 pixels" in refused(3, "info", path, "--max-pixels", "300M")
 
 
@@ -88,7 +88,7 @@ def test_a_batch_records_it(smarthdr: Any, frames: Frames, tmp_path: Path) -> No
     assert result.exit_code == 7, result.stderr
     error = json.loads(result.stdout)["error"]
     assert error["code"] == 3
-    assert "at most 6000 pixels are read (--max-pixels)" in error["message"]
+    assert "at most 6000 pixels are read; --max-pixels" in error["message"]
     assert smarthdr(*given, "--skip-existing", "--max-pixels", "7K").exit_code == 0
     again = smarthdr(*given, "--skip-existing")  # another limit makes no other picture
     assert json.loads(again.stdout)["status"] == "skipped"

@@ -111,6 +111,13 @@ LIES: dict[str, Callable[[dict[str, Any]], object]] = {
     "the time is a number": lambda line: line | {"finished": 3},
     "the status is unknown": lambda line: line | {"status": "perfect"},
     "the name is a list": lambda line: line | {"name": []},
+    "the name leads out": lambda line: line | {"name": "../img0-img2"},
+    "the error is a number": lambda line: line | {"status": "failed", "error": 3},
+    "the error has no message": lambda line: line | {"status": "failed", "error": {"code": 3}},
+    "the reasons are numbers": lambda line: line | {"status": "ambiguous", "reasons": [3]},
+    "the uncertainty is a number": lambda line: line | {"uncertainty": 0.01},
+    "the uncertainty is text": lambda line: line | {"uncertainty": {"mean": "0.01"}},
+    "the warnings are a number": lambda line: line | {"warnings": 3},
     "infinite": lambda line: line | {"anchor_ev": float("inf")},
     "a list": lambda line: [line],
 }
@@ -130,6 +137,30 @@ def test_a_line_that_is_no_record_counts_as_absent(batch: Batch, tmp_path: Path,
     path.write_text(json.dumps(line) + "\n" + json.dumps(LIES[lie](line)) + "\n")
     again = batch("--format", form, "--skip-existing", "-v", "--json")
     assert json.loads(again.stdout)["status"] == "skipped"  # as the line before it says
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_the_index_lists_no_line_that_is_no_record(batch: Batch, tmp_path: Path, lie: str) -> None:
+    batch("--report")
+    path = tmp_path / "out" / "results.jsonl"
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps(line) + "\n" + json.dumps(LIES[lie](line | {"name": "other"})) + "\n")
+    batch("--report", "--skip-existing")
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert page.count('<li class="set ') == 1
+    assert f'<a href="{NAME}.html">{NAME}</a>' in page
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "\0", "\ud800", "sub/x"])
+def test_the_index_survives_names_that_no_file_has(batch: Batch, tmp_path: Path, name: str) -> None:
+    batch("--report")
+    path = tmp_path / "out" / "results.jsonl"
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps(line) + "\n" + json.dumps(line | {"name": name}) + "\n")
+    batch("--report", "--skip-existing")
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert page.count('<li class="set ') == 2
+    assert page.count(".html") == 2  # links of the picture and of the name of the one set that has a page
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -199,7 +230,7 @@ def test_a_loop_of_links_is_no_frame(batch: Batch, shoot: Path, tmp_path: Path) 
     (shoot / "back.jpg").symlink_to("there.jpg")
     result = batch()
     for name in ("loop.jpg", "there.jpg", "back.jpg"):
-        assert f"note: {shoot / name}: " in result.stderr
+        assert f"note: {shoot / name} is a link, and what it leads to does not exist" in result.stderr
     assert (tmp_path / "out" / f"{NAME}.exr").is_file()
 
 
