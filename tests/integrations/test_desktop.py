@@ -56,7 +56,7 @@ def test_errors_are_shown_with_their_code(run, tmp_path: Path) -> None:
     files[1].write_bytes(files[1].read_bytes()[:-300])
     code, message = run(*files)
     assert code == 3
-    assert message.startswith("smarthdr: IMG_0002.jpg is cut short")
+    assert message.startswith(f"smarthdr: {files[1]} is cut short")
 
 
 @pytest.mark.skipif(shutil.which("desktop-file-validate") is None, reason="needs desktop-file-validate")
