@@ -95,7 +95,7 @@ def test_unreadable_files_are_skipped_with_their_reason(tmp_path: Path) -> None:
     assert {s.path.name: said(s) for s in grouping.skipped} == {
         "empty.jpg": "is empty",
         "film.heic": "is a video or another HEIF file",
-        "gone.jpg": "does not exist",
+        "gone.jpg": "is a link, and what it leads to does not exist",
     }
 
 
