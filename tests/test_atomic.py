@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -127,6 +128,28 @@ def test_a_failure_while_they_are_moved_puts_the_moved_ones_back(tmp_path, monke
 
     with pytest.raises((OutputError, KeyboardInterrupt)):
         write_three()
+    assert contents(tmp_path) == {"a": "old"}
+
+
+def test_an_old_file_that_cannot_be_backed_up_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def full_disk(_source: Path, copy: Path) -> None:
+        copy.write_text("o")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_two() -> None:
+        with all_or_none():
+            write(tmp_path / "b", "new")
+            write(tmp_path / "a", "new", overwrite=True)
+            monkeypatch.setattr(os, "link", no_links)
+            monkeypatch.setattr(shutil, "copy2", full_disk)
+
+    with pytest.raises(OutputError, match=r"cannot write .*a: no space left"):
+        write_two()
     assert contents(tmp_path) == {"a": "old"}
 
 
