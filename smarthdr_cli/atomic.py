@@ -68,18 +68,18 @@ def atomic_file(
     target: Path,
     *,
     overwrite: bool = False,
-    verify: Callable[[Path], None] | None = None,
+    is_as_written: Callable[[Path], bool] | None = None,
     staging_folder: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty file beside ``target``; on leaving, flush it to disk, verify it and move it onto ``target``.
 
     ``staging_folder``: folder of the yielded file, on the file system of the target; a killed process leaves the file
-    there. ``verify`` opens the finished file and raises where its content is wrong. After any exception, Ctrl-C
-    included, the target is unchanged and no temporary file remains. Symbolic links are followed. A replaced file keeps
+    there. ``is_as_written``: whether the finished file reads back right. After any exception, Ctrl-C included, the
+    target is unchanged and no temporary file remains. Symbolic links are followed. A replaced file keeps
     its mode, a new one follows the umask.
 
-    Raises OutputError where the target exists (without ``overwrite``) or cannot be written, and for an OSError inside
-    the block.
+    Raises OutputError where the target exists (without ``overwrite``) or cannot be written, where the file does not
+    read back, and for an OSError inside the block.
     """
     resolved = _resolve(target)
     _check_target(target, resolved, overwrite)
@@ -88,8 +88,8 @@ def atomic_file(
         temporary = _create_temporary(resolved if staging_folder is None else staging_folder / resolved.name)
         yield temporary
         _flush_file(temporary)
-        if verify is not None:
-            verify(temporary)
+        if is_as_written is not None and not is_as_written(temporary):
+            raise OutputError(f"{full_path(target)} does not read back as it was written; it was not kept")
         move = _PendingMove(temporary, target, resolved, overwrite)
         if (pending := _pending.get()) is None:
             _commit(move)

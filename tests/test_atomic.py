@@ -169,12 +169,15 @@ def test_failed_verification_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
-    def refuse(temporary: Path) -> None:
-        assert temporary.read_text() == "new"
-        raise OutputError("not what was meant")
+    def is_as_written(temporary: Path) -> bool:
+        return temporary.read_text() != "new"
 
-    with pytest.raises(OutputError, match="not what"), atomic_file(target, overwrite=True, verify=refuse) as temporary:
-        temporary.write_text("new")
+    def write_new() -> None:
+        with atomic_file(target, overwrite=True, is_as_written=is_as_written) as temporary:
+            temporary.write_text("new")
+
+    with pytest.raises(OutputError, match=f"{target} does not read back as it was written"):
+        write_new()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -33,7 +33,6 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.exif import MAX_JPEG_SEGMENT, jpeg_exif
 from smarthdr_cli.output.metadata import as_json, provenance, require_finite
@@ -95,12 +94,11 @@ def write_ultra_hdr(
         comment = b""
     data = _join(base, gain_map, exif, comment)
 
-    def verify(written: Path) -> None:
+    def is_as_written(written: Path) -> bool:
         stored = written.read_bytes()
-        if stored != data or simplejpeg.decode_jpeg_header(stored)[:2] != result.radiance.shape[:2]:
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+        return stored == data and simplejpeg.decode_jpeg_header(stored)[:2] == result.radiance.shape[:2]
 
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
         temporary.write_bytes(data)
     return notes
 
