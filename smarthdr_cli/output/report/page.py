@@ -100,13 +100,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["ev"] = _signed_ev
     environment.filters["link"] = _link
-    environment.globals["asset"] = _asset
     return environment
-
-
-def _asset(name: str) -> str:
-    """A style sheet or script, as it is; the template marks it as safe."""
-    return (_TEMPLATES / name).read_text("utf-8")
 
 
 def _signed_ev(value: float | None) -> str:
