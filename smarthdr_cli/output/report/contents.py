@@ -32,8 +32,8 @@ from smarthdr_cli.radiometry import F32, assumed_response, linear_to_srgb
 from smarthdr_cli.response import sample_blocks
 from smarthdr_cli.response.exposure_ratios import measure_ratios
 
-_SLIDER_ENDS = (0.1, 99.99)  # percentiles of the light between which the exposure slider goes
-_MOST_EV = 16.0  # either end of the slider
+_SLIDER_PERCENTILES = (0.1, 99.99)  # of the light, between which the exposure slider goes
+_MAX_SLIDER_EV = 16.0  # either end of the slider
 _SOURCES = {
     "exif": "EXIF",
     "ev": "--ev",
@@ -152,11 +152,11 @@ def _stated(exposure: Exposure) -> str:
     return ", ".join(parts)
 
 
-def _pictures(result: FusionResult, aligned: AlignedBurst | None, look: ToneMapConfig) -> Pictures:
+def _pictures(result: FusionResult, aligned: AlignedBurst | None, config: ToneMapConfig) -> Pictures:
     reduction = Reduction.of(*result.radiance.shape[:2])
     small = replace(result, radiance=reduction.reduce(result.radiance))
     light = convert_rgb(small.radiance, result.colorspace, REC709) * np.float32(2.0**-result.anchor_ev)
-    preview = render_srgb(small, 8, fit_preview(small, look))
+    preview = render_srgb(small, 8, fit_preview(small, config))
     pictures = Pictures(
         width=reduction.size[0],
         height=reduction.size[1],
@@ -185,6 +185,6 @@ def _reference_light(aligned: AlignedBurst, frame: Frame, reduction: Reduction) 
 def _slider(light: F32) -> tuple[float, float]:
     """The lowest and highest EV of the exposure slider: from the brightest place below white to the darkest visible."""
     brightest = light.max(axis=2)
-    dark, bright = np.log2(np.maximum(np.percentile(brightest, _SLIDER_ENDS), 2.0**LOW_EV))
+    dark, bright = np.log2(np.maximum(np.percentile(brightest, _SLIDER_PERCENTILES), 2.0**LOW_EV))
     lowest, highest = -np.ceil(bright) - 1, np.ceil(-dark) - 2
-    return float(np.clip(lowest, -_MOST_EV, -2.0)), float(np.clip(highest, 2.0, _MOST_EV))
+    return float(np.clip(lowest, -_MAX_SLIDER_EV, -2.0)), float(np.clip(highest, 2.0, _MAX_SLIDER_EV))
