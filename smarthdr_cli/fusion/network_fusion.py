@@ -27,6 +27,7 @@ from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions, pair_motion
 from smarthdr_cli.fusion.network_window import WindowNetwork, network_side
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger
+from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
 from smarthdr_cli.fusion.static_merge import difference_from_classical
@@ -91,7 +92,7 @@ class SAFFuser:
             convolved_megapixels=convolved / 1e6,
             notes=(REPLACES_SRGB,) if burst.response.name == "srgb" != response.name else (),
         )
-        return TiledFusion(merge.image, statistics, response)
+        return TiledFusion(merge.image, statistics, response, kernel_choice().kernel)
 
 
 def fit(

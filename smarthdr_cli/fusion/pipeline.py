@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
-    from smarthdr_cli.fusion.pixel_functions import Kernel
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
@@ -104,7 +103,7 @@ def fuse(
     timer = StageTimer(progress)
     # While files are decoded. The merge waits for its compilation, which takes seconds on the first run on a machine.
     torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
-    for thread in (torch_import, Thread(target=_kernel, daemon=True)):
+    for thread in (torch_import, Thread(target=_compile, daemon=True)):
         thread.start()
     loaded = load(files, options, timer)
     torch_import.join()
@@ -177,16 +176,16 @@ def fuse_loaded(
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
-        fusion, registered.burst, replace(fuser.record, kernel=_kernel()), options, timer,
+        fusion, registered.burst, fuser.record, options, timer,
         notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
 
 
-def _kernel() -> "Kernel":
-    """What the merge runs on, compiled."""
+def _compile() -> None:
+    """Compile the per-pixel pass, or load what is compiled."""
     from smarthdr_cli.fusion.pixel_functions import kernel_choice
 
-    return kernel_choice().kernel
+    kernel_choice()
 
 
 def to_result(
@@ -228,6 +227,7 @@ def to_result(
         ),
         gains_ev=tuple(tuple(curve.record.get("gains_ev", (0.0, 0.0, 0.0))) for curve in burst.curves),
         other_scenes=other_scenes,
+        kernel=fusion.kernel,
         tile_after_retreat=tile_after_retreat,
         statistics=fusion.statistics,
         notes=tuple(notes),

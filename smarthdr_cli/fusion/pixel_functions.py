@@ -3,11 +3,11 @@
 from functools import lru_cache
 from threading import Lock
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from smarthdr_cli.fusion import pixel_arrays, pixel_kernel
+from smarthdr_cli.fusion.result import Kernel
 
-Kernel = Literal["compiled", "numpy"]
 _LOCK = Lock()
 
 

@@ -14,6 +14,7 @@ from smarthdr_cli.errors import UncertaintyLimitError, UsageError
 from smarthdr_cli.radiometry import Response
 from smarthdr_cli.response import OtherScene
 
+Kernel = Literal["compiled", "numpy"]
 F32 = NDArray[np.float32]
 MIN_STATED_SHARE = 0.0005  # of clipped pixels, below which an error does not mention them
 
@@ -83,23 +84,24 @@ class FusionStatistics:
 
 @dataclass(frozen=True)
 class TiledFusion:
-    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's."""
+    """What a ``Fuser`` returns; ``statistics`` is None for the static merge, ``response`` where it took the burst's.
+
+    ``kernel``: what the per-pixel pass ran on, see ``pixel_functions``; None without the pass.
+    """
 
     image: RadianceSigma
     statistics: FusionStatistics | None = None
     response: Response | None = None
+    kernel: Kernel | None = None
 
 
 @dataclass(frozen=True)
 class FuserRecord:
-    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none". ``kernel``: of the
-    merge, see ``pixel_functions``.
-    """
+    """What computed a fusion: ``model`` has name, network and sha256 of the weights, or is "none"."""
 
     model: Mapping[str, str] | str
     device: str
     precision: str
-    kernel: Literal["compiled", "numpy"] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ class FusionReport:
     ``options``: those that differ from their defaults. ``response``: name and record of the response. ``files`` and the
     sequences beside it are in the order of exposure, dark to bright: ``evs`` relative to the reference, ``moved`` where
     a homography was applied, ``gains_ev`` of the channels (empty where no gains were found). ``size``: (width, height).
-    ``other_scenes``: frames that seem to show another scene. ``tile_after_retreat``: side of the tiles after running
-    out of memory, else None. ``notes``: of reading and registration; those of the network are in ``statistics``.
-    ``seconds``: by stage. ``common_exposure`` and ``settings`` are set by a batch.
+    ``other_scenes``: frames that seem to show another scene. ``kernel``: as in ``TiledFusion``. ``tile_after_retreat``:
+    side of the tiles after running out of memory, else None. ``notes``: of reading and registration; those of the
+    network are in ``statistics``. ``seconds``: by stage. ``common_exposure`` and ``settings`` are set by a batch.
     """
 
     options: Mapping[str, Any]
@@ -136,6 +138,7 @@ class FusionReport:
     uncertainty: UncertaintySummary
     gains_ev: tuple[tuple[float, ...], ...] = ()
     other_scenes: tuple[OtherScene, ...] = ()
+    kernel: Kernel | None = None
     tile_after_retreat: int | None = None
     statistics: FusionStatistics | None = None
     notes: tuple[str, ...] = ()
@@ -154,7 +157,7 @@ class FusionReport:
             "model": self.fuser.model if isinstance(self.fuser.model, str) else dict(self.fuser.model),
             "device": self.fuser.device,
             "precision": self.fuser.precision,
-            **({} if self.fuser.kernel is None else {"kernel": self.fuser.kernel}),
+            **({} if self.kernel is None else {"kernel": self.kernel}),
             "response": dict(self.response),
             "alignment": [{"file": f, "moved": moved} for f, moved in zip(self.files, self.moved, strict=True)],
         }

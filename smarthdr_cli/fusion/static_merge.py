@@ -16,6 +16,7 @@ from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger
+from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.result import ClassicalDifference, FuserRecord, TiledFusion
 from smarthdr_cli.models.tensor_ops import mu_law
@@ -41,7 +42,7 @@ class StaticFuser:
         cells = {index: burst.downsample(index, CELL) for index in order}
         model = fit_burst(burst, order, cells, {})
         merge = PhysicalMerger(burst, model, {}).picture(budget.tile, on_progress, static=True)
-        return TiledFusion(merge.image)
+        return TiledFusion(merge.image, kernel=kernel_choice().kernel)
 
 
 def flag_clipped(sigma: Tensor, light: Tensor, scale: float) -> Tensor:

@@ -9,7 +9,9 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuser import FUSERS, load_network
 from smarthdr_cli.fusion.gfhdr_fusion import GFHDRFuser
 from smarthdr_cli.fusion.network_fusion import SAFFuser
+from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.result import FuserRecord
+from smarthdr_cli.fusion.static_merge import StaticFuser
 from smarthdr_cli.models.base import build_model, network_types
 from smarthdr_cli.models.checkpoint import save_checkpoint
 from smarthdr_cli.models.gfhdr import GFHDR, GFHDRConfig
@@ -42,6 +44,13 @@ def test_gfhdr_fuses_three_frames_and_notes_the_others(gfhdr):
     assert fused(gfhdr, (-2.0, 0.0, 2.0)).statistics.notes == ()
     with pytest.raises(UsageError, match="fuse three frames; this burst has two"):
         fused(gfhdr, (0.0, 2.0))
+
+
+def test_what_the_pass_ran_on_is_stated_where_there_was_one(gfhdr):
+    burst = bursts.aligned(bursts.burst_of(bursts.texture(40, 48), (-2.0, 0.0, 2.0), 1))
+    assert bursts.fused(gfhdr, burst).kernel is None
+    assert bursts.fused(bursts.random_network(), burst).kernel == kernel_choice().kernel
+    assert bursts.fused(StaticFuser(), burst).kernel == kernel_choice().kernel
 
 
 def test_gfhdr_notes_that_strong_deghosting_changes_nothing(gfhdr):

@@ -178,6 +178,7 @@ def test_the_report_states_how_the_result_was_made(files, weights):
     assert 0 <= report["mean_trust"] <= 1
     assert 0 <= report["network_share"] <= 1
     assert report["convolved_megapixels"] >= report["network_share"] * 128 * 96 / 1e6
+    assert report["kernel"] in ("compiled", "numpy")
     assert 0 <= report["uncertainty"]["clipped_share"] < 0.1
     assert {"read", "load", "align", "response", "fuse", "convert"} <= set(report["seconds"])
     shares = [share for stage, share in calls if stage == "fuse"]
