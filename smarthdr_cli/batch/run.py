@@ -149,7 +149,7 @@ def run_batch(
                 except OutputError as error:
                     callbacks.on_note(str(error))
         if ambiguous:
-            tally.counts[AMBIGUOUS] = tally.counts.get(AMBIGUOUS, 0) + len(ambiguous)
+            tally.counts[AMBIGUOUS] += len(ambiguous)
         return tally
 
 
