@@ -243,7 +243,7 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
-    stated = sum(frame.exposure.source not in ("none", "pixels") for frame in burst.frames) >= 2
+    stated = sum(frame.exposure.is_stated for frame in burst.frames) >= 2
     aligned = AlignedBurst(
         burst, curve, alignment,
         estimated=stated and response == "auto" and curve.name != "linear",

@@ -169,7 +169,7 @@ def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> No
             job.files, evs=options.ev, times=options.exposure_times, reference=options.reference,
             max_pixels=options.max_pixels, exposure_check=options.exposure_check,
         )  # fmt: skip
-        if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
+        if not all(frame.exposure.is_stated for frame in burst.frames):
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):
             raise InputError("its frames are linear already")

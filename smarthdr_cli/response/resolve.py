@@ -58,7 +58,7 @@ def resolve_response(
     Raises UsageError for an unknown option, and InputError for a damaged file or exposures that do not differ.
     """
     samples = sample_blocks(burst, alignment)
-    known = [n for n, frame in enumerate(burst.frames) if frame.exposure.source not in ("none", "pixels")]
+    known = [n for n, frame in enumerate(burst.frames) if frame.exposure.is_stated]
     if len(known) == len(burst) or len(known) < 2 or float(np.ptp(burst.evs[known])) < MIN_EV_RANGE:
         chosen = _choose(burst, samples, option, exposure_check)
     else:
@@ -84,7 +84,7 @@ class _Choice:
 def _choose(burst: Burst, samples: Samples, option: str, exposure_check: ExposureCheck) -> _Choice:
     """Response and exposures of a burst whose frames state theirs all, or of which too few do."""
     entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
-    stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
+    stated = all(frame.exposure.is_stated for frame in burst.frames)
     response, notes = _known_response(burst, option, entries)
     assumed, check = False, exposure_check
     if response is None and stated:
