@@ -98,7 +98,7 @@ def read_tags(reader: BoundedReader, name: str) -> FileTags:
         return _read_png(reader, name)
     if kind == "heif":
         header = heif.read_header(reader.whole(), name)
-        return FileTags(kind, header.size, _block_directories(header.exif))
+        return FileTags(kind, (header.width, header.height), _block_directories(header.exif))
     if reader.head.startswith(b"FUJIFILMCCD-RAW"):
         return _raw_tags(_read_jpeg(reader, reader.integer(">I", 84)).directories)
     if reader.head[4:11] == b"ftypcrx":
