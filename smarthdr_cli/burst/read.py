@@ -65,8 +65,7 @@ def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixel
 def _read_bytes(path: Path, count: int = -1) -> bytes:
     check_file(path)
     try:
-        if path.stat().st_size > scan.MAX_FILE_BYTES:
-            raise InputError(f"{full_path(path)} is larger than {scan.MAX_FILE_BYTES >> 30} GB; leave it out")
+        scan.check_file_size(path.stat().st_size, full_path(path))
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:
