@@ -191,7 +191,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Whether a batch stays and waits for more brackets; ``check_watch`` says what that excludes."""
+    """Whether a batch stays and waits for more brackets; ``check_watch_options`` says what that excludes."""
 
     watch: Annotated[
         bool,

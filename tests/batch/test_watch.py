@@ -10,7 +10,7 @@ from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions, Output
 from smarthdr_cli.batch.results import read_results
 from smarthdr_cli.batch.run import Callbacks
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.batch.watch import check_watch, watch_shoot
+from smarthdr_cli.batch.watch import check_watch_options, watch_shoot
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from tests.support.shoots import TIMES, write_bracket
@@ -175,12 +175,12 @@ def test_ctrl_c_during_a_fusion_leaves_whole_sets(watch):
     ],
 )
 def test_options_that_need_the_whole_shoot(options, engine, words):
-    check_watch(WatchOptions(), options, engine)
+    check_watch_options(WatchOptions(), options, engine)
     with pytest.raises(UsageError, match=words):
-        check_watch(WatchOptions(watch=True), options, engine)
+        check_watch_options(WatchOptions(watch=True), options, engine)
 
 
 def test_settle_belongs_to_watch():
-    check_watch(WatchOptions(watch=True, settle=2.0), BatchOptions(), EngineOptions())
+    check_watch_options(WatchOptions(watch=True, settle=2.0), BatchOptions(), EngineOptions())
     with pytest.raises(UsageError, match="--settle belongs to --watch"):
-        check_watch(WatchOptions(settle=2.0), BatchOptions(), EngineOptions())
+        check_watch_options(WatchOptions(settle=2.0), BatchOptions(), EngineOptions())
