@@ -172,7 +172,7 @@ def fuse_loaded(
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
         fusion, registered.burst, replace(fuser.record, kernel=_kernel()), options, timer,
-        notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
+        notes=(*notes, *registered.notes), other_scenes=registered.other_scenes, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
 
 
