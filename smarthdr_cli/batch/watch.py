@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions, WatchOptions
+from smarthdr_cli.batch.batch_options import DEFAULT_SETTLE, BatchOptions, EngineOptions, WatchOptions
 from smarthdr_cli.batch.jobs import real_path
 from smarthdr_cli.batch.pipeline import Tally
 from smarthdr_cli.batch.run import Callbacks, group_shoot, run_batch
@@ -21,7 +21,6 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.grouping.group import BracketSet, find_pictures
 
 POLL_SECONDS = 1.0
-DEFAULT_SETTLE = 5.0  # seconds; longer than a camera takes from one frame of a bracket to the next
 
 Listing = dict[Path, tuple[int, int]]  # of each picture its size in bytes and the time of its last change
 Sleep = Callable[[float], None]

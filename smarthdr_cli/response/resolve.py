@@ -62,8 +62,8 @@ def resolve_response(
     if len(known) == len(burst) or len(known) < 2 or float(np.ptp(burst.evs[known])) < MIN_EV_RANGE:
         chosen = _choose(burst, samples, option, exposure_check)
     else:
-        chosen = _choose(_part(burst, known), samples.of_frames(known), option, exposure_check)
-        chosen = replace(chosen, burst=_with_others(burst, samples, chosen.burst, chosen.response))
+        chosen = _choose(_subset(burst, known), samples.of_frames(known), option, exposure_check)
+        chosen = replace(chosen, burst=_with_unstated_measured(burst, samples, chosen.burst, chosen.response))
     final = chosen.burst
     index = {id(frame.codes): n for n, frame in enumerate(burst.frames)}
     order = [index[id(frame.codes)] for frame in final.frames]
@@ -112,13 +112,13 @@ def _choose(burst: Burst, samples: Samples, option: str, exposure_check: Exposur
     return _Choice(final, response, notes, assumed)
 
 
-def _part(burst: Burst, indices: Sequence[int]) -> Burst:
+def _subset(burst: Burst, indices: Sequence[int]) -> Burst:
     """The frames ``indices`` of ``burst``; the reference is its own, or the one nearest to it in EV."""
     nearest = min(range(len(indices)), key=lambda n: abs(float(burst.evs[indices[n]])))
     return Burst(tuple(burst.frames[n] for n in indices), nearest)
 
 
-def _with_others(burst: Burst, samples: Samples, part: Burst, response: Response) -> Burst:
+def _with_unstated_measured(burst: Burst, samples: Samples, part: Burst, response: Response) -> Burst:
     """``burst`` with the exposures of ``part`` for its frames, and for the others those measured under ``response``."""
     exposures = {id(frame.codes): frame.exposure for frame in part.frames}
     evs = np.array([exposures.get(id(f.codes), replace(f.exposure, ev=np.nan)).ev for f in burst.frames])
