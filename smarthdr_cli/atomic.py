@@ -24,7 +24,7 @@ _LINK_LOOP_ERRORS = (OSError, RuntimeError)  # of Path.resolve() on a loop of li
 
 
 @dataclass(frozen=True)
-class _Finished:
+class _PendingMove:
     """A verified file ``temporary`` that is to become ``target``, whose links lead to ``resolved``."""
 
     temporary: Path
@@ -33,7 +33,7 @@ class _Finished:
     overwrite: bool
 
 
-_waiting: ContextVar[list[_Finished] | None] = ContextVar("_waiting", default=None)  # files of ``all_or_none``
+_pending: ContextVar[list[_PendingMove] | None] = ContextVar("_pending", default=None)  # of ``all_or_none``
 
 
 def check_targets(paths: Iterable[Path], overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
@@ -68,18 +68,18 @@ def atomic_file(
     target: Path,
     *,
     overwrite: bool = False,
-    verify: Callable[[Path], None] | None = None,
+    is_as_written: Callable[[Path], bool] | None = None,
     staging_folder: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty file beside ``target``; on leaving, flush it to disk, verify it and move it onto ``target``.
 
     ``staging_folder``: folder of the yielded file, on the file system of the target; a killed process leaves the file
-    there. ``verify`` opens the finished file and raises where its content is wrong. After any exception, Ctrl-C
-    included, the target is unchanged and no temporary file remains. Symbolic links are followed. A replaced file keeps
+    there. ``is_as_written``: whether the finished file reads back right. After any exception, Ctrl-C included, the
+    target is unchanged and no temporary file remains. Symbolic links are followed. A replaced file keeps
     its mode, a new one follows the umask.
 
-    Raises OutputError where the target exists (without ``overwrite``) or cannot be written, and for an OSError inside
-    the block.
+    Raises OutputError where the target exists (without ``overwrite``) or cannot be written, where the file does not
+    read back, and for an OSError inside the block.
     """
     resolved = _resolve(target)
     _check_target(target, resolved, overwrite)
@@ -88,13 +88,13 @@ def atomic_file(
         temporary = _create_temporary(resolved if staging_folder is None else staging_folder / resolved.name)
         yield temporary
         _flush_file(temporary)
-        if verify is not None:
-            verify(temporary)
-        finished = _Finished(temporary, target, resolved, overwrite)
-        if (waiting := _waiting.get()) is None:
-            _move(finished)
+        if is_as_written is not None and not is_as_written(temporary):
+            raise OutputError(f"{full_path(target)} does not read back as it was written; it was not kept")
+        move = _PendingMove(temporary, target, resolved, overwrite)
+        if (pending := _pending.get()) is None:
+            _commit(move)
         else:
-            waiting.append(finished)
+            pending.append(move)
         temporary = None
     except OSError as error:
         raise OutputError(f"cannot write {full_path(target)}: {_reason(error)}") from error
@@ -112,56 +112,65 @@ def all_or_none() -> Iterator[None]:
     included, the targets are as before the block. Only the death of the process between two moves can part them.
     Raises OutputError where a target cannot be written.
     """
-    waiting: list[_Finished] = []
-    token = _waiting.set(waiting)
+    pending: list[_PendingMove] = []
+    token = _pending.set(pending)
     try:
         yield
         with contextlib.ExitStack() as stack:
-            for finished in waiting:
-                stack.enter_context(_restored_on_error(finished))
-                _move(finished)
+            for move in pending:
+                stack.enter_context(_rolled_back_on_error(move))
+                _commit(move)
     finally:
-        _waiting.reset(token)
-        for finished in waiting:
+        _pending.reset(token)
+        for move in pending:
             with contextlib.suppress(OSError):
-                finished.temporary.unlink()
+                move.temporary.unlink()
 
 
-def _move(finished: _Finished) -> None:
-    """Move a finished file onto its target. Raises OutputError."""
-    temporary, target, resolved = finished.temporary, finished.target, finished.resolved
+def _commit(move: _PendingMove) -> None:
+    """Move a verified file onto its target. Raises OutputError."""
+    temporary, target, resolved = move.temporary, move.target, move.resolved
     try:
         if resolved.exists():
-            _check_target(target, resolved, finished.overwrite)  # another process may have created it
+            _check_target(target, resolved, move.overwrite)  # another process may have created it
             temporary.chmod(stat.S_IMODE(resolved.stat().st_mode))
         os.replace(temporary, resolved)  # noqa: PTH105 - tests replace this name
         flush_folder(resolved.parent)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {full_path(target)}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
-def _restored_on_error(finished: _Finished) -> Iterator[None]:
-    """After an exception inside, the target is as before, if the file was moved onto it."""
-    resolved, old = finished.resolved, None
-    if resolved.exists():
-        old = resolved.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{resolved.suffix}")
-        try:
-            os.link(resolved, old)
-        except OSError:  # a file system without hard links
-            shutil.copy2(resolved, old)
+def _rolled_back_on_error(move: _PendingMove) -> Iterator[None]:
+    """After an exception inside, the target is as before, if the file was moved onto it.
+
+    Raises OutputError where the old file cannot be backed up.
+    """
+    resolved = move.resolved
+    backup = _temporary_name(resolved) if resolved.exists() else None
     try:
+        if backup is not None:
+            _link_or_copy(resolved, backup)
         yield
+    except OSError as error:  # of the backup
+        raise OutputError(f"cannot write {full_path(move.target)}: {_reason(error)}") from error
     except BaseException:
-        if not finished.temporary.exists():
-            if old is None:
+        if not move.temporary.exists():
+            if backup is None:
                 resolved.unlink(missing_ok=True)
             else:
-                old.replace(resolved)
+                backup.replace(resolved)
         raise
     finally:
-        if old is not None:
-            old.unlink(missing_ok=True)
+        if backup is not None:
+            backup.unlink(missing_ok=True)
+
+
+def _link_or_copy(file: Path, copy: Path) -> None:
+    try:
+        os.link(file, copy)
+    except OSError:  # a file system without hard links
+        shutil.copy2(file, copy)
 
 
 def _resolve(path: Path) -> Path:
@@ -205,10 +214,15 @@ def _check_target(target: Path, resolved: Path, overwrite: bool) -> None:
         raise OutputError(f"{full_path(target)} exists already; use --overwrite to replace it")
 
 
+def _temporary_name(resolved: Path) -> Path:
+    """A random name in the folder of ``resolved``."""
+    return resolved.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{resolved.suffix}")
+
+
 def _create_temporary(resolved: Path) -> Path:
     """An empty file with a random name in the folder of ``resolved``."""
     while True:
-        temporary = resolved.with_name(f"{RESERVED_PREFIX}{secrets.token_hex(6)}{resolved.suffix}")
+        temporary = _temporary_name(resolved)
         try:
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:

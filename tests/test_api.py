@@ -52,9 +52,9 @@ def test_help_shows_the_functions() -> None:
 
 
 def test_a_burst_to_files(burst: list[Path], tmp_path: Path) -> None:
-    """Texts and paths alike, numbers and texts alike."""
+    """Texts and paths alike, a list and what ``glob`` returns, numbers and texts alike."""
     result = smarthdr_cli.fuse([str(burst[0]), *burst[1:]], ev=(-2, 0, 2), tile=512, max_memory="4G", **STATIC)
-    again = smarthdr_cli.fuse(burst, ev=np.array([-2.0, 0.0, 2.0]), tile="512", max_memory=4.0 * 2**30, **STATIC)
+    again = smarthdr_cli.fuse(iter(burst), ev=np.array([-2.0, 0.0, 2.0]), tile="512", max_memory=4.0 * 2**30, **STATIC)
     np.testing.assert_array_equal(result.radiance, again.radiance)
     for write, name in (
         (smarthdr_cli.write_result, "out.exr"),

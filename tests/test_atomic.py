@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def test_a_failure_while_they_are_moved_puts_the_moved_ones_back(tmp_path, monke
     assert contents(tmp_path) == {"a": "old"}
 
 
+def test_an_old_file_that_cannot_be_backed_up_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def full_disk(_source: Path, copy: Path) -> None:
+        copy.write_text("o")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write_two() -> None:
+        with all_or_none():
+            write(tmp_path / "b", "new")
+            write(tmp_path / "a", "new", overwrite=True)
+            monkeypatch.setattr(os, "link", no_links)
+            monkeypatch.setattr(shutil, "copy2", full_disk)
+
+    with pytest.raises(OutputError, match=r"cannot write .*a: no space left"):
+        write_two()
+    assert contents(tmp_path) == {"a": "old"}
+
+
 def test_a_file_that_another_program_writes_meanwhile_stays(tmp_path):
     def write_two() -> None:
         with all_or_none():
@@ -146,12 +169,15 @@ def test_failed_verification_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
 
-    def refuse(temporary: Path) -> None:
-        assert temporary.read_text() == "new"
-        raise OutputError("not what was meant")
+    def is_as_written(temporary: Path) -> bool:
+        return temporary.read_text() != "new"
 
-    with pytest.raises(OutputError, match="not what"), atomic_file(target, overwrite=True, verify=refuse) as temporary:
-        temporary.write_text("new")
+    def write_new() -> None:
+        with atomic_file(target, overwrite=True, is_as_written=is_as_written) as temporary:
+            temporary.write_text("new")
+
+    with pytest.raises(OutputError, match=f"{target} does not read back as it was written"):
+        write_new()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -63,7 +63,8 @@ def test_a_wheel_has_its_weights_inside(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     assert {"smarthdr_cli/_weights/manifest.toml", "smarthdr_cli/py.typed"} <= names
     assert {
-        f"smarthdr_cli/output/report/templates/{name}" for name in ("fusion.html", "report.css", "viewer.js")
+        f"smarthdr_cli/output/report/templates/{name}"
+        for name in ("base.html", "fusion.html", "report.css", "viewer.js")
     } <= names
     assert {name.rpartition("/")[2] for name in names if name.startswith("smarthdr_cli/_weights/")} == shipped()
     tops = {name.partition("/")[0] for name in names}

@@ -20,12 +20,12 @@ Tried with darktable 4.2 (Lua API 9.0). Part of smarthdr, MIT licence.
 local dt = require "darktable"
 
 local MODULE = "smarthdr"
-local MAX_NAME = 100 -- tries to find a name that is free
+local MAX_NAMES = 100 -- tried until one is free
 
 dt.preferences.register(MODULE, "command", "string", "smarthdr: command",
   "the smarthdr program, with its path where it is not on the PATH", "smarthdr")
 dt.preferences.register(MODULE, "format", "string", "smarthdr: file format",
-  "an ending that smarthdr fuse -o writes and darktable reads, such as exr or tif", "exr")
+  "an ending that smarthdr fuse -o writes and darktable reads, such as exr, tif or dng", "exr")
 dt.preferences.register(MODULE, "options", "string", "smarthdr: further options",
   "added to the command line, for example --deghost strong --max-memory 4G", "")
 
@@ -125,7 +125,7 @@ end
 
 local function free_path(frames, format)
   local base = frames[1].path .. separator() .. stem_of(frames[1]) .. "-" .. stem_of(frames[#frames])
-  for number = 1, MAX_NAME do
+  for number = 1, MAX_NAMES do
     local path = base .. (number > 1 and "-" .. number or "") .. "." .. format
     if not exists(path) then return path end
   end

@@ -17,6 +17,7 @@ SIDECAR = "exposure.txt"
 _SIDECAR_NAMES = (SIDECAR, "input_exp.txt")
 _MAX_SIDECAR_BYTES = 1 << 16
 _EXAMPLES = {"--ev": "-2,0,2", "--exposure-times": "1/100,1/25,0.25"}
+_SHORT_EXPOSURE = 0.3  # seconds, below which a time is written as a fraction, as cameras do
 _MAX_EV = 60  # of a stated exposure; beyond it the value is no EV
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 _SUFFIXES |= {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw", ".iiq", ".3fr"}
@@ -38,6 +39,11 @@ def parse_times(text: str) -> tuple[float, ...]:
         if time <= 0:
             raise UsageError(f"--exposure-times: {time:g} is not a positive time")
     return times
+
+
+def format_time(seconds: float) -> str:
+    """ "1/125" for short times, "2.5" for long ones."""
+    return f"1/{round(1 / seconds)}" if 0 < seconds < _SHORT_EXPOSURE else f"{seconds:g}"
 
 
 def _parse_number(text: str, option: str) -> float:

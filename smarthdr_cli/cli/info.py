@@ -21,8 +21,6 @@ from smarthdr_cli.fusion.fuse_options import Align, Evs, ExposureTimes, MaxPixel
 if TYPE_CHECKING:
     from smarthdr_cli.burst.inspect import FrameRecord
 
-SHORT_EXPOSURE = 0.3  # seconds, below which a time is shown as a fraction, as cameras do
-
 
 @cli_command
 def info_command(
@@ -66,10 +64,10 @@ def print_frames(records: "Sequence[FrameRecord]") -> None:
 
 
 def seconds(time: float | None) -> str:
-    """1/125 for short times, 2.5 for long ones, a dash for none."""
-    if time is None:
-        return "-"
-    return f"1/{round(1 / time)}" if 0 < time < SHORT_EXPOSURE else f"{time:g}"
+    """A time as cameras show it, or a dash."""
+    from smarthdr_cli.burst.exposure import format_time
+
+    return "-" if time is None else format_time(time)
 
 
 def number(value: float | None) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.pixel_kernel import CELL
+from smarthdr_cli.fusion.tiles import RECEPTIVE_FIELD
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -34,7 +35,7 @@ class BlockConfig:
     ring: int = 2
     block: int = 12
     share: float = 0.02
-    context: int = 40
+    context: int = RECEPTIVE_FIELD
 
 
 def _box(cells: F32, width: int) -> F32:

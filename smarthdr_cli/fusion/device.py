@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from smarthdr_cli.errors import UsageError
+from smarthdr_cli.fusion.fuse_options import check_device
 
 # Features of processors that multiply bfloat16 in hardware: convolutions ran 5 to 6 times as fast there as in fp32.
 # Elsewhere bfloat16 is emulated. That of Arm was not measured and is left to --precision bf16.
@@ -18,11 +19,10 @@ PRECISION_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16:
 
 def resolve_device(option: str) -> torch.device:
     """The device of auto, cpu, cuda or cuda:N. Raises UsageError for another word and for a missing device."""
+    check_device(option)
     if option == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, colon, number = option.partition(":")
-    if name not in ("cpu", "cuda") or (colon and (name == "cpu" or not number.isdecimal())):
-        raise UsageError(f"unknown device {option!r}; use auto, cpu, cuda or cuda:N")
+    name, _, number = option.partition(":")
     if name == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(number or 0) >= count:

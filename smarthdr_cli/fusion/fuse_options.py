@@ -228,9 +228,14 @@ def check_options(options: FuseOptions) -> None:
         value: Any = getattr(options, name)
         if getattr(kind, "__origin__", None) is Literal and value not in get_args(kind):
             raise UsageError(f"--{name.replace('_', '-')} {value}: use {', '.join(get_args(kind))}")
-    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", options.device) is None:
-        raise UsageError(f"unknown device {options.device!r}; use auto, cpu, cuda or cuda:N")
+    check_device(options.device)
     from smarthdr_cli.radiometry import is_response_name, named_response
 
     if options.response != "auto" and is_response_name(options.response):
         named_response(options.response)
+
+
+def check_device(device: str) -> None:
+    """Raises UsageError unless ``device`` is auto, cpu, cuda or cuda:N, whether the machine has it or not."""
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device) is None:
+        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")

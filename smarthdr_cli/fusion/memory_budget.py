@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from smarthdr_cli.errors import MemoryLimitError
-from smarthdr_cli.fusion.tiles import MARGIN, MIN_TILE, tile_bytes, tile_size, worker_count
+from smarthdr_cli.fusion.tiles import MIN_TILE, RECEPTIVE_FIELD, tile_bytes, tile_size, worker_count
 
 PROCESS = 450e6  # bytes of the libraries and the network; peaks of one burst differ by a tenth from run to run
 # Bytes per pixel of a frame:
@@ -53,7 +53,7 @@ class BurstSize:
 
     def tiled_bytes(self, tile: int, device: torch.device) -> float:
         """Peak while tiles of that side are fused; 0 is one tile."""
-        area = min((tile + 2 * MARGIN) ** 2, self.pixels) if tile else self.pixels
+        area = min((tile + 2 * RECEPTIVE_FIELD) ** 2, self.pixels) if tile else self.pixels
         return self.image_bytes() + area * tile_bytes(self.frames, device)
 
     def min_bytes(self, device: torch.device, *, with_motion: bool = True) -> float:

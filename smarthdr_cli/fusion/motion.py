@@ -6,7 +6,7 @@ disagreement. Levels are computed in bands of rows that overlap by the receptive
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -80,19 +80,9 @@ class PairMotion:
         return out.transpose(1, 2, 0)
 
 
-@dataclass(frozen=True)
-class WholeMotion:
-    """The coarse levels of one frame: ``state`` on padded cells of CELL pixels, ``flow`` (1, 2, h, w) in pixels where
-    the structure of the frame agrees better through it, else 0; ``side``: of the last level's cells, px.
-    """
-
-    state: Motion
-    flow: Tensor
-    side: int
-
-    def pair_motion(self) -> PairMotion:
-        """As what a window takes its displacement from."""
-        return PairMotion(self.flow, self.state.logit, self.state.hidden)
+def pair_motion(coarse: CoarseMotion) -> PairMotion:
+    """The motion of a frame before it is refined."""
+    return PairMotion(coarse.flow, coarse.state.logit, coarse.state.hidden)
 
 
 def pyramid_depth(height: int, width: int) -> int:
@@ -123,7 +113,7 @@ def pyramid_levels(finest: Tensor, count: int) -> list[Tensor]:
 def coarse_motions(
     network: SAF, cells: Mapping[int, F32], order: Sequence[int], evs: NDArray[np.floating], device: torch.device,
     at_once: int, on_progress: Callable[[float], None] = lambda _: None,
-) -> dict[int, WholeMotion]:  # fmt: skip
+) -> dict[int, CoarseMotion]:  # fmt: skip
     """The coarse flow of every frame within MAX_PAIR_EV of the reference, by its place in ``order``, the reference
     first.
 
@@ -132,18 +122,18 @@ def coarse_motions(
     near = [n for n in range(1, len(order)) if abs(float(evs[order[n]])) <= MAX_PAIR_EV]
     reference = pad_for_pyramid(cells[order[0]], device)
 
-    def motion(place: int) -> WholeMotion:
+    def motion(place: int) -> CoarseMotion:
         frame = order[place]
         return coarse_motion(network, cells[order[0]], cells[frame], reference, float(evs[frame]))
 
-    motions: dict[int, WholeMotion] = {}
+    motions: dict[int, CoarseMotion] = {}
     for place, found in zip(near, parallel_map(motion, near, at_once), strict=True):
         motions[place] = found
         on_progress(len(motions) / len(near))
     return motions
 
 
-def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> WholeMotion:
+def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_other: float) -> CoarseMotion:
     """Coarse to fine over the picture; ``reference``: ``ref`` padded, (1, 3, h, w)."""
     moving, ev = pad_for_pyramid(other, reference.device), reference.new_full((1,), ev_of_other)
     count = pyramid_depth(*ref.shape[:2])
@@ -162,7 +152,7 @@ def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_o
     _, still, _ = common_exposure(reference, moving, ev)
     through, without = (structure_difference(a, b) for b in (moved, still))
     helps = (through < 0.9 * without) & (state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW)
-    return WholeMotion(state, state.flow * helps * CELL, CELL * missing)
+    return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
 
 
 def structure_difference(a: Tensor, b: Tensor) -> Tensor:
@@ -174,7 +164,7 @@ def structure_difference(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def find_motions(
-    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, WholeMotion], at_once: int,
+    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int,
     refinement: RefinementConfig = DEFAULT_CONFIG,
 ) -> dict[int, PairMotion]:  # fmt: skip
     """The coarse motions where the test agrees with them, and the finest levels in blocks that are still at odds."""
@@ -184,9 +174,9 @@ def find_motions(
         helps, trust = flow_helps(model, pair, whole.flow / CELL)
         flow = whole.flow * helps
         ev = flow.new_full((1,), float(np.log2(pair.ratio)))
-        kept = CoarseMotion(whole.state, flow, 1 - trust, ev, whole.side)
-        finer = refine_motion(network, source, pair.other, kept, len(coarse), refinement)
-        return PairMotion(flow, whole.state.logit, whole.state.hidden, finer)
+        kept = replace(whole, flow=flow)
+        finer = refine_motion(network, source, pair.other, kept, ev, 1 - trust, len(coarse), refinement)
+        return replace(pair_motion(kept), refinement=finer)
 
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
 

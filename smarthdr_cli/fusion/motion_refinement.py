@@ -22,6 +22,7 @@ from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
 from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.tensor_ops import enlarge
 
 F32 = NDArray[np.float32]
 
@@ -73,16 +74,14 @@ class FlowRefinement:
 
 @dataclass(frozen=True)
 class CoarseMotion:
-    """A pair after the levels of the whole image, on cells of CELL pixels.
+    """The coarse levels of one frame, on padded cells of CELL pixels.
 
-    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, as far as it is kept; ``distrust`` (h, w): 1 - trust in
-    the image's cells; ``ev`` (1,). ``side``: of the cells of the last level, in pixels.
+    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, 0 where the frame agrees as well without. ``side``: of
+    the cells of the last level, in pixels.
     """
 
     state: Motion
     flow: Tensor
-    distrust: F32
-    ev: Tensor
     side: int
 
 
@@ -107,27 +106,28 @@ def worst_windows(cores: Iterable[Window], distrust: F32, margin: int, max_pixel
 
 
 def refine_motion(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, pairs: int,
+    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, distrust: F32, pairs: int,
     config: RefinementConfig = DEFAULT_CONFIG,
 ) -> FlowRefinement | None:  # fmt: skip
     """The finest levels of frame ``index``, one of ``pairs``; None without finer levels or where nothing differs.
 
+    ``ev`` (1,) of the frame relative to the reference; ``distrust`` (h, w): 1 - trust in the image's cells.
     Independent of the tiles that are fused later.
     """
     sides = finer_sides(coarse.side, model.config.finest)
     if not sides:
         return None
     size = burst.burst.size
-    share = refined_share(coarse.distrust, config)
+    share = refined_share(distrust, config)
     unit = max(CELL, sides[0])
     margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
     cores = windows(share, size, BlockConfig(context=margin), config.largest)
     max_pixels = config.max_pixels(sides[-1], pairs, coarse.flow.device)
     weight = torch.from_numpy(share)[None, None].to(coarse.flow.device)
     parts = []
-    for core in worst_windows(cores, coarse.distrust, margin, max_pixels):
+    for core in worst_windows(cores, distrust, margin, max_pixels):
         window = around(core, margin, size, unit)
-        delta = _refine_window(model, burst, index, coarse, sides, window)
+        delta = _refine_window(model, burst, index, coarse, ev, sides, window)
         rows, columns = cells_of(core)
         wide = F.interpolate(weight[..., rows, columns], scale_factor=CELL, mode="nearest")
         top, left = core.top - window.top, core.left - window.left
@@ -137,8 +137,9 @@ def refine_motion(
 
 
 def _refine_window(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, sides: tuple[int, ...], window: Window
-) -> Tensor:
+    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, sides: tuple[int, ...],
+    window: Window,
+) -> Tensor:  # fmt: skip
     """(1, 2, h, w) in pixels, to be added to the coarse displacement in a window."""
     rows, columns = cells_of(window)
     device = coarse.flow.device
@@ -152,21 +153,17 @@ def _refine_window(
             F.interpolate(x, size=size, mode="bilinear", align_corners=False)
             for x in (state.flow, state.logit, state.hidden)
         )
-        moved = F.avg_pool2d(_read_warped(burst, index, window, _enlarge(flow, cell), device), cell)
-        level = model.motion_level(F.avg_pool2d(ref, cell), moved, coarse.ev, Motion(flow / cell, logit, hidden))
+        moved = F.avg_pool2d(_read_warped(burst, index, window, enlarge(flow, cell), device), cell)
+        level = model.motion_level(F.avg_pool2d(ref, cell), moved, ev, Motion(flow / cell, logit, hidden))
         state = Motion(level.flow * cell, level.logit, level.hidden)
     cell = sides[-1]
     ref_cells = F.avg_pool2d(ref, cell)
     other_cells = F.avg_pool2d(_read_warped(burst, index, window, None, device), cell)
-    refined = _enlarge(state.flow * flow_helps(ref_cells, other_cells, state.flow / cell, coarse.ev), cell)
-    return refined - _enlarge(coarse.flow[..., rows, columns], CELL)
+    refined = enlarge(state.flow * flow_helps(ref_cells, other_cells, state.flow / cell, ev), cell)
+    return refined - enlarge(coarse.flow[..., rows, columns], CELL)
 
 
 def _read_warped(burst: AlignedBurst, index: int, window: Window, flow: Tensor | None, device: torch.device) -> Tensor:
     """(1, 3, h, w) linear of a frame in a window, displaced by ``flow`` (1, 2, h, w) in pixels."""
     field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
     return to_tensor(burst.read(index, window, field)[0]).to(device)
-
-
-def _enlarge(field: Tensor, factor: int) -> Tensor:
-    return F.interpolate(field, scale_factor=factor, mode="bilinear", align_corners=False)

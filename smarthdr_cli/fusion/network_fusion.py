@@ -24,8 +24,8 @@ from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
 from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
-from smarthdr_cli.fusion.motion import coarse_motions, find_motions
-from smarthdr_cli.fusion.network_window import WindowNetwork
+from smarthdr_cli.fusion.motion import coarse_motions, find_motions, pair_motion
+from smarthdr_cli.fusion.network_window import WindowNetwork, network_side
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
@@ -60,7 +60,7 @@ class SAFFuser:
         config, size = blocks.BlockConfig(), burst.burst.size
         share = blocks.network_share(blocks.at_odds(merge.summary, config), config) * np.float32(bool(members))
         calibration = self.calibration and self.calibration.for_codes(frame.codes.dtype for frame in burst.burst.frames)
-        network = WindowNetwork(self.model, self.device, calibration, merger, members, strong)
+        network = WindowNetwork(self.model, self.device, calibration, merger, members, strong, network_side(size))
         config = replace(config, context=config.context * network.side)
         windows = list(blocks.windows(share, size, config, budget.tile))
 
@@ -105,7 +105,7 @@ def fit(
         fuser.model, cells, order, evs, fuser.device, parallel_motions, lambda share: on_progress(0.6 * share)
     )
     rows, columns = cells[reference].shape[:2]
-    through = {order[n]: motion.pair_motion() for n, motion in coarse.items()}
+    through = {order[n]: pair_motion(motion) for n, motion in coarse.items()}
     flows = {index: motion.cells(rows, columns) for index, motion in through.items()}
 
     def displacement(index: int, window: Window) -> F32 | None:
@@ -118,8 +118,7 @@ def fit(
     model = fit_burst(burst, order, cells, flows, displacement)
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
     trim_heap()
-    residues = tuple(pair.residue_cells(rows, columns) for pair in model.pairs)
-    return PhysicalMerger(burst, model, motions, residues, STRICT_THRESHOLD if strong else THRESHOLD)
+    return PhysicalMerger(burst, model, motions, STRICT_THRESHOLD if strong else THRESHOLD)
 
 
 def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> list[int]:

@@ -24,13 +24,13 @@ from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
-from smarthdr_cli.fusion.residual_bounds import as_measured, bounded
+from smarthdr_cli.fusion.residual_bounds import clamp_beside_clip, limit_residual
 from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.base import MergeDetail
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, Motion
-from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
+from smarthdr_cli.models.tensor_ops import encode, enlarge, inverse_mu_law, mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.radiometry import MU
 
@@ -43,10 +43,16 @@ AGREES = (0.5, 0.9)  # trust of the test over which the network is overruled: th
 SHOWS = 10.0  # a frame trusted by a tenth shows something
 
 
+def network_side(size: tuple[int, int]) -> int:
+    """Pixels along the side of one of the network's, for a picture of ``size``."""
+    return 2 if size[0] * size[1] > MAX_LEVEL_CELLS * CELL**2 else 1
+
+
 @dataclass(frozen=True)
 class WindowNetwork:
     """What all windows of a burst share. ``members``: positions in the model's order of the other frames that the
-    network sees. ``strong``: trust other frames less. ``calibration``: of sigma, for the codes of the burst.
+    network sees. ``strong``: trust other frames less. ``calibration``: of sigma, for the codes of the burst. ``side``:
+    pixels along the side of one of the network's.
     """
 
     model: SAF
@@ -55,12 +61,7 @@ class WindowNetwork:
     merger: PhysicalMerger
     members: Sequence[int]
     strong: bool
-
-    @property
-    def side(self) -> int:
-        """Pixels along the side of one of the network's."""
-        height, width = self.merger.burst.burst.size
-        return 2 if height * width > MAX_LEVEL_CELLS * CELL**2 else 1
+    side: int
 
     @torch.inference_mode()
     def fuse(self, merged: WindowMerge, window: Window) -> tuple[F32, F32, float]:
@@ -70,24 +71,26 @@ class WindowNetwork:
         """
         model, side = self.merger.model, self.side
         frames = self._frames(merged)
+        stack = frames.blank()
         small = frames if side == 1 else frames.reduced(side)
         small_light, log_sigma, detail = self._answer(small, window)
         light, convex, trust, sigma = small_light, detail.merged, detail.trust, log_sigma.float().exp()
         if side > 1:
-            trust = torch.maximum(_enlarged(trust, side), frames.agreed) * frames.valid
-            convex = merge(frames.blank(), frames.evs, trust, frames.factors)[0]
+            trust = torch.maximum(enlarge(trust, side), frames.agreed) * frames.valid
+            convex = merge(stack, frames.evs, trust, frames.factors)[0]
             scale = torch.exp2(frames.evs.amin())
-            residual = _enlarged(mu_law(small_light * scale) - mu_law(detail.merged * scale), side)
+            residual = enlarge(mu_law(small_light * scale) - mu_law(detail.merged * scale), side)
             light = inverse_mu_law((mu_law(convex * scale) + residual).clamp(0, 1)) / scale
-            sigma = _enlarged(sigma, side)
-        light, limited = bounded(light, convex, frames.blank(), (trust * SHOWS).clamp(max=1), frames.evs)
+            sigma = enlarge(sigma, side)
+        light, limited = limit_residual(light, convex, stack, (trust * SHOWS).clamp(max=1), frames.evs)
         if not model.eight_bit[0]:
-            light = as_measured(light, frames.stack[:, 0])
+            light = clamp_beside_clip(light, stack[:, 0])
         if self.calibration is not None:
             sigma = self.calibration.apply_torch(sigma)
         answer = np.ascontiguousarray(light[0].permute(1, 2, 0).cpu().numpy(), np.float32)
-        error, shares = (np.ascontiguousarray(x[0, :, 0].float().cpu().numpy()) for x in (sigma[None], trust))
-        return (*joined(model, merged, self.members, answer, error[0], shares), limited)
+        error = np.ascontiguousarray(sigma[0, 0].float().cpu().numpy())
+        shares = np.ascontiguousarray(trust[0, :, 0].float().cpu().numpy())
+        return (*joined(model, merged, self.members, answer, error, shares), limited)
 
     def _frames(self, merged: WindowMerge) -> "WindowFrames":
         def planes(arrays: F32) -> Tensor:
@@ -154,13 +157,6 @@ class WindowFrames:
             F.avg_pool2d(x[0], side)[None] for x in (self.stack, self.valid, self.agreed, self.factors)
         )
         return WindowFrames(stack, self.evs, (valid > 0.99).to(valid), agreed, factors)
-
-
-def _enlarged(x: Tensor, side: int) -> Tensor:
-    """(..., h, w) to (..., side h, side w), bilinear."""
-    flat = x.reshape(-1, 1, *x.shape[-2:]).float()
-    wide = F.interpolate(flat, scale_factor=side, mode="bilinear", align_corners=False)
-    return wide.reshape(*x.shape[:-2], *wide.shape[-2:])
 
 
 def joined(

@@ -128,10 +128,10 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
         constant = float((weight * difference).sum() / (weight.sum() + 1e-9))
     constant = float(np.clip(constant, -widest, widest))
     difference = difference - constant
-    node, nodes = np.rint(light).astype(np.intp), np.arange(LIGHTS)
+    nodes = np.arange(LIGHTS)
     by_light = np.zeros(LIGHTS)
     for k in range(LIGHTS):  # from medians: a curve that is 10 % off in the highlights is no outlier
-        members = difference[(node == k) & (textured if vouched[k] else True)]
+        members = difference[(nearest == k) & (textured if vouched[k] else True)]
         if members.size >= MIN_NODE:
             by_light[k] = np.clip(np.median(members) * members.size / (members.size + 60), -limits[k], limits[k])
     median, low = by_light.copy(), np.floor(light).astype(np.intp).clip(0, LIGHTS - 2)
@@ -145,7 +145,7 @@ def _fit(difference: F64, variance: F64, place: NDArray[np.intp], light: F64, te
         by_light = np.clip((mean + SHRINKAGE * median) / (mass + SHRINKAGE), -limits, limits)
     by_light = _without_steps(by_light, int(every.argmax()))
     difference = difference - np.interp(light, nodes, by_light)
-    weight, index = tukey(difference), place * LIGHTS + node
+    weight, index = tukey(difference), place * LIGHTS + nearest
     shape = (PLACES, PLACES, LIGHTS)
     count = PLACES * PLACES * LIGHTS
     sums, masses = (

@@ -8,6 +8,7 @@ compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it l
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class PictureMerge:
 
 @dataclass(frozen=True)
 class PhysicalMerger:
-    """A fitted burst. ``motions``: by position in ``model.order``. ``residues``: delta^2 of every cell, by pair.
+    """A fitted burst. ``motions``: by position in ``model.order``.
 
     ``threshold``: z up to which a frame is fully trusted.
     """
@@ -82,8 +83,13 @@ class PhysicalMerger:
     burst: AlignedBurst
     model: BurstModel
     motions: Mapping[int, PairMotion]
-    residues: tuple[F32, ...]
     threshold: float = THRESHOLD
+
+    @cached_property
+    def residues(self) -> tuple[F32, ...]:
+        """delta^2 of every cell of the picture, by pair."""
+        height, width = self.burst.burst.size
+        return tuple(pair.residue_cells(-(-height // CELL), -(-width // CELL)) for pair in self.model.pairs)
 
     def window(self, window: Window) -> WindowMerge:
         """Merge one window, whose corner and sides are multiples of CELL."""
@@ -95,14 +101,13 @@ class PhysicalMerger:
         self._read(model.order[0], window, None, frames[0])
         noise = {0: frame_noise(frames[0], model.noise.frames[model.order[0]], model.eight_bit[0])}
         pixel_functions().mean_of_channels(noise[0], variance[0])
-        rows, columns = cells_of(window)
         for n, (pair, anchor) in enumerate(zip(model.pairs, model.anchors, strict=True), start=1):
             flow = self.motions[n].displacement(window) if n in self.motions else None
             valid = self._read(pair.other, window, flow, frames[n])
             place[n] = border(burst, pair.other, window, valid)
             pair.correct(frames[n], window.top, window.left, burst.burst.size)
             noise[n] = frame_noise(frames[n], model.noise.frames[pair.other], model.eight_bit[n])
-            residue = np.ascontiguousarray(self.residues[n - 1][rows, columns])
+            residue = self._residue(n - 1, window)
             errors = (np.float32(e) for e in (EPS_TEST, model.shoulder(n), EPS_MERGE, self.threshold))
             pixel_functions().agreement(
                 frames[anchor], frames[n], noise[anchor], noise[n],
@@ -117,6 +122,12 @@ class PhysicalMerger:
                 del noise[n]
         light, sigma, lost, clipped = self._merge(frames, trust, place, variance)
         return WindowMerge(light, sigma, lost, clipped, frames, trust, place, variance)
+
+    def _residue(self, pair: int, window: Window) -> F32:
+        """delta^2 of every cell of a window; that of the picture's last cells is repeated beyond it."""
+        cells = self.residues[pair][cells_of(window)]
+        missing = ((0, window.height // CELL - cells.shape[0]), (0, window.width // CELL - cells.shape[1]))
+        return np.ascontiguousarray(np.pad(cells, missing, "edge"))
 
     def _read(self, index: int, window: Window, flow: F32 | None, out: F32) -> F32:
         """Light of a frame (3, h, w) into ``out``; its validity (h, w)."""

@@ -7,7 +7,7 @@ fuse one burst several times. Torch is loaded late.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from importlib import import_module
@@ -38,7 +38,7 @@ OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # w
 
 
 def fuse(
-    paths: Paths,
+    paths: Iterable[str | os.PathLike[str]],
     *,
     weights: str | Path | None = None,
     device: str = "auto",
@@ -100,32 +100,38 @@ def fuse(
         anchor=anchor,
     )
     check_options(options)
-    _check_paths(paths)
+    files = _listed(paths)
     timer = StageTimer(progress)
     # While files are decoded. The merge waits for its compilation, which takes seconds on the first run on a machine.
     torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
     for thread in (torch_import, Thread(target=_kernel, daemon=True)):
         thread.start()
-    loaded = load(paths, options, timer)
+    loaded = load(files, options, timer)
     torch_import.join()
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
 
-def _check_paths(paths: Paths) -> None:
-    """Raises UsageError for one path instead of a list, and for a pattern."""
+def _listed(paths: Iterable[str | os.PathLike[str]]) -> Paths:
+    """``paths`` as a list. Raises UsageError for one path instead of several, and for a pattern."""
     if isinstance(paths, str | os.PathLike):
         raise UsageError(f"fuse takes a list of files, not {paths!r}; {_expanded(paths)} makes one")
-    for path in paths:
-        if any(character in os.fspath(path) for character in "*?[") and not Path(path).exists():
+    files = list(paths)
+    for path in files:
+        if _is_pattern(os.fspath(path)) and not Path(path).exists():
             raise UsageError(f"{os.fspath(path)!r} is a pattern, not a file; {_expanded(path)} makes the list of files")
+    return files
 
 
 def _expanded(path: str | os.PathLike[str]) -> str:
     """The expression that makes a list of files of a folder or a pattern."""
     path = Path(path)
-    pattern = path.name if any(character in path.name for character in "*?[") else "*.jpg"
+    pattern = path.name if _is_pattern(path.name) else "*.jpg"
     folder = path if path.is_dir() else path.parent
     return f'sorted(Path("{folder.as_posix()}").glob("{pattern}"))'
+
+
+def _is_pattern(text: str) -> bool:
+    return any(character in text for character in "*?[")
 
 
 def load(paths: Paths, options: FuseOptions, timer: "StageTimer") -> LoadedBurst:

@@ -7,6 +7,8 @@ or (h, w). Means over 4 pixels are those of cells, means over 12 of three by thr
 fixed by the picture, and a pixel does not depend on the window it is computed in (given a margin of MARGIN pixels).
 Tables are over sqrt(x), see noise_model.py.
 
+All loops are in this one file, because numba's cache of a function does not see changes in functions of other files.
+
 Every formula is a loop over a row, without branches, over few contiguous arrays, so that the compiler makes vector
 instructions of it: entries of tables are computed, looked up and used in three loops, and no integer stands among the
 floats (numba computes int * float32 in float64). Where a row needs what lies beside it, it is written into a ``wide``
@@ -204,6 +206,8 @@ def displacement(cells, finer, top, left, dead_start, dead_end, out):
     """
     height, width = out.shape[1:]
     rows, columns = cells.shape[1:]
+    if left + width > columns * CELL:
+        raise ValueError("cells must cover the window")
     row, wide_x, wide_y = _row(columns), _row(columns * CELL), _row(columns * CELL)
     moves = False
     for y in range(height):
@@ -466,6 +470,8 @@ def agreement(
     """
     height, width = valid.shape
     rows, columns = residue.shape
+    if rows * CELL != height or columns * CELL != width:
+        raise ValueError("residue must have a value for every cell of the window")
     last = np.float32(spread.shape[2] - 1)
     unit, gain = max(ratio, ONE), max(ratio, ONE / ratio)
     brighter = ratio > ONE  # the other frame is the brighter one

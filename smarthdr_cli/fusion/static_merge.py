@@ -39,10 +39,8 @@ class StaticFuser:
         """Merge every frame of the burst."""
         order = frame_order(burst.burst.evs, burst.burst.reference)
         cells = {index: burst.downsample(index, CELL) for index in order}
-        rows, columns = cells[order[0]].shape[:2]
         model = fit_burst(burst, order, cells, {})
-        residues = tuple(pair.residue_cells(rows, columns) for pair in model.pairs)
-        merge = PhysicalMerger(burst, model, {}, residues).picture(budget.tile, on_progress, static=True)
+        merge = PhysicalMerger(burst, model, {}).picture(budget.tile, on_progress, static=True)
         return TiledFusion(merge.image)
 
 

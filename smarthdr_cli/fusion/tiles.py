@@ -24,7 +24,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 F32 = NDArray[np.float32]
 
-MARGIN = 40  # pixels around a core: the receptive field of SAF.verify and SAF.refine (9 cells of 4), and one more cell
+RECEPTIVE_FIELD = 40  # pixels around a core that SAF.verify and SAF.refine see: 9 cells of 4, and one more cell
 MIN_TILE = 128  # pixels
 MAX_TILE_CPU = 768  # pixels: larger tiles leave the caches, smaller ones overlap more
 MAX_TILE_CUDA = 2048  # pixels
@@ -63,7 +63,7 @@ def around(core: Window, margin: int, size: tuple[int, int], unit: int = CELL) -
     return Window(top, left, -(-(bottom - top) // unit) * unit, -(-(right - left) // unit) * unit)
 
 
-def tile_grid(height: int, width: int, size: int, margin: int = MARGIN) -> Iterator[Tile]:
+def tile_grid(height: int, width: int, size: int, margin: int) -> Iterator[Tile]:
     """Tiles of at most ``size`` pixels whose cores cover (height, width) once; ``size`` 0 is one tile."""
     step_y = height if size == 0 else min(_even_step(height, size), height)
     step_x = width if size == 0 else min(_even_step(width, size), width)
@@ -95,7 +95,7 @@ def tile_size(option: str, frames: int, device: torch.device, max_memory: float 
         budget = float("inf") if max_memory is None else max_memory - overhead
         largest = MAX_TILE_CPU
     area = max(budget, 0) / tile_bytes(frames, device)
-    side = int(min(area, float(largest) ** 2) ** 0.5) - 2 * MARGIN * (area < largest**2)
+    side = int(min(area, float(largest) ** 2) ** 0.5) - 2 * RECEPTIVE_FIELD * (area < largest**2)
     if side < MIN_TILE:
         raise MemoryLimitError("--max-memory is too little even for the smallest tile; raise it, or use fewer frames")
     return _round_down(side)

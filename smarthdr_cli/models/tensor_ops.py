@@ -40,6 +40,13 @@ def encode(linear: Tensor) -> Tensor:
     return linear.clamp(MIN_LIGHT, 1).log2_().mul_(1 / GAMMA).exp2_()
 
 
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """(..., h, w) to (..., factor h, factor w), bilinear."""
+    flat = x.reshape(-1, 1, *x.shape[-2:]).float()
+    wide = F.interpolate(flat, scale_factor=factor, mode="bilinear", align_corners=False)
+    return wide.reshape(*x.shape[:-2], *wide.shape[-2:])
+
+
 def box_mean(x: Tensor, side: int) -> Tensor:
     """(..., C, H, W) mean over the ``side`` x ``side`` pixels around each pixel; ``side`` is odd."""
     if torch.is_grad_enabled():

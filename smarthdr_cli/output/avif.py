@@ -65,11 +65,10 @@ def write_avif(result: FusionResult, path: Path, *, preview_ev: float = 0.0, ove
         numthreads=_THREADS,
     )
 
-    def verify(written: Path) -> None:
-        if written.read_bytes() != data or not imagecodecs.avif_check(data):
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+    def is_as_written(written: Path) -> bool:
+        return written.read_bytes() == data and bool(imagecodecs.avif_check(data))
 
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
         temporary.write_bytes(data)
     if clipped:
         stops = math.log2(PEAK / SDR_WHITE)

@@ -27,10 +27,9 @@ _KEPT_TAGS = _OWNER_TAGS | {ORIENTATION, _SOFTWARE, EXIF_IFD, GPS_IFD}
 
 def reference_exif(result: FusionResult) -> tuple[Image.Exif, list[str]]:
     """(EXIF, notes): the reference frame's where it has one that can be parsed, else only our tags."""
-    height, width = result.radiance.shape[:2]
     block = reference_frame(result).capture.exif
     if not block:
-        return _with_own_tags(Image.Exif(), width, height), []
+        return _with_own_tags(Image.Exif(), result), []
     try:
         exif = Image.Exif()
         exif.load(block)
@@ -40,10 +39,10 @@ def reference_exif(result: FusionResult) -> tuple[Image.Exif, list[str]]:
         details = exif.get_ifd(EXIF_IFD)
         for tag in (_MAKER_NOTE, _INTEROP_IFD):
             details.pop(tag, None)
-        _with_own_tags(exif, width, height)
+        _with_own_tags(exif, result)
         exif.tobytes()
     except Exception:  # Pillow raises anything on a damaged block
-        return _with_own_tags(Image.Exif(), width, height), ["the reference's EXIF is damaged and was not carried over"]
+        return _with_own_tags(Image.Exif(), result), ["the reference's EXIF is damaged and was not carried over"]
     return exif, []
 
 
@@ -53,8 +52,7 @@ def jpeg_exif(result: FusionResult, name: str) -> tuple[bytes, list[str]]:
     block = exif.tobytes()
     if len(block) > MAX_JPEG_SEGMENT:
         notes.append(f"{name}: the EXIF is larger than JPEG allows; only our own tags were written")
-        height, width = result.radiance.shape[:2]
-        block = _with_own_tags(Image.Exif(), width, height).tobytes()
+        block = _with_own_tags(Image.Exif(), result).tobytes()
     return block, notes
 
 
@@ -78,10 +76,10 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _with_own_tags(exif: Image.Exif, width: int, height: int) -> Image.Exif:
+def _with_own_tags(exif: Image.Exif, result: FusionResult) -> Image.Exif:
     exif[ORIENTATION] = 1
     exif[_SOFTWARE] = SOFTWARE
     details = exif.get_ifd(EXIF_IFD)
     details[_COLOR_SPACE] = _SRGB
-    details[_PIXEL_X], details[_PIXEL_Y] = width, height
+    details[_PIXEL_Y], details[_PIXEL_X] = result.radiance.shape[:2]
     return exif

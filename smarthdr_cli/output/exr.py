@@ -150,11 +150,7 @@ def interop_id(space: ColorSpace) -> str:
 
 
 def _write(parts: list[Any], path: Path, overwrite: bool, is_as_written: Callable[[Path], bool]) -> None:
-    def verify(written: Path) -> None:
-        if not is_as_written(written):
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
-
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
         try:
             with _global_threads():
                 OpenEXR.File(parts).write(str(temporary))

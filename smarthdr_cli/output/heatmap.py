@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError, full_path
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SIGMA_MEANING, SOFTWARE, as_json, provenance, require_finite
-from smarthdr_cli.output.preview import save_image
+from smarthdr_cli.output.preview import save_image, write_verified
 
 U8 = NDArray[np.uint8]
 
@@ -58,17 +56,10 @@ def write_legend(_result: FusionResult | None, path: Path, *, overwrite: bool = 
 
 
 def _write_png(path: Path, canvas: U8, text: PngImagePlugin.PngInfo, overwrite: bool) -> None:
-    def verify(written: Path) -> None:
-        try:
-            with Image.open(written) as image:
-                size = image.size
-        except (OSError, Image.DecompressionBombError) as error:
-            raise OutputError(f"{full_path(path)} does not read back after writing; it was not kept") from error
-        if size != (canvas.shape[1], canvas.shape[0]):
-            raise OutputError(f"{full_path(path)} does not read back as it was written; it was not kept")
-
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    def save(temporary: Path) -> None:
         save_image(temporary, canvas, "PNG", compress_level=1, pnginfo=text)
+
+    write_verified(path, canvas.shape, save, overwrite=overwrite)
 
 
 def colour_table() -> U8:

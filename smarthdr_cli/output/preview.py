@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+import simplejpeg
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
@@ -43,12 +44,13 @@ def write_jpeg(
     """
     check_jpeg_size(result, path)
     block, notes = jpeg_exif(result, path.name)
+    pixels = _render_preview(result, 8, look, preview_ev)
 
-    def save(temporary: Path, pixels: Pixels) -> None:
+    def save(temporary: Path) -> None:
         options = {"quality": _JPEG_QUALITY, "subsampling": 0, "icc_profile": srgb_profile(), "exif": block}
         save_image(temporary, pixels, "JPEG", **options)
 
-    _write(result, path, 8, save, _pillow_shape, overwrite, look_config(look, preview_ev))
+    write_verified(path, pixels.shape, save, overwrite=overwrite)
     return notes
 
 
@@ -60,12 +62,13 @@ def write_png(
     Raises OutputError where the image is not finite or cannot be written.
     """
     exif, notes = reference_exif(result)
+    pixels = _render_preview(result, 8, look, preview_ev)
 
-    def save(temporary: Path, pixels: Pixels) -> None:
+    def save(temporary: Path) -> None:
         options = {"compress_level": 1, "icc_profile": srgb_profile(), "exif": exif.tobytes()}
         save_image(temporary, pixels, "PNG", **options)
 
-    _write(result, path, 8, save, _pillow_shape, overwrite, look_config(look, preview_ev))
+    write_verified(path, pixels.shape, save, overwrite=overwrite)
     return notes
 
 
@@ -77,11 +80,12 @@ def write_tiff(
     Raises OutputError where the image is not finite or cannot be written.
     """
     exif, notes = reference_exif(result)
+    pixels = _render_preview(result, 16, look, preview_ev)
 
-    def save(temporary: Path, pixels: Pixels) -> None:
+    def save(temporary: Path) -> None:
         _save_tiff(temporary, pixels, exif)
 
-    _write(result, path, 16, save, _tiff_shape, overwrite, look_config(look, preview_ev))
+    write_verified(path, pixels.shape, save, _tiff_shape, overwrite=overwrite)
     return notes
 
 
@@ -101,13 +105,23 @@ def fit_preview(result: FusionResult, config: ToneMapConfig = DEFAULT_CONFIG) ->
 
 def preview_png(result: FusionResult, side: int = PREVIEW_SIDE) -> bytes:
     """A small preview as the bytes of a PNG: the tone-mapped picture reduced to ``side`` pixels."""
-    height, width = result.radiance.shape[:2]
+    stream = io.BytesIO()
+    Image.fromarray(render_reduced(result, side)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def render_reduced(result: FusionResult, side: int, config: ToneMapConfig = DEFAULT_CONFIG) -> Pixels:
+    """(h, w, 3) uint8 sRGB codes of the tone-mapped image, its longer side reduced to ``side``."""
+    small = replace(result, radiance=reduce_to(result.radiance, side))
+    return render_srgb(small, 8, fit_preview(small, config))
+
+
+def reduce_to(picture: NDArray[Any], side: int) -> NDArray[Any]:
+    """(H, W, C) ``picture``, its longer side reduced to ``side`` by area; a smaller picture stays as it is."""
+    height, width = picture.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(result.radiance, size, interpolation=cv2.INTER_AREA)
-    stream = io.BytesIO()
-    Image.fromarray(render_srgb(replace(result, radiance=np.asarray(small, np.float32)), 8)).save(stream, "PNG")
-    return stream.getvalue()
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def render_srgb(result: FusionResult, bits: Literal[8, 16], tone_map: ToneMap | None = None) -> Pixels:
@@ -130,6 +144,12 @@ def render_srgb(result: FusionResult, bits: Literal[8, 16], tone_map: ToneMap | 
     return codes
 
 
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """(H, W, 3) uint8 ``pixels`` as a JPEG without chroma subsampling and without metadata."""
+    encoded: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="444")
+    return encoded
+
+
 def save_image(path: Path, pixels: Pixels, format_name: str, **options: Any) -> None:
     """Write (H, W, 3) uint8 ``pixels`` as ``format_name`` ("JPEG", "PNG") with Pillow's ``options``.
 
@@ -141,31 +161,6 @@ def save_image(path: Path, pixels: Pixels, format_name: str, **options: Any) -> 
         file.write(buffer.getbuffer())
 
 
-def _write(
-    result: FusionResult,
-    path: Path,
-    bits: Literal[8, 16],
-    save: Callable[[Path, Pixels], None],
-    read_shape: Callable[[Path], tuple[int, ...]],
-    overwrite: bool,
-    config: ToneMapConfig,
-) -> None:
-    """Render, save beside ``path``, check the shape that reads back, and move into place."""
-    require_finite(result.radiance, "radiance")
-    pixels = render_srgb(result, bits, fit_preview(result, config))
-
-    def verify(written: Path) -> None:
-        try:
-            shape = read_shape(written)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise OutputError(f"{path} does not read back after writing; it was not kept") from error
-        if shape != pixels.shape:
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
-
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
-        save(temporary, pixels)
-
-
 def _pillow_shape(path: Path) -> tuple[int, ...]:
     with Image.open(path) as image:
         return image.height, image.width, len(image.getbands())
@@ -174,6 +169,35 @@ def _pillow_shape(path: Path) -> tuple[int, ...]:
 def _tiff_shape(path: Path) -> tuple[int, ...]:
     with tifffile.TiffFile(path) as file:
         return tuple(file.pages[0].shape)
+
+
+def write_verified(
+    path: Path,
+    shape: tuple[int, ...],
+    save: Callable[[Path], None],
+    read_shape: Callable[[Path], tuple[int, ...]] = _pillow_shape,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a picture with ``save`` beside ``path``, check that ``shape`` reads back, and move it into place.
+
+    Raises OutputError where another shape reads back or the file cannot be written.
+    """
+
+    def is_as_written(written: Path) -> bool:
+        try:
+            return read_shape(written) == shape
+        except (OSError, Image.DecompressionBombError):
+            return False
+
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
+        save(temporary)
+
+
+def _render_preview(result: FusionResult, bits: Literal[8, 16], look: Look, preview_ev: float) -> Pixels:
+    """The tone-mapped codes. Raises OutputError where the image is not finite."""
+    require_finite(result.radiance, "radiance")
+    return render_srgb(result, bits, fit_preview(result, look_config(look, preview_ev)))
 
 
 def srgb_profile() -> bytes:

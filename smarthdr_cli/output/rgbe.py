@@ -46,14 +46,13 @@ def write_rgbe(result: FusionResult, path: Path, *, overwrite: bool = False) -> 
         notes.append(f"{path.name}: Radiance HDR holds no negatives; {share:.2g} % of the pixels had some, now 0")
     height, width = result.radiance.shape[:2]
 
-    def verify(written: Path) -> None:
+    def is_as_written(written: Path) -> bool:
         with written.open("rb") as file:
-            if file.read(len(header)) != header or written.stat().st_size != len(header) + size:
-                raise OutputError(f"{path} does not read back as it was written; it was not kept")
+            return file.read(len(header)) == header and written.stat().st_size == len(header) + size
 
     header = _header(result, height, width)
     size = 0
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary, temporary.open("wb") as file:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary, temporary.open("wb") as file:
         file.write(header)
         for encoded in encode_scanlines(result.radiance):
             size += len(encoded)

@@ -12,7 +12,6 @@ import numpy as np
 import tifffile
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.icc_profile import matrix_profile
 from smarthdr_cli.output.metadata import SOFTWARE, as_json, provenance, reference_frame, require_finite
@@ -28,14 +27,11 @@ def write_tiff(result: FusionResult, path: Path, *, overwrite: bool = False) -> 
     require_finite(result.radiance, "radiance")
     pixels = np.ascontiguousarray(result.radiance)
 
-    def verify(written: Path) -> None:
+    def is_as_written(written: Path) -> bool:
         stored = tifffile.memmap(written, mode="r")
-        is_equal = stored.dtype == np.float32 and np.array_equal(stored, pixels)
-        del stored
-        if not is_equal:
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+        return stored.dtype == np.float32 and np.array_equal(stored, pixels)
 
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
         tifffile.imwrite(
             temporary,
             pixels,

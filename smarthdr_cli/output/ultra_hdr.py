@@ -33,11 +33,10 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.exif import MAX_JPEG_SEGMENT, jpeg_exif
 from smarthdr_cli.output.metadata import as_json, provenance, require_finite
-from smarthdr_cli.output.preview import check_jpeg_size, fit_preview, render_srgb, srgb_profile
+from smarthdr_cli.output.preview import check_jpeg_size, encode_jpeg, fit_preview, render_srgb, srgb_profile
 from smarthdr_cli.output.tonemap import look_config
 from smarthdr_cli.output.write_options import Look
 from smarthdr_cli.radiometry import srgb_to_linear
@@ -82,7 +81,7 @@ def write_ultra_hdr(
     require_finite(result.radiance, "radiance")
     check_jpeg_size(result, path)
     tone_map = fit_preview(result, look_config(look, preview_ev))
-    base = _jpeg(render_srgb(result, 8, tone_map), _BASE_QUALITY)
+    base = encode_jpeg(render_srgb(result, 8, tone_map), _BASE_QUALITY)
     gain_map = make_gain_map(result.radiance, simplejpeg.decode_jpeg(base), tone_map.matrix)
     exif, notes = jpeg_exif(result, path.name)
     strings = provenance(result) | {
@@ -95,12 +94,11 @@ def write_ultra_hdr(
         comment = b""
     data = _join(base, gain_map, exif, comment)
 
-    def verify(written: Path) -> None:
+    def is_as_written(written: Path) -> bool:
         stored = written.read_bytes()
-        if stored != data or simplejpeg.decode_jpeg_header(stored)[:2] != result.radiance.shape[:2]:
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
+        return stored == data and simplejpeg.decode_jpeg_header(stored)[:2] == result.radiance.shape[:2]
 
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_as_written) as temporary:
         temporary.write_bytes(data)
     return notes
 
@@ -162,15 +160,10 @@ def make_gain_map(radiance: F32, base: U8, matrix: NDArray[np.float64]) -> GainM
     return GainMap(codes, tuple(map(float, lowest)), tuple(map(float, highest)), headroom)
 
 
-def _jpeg(pixels: U8, quality: int) -> bytes:
-    encoded: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="444")
-    return encoded
-
-
 def _join(base: bytes, gain_map: GainMap, exif: bytes, comment: bytes) -> bytes:
     """The whole file: the base with its metadata, then the map with its own."""
     second = _with_segments(
-        _jpeg(gain_map.codes, _MAP_QUALITY),
+        encode_jpeg(gain_map.codes, _MAP_QUALITY),
         _segment(_APP1, _XMP_NAME + _map_xmp(gain_map)),
         _segment(_APP2, _ISO_NAME + _iso_metadata(gain_map)),
     )

@@ -128,14 +128,13 @@ def check_outputs(
     """
     results = [results] if isinstance(results, Path) else results
     outputs: list[tuple[Role, Path | None]] = [
+        *(("result", path) for path in results),
         ("uncertainty", uncertainty),
         ("legend", legend),
         ("preview", preview),
         ("report", report),
     ]
-    paths: list[tuple[Role, Path]] = [("result", path) for path in results] + [
-        (role, path) for role, path in outputs if path is not None
-    ]
+    paths = [(role, path) for role, path in outputs if path is not None]
     for role, path in paths:
         if not path.exists() or path.is_file():  # check_targets refuses devices and folders
             find_format(role, path)
@@ -169,12 +168,12 @@ def write_result(
 
 def write_uncertainty(result: "FusionResult", path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the uncertainty as a heatmap (.png) or as raw channels (.exr); returns notes for the user."""
-    return _write(find_format("uncertainty", Path(path)), result, Path(path), {}, overwrite)
+    return write_file("uncertainty", result, Path(path), WriteOptions(), overwrite=overwrite)
 
 
 def write_legend(path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write the legend of the heatmap's colours, the same for every result, as .png; returns notes for the user."""
-    return _write(find_format("legend", Path(path)), None, Path(path), {}, overwrite)
+    return write_file("legend", None, Path(path), WriteOptions(), overwrite=overwrite)
 
 
 def write_preview(
@@ -189,14 +188,17 @@ def write_preview(
 
     ``look``: "natural", "vivid" or "neutral". ``preview_ev``: EV by which the preview is brighter.
     """
-    options = {"look": look, "preview_ev": preview_ev}
-    return _write(find_format("preview", Path(path)), result, Path(path), options, overwrite)
+    options = WriteOptions(look=look, preview_ev=preview_ev)
+    return write_file("preview", result, Path(path), options, overwrite=overwrite)
 
 
 def write_file(
-    role: Role, result: "FusionResult", path: Path, options: WriteOptions, *, overwrite: bool = False
+    role: Role, result: "FusionResult | None", path: Path, options: WriteOptions, *, overwrite: bool = False
 ) -> list[str]:
-    """Write ``path`` in ``role`` with those of ``options`` that its format has; returns notes for the user."""
+    """Write ``path`` in ``role`` with those of ``options`` that its format has; returns notes for the user.
+
+    ``result``: None for the legend alone.
+    """
     return _write(find_format(role, path), result, path, options.arguments(), overwrite)
 
 
@@ -220,8 +222,7 @@ def write_report(
 
     ``look``, ``preview_ev``: of its tone-mapped picture, as in ``write_preview``.
     """
-    options = {"look": look, "preview_ev": preview_ev}
-    return _write(find_format("report", Path(path)), result, Path(path), options, overwrite)
+    return write_file("report", result, Path(path), WriteOptions(look=look, preview_ev=preview_ev), overwrite=overwrite)
 
 
 def read_provenance(path: Path) -> Mapping[str, str] | None:

@@ -245,14 +245,11 @@ def test_a_ghost_in_a_far_frame_does_not_show(far):
     assert image.sigma[24:40, 64:80].mean() >= image.sigma[5:15, 64:80].mean()
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_beside_a_clipped_channel_16_bit_files_keep_the_measured_channels(bits):
+def test_beside_a_clipped_channel_16_bit_files_keep_the_measured_channels():
     """A wild network; the square moves, and where it stands the reference clips in red alone."""
-    source = bursts.aligned(ghosted(96, 128, bits=bits))
+    source = bursts.aligned(ghosted(96, 128))
     reference = source.read(1, Window(0, 0, 96, 128))[0]
     outcome = bursts.fused(bursts.random_network(heads=3.0, flow=0.3), source)
     beside = (reference[..., 0] > 0.97) & (reference[..., 2] > 0.05) & (reference[..., 2] < 0.5)
     assert beside.sum() > 50
-    off = np.abs(outcome.image.radiance - reference)[..., 2][beside]
-    if bits == 16:
-        assert off.max() < 0.08
+    assert np.abs(outcome.image.radiance - reference)[..., 2][beside].max() < 0.08

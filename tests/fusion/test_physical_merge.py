@@ -20,8 +20,7 @@ def handheld(bits: int) -> PhysicalMerger:
     shifts = [bursts.shift_homography(3.3, -2.6), np.eye(3), bursts.shift_homography(-1.7, 4.2)]
     burst = bursts.aligned(burst, homographies=shifts)
     model = fit_burst(burst, ORDER, {index: burst.downsample(index, CELL) for index in ORDER}, {})
-    residues = tuple(pair.residue_cells(SIZE[0] // CELL, SIZE[1] // CELL) for pair in model.pairs)
-    return PhysicalMerger(burst, model, {}, residues)
+    return PhysicalMerger(burst, model, {})
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -39,6 +38,16 @@ def test_a_window_equals_the_same_pixels_of_the_picture(bits: int) -> None:
     for name in ("frames", "trust", "place", "variance"):
         whole, cut = getattr(picture, name), getattr(part, name)
         np.testing.assert_array_equal(cut[:, *inner], whole[:, *outer], err_msg=name)
+
+
+def test_a_window_may_leave_the_picture_by_more_than_a_cell() -> None:
+    """As where its sides are multiples of 8 pixels and those of the picture of 4."""
+    merger = handheld(8)
+    inside, beyond = merger.window(Window(80, 104, 32, 40)), merger.window(Window(80, 104, 40, 48))
+    kept = np.s_[MARGIN : 32 - MARGIN // 2, MARGIN : 40 - MARGIN // 2]
+    assert np.isfinite(beyond.light).all()
+    np.testing.assert_allclose(beyond.light[kept], inside.light[kept], rtol=0.02)
+    assert not beyond.place[1:, 32:].max() > 0
 
 
 @pytest.mark.parametrize("static", [False, True])

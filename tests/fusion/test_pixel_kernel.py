@@ -4,9 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from smarthdr_cli import radiometry
 from smarthdr_cli.fusion import pixel_arrays, pixel_kernel
 from smarthdr_cli.fusion.noise_model import table_levels
 from smarthdr_cli.fusion.pixel_kernel import CELL
+from smarthdr_cli.models import merge, saf_layers
 from tests.support import bursts
 
 SHAPE = (24, 32)
@@ -344,3 +346,17 @@ def test_the_merge_and_its_summary_are_those_of_numpy(count, white) -> None:
     assert 0 < clipped.mean() < 1
     cells = (SHAPE[0] // CELL, SHAPE[1] // CELL)
     assert_same("summarise", (*inputs, lost, clipped), (*cells, 5), (*cells, 3))
+
+
+def test_arrays_that_do_not_cover_the_window_are_refused() -> None:
+    """Compiled loops check no index: what is too short is refused before."""
+    cells, out = np.zeros((2, 3, 3), np.float32), np.zeros((2, 12, 16), np.float32)
+    with pytest.raises(ValueError, match="cells must cover the window"):
+        pixel_kernel.displacement(cells, np.zeros((2, 0, 0), np.float32), 0, 0, np.float32(0.2), np.float32(0.7), out)
+
+
+def test_the_loops_and_the_network_share_their_constants() -> None:
+    """The loops load no torch."""
+    assert pixel_kernel.CELL == saf_layers.CELL
+    assert pytest.approx((merge.TAPER_START, merge.TAPER_END)) == (pixel_kernel.TAPER_START, pixel_kernel.TAPER_END)
+    assert radiometry.MU == pixel_kernel.MU

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.fusion.tiles import (
-    MARGIN,
     MAX_TILE_CPU,
     MAX_TILE_CUDA,
     MIN_TILE,
+    RECEPTIVE_FIELD,
     parallel_map,
     smaller_tile,
     tile_bytes,
@@ -47,20 +47,20 @@ def test_cores_cover_the_image_once_and_windows_contain_them(height, width, size
 
 
 def test_size_0_is_one_tile():
-    (tile,) = tile_grid(101, 77, 0)
+    (tile,) = tile_grid(101, 77, 0, 40)
     assert (tile.core.height, tile.core.width) == (101, 77)
     assert (tile.window.height, tile.window.width) == (104, 80)
 
 
 def test_tiles_of_one_row_have_similar_sizes():
-    widths = [tile.core.width for tile in tile_grid(100, 1025, 512)]
+    widths = [tile.core.width for tile in tile_grid(100, 1025, 512, 40)]
     assert widths == [344, 344, 337]
 
 
 def test_the_margin_covers_the_receptive_field():
     """verify: 1 + 2 convolutions; refine: 1 + 2, then 2 + 1 of the uncertainty head; all on cells of 4."""
-    assert MARGIN >= 4 * (3 + 3 + 3)
-    assert MARGIN % 4 == 0
+    assert RECEPTIVE_FIELD >= 4 * (3 + 3 + 3)
+    assert RECEPTIVE_FIELD % 4 == 0
 
 
 @pytest.mark.parametrize("option", ["127", "-1", "0.5", "big", "", "²", "1e3"])
@@ -83,7 +83,7 @@ def test_a_memory_limit_makes_tiles_smaller_and_ends_in_an_error():
     assert all(MIN_TILE <= size < MAX_TILE_CPU and size % 4 == 0 for size in sizes)
     assert len(set(sizes)) == 4
     for size, limit in zip(sizes, (2.5e8, 1.8e8, 1.2e8, 8e7), strict=True):
-        assert (size + 2 * MARGIN) ** 2 * tile_bytes(3, CPU) <= limit
+        assert (size + 2 * RECEPTIVE_FIELD) ** 2 * tile_bytes(3, CPU) <= limit
     assert tile_size("auto", 9, CPU, 1.2e9, 1e9) < tile_size("auto", 2, CPU, 1.2e9, 1e9)
     with pytest.raises(MemoryLimitError, match="--max-memory"):
         tile_size("auto", 3, CPU, 1.01e9, 1e9)

@@ -27,7 +27,7 @@ def finished(log: Path) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """What tests/integrations/drive_darktable.lua wrote."""
     folder = tmp_path_factory.mktemp("darktable")
     command = folder / "smarthdr"
@@ -65,21 +65,21 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     return lines
 
 
-def lines_of(said: list[list[str]], case: str) -> list[list[str]]:
-    return [values for name, *values in said if name == case]
+def lines_of(log: list[list[str]], case: str) -> list[list[str]]:
+    return [values for name, *values in log if name == case]
 
 
-def test_a_bracket_becomes_a_picture_that_leads_its_frames(said: list[list[str]]) -> None:
-    assert lines_of(said, "one") == [["IMG_0001-IMG_0003.exr", "4", "IMG_0001-IMG_0003.exr"]]
+def test_a_bracket_becomes_a_picture_that_leads_its_frames(log: list[list[str]]) -> None:
+    assert lines_of(log, "one") == [["IMG_0001-IMG_0003.exr", "4", "IMG_0001-IMG_0003.exr"]]
 
 
-def test_an_earlier_result_is_kept(said: list[list[str]]) -> None:
-    assert lines_of(said, "again") == [["IMG_0001-IMG_0003-2.exr", "4", "IMG_0001-IMG_0003-2.exr"]]
-    assert lines_of(said, "tif")[0][0] == "IMG_0001-IMG_0003.tif"
+def test_an_earlier_result_is_kept(log: list[list[str]]) -> None:
+    assert lines_of(log, "again") == [["IMG_0001-IMG_0003-2.exr", "4", "IMG_0001-IMG_0003-2.exr"]]
+    assert lines_of(log, "tif")[0][0] == "IMG_0001-IMG_0003.tif"
 
 
-def test_a_selection_is_sorted_into_brackets(said: list[list[str]]) -> None:
-    *results, message = lines_of(said, "many")
+def test_a_selection_is_sorted_into_brackets(log: list[list[str]]) -> None:
+    *results, message = lines_of(log, "many")
     assert [(name, members) for name, members, _ in results] == [
         ("IMG_0007-IMG_0009.exr", "4"),
         ("it's ü_0004-it's ü_0006.exr", "4"),
@@ -87,7 +87,7 @@ def test_a_selection_is_sorted_into_brackets(said: list[list[str]]) -> None:
     assert message == ["2 brackets fused"]
 
 
-def test_what_went_wrong_is_said(said: list[list[str]]) -> None:
-    assert lines_of(said, "single") == [["select the frames of a bracket, two or more"]]
-    assert lines_of(said, "refused")[0][0].startswith("--reference 9")
-    assert lines_of(said, "missing")[0][0].startswith("the command /nowhere/smarthdr was not found")
+def test_errors_are_reported(log: list[list[str]]) -> None:
+    assert lines_of(log, "single") == [["select the frames of a bracket, two or more"]]
+    assert lines_of(log, "refused")[0][0].startswith("--reference 9")
+    assert lines_of(log, "missing")[0][0].startswith("the command /nowhere/smarthdr was not found")

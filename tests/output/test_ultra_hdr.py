@@ -2,6 +2,7 @@
 
 import re
 import struct
+from dataclasses import replace
 
 import cv2
 import imagecodecs
@@ -176,6 +177,14 @@ def test_provenance(tmp_path, result):
         (tmp_path / "b.jpg").write_bytes(damaged)
         with pytest.raises(ValueError, match=r"no JPEG|breaks off"):
             read_provenance(tmp_path / "b.jpg")
+
+
+def test_a_record_larger_than_a_segment_is_left_out_with_a_note(tmp_path, result):
+    report = replace(result.report, notes=("x" * 70_000,))
+    (note,) = write_ultra_hdr(replace(result, report=report), tmp_path / "a.jpg")
+    assert note.startswith("a.jpg: the record of how it was made is larger than JPEG allows")
+    assert read_provenance(tmp_path / "a.jpg") is None
+    assert is_intact(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("cut", [1, 2000, 12_000])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.burst.burst import Exposure, Frame
+from smarthdr_cli.burst.exposure import format_time
 from smarthdr_cli.colorspace import REC709, convert_rgb
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output import heatmap
@@ -31,9 +32,8 @@ from smarthdr_cli.radiometry import F32, assumed_response, linear_to_srgb
 from smarthdr_cli.response import sample_blocks
 from smarthdr_cli.response.exposure_ratios import measure_ratios
 
-_SHORT_EXPOSURE = 0.3  # seconds, below which a time is shown as a fraction, as cameras do
-_SLIDER_ENDS = (0.1, 99.99)  # percentiles of the light between which the exposure slider goes
-_MOST_EV = 16.0  # either end of the slider
+_SLIDER_PERCENTILES = (0.1, 99.99)  # of the light, between which the exposure slider goes
+_MAX_SLIDER_EV = 16.0  # either end of the slider
 _SOURCES = {
     "exif": "EXIF",
     "ev": "--ev",
@@ -60,7 +60,8 @@ class FrameRow:
 class Pictures:
     """The pictures of the viewer, all of ``width`` x ``height``.
 
-    ``preview``: the tone-mapped result; ``camera``: the reference as its file shows it; both as data: URIs.
+    ``preview``: the tone-mapped result, and its ``thumbnail``; ``camera``: the reference as its file shows it; all as
+    data: URIs.
     ``radiance``, ``reference``: linear light, see pictures.py. ``uncertainty``: rows of the heatmap's table.
     ``slider``: lowest and highest EV of the exposure slider. ``reference`` and ``camera`` are None for a result whose
     frames are no longer in memory.
@@ -132,10 +133,10 @@ def collect(result: FusionResult, look: Look = "natural", preview_ev: float = 0.
 def _rows(result: FusionResult, measured: NDArray[np.float64] | None) -> list[FrameRow]:
     rows = []
     for index, (frame, ev) in enumerate(zip(result.burst.frames, result.burst.evs, strict=True)):
-        found = None if measured is None or np.isnan(measured[index]) else float(measured[index])
+        measured_ev = None if measured is None or np.isnan(measured[index]) else float(measured[index])
         source = _SOURCES[frame.exposure.source]
         is_reference = index == result.burst.reference
-        rows.append(FrameRow(frame.path.name, is_reference, _stated(frame.exposure), float(ev), source, found))
+        rows.append(FrameRow(frame.path.name, is_reference, _stated(frame.exposure), float(ev), source, measured_ev))
     return rows
 
 
@@ -143,8 +144,7 @@ def _stated(exposure: Exposure) -> str:
     """ "1/250 s, f/8, ISO 200"; "" where the file states nothing."""
     parts = []
     if exposure.time:
-        short = exposure.time < _SHORT_EXPOSURE
-        parts.append(f"1/{round(1 / exposure.time)} s" if short else f"{exposure.time:g} s")
+        parts.append(f"{format_time(exposure.time)} s")
     if exposure.aperture:
         parts.append(f"f/{exposure.aperture:g}")
     if exposure.iso:
@@ -152,11 +152,11 @@ def _stated(exposure: Exposure) -> str:
     return ", ".join(parts)
 
 
-def _pictures(result: FusionResult, aligned: AlignedBurst | None, look: ToneMapConfig) -> Pictures:
+def _pictures(result: FusionResult, aligned: AlignedBurst | None, config: ToneMapConfig) -> Pictures:
     reduction = Reduction.of(*result.radiance.shape[:2])
     small = replace(result, radiance=reduction.reduce(result.radiance))
     light = convert_rgb(small.radiance, result.colorspace, REC709) * np.float32(2.0**-result.anchor_ev)
-    preview = render_srgb(small, 8, fit_preview(small, look))
+    preview = render_srgb(small, 8, fit_preview(small, config))
     pictures = Pictures(
         width=reduction.size[0],
         height=reduction.size[1],
@@ -185,6 +185,6 @@ def _reference_light(aligned: AlignedBurst, frame: Frame, reduction: Reduction) 
 def _slider(light: F32) -> tuple[float, float]:
     """The lowest and highest EV of the exposure slider: from the brightest place below white to the darkest visible."""
     brightest = light.max(axis=2)
-    dark, bright = np.log2(np.maximum(np.percentile(brightest, _SLIDER_ENDS), 2.0**LOW_EV))
+    dark, bright = np.log2(np.maximum(np.percentile(brightest, _SLIDER_PERCENTILES), 2.0**LOW_EV))
     lowest, highest = -np.ceil(bright) - 1, np.ceil(-dark) - 2
-    return float(np.clip(lowest, -_MOST_EV, -2.0)), float(np.clip(highest, 2.0, _MOST_EV))
+    return float(np.clip(lowest, -_MAX_SLIDER_EV, -2.0)), float(np.clip(highest, 2.0, _MAX_SLIDER_EV))

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import jinja2
 
 from smarthdr_cli.atomic import atomic_file
-from smarthdr_cli.errors import OutputError
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.metadata import SOFTWARE
 from smarthdr_cli.output.report.contents import Contents, collect
@@ -85,11 +84,7 @@ def is_intact(path: Path) -> bool:
 
 
 def _write(text: str, path: Path, overwrite: bool) -> None:
-    def verify(written: Path) -> None:
-        if not is_intact(written):
-            raise OutputError(f"{path} does not read back as it was written; it was not kept")
-
-    with atomic_file(path, overwrite=overwrite, verify=verify) as temporary:
+    with atomic_file(path, overwrite=overwrite, is_as_written=is_intact) as temporary:
         temporary.write_bytes(text.encode(errors="backslashreplace"))
 
 
@@ -105,13 +100,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["ev"] = _signed_ev
     environment.filters["link"] = _link
-    environment.globals["asset"] = _asset
     return environment
-
-
-def _asset(name: str) -> str:
-    """A style sheet or script, as it is; the template marks it as safe."""
-    return (_TEMPLATES / name).read_text("utf-8")
 
 
 def _signed_ev(value: float | None) -> str:

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from smarthdr_cli.output.preview import reduce_to
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
@@ -55,15 +57,14 @@ class Reduction:
     def reduce(self, picture: F32) -> F32:
         """(H, W) or (H, W, C) ``picture`` at the reduced size."""
         height, width = self.cropped
-        return self.resize(picture[:height, :width])
+        return self._resize(picture[:height, :width])
 
     def reduce_cells(self, cells: F32) -> F32:
         """The same for box means of the picture, edges repeated, as ``AlignedBurst.downsample`` gives them."""
         height, width = self.cropped
-        return self.resize(cells[: height // self.cell, : width // self.cell])
+        return self._resize(cells[: height // self.cell, : width // self.cell])
 
-    def resize(self, picture: F32) -> F32:
-        """``picture`` at ``size``, by area."""
+    def _resize(self, picture: F32) -> F32:
         if picture.shape[1::-1] == self.size:
             return np.ascontiguousarray(picture)
         return np.asarray(cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA), np.float32)
@@ -108,7 +109,4 @@ def jpeg_uri(pixels: NDArray[Any], quality: int = _JPEG_QUALITY) -> str:
 
 def thumbnail_uri(pixels: NDArray[Any]) -> str:
     """The same with its longer side reduced to THUMBNAIL_SIDE."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return jpeg_uri(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), _THUMBNAIL_QUALITY)
+    return jpeg_uri(reduce_to(pixels, THUMBNAIL_SIDE), _THUMBNAIL_QUALITY)

@@ -23,11 +23,11 @@ def test_a_gamma_curve_where_it_should_be():
     left, top, right, bottom = plot.frame
     lines = dict(plot.lines)
     assert set(lines) == {"red", "green", "blue", "srgb"}
-    end, half = points(lines["red"])[-1], points(lines["red"])
-    assert end.tolist() == [right, top]  # the brightest code is 0 EV below the clip
-    middle = half[np.argmin(np.abs(half[:, 0] - (left + right) / 2))]
+    line = points(lines["red"])
+    assert line[-1].tolist() == [right, top]  # the brightest code is 0 EV below the clip
+    middle = line[np.argmin(np.abs(line[:, 0] - (left + right) / 2))]
     assert middle[1] == pytest.approx(top + 2.2 / 10 * (bottom - top), abs=0.2)  # code 0.5: 2.2 EV below
-    assert half[:, 1].max() <= bottom + 1e-6
+    assert line[:, 1].max() <= bottom + 1e-6
 
 
 def test_arrows_lead_from_the_reference_to_the_frame():
