@@ -34,7 +34,9 @@ from smarthdr_cli.response import (
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Stage = Callable[[str], AbstractContextManager[object]]  # enters the stage of this name, for progress and timing
-ASSUMED_CURVE_ERROR_EV = 0.25  # of sRGB in place of a curve that cannot be estimated; worse fits are refused
+# Of light under sRGB where no curve can be estimated: just above what an accepted estimate of three frames may have
+# (`max_pair_error_ev` in response/crf_acceptance.py).
+ASSUMED_CURVE_ERROR_EV = 0.25
 _NEAR_CLIP = 0.9  # of the clip, of a clipped pixel's brightest channel
 _PAD = 3  # source pixels; bicubic interpolation reads 2
 _PIXELS_PER_STRIP = 1 << 21  # that `downsample` linearises at once
@@ -82,10 +84,10 @@ class AlignedBurst:
         """
         flow = flow if flow is not None and bool(np.any(flow)) else None
         codes, valid, clipped = self.sample(index, window, flow, stride)
-        return self._light(index, codes, clipped), valid
+        return self._linearize(index, codes, clipped), valid
 
-    def _light(self, index: int, codes: NDArray[Any], clipped: Mask | None) -> F32:
-        """What ``sample`` gave as linear light."""
+    def _linearize(self, index: int, codes: NDArray[Any], clipped: Mask | None) -> F32:
+        """Linear light (h, w, 3) of codes and clip mask as ``sample`` returns them."""
         frame = self.burst.frames[index]
         white = frame.white
         if codes.dtype != frame.codes.dtype:  # interpolated values lie between the codes
@@ -94,13 +96,13 @@ class AlignedBurst:
         if clipped is not None:
             red, green, blue = (linear[..., k] for k in range(3))
             brightest = np.maximum(np.maximum(red, green), blue)  # max(axis=2) is much slower
-            linear[clips(brightest, clipped)] = 1.0
+            linear[clipped_pixels(brightest, clipped)] = 1.0
         return linear
 
     def sample(
         self, index: int, window: Window, flow: F32 | None = None, stride: int = 1
     ) -> tuple[NDArray[Any], F32, Mask | None]:
-        """What ``read`` makes light of: codes (h, w, 3), validity (h, w), and the clip mask (h, w) of a RAW, else None.
+        """``read`` before linearisation: codes (h, w, 3), validity (h, w), and the clip mask (h, w) of a RAW or None.
 
         The codes are those of the file where no pixel is resampled; else float32, from a little below 0 to a little
         above ``white``.
@@ -110,15 +112,13 @@ class AlignedBurst:
         x, y = self.sample_coordinates(index, window, flow, stride)
         frame = self.burst.frames[index]
         height, width = frame.size
-        valid = np.ones(x.shape, np.float32)
-        if not _contains(x, y, frame.size):
-            recorded = _is_inside(x, y, frame.size)
-            if flow is not None:
-                recorded_at_rest = _is_inside(*self.sample_coordinates(index, window, None, stride), frame.size)
-                x = np.where(recorded_at_rest, x.clip(-0.5, width - 0.5), x)
-                y = np.where(recorded_at_rest, y.clip(-0.5, height - 0.5), y)
-                recorded |= recorded_at_rest
-            valid = recorded.astype(np.float32)
+        recorded = _is_inside(x, y, frame.size)
+        if flow is not None and not recorded.all():
+            recorded_at_rest = _is_inside(*self.sample_coordinates(index, window, None, stride), frame.size)
+            x = np.where(recorded_at_rest, x.clip(-0.5, width - 0.5), x)
+            y = np.where(recorded_at_rest, y.clip(-0.5, height - 0.5), y)
+            recorded |= recorded_at_rest
+        valid = recorded.astype(np.float32)
         valid[-(-(height - window.top) // stride) :] = 0
         valid[:, -(-(width - window.left) // stride) :] = 0
         x0, x1 = _bounds(x, width)
@@ -196,7 +196,7 @@ class AlignedBurst:
         for top in range(0, height, step):
             strip = Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell)
             codes, _, clipped = self._sample_in_place(index, strip)
-            linear = self._light(index, codes, clipped)
+            linear = self._linearize(index, codes, clipped)
             rows = slice(top // cell, top // cell + linear.shape[0] // cell)
             out[rows] = cv2.resize(linear, (cw, linear.shape[0] // cell), interpolation=cv2.INTER_AREA)
         if not self.alignment.moved[index]:
@@ -215,7 +215,7 @@ class RegisteredBurst(NamedTuple):
 
     burst: AlignedBurst
     notes: tuple[str, ...]
-    others: tuple[OtherScene, ...] = ()
+    other_scenes: tuple[OtherScene, ...] = ()
 
 
 def register(
@@ -243,7 +243,7 @@ def register(
         with stage("align again"):
             alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
-    stated = sum(frame.exposure.source not in ("none", "pixels") for frame in burst.frames) >= 2
+    stated = sum(frame.exposure.is_stated for frame in burst.frames) >= 2
     aligned = AlignedBurst(
         burst, curve, alignment,
         estimated=stated and response == "auto" and curve.name != "linear",
@@ -258,8 +258,11 @@ def register(
     return RegisteredBurst(replace(aligned, curves=curves), (*notes, *gain_notes), others)
 
 
-def clips(brightest: F32, clipped: Mask) -> Mask:
-    """Where light clips by the mask, given its brightest channel (h, w): a dark pixel only borders on such a sample."""
+def clipped_pixels(brightest: F32, clipped: Mask) -> Mask:
+    """The clip mask (h, w) of a RAW without the dark pixels, which only border on a clipped sample.
+
+    ``brightest``: (h, w), the brightest channel of the light.
+    """
     return clipped & (brightest >= _NEAR_CLIP)
 
 
@@ -267,12 +270,6 @@ def _is_inside(x: F32, y: F32, size: tuple[int, int]) -> Mask:
     """Whether coordinates lie in a frame of ``size`` (height, width)."""
     height, width = size
     return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-
-
-def _contains(x: F32, y: F32, size: tuple[int, int]) -> bool:
-    """Whether all coordinates lie in a frame of ``size`` (height, width)."""
-    height, width = size
-    return bool(x.min() >= -0.5 and x.max() <= width - 0.5 and y.min() >= -0.5 and y.max() <= height - 0.5)
 
 
 def _bounds(coordinate: F32, size: int) -> tuple[int, int]:

@@ -24,8 +24,8 @@ class InputError(SmartHDRError):
 class DamagedFileError(InputError):
     """A file whose content is damaged or cut short; the message ends with what to do (exit 3)."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"{problem}; copy the file again from its source, or leave it out")
+    def __str__(self) -> str:
+        return f"{super().__str__()}; copy the file again from its source, or leave it out"
 
 
 class ModelError(SmartHDRError):

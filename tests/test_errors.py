@@ -1,11 +1,19 @@
-"""Out-of-memory errors of every library."""
+"""Out-of-memory errors of every library, and the message of a damaged file."""
+
+import pickle
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from smarthdr_cli.errors import InputError, MemoryLimitError, out_of_memory
+from smarthdr_cli.errors import DamagedFileError, InputError, MemoryLimitError, out_of_memory
+
+
+def test_a_damaged_file_says_what_to_do_once_in_every_process():
+    error = DamagedFileError("a.jpg is cut short")
+    message = "a.jpg is cut short; copy the file again from its source, or leave it out"
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == message
 
 
 @pytest.mark.parametrize("allocate", [

@@ -14,6 +14,8 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.fusion.fuse_options import UncertaintyLimit
 from smarthdr_cli.output.write import PreviewFormat, ResultFormat, Role, UncertaintyFormat
 
+DEFAULT_SETTLE = 5.0  # seconds; longer than a camera takes from one frame of a bracket to the next
+
 T = TypeVar("T")
 
 SETS, RUNNING = "Sets", "Running"  # headings of --help
@@ -191,7 +193,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """Whether a batch stays and waits for more brackets; ``check_watch`` says what that excludes."""
+    """Whether a batch stays and waits for more brackets; ``check_watch_options`` says what that excludes."""
 
     watch: Annotated[
         bool,
@@ -206,7 +208,7 @@ class WatchOptions:
             RUNNING,
             metavar="SECONDS",
             minimum=0.0,
-            show_default="5",
+            show_default=f"{DEFAULT_SETTLE:g}",
         ),
     ] = None
 

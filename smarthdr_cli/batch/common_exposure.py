@@ -32,7 +32,7 @@ from smarthdr_cli.response.camera_calibration import CameraCalibrator
 
 FACTORS = {"time": "exposure time", "aperture": "aperture", "iso": "ISO"}
 MAX_EV = 60.0  # of --common-ev; no camera comes near it
-CURVES = "responses"  # folder of the calibration files, beside results.jsonl
+RESPONSES_FOLDER = "responses"  # folder of the calibration files, beside results.jsonl
 MAX_SETS = 24  # of a camera for its curve, spread evenly over the shoot; each is read once more for its fusion
 
 
@@ -131,7 +131,7 @@ def calibrate_cameras(
     responses: list[tuple[str, str]] = []
     notes: list[str] = []
     for camera, camera_jobs in chosen.items():
-        path = out / CURVES / f"{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
+        path = out / RESPONSES_FOLDER / f"{safe_part(camera)}-{_digest(camera_jobs, options)}.toml"
         label = camera or "a camera without a name"
         if not _is_calibration(path):
             calibrator = CameraCalibrator()
@@ -145,9 +145,8 @@ def calibrate_cameras(
                 notes.append(f"{label}: sRGB for all its sets; {estimate.note}")
                 continue
             _write_through(open_stage(stage, CURVE), to_toml(estimate.response), path)
-            notes.append(
-                f"{label}: one curve from {len(calibrator)} of {len(cameras[camera])} sets, in {CURVES}/{path.name}"
-            )
+            used = f"{len(calibrator)} of {len(cameras[camera])} sets"
+            notes.append(f"{label}: one curve from {used}, in {RESPONSES_FOLDER}/{path.name}")
         responses.append((camera, str(path)))
     return tuple(responses), tuple(notes)
 
@@ -169,7 +168,7 @@ def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> No
             job.files, evs=options.ev, times=options.exposure_times, reference=options.reference,
             max_pixels=options.max_pixels, exposure_check=options.exposure_check,
         )  # fmt: skip
-        if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
+        if not all(frame.exposure.is_stated for frame in burst.frames):
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):
             raise InputError("its frames are linear already")

@@ -8,6 +8,7 @@ At most three sets are in memory.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ class Tally:
     ``seconds``: of the whole run. ``idle``: of these, how long the fusion waited for files to be read or written.
     """
 
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     idle: float = 0.0
     seconds: float = 0.0
     stopped: bool = False
@@ -44,14 +45,12 @@ class Tally:
 
     def add(self, record: Record, *, fail_fast: bool) -> None:
         """Count ``record``; under ``fail_fast`` a failure stops the run."""
-        status = record["status"]
-        self.counts[status] = self.counts.get(status, 0) + 1
-        self.stopped |= fail_fast and status == FAILED
+        self.counts[record["status"]] += 1
+        self.stopped |= fail_fast and record["status"] == FAILED
 
     def merge(self, other: "Tally") -> None:
         """Add the counts and times of another run."""
-        for status, number in other.counts.items():
-            self.counts[status] = self.counts.get(status, 0) + number
+        self.counts += other.counts
         self.idle += other.idle
         self.seconds += other.seconds
         self.stopped |= other.stopped

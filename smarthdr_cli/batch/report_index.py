@@ -9,31 +9,32 @@ from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record
 from smarthdr_cli.errors import UsageError
 from smarthdr_cli.output.report.page import IndexEntry, read_thumbnail, write_index
 
-INDEX = "index.html"
+INDEX_NAME = "index.html"
 
 
 def check_index(jobs: Iterable[Job], out: Path) -> None:
     """Raises UsageError where the page of a set would take the place of the index."""
     for job in jobs:
-        if job.outputs.get("report") == out / INDEX:
-            raise UsageError(f"the page of the set {job.name} would be {out / INDEX}, the index; choose another --name")
+        if job.outputs.get("report") == out / INDEX_NAME:
+            raise UsageError(
+                f"the page of the set {job.name} would be {out / INDEX_NAME}, the index; choose another --name"
+            )
 
 
 def write_batch_index(records: Mapping[str, Record], out: Path) -> Path:
     """Write the index of all sets in ``records`` (the last one of each) and return its path. Raises OutputError."""
-    entries = [_entry(record, out) for _, record in sorted(records.items())]
-    write_index(entries, out / INDEX, out.resolve().name)
-    return out / INDEX
+    entries = [_index_entry(record, out) for _, record in sorted(records.items())]
+    write_index(entries, out / INDEX_NAME, out.resolve().name)
+    return out / INDEX_NAME
 
 
-def _entry(record: Record, out: Path) -> IndexEntry:
+def _index_entry(record: Record, out: Path) -> IndexEntry:
     page = out / f"{record['name']}.html"
     # The page of a failed set is of an earlier run.
     exists = record["status"] in (OK, SKIPPED) and os.path.isfile(page)  # noqa: PTH113 - is_file() raises on some names
     seconds = record.get("seconds")
-    error = record.get("error")
     problem = ""
-    if record["status"] == FAILED and error is not None:
+    if record["status"] == FAILED and (error := record.get("error")):
         problem = f"{error['message']} (exit {error['code']})"
     elif record["status"] == AMBIGUOUS:
         problem = "; ".join(record.get("reasons", []))

@@ -150,16 +150,16 @@ def parse_record(value: Any) -> Record:
     """``value`` as a record. Raises ValueError unless the fields that a later run reads have the right types.
 
     Resuming reads them, and the index of pages. A set that is done (ok, skipped) states its outputs and the digests of
-    its inputs. A name that leads out of its folder is none.
+    its inputs. A name that leads out of the results folder is invalid.
     """
     match value:
-        case {"name": str(name), "status": "failed" | "ambiguous"}:
-            valid = _is_name(name)
-        case {"name": str(name), "status": "ok" | "skipped", "inputs": list(inputs), "outputs": list(outputs)}:
-            valid = _is_name(name) and all(map(_is_input, inputs)) and all(map(_is_output, outputs))
+        case {"name": str(), "status": "failed" | "ambiguous"}:
+            valid = True
+        case {"name": str(), "status": "ok" | "skipped", "inputs": list(inputs), "outputs": list(outputs)}:
+            valid = all(map(_is_input, inputs)) and all(map(_is_output, outputs))
         case _:
             valid = False
-    if not (valid and isinstance(value.get("finished", ""), str) and _has_details(value)):
+    if not (valid and _stays_in_folder(value["name"]) and _are_details_valid(value)):
         raise ValueError("it is not the record of a set")
     record: Record = value
     return record
@@ -201,25 +201,26 @@ def _is_output(entry: Any) -> bool:
     return False
 
 
-def _is_name(name: str) -> bool:
+def _stays_in_folder(name: str) -> bool:
     path = PurePath(name)
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _has_details(record: dict[str, Any]) -> bool:
-    """Whether what is shown of ``record`` has the right types; all of it may be absent."""
+def _are_details_valid(record: dict[str, Any]) -> bool:
+    """Whether the optional fields of ``record`` that are read have the right types."""
     texts = (record.get("reasons", []), record.get("warnings", []))
     match record.get("error"):
         case None | {"code": int(), "message": str()}:
             return (
-                all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in texts)
-                and _are_numbers(record.get("seconds", {}))
-                and _are_numbers(record.get("uncertainty", {}))
+                isinstance(record.get("finished", ""), str)
+                and all(isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in texts)
+                and _maps_to_numbers(record.get("seconds", {}))
+                and _maps_to_numbers(record.get("uncertainty", {}))
             )
     return False
 
 
-def _are_numbers(value: Any) -> bool:
+def _maps_to_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(number, int | float) and abs(number) < MAX_NUMBER for number in value.values()
     )

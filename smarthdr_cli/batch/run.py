@@ -26,7 +26,6 @@ from smarthdr_cli.errors import InputError, OutputError, UsageError, full_path, 
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files, no_pictures
 from smarthdr_cli.grouping.header import Header, read_header
-from smarthdr_cli.grouping.result import Grouping
 
 HEADER_THREADS = 8
 
@@ -66,19 +65,13 @@ def group_shoot(
     notes += grouping.notes
     notes += [skipped.reason for skipped in grouping.skipped]
     if required and not grouping.sets:
-        raise InputError(_no_brackets(shoot, grouping))
+        raise InputError(
+            f"no brackets in {full_path(shoot)} ({grouping.summary()}); smarthdr group {shlex.quote(str(shoot))} says "
+            "why, and --bracket N states how many frames belong together"
+        )
     if grouping.singles:
         notes.append(f"{len(grouping.singles)} frames belong to no bracket (smarthdr group says why)")
     return list(grouping.sets), notes
-
-
-def _no_brackets(shoot: Path, grouping: Grouping) -> str:
-    counts = {"single frames": len(grouping.singles), "unreadable files": len(grouping.skipped)}
-    found = ", ".join(f"{count} {noun}" for noun, count in counts.items() if count)
-    return (
-        f"no brackets in {full_path(shoot)} ({found}); smarthdr group {shlex.quote(str(shoot))} says why, and "
-        "--bracket N states how many frames belong together"
-    )
 
 
 def run_batch(
@@ -149,7 +142,7 @@ def run_batch(
                 except OutputError as error:
                     callbacks.on_note(str(error))
         if ambiguous:
-            tally.counts[AMBIGUOUS] = tally.counts.get(AMBIGUOUS, 0) + len(ambiguous)
+            tally.counts[AMBIGUOUS] += len(ambiguous)
         return tally
 
 

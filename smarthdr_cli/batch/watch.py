@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions, WatchOptions
+from smarthdr_cli.batch.batch_options import DEFAULT_SETTLE, BatchOptions, EngineOptions, WatchOptions
 from smarthdr_cli.batch.jobs import real_path
 from smarthdr_cli.batch.pipeline import Tally
 from smarthdr_cli.batch.run import Callbacks, group_shoot, run_batch
@@ -21,13 +21,12 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.grouping.group import BracketSet, find_pictures
 
 POLL_SECONDS = 1.0
-DEFAULT_SETTLE = 5.0  # seconds; longer than a camera takes from one frame of a bracket to the next
 
-State = dict[Path, tuple[int, int]]  # of each picture its size and the time of its last change
+Listing = dict[Path, tuple[int, int]]  # of each picture its size in bytes and the time of its last change
 Sleep = Callable[[float], None]
 
 
-def check_watch(watch: WatchOptions, options: BatchOptions, engine: EngineOptions) -> None:
+def check_watch_options(watch: WatchOptions, options: BatchOptions, engine: EngineOptions) -> None:
     """Raises UsageError for options that need the whole shoot before the first set is fused."""
     if not watch.watch:
         if watch.settle is not None:
@@ -68,50 +67,51 @@ def watch_shoot(
     """
     options = replace(options, skip_existing=not options.overwrite)
     total, networks = Tally(), NetworkCache()
-    taken: set[tuple[Path, ...]] = set()
-    told: set[str] = set()
-    grouped: State | None = None
-    left: list[BracketSet] = []
+    fused: set[tuple[Path, ...]] = set()  # frames of each set
+    printed_notes: set[str] = set()
+    listing: Listing | None = None
+    waiting: list[BracketSet] = []
     while True:
         try:
-            grouped = _wait_for_change(shoot, out, grouped, settle, sleep)
+            listing = _wait_until_changed_and_quiet(shoot, out, listing, settle, sleep)
             sets, notes = group_shoot(
                 shoot, out, bracket=bracket, gap=gap, max_pixels=settings.fuse.max_pixels, required=False
             )
         except KeyboardInterrupt:
-            for one in left:
-                callbacks.on_note(f"{one.name}: not fused, {'; '.join(one.reasons)}")
+            for bracket_set in waiting:
+                callbacks.on_note(f"{bracket_set.name}: not fused, {'; '.join(bracket_set.reasons)}")
             return total
-        new = [one for one in sets if one.frames not in taken]
-        left = [one for one in new if one.ambiguous and options.ambiguous == "skip"]
-        ready = [one for one in new if one not in left]
-        notes += [_grown(one) for one in ready if any(set(frames) & set(one.frames) for frames in taken)]
+        new = [bracket_set for bracket_set in sets if bracket_set.frames not in fused]
+        waiting = [bracket_set for bracket_set in new if bracket_set.ambiguous and options.ambiguous == "skip"]
+        ready = [bracket_set for bracket_set in new if bracket_set not in waiting]
+        fused_frames = {path for frames in fused for path in frames}
+        notes += [_grown_note(bracket_set) for bracket_set in ready if fused_frames.intersection(bracket_set.frames)]
         for note in notes:
-            if note not in told:
+            if note not in printed_notes:
                 callbacks.on_note(note)
-        told.update(notes)
+        printed_notes.update(notes)
         if not ready:
             continue
-        taken.update(one.frames for one in ready)
+        fused.update(bracket_set.frames for bracket_set in ready)
         tally = run_batch(ready, out, settings, options, callbacks=callbacks, shoot=shoot, networks=networks)
         total.merge(tally)
         if total.stopped:
             return total
 
 
-def _wait_for_change(shoot: Path, out: Path, known: State | None, settle: float, sleep: Sleep) -> State:
-    """The state of ``shoot`` once it differs from ``known`` and has not changed for ``settle`` seconds."""
-    state, quiet = _state(shoot, out), 0.0
-    while state == known or quiet < settle:
+def _wait_until_changed_and_quiet(shoot: Path, out: Path, last: Listing | None, settle: float, sleep: Sleep) -> Listing:
+    """The listing of ``shoot`` once it differs from ``last`` and has not changed for ``settle`` seconds."""
+    listing, quiet = _list_pictures(shoot, out), 0.0
+    while listing == last or quiet < settle:
         sleep(POLL_SECONDS)
-        before, state = state, _state(shoot, out)
-        quiet = quiet + POLL_SECONDS if state == before else 0.0
-    return state
+        before, listing = listing, _list_pictures(shoot, out)
+        quiet = quiet + POLL_SECONDS if listing == before else 0.0
+    return listing
 
 
-def _state(shoot: Path, out: Path) -> State:
+def _list_pictures(shoot: Path, out: Path) -> Listing:
     """The pictures of ``shoot``, without those in ``out``."""
-    real_out, state = real_path(out), State()
+    real_out, listing = real_path(out), Listing()
     for path in find_pictures(shoot, on_error=lambda _message: None):  # group_shoot reports what cannot be read
         if real_path(path).is_relative_to(real_out):
             continue
@@ -119,12 +119,12 @@ def _state(shoot: Path, out: Path) -> State:
             status = path.stat()
         except OSError:  # removed or renamed since it was listed
             continue
-        state[path] = status.st_size, status.st_mtime_ns
-    return state
+        listing[path] = status.st_size, status.st_mtime_ns
+    return listing
 
 
-def _grown(one: BracketSet) -> str:
+def _grown_note(bracket_set: BracketSet) -> str:
     return (
-        f"{one.name}: frames arrived after a part of it was fused, and it is fused again as {len(one.frames)} frames; "
-        "a longer --settle waits for them"
+        f"{bracket_set.name}: frames arrived after a part of it was fused, and it is fused again as "
+        f"{len(bracket_set.frames)} frames; a longer --settle waits for them"
     )

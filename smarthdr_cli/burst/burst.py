@@ -33,6 +33,11 @@ class Exposure:
     iso: float | None = None
     source: ExposureSource = "none"
 
+    @property
+    def is_stated(self) -> bool:
+        """Whether the file or the user states it; else it is measured from the pixels, or to be measured."""
+        return self.source not in ("none", "pixels")
+
 
 @dataclass(frozen=True)
 class CaptureMetadata:

@@ -23,7 +23,7 @@ from smarthdr_cli.burst.exif import (
     read_exif_block,
     reset_orientation,
 )
-from smarthdr_cli.burst.scan import TEXT_CHUNK_KEYWORD, FileKind, exif_of_text_chunk, sniff
+from smarthdr_cli.burst.scan import TEXT_CHUNK_KEYWORD, FileKind, check_file_size, exif_of_text_chunk, sniff
 from smarthdr_cli.burst.tiff_ifd import BoundedReader, Ifd, read_first_ifd, read_ifd
 from smarthdr_cli.burst.x3f import read_x3f
 from smarthdr_cli.errors import DamagedFileError, InputError
@@ -97,8 +97,9 @@ def read_tags(reader: BoundedReader, name: str) -> FileTags:
     if kind == "png":
         return _read_png(reader, name)
     if kind == "heif":
+        check_file_size(reader.size, name)
         header = heif.read_header(reader.whole(), name)
-        return FileTags(kind, header.size, _block_directories(header.exif))
+        return FileTags(kind, (header.width, header.height), _block_directories(header.exif))
     if reader.head.startswith(b"FUJIFILMCCD-RAW"):
         return _raw_tags(_read_jpeg(reader, reader.integer(">I", 84)).directories)
     if reader.head[4:11] == b"ftypcrx":

@@ -7,7 +7,6 @@ libheif applies the file's rotation, so the EXIF orientation is not applied agai
 import contextlib
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.exif import reset_orientation
-from smarthdr_cli.burst.scan import check_size, conversion
+from smarthdr_cli.burst.scan import ImageHeader, check_size, conversion
 from smarthdr_cli.errors import DamagedFileError, InputError
 
 _EXIF_PREFIX = b"Exif\0\0"
@@ -23,23 +22,16 @@ _PRIMARIES = {1: "rec709", 9: "rec2020", 12: "display-p3"}  # ISO/IEC 23091-2, t
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ISO/IEC 23091-2, table 3
 
 
-@dataclass(frozen=True)
-class HeifHeader:
-    """``size``: (width, height) as shown. ``exif``: the TIFF block, with orientation 1. ``primaries``: a name."""
+def read_header(data: bytes, name: str) -> ImageHeader:
+    """The header of a HEIF file: size as displayed, EXIF with orientation 1.
 
-    size: tuple[int, int]
-    exif: bytes | None
-    icc: bytes | None
-    primaries: str | None
-
-
-def read_header(data: bytes, name: str) -> HeifHeader:
-    """The header of a HEIF file. Raises InputError where it is damaged, or without pillow-heif."""
+    Raises InputError where it is damaged, or without pillow-heif.
+    """
     with _damage_as_error(name):
         return _header(_open(data, name))
 
 
-def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifHeader]:
+def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], ImageHeader]:
     """((H, W, 3) sRGB codes in display orientation, uint8, or uint16 from 10 and 12 bits; the header).
 
     Raises InputError where the file is damaged, coded for HDR (PQ, HLG), larger than ``max_pixels``, or without
@@ -48,14 +40,14 @@ def decode(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[Any], HeifH
     with _damage_as_error(name):
         picture = _open(data, name)
         header = _header(picture)
-        check_size(*header.size, name, max_pixels)
+        check_size(header.width, header.height, name, max_pixels)
         transfer = _HDR_TRANSFERS.get(_nclx(picture).get("transfer_characteristics", 0))
         if transfer is not None:
             raise InputError(
                 f"{name} is an HDR picture ({transfer}); give bracketed frames with an ordinary tone curve"
             )
         codes = np.asarray(picture)
-    if codes.shape[1::-1] != header.size:
+    if codes.shape[:2] != (header.height, header.width):
         raise DamagedFileError(f"{name} is damaged: its header and its picture differ in size")
     if codes.ndim == 2:
         codes = np.repeat(codes[..., None], 3, axis=2)
@@ -88,13 +80,15 @@ def _import_pillow_heif(name: str) -> ModuleType:
     return module
 
 
-def _header(picture: Any) -> HeifHeader:
+def _header(picture: Any) -> ImageHeader:
     exif: bytes | None = picture.info.get("exif")
     if exif is not None:
         exif = exif.removeprefix(_EXIF_PREFIX)
         exif = (reset_orientation(exif) or exif).removeprefix(_EXIF_PREFIX)
-    return HeifHeader(
-        size=picture.size,
+    width, height = picture.size
+    return ImageHeader(
+        width,
+        height,
         exif=exif,
         icc=picture.info.get("icc_profile"),
         primaries=_PRIMARIES.get(_nclx(picture).get("color_primaries", 0)),

@@ -112,7 +112,7 @@ def inspect(
 
 def explanations(records: Sequence[FrameRecord]) -> list[str]:
     """Why stated and measured exposures differ, where they do by more than a third of a stop."""
-    known = [r for r in records if r.ev is not None and r.ev_source not in ("none", "pixels")]
+    known = [r for r in records if r.ev is not None]
     different = [
         r for r in known if r.ev is not None and r.ev_measured is not None and abs(r.ev - r.ev_measured) > MIN_EV_RANGE
     ]

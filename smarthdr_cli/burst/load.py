@@ -96,15 +96,15 @@ def load_frames(
         exposures, notes = resolve_exposures(files, [result.exif for result in results], evs, times)
         reduced = list(pool.map(reduce_frame, (result.frame for result in results)))
         same_size = len({frame.linear.shape for frame in reduced}) == 1
-        evs_by_pixels = _evs_by_pixels(reduced, same_size)
-        differ = float(np.ptp(evs_by_pixels)) >= MIN_EV_RANGE
-        if exposures is not None and exposure_check == "fix" and differ and _range(exposures) < MIN_EV_RANGE:
-            exposures, notes = None, (*notes, "the stated exposures are equal and the pixels are not")
-        if exposures is None:
-            exposures = tuple(
-                Exposure(ev, None, result.exif.aperture, result.exif.iso, "none")
-                for ev, result in zip(evs_by_pixels, results, strict=True)
-            )
+        if exposures is None or (exposure_check == "fix" and _range(exposures) < MIN_EV_RANGE):
+            evs_by_pixels = _evs_by_pixels(reduced, same_size)
+            if exposures is not None and np.ptp(evs_by_pixels) >= MIN_EV_RANGE:
+                exposures, notes = None, (*notes, "the stated exposures are equal and the pixels are not")
+            if exposures is None:
+                exposures = tuple(
+                    Exposure(ev, None, result.exif.aperture, result.exif.iso, "none")
+                    for ev, result in zip(evs_by_pixels, results, strict=True)
+                )
         exposures = _with_measured(exposures, reduced, same_size)
         index = reference - 1 if reference != "auto" else 0
         if reference == "auto" and same_size:
@@ -161,7 +161,7 @@ def _check_consistent(loaded: LoadedFrames) -> None:
     stated = [frame.exposure for frame in frames]
     if len(frames) > 1 and _range(stated) < MIN_EV_RANGE and len({frame.size for frame in frames}) == 1:
         span = float(np.ptp(_evs_by_pixels(list(loaded.reduced), same_size=True)))
-        if span >= MIN_EV_RANGE and all(exposure.source != "none" for exposure in stated):
+        if span >= MIN_EV_RANGE and all(exposure.is_stated for exposure in stated):
             raise InputError(
                 f"the stated exposures of {full_path(frames[0].path)} and the other frames are equal, but their pixels "
                 f"differ by {span:.1f} EV (copied EXIF?); state them, for example --ev=-2,0,2, or measure them with "
@@ -175,10 +175,9 @@ def _range(exposures: Sequence[Exposure]) -> float:
     return max(evs) - min(evs)
 
 
-def _pixel_step(reduced: Sequence[ReducedFrame], first: int, second: int) -> float:
-    """EV from frame ``first`` to ``second`` by their pixels."""
-    step = ev_between(reduced[first], reduced[second])
-    return log2_mean_luminance(reduced[second]) - log2_mean_luminance(reduced[first]) if step is None else step
+def _brightness_step(first: ReducedFrame, second: ReducedFrame) -> float:
+    """EV from ``first`` to ``second`` by their mean luminance."""
+    return log2_mean_luminance(second) - log2_mean_luminance(first)
 
 
 def _with_measured(
@@ -188,11 +187,9 @@ def _with_measured(
     stated = [n for n, exposure in enumerate(exposures) if not math.isnan(exposure.ev)]
 
     def measured(index: int) -> float:
-        brightness = log2_mean_luminance(reduced[index])
-        nearest = min(stated, key=lambda n: abs(log2_mean_luminance(reduced[n]) - brightness))
-        if not same_size:
-            return exposures[nearest].ev + brightness - log2_mean_luminance(reduced[nearest])
-        return exposures[nearest].ev + _pixel_step(reduced, nearest, index)
+        nearest = min(stated, key=lambda n: abs(_brightness_step(reduced[n], reduced[index])))
+        step = ev_between(reduced[nearest], reduced[index]) if same_size else None
+        return exposures[nearest].ev + (_brightness_step(reduced[nearest], reduced[index]) if step is None else step)
 
     return tuple(e if n in stated else replace(e, ev=measured(n)) for n, e in enumerate(exposures))
 
@@ -200,15 +197,11 @@ def _with_measured(
 def _evs_by_pixels(reduced: list[ReducedFrame], same_size: bool) -> tuple[float, ...]:
     """EV of each frame over the darkest, from the pixels under the sRGB curve; only their order is reliable."""
     order = sorted(range(len(reduced)), key=lambda i: log2_mean_luminance(reduced[i]))
-    steps: list[float | None]
-    if same_size:
-        steps = [ev_between(reduced[a], reduced[b]) for a, b in pairwise(order)]
-    else:
-        steps = [log2_mean_luminance(reduced[b]) - log2_mean_luminance(reduced[a]) for a, b in pairwise(order)]
     evs, total = {order[0]: 0.0}, 0.0
-    for index, step in zip(order[1:], steps, strict=True):
+    for a, b in pairwise(order):
+        step = ev_between(reduced[a], reduced[b]) if same_size else _brightness_step(reduced[a], reduced[b])
         total += _UNMEASURED_STEP if step is None else max(step, 0.0)
-        evs[index] = total
+        evs[b] = total
     return tuple(evs[i] for i in range(len(reduced)))
 
 

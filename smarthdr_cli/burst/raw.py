@@ -121,10 +121,16 @@ def develop(data: bytes, name: str, settings: RawSettings | None = None, max_pix
 
 @contextlib.contextmanager
 def _libraw_errors(name: str) -> Iterator[None]:
-    """Raise as InputError what LibRaw and rawpy raise for an open file, such as an unknown colour filter pattern."""
+    """Raise as InputError what LibRaw and rawpy raise for an open file, such as an unknown colour filter pattern.
+
+    The sizes in the file are checked by then, so LibRaw's lack of memory is the machine's: a MemoryError.
+    """
+    rawpy = _import_rawpy(name)
     try:
         yield
-    except (_import_rawpy(name).LibRawError, ValueError, NotImplementedError, MemoryError) as error:
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise MemoryError(f"LibRaw cannot develop {name}") from error
+    except (rawpy.LibRawError, ValueError, NotImplementedError) as error:
         raise DamagedFileError(f"{name} is damaged: LibRaw cannot develop it ({error})") from error
 
 
@@ -184,7 +190,7 @@ def _open_raw(data: bytes, name: str, max_pixels: int) -> Any:
     try:
         with _captured_warnings():
             raw = rawpy.imread(io.BytesIO(data))
-    except (rawpy.LibRawError, ValueError, MemoryError) as error:
+    except (rawpy.LibRawError, ValueError) as error:
         raise InputError(
             f"{name} is not a RAW file that LibRaw reads, or it is damaged ({error}): convert it to DNG or leave it out"
         ) from error

@@ -59,16 +59,13 @@ def read_file(path: Path, raw_settings: raw.RawSettings | None = None, max_pixel
         kind = "raw"
     if kind == "raw":
         return _read_raw(path, data, raw_settings, digest, max_pixels)
-    if kind == "heif":
-        return _read_heif(path, data, digest, max_pixels)
-    return _read_jpeg_or_png(path, data, kind, digest, max_pixels)
+    return _read_display_coded(path, data, kind, digest, max_pixels)
 
 
 def _read_bytes(path: Path, count: int = -1) -> bytes:
     check_file(path)
     try:
-        if path.stat().st_size > scan.MAX_FILE_BYTES:
-            raise InputError(f"{full_path(path)} is larger than {scan.MAX_FILE_BYTES >> 30} GB; leave it out")
+        scan.check_file_size(path.stat().st_size, full_path(path))
         with path.open("rb") as file:
             return file.read(count)
     except (OSError, ValueError) as error:
@@ -99,19 +96,21 @@ def check_file(path: Path) -> None:
     raise InputError(f"{name} does not exist; check the name, or the folder that the command runs in")
 
 
-def _read_jpeg_or_png(
-    path: Path, data: bytes, kind: Literal["jpeg", "png"], digest: str, max_pixels: int
+def _read_display_coded(
+    path: Path, data: bytes, kind: Literal["jpeg", "png", "heif"], digest: str, max_pixels: int
 ) -> ReadResult:
-    notes: list[str] = []
+    name, notes = full_path(path), list[str]()
     codes: NDArray[Any]
     if kind == "jpeg":
-        header = scan.scan_jpeg(data, full_path(path), max_pixels)
+        header = scan.scan_jpeg(data, name, max_pixels)
         warnings: list[str] = []
-        codes = decode.decode_jpeg(data, header, full_path(path), warnings)
+        codes = decode.decode_jpeg(data, header, name, warnings)
         notes += [f"{path.name}: {warning}" for warning in warnings]
+    elif kind == "png":
+        header = scan.scan_png(data, name, max_pixels)
+        codes = decode.decode_png(header, name)
     else:
-        header = scan.scan_png(data, full_path(path), max_pixels)
-        codes = decode.decode_png(header, full_path(path))
+        codes, header = heif.decode(data, name, max_pixels)
     exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
     if exif.damaged:
         notes.append(f"{path.name}: its EXIF is damaged and was ignored")
@@ -143,20 +142,6 @@ def _read_tiff(path: Path, data: bytes, tiff: Any, digest: str, max_pixels: int)
     if codes.dtype == np.float32 and codes.max() > 1:
         notes.append(f"{path.name}: float values above 1 are taken as clipped at 1")
     return ReadResult(_make_frame(path, codes, exif, space, digest, "tiff"), exif, tuple(notes))
-
-
-def _read_heif(path: Path, data: bytes, digest: str, max_pixels: int) -> ReadResult:
-    codes, header = heif.decode(data, full_path(path), max_pixels)
-    exif = ExifMetadata() if header.exif is None else exif_of_block(header.exif)
-    notes = [f"{path.name}: its EXIF is damaged and was ignored"] if exif.damaged else []
-    space, profile_note = SRGB, None
-    if header.icc:
-        space, profile_note = input_profile.colorspace_of_icc(header.icc)
-    elif header.primaries is not None:
-        space, profile_note = input_profile.colorspace_of_png(header.primaries)
-    if profile_note:
-        notes.append(f"{path.name}: {profile_note}")
-    return ReadResult(_make_frame(path, codes, exif, space, digest, "heif"), exif, tuple(notes))
 
 
 def _read_raw(

@@ -119,6 +119,12 @@ def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS)
         raise InputError(f"{name} is {width}x{height} pixels; at most {limit} are read; --max-pixels raises the limit")
 
 
+def check_file_size(size: int, name: str) -> None:
+    """Raises InputError for a file of more than MAX_FILE_BYTES."""
+    if size > MAX_FILE_BYTES:
+        raise InputError(f"{name} is larger than {MAX_FILE_BYTES >> 30} GB; leave it out")
+
+
 def scan_jpeg(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Header of a JPEG, by all its markers up to the end of image.
 

@@ -51,7 +51,7 @@ class BoundedReader:
         return self._file.read(count)
 
     def whole(self) -> bytes:
-        """All bytes of the file, beyond the limit: for formats whose index may lie anywhere."""
+        """All bytes of the file, past the reader's limit, for formats whose index may lie anywhere."""
         self._file.seek(0)
         return self._file.read()
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smarthdr_cli.batch.batch_options import SETS, BatchOptions, EngineOptions, OutputFiles, WatchOptions, slurm_shard
+from smarthdr_cli.batch.batch_options import (
+    DEFAULT_SETTLE,
+    SETS,
+    BatchOptions,
+    EngineOptions,
+    OutputFiles,
+    WatchOptions,
+    slurm_shard,
+)
 from smarthdr_cli.cli import options as opt
 from smarthdr_cli.cli.console import cli_command, print_json, print_notes, progress
 from smarthdr_cli.command_option import OUTPUT, CommandOption
@@ -81,13 +89,13 @@ def command(
 
     from smarthdr_cli.batch.run import Callbacks, group_shoot, run_batch
     from smarthdr_cli.batch.settings import Settings
-    from smarthdr_cli.batch.watch import DEFAULT_SETTLE, check_watch, watch_shoot
+    from smarthdr_cli.batch.watch import check_watch_options, watch_shoot
     from smarthdr_cli.burst.exposure import check_overrides
     from smarthdr_cli.grouping.group import read_sets
 
     exposures = fuse_options.ev or fuse_options.exposure_times or ()
     check_overrides(len(exposures), fuse_options.ev, fuse_options.exposure_times)
-    check_watch(watch_options, batch_options, engine)
+    check_watch_options(watch_options, batch_options, engine)
     settings = Settings(fuse_options, files, write_options)
     if shard.count > 1:
         print_notes([f"shard {shard.index} of {shard.count}"], quiet=quiet)

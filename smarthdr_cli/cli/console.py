@@ -203,7 +203,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
     """A live bar for each stage on a terminal's stderr, plain lines elsewhere. Yields ``report(stage, share_done)``."""
     console = stderr()
     if quiet or not console.is_terminal:
-        yield _silent if quiet else StageLines(print_markup)
+        yield (lambda _stage, _share: None) if quiet else StageLines(print_markup)
         return
     columns = (TextColumn("{task.description:>22}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bars:
@@ -241,7 +241,3 @@ class StageLines:
 def stage_words(stage: str) -> str:
     """What a stage is called on the screen."""
     return _STAGE_WORDS.get(stage, stage)
-
-
-def _silent(_stage: str, _share: float) -> None:
-    pass

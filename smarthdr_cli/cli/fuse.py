@@ -1,5 +1,6 @@
 """``smarthdr fuse``: one burst in, one linear HDR file out."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from smarthdr_cli.output.write_options import WriteOptions
 if TYPE_CHECKING:
     from smarthdr_cli.fusion.result import FuserRecord, FusionReport, FusionResult
 
-MU_LAW_PER_STOP = 0.0814  # log(2) / log(5001)
 _SOURCES = {
     "exif": "as EXIF states them",
     "ev": "by --ev",
@@ -172,7 +172,9 @@ def summary(result: "FusionResult") -> list[str]:
 
 def _stops(mu_law: float) -> str:
     """An error in the mu-law domain as a photographer counts it; exact but for the deepest shadows."""
-    return f"{mu_law / MU_LAW_PER_STOP:.2f} stops"
+    from smarthdr_cli.radiometry import MU
+
+    return f"{mu_law * math.log2(1 + MU):.2f} stops"
 
 
 def _tone_curve(report: "FusionReport") -> str:

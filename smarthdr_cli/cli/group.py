@@ -79,7 +79,7 @@ def command(
                 print_json(item.to_dict())
     else:
         print_grouping(grouping)
-    print_notes([*notes, *grouping.notes, summary(grouping)], quiet=quiet)
+    print_notes([*notes, *grouping.notes, grouping.summary()], quiet=quiet)
 
 
 def find_files(paths: Sequence[Path], recursive: bool, notes: list[str]) -> list[Path]:
@@ -143,19 +143,3 @@ def _evs(bracket: "BracketSet") -> str:
         return "-"
     texts = [f"{ev:+.1f}" for ev in bracket.evs]
     return " ".join(texts) if len(texts) <= MAX_LISTED_EVS else f"{texts[0]} .. {texts[-1]}"
-
-
-def summary(grouping: "Grouping") -> str:
-    """12 sets (1 ambiguous), 3 single frames, 2 files skipped."""
-    ambiguous = sum(bracket.ambiguous for bracket in grouping.sets)
-    parts = [
-        _count(len(grouping.sets), "set") + (f" ({ambiguous} ambiguous)" if ambiguous else ""),
-        _count(len(grouping.singles), "single frame"),
-    ]
-    if grouping.skipped:
-        parts.append(f"{_count(len(grouping.skipped), 'file')} skipped")
-    return ", ".join(parts)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -110,7 +110,7 @@ def calibrate_command(
     with progress(quiet=quiet) as report_progress:
         report_progress("read", 0.0)
         burst, notes = load_burst(files, evs=ev, times=exposure_times, max_pixels=max_pixels)
-        if any(frame.exposure.source in ("none", "pixels") for frame in burst.frames):
+        if not all(frame.exposure.is_stated for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         report_progress("align", 0.0)
         alignment = align_burst(burst, None, mode=align)

@@ -49,7 +49,7 @@ def next_step(command: str, *words: str) -> str:
     """
     if not command:
         return _unknown_command(words)
-    if (values := spaced_values(words)) is not None:
+    if (values := _spaced_values(words)) is not None:
         return values
     if command == "fuse" and words and not _has_output(words):
         suffixes = {suffix for form in FORMATS if form.role == "result" for suffix in form.suffixes}
@@ -72,14 +72,14 @@ def _unknown_command(words: Sequence[str]) -> str:
     return "smarthdr --help lists the commands"
 
 
-def spaced_values(words: Sequence[str]) -> str | None:
+def _spaced_values(words: Sequence[str]) -> str | None:
     """What to type where the values of a list are separated by spaces; None where none are."""
     for flag in ("--ev", "--exposure-times"):
         if flag in words[:-1]:
             start = words.index(flag) + 1
             values = []
             for word in words[start:]:
-                if not _is_list(word):
+                if not _holds_numbers(word):
                     break
                 values.append(word.strip(","))
             if len(values) > 1:
@@ -92,7 +92,7 @@ def check_stray_values(files: Sequence[Path], **given: Sequence[float] | None) -
 
     ``given``: option, such as ``exposure_times``, to its values or None.
     """
-    stray = [str(file) for file in files if _is_list(str(file)) and not file.exists()]
+    stray = [str(file) for file in files if _holds_numbers(str(file)) and not file.exists()]
     for name, values in given.items():
         if stray and values is not None:
             flag = f"--{name.replace('_', '-')}"
@@ -100,7 +100,7 @@ def check_stray_values(files: Sequence[Path], **given: Sequence[float] | None) -
             raise UsageError(f"{flag}: separate the values by commas, without spaces: {flag}={listed}")
 
 
-def _is_list(word: str) -> bool:
+def _holds_numbers(word: str) -> bool:
     """Whether ``word`` is a number such as -2, 1/25 or 0.5s, or several with commas."""
     digits = word.strip(",").replace("/", "").replace(",", "").removesuffix("s").lstrip("+-")
     return digits.replace(".", "").replace("-", "").isdecimal()

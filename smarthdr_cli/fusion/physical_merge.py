@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window, clips
+from smarthdr_cli.aligned_burst import AlignedBurst, Window, clipped_pixels
 from smarthdr_cli.fusion.burst_model import BurstModel
 from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
 from smarthdr_cli.fusion.feathering import border
@@ -136,7 +136,7 @@ class PhysicalMerger:
         scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
         pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
         if clipped is not None:
-            out[:, clips(out.max(0), clipped)] = 1
+            out[:, clipped_pixels(out.max(0), clipped)] = 1
         return valid
 
     def _merge(self, frames: F32, trust: F32, place: F32, variance: F32) -> tuple[F32, F32, F32, F32]:

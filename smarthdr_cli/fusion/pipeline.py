@@ -177,7 +177,7 @@ def fuse_loaded(
     tile_after_retreat = None if tile == budget.tile else tile
     return to_result(
         fusion, registered.burst, fuser.record, options, timer,
-        notes=(*notes, *registered.notes), other_scenes=registered.others, tile_after_retreat=tile_after_retreat,
+        notes=(*notes, *registered.notes), other_scenes=registered.other_scenes, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
 
 

@@ -124,6 +124,21 @@ class Grouping:
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def summary(self) -> str:
+        """12 sets (1 ambiguous), 3 single frames, 2 files skipped."""
+        ambiguous = sum(bracket.ambiguous for bracket in self.sets)
+        parts = [
+            _count(len(self.sets), "set") + (f" ({ambiguous} ambiguous)" if ambiguous else ""),
+            _count(len(self.singles), "single frame"),
+        ]
+        if self.skipped:
+            parts.append(f"{_count(len(self.skipped), 'file')} skipped")
+        return ", ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
 
 def read_sets(path: Path) -> list[BracketSet]:
     """The sets of a JSON-lines file ("-": stdin); lines of kind single, twin and skipped are ignored.

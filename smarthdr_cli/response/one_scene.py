@@ -69,38 +69,40 @@ def other_scenes(burst: Burst, samples: Samples) -> tuple[OtherScene, ...]:
         correlation = _correlation(first, second, both)
         if correlation is not None:
             compared[i, j] = (correlation, float(both.mean()))
-    groups = _groups(len(burst), [pair for pair, (correlation, _) in compared.items() if correlation >= SAME_SCENE])
-    main = max(groups, key=lambda group: (len(group), burst.reference in group))
-    found = []
+    groups = _connected_components(
+        len(burst), [pair for pair, (correlation, _) in compared.items() if correlation >= SAME_SCENE]
+    )
+    main_group = max(groups, key=lambda group: (len(group), burst.reference in group))
+    others = []
     for group in groups:
-        evidence = [v for (i, j), v in compared.items() if {i, j} & main and {i, j} & group]
-        if group is not main and evidence:
-            correlation, share = max(evidence)
+        with_main = [result for (i, j), result in compared.items() if {i, j} & main_group and {i, j} & group]
+        if group is not main_group and with_main:
+            correlation, share = max(with_main)
             files = tuple(burst.frames[n].path.name for n in sorted(group))
-            found.append(OtherScene(files, round(correlation, 3), round(share, 3)))
-    return tuple(found)
+            others.append(OtherScene(files, round(correlation, 3), round(share, 3)))
+    return tuple(others)
 
 
 def _correlation(first: F32, second: F32, both: NDArray[np.bool_]) -> float | None:
     """The highest correlation of the bands of two grids of codes where ``both``; None without contrast."""
     weight = both.astype(np.float32)
     logs = [np.log2(np.maximum(codes, _FLOOR)).astype(np.float32) for codes in (first, second)]
-    found = []
+    correlations = []
     for fine, coarse in BANDS:
-        a, b = ((_mean(log, weight, fine) - _mean(log, weight, coarse))[both] for log in logs)
+        a, b = ((_weighted_blur(log, weight, fine) - _weighted_blur(log, weight, coarse))[both] for log in logs)
         a, b = a - a.mean(), b - b.mean()
         if min(float(a.std()), float(b.std())) >= MIN_CONTRAST:
-            found.append(float((a * b).mean() / (a.std() * b.std())))
-    return max(found, default=None)
+            correlations.append(float((a * b).mean() / (a.std() * b.std())))
+    return max(correlations, default=None)
 
 
-def _mean(values: F32, weight: F32, sigma: float) -> F32:
+def _weighted_blur(values: F32, weight: F32, sigma: float) -> F32:
     """Gaussian means of ``values`` by ``weight``."""
     total = cv2.GaussianBlur(values * weight, (0, 0), sigma)
     return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), _FLOOR), np.float32)
 
 
-def _groups(count: int, links: Sequence[tuple[int, int]]) -> list[set[int]]:
+def _connected_components(count: int, links: Sequence[tuple[int, int]]) -> list[set[int]]:
     """The connected components of ``count`` frames."""
     groups = [{n} for n in range(count)]
     for i, j in links:

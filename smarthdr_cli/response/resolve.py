@@ -58,12 +58,12 @@ def resolve_response(
     Raises UsageError for an unknown option, and InputError for a damaged file or exposures that do not differ.
     """
     samples = sample_blocks(burst, alignment)
-    known = [n for n, frame in enumerate(burst.frames) if frame.exposure.source not in ("none", "pixels")]
+    known = [n for n, frame in enumerate(burst.frames) if frame.exposure.is_stated]
     if len(known) == len(burst) or len(known) < 2 or float(np.ptp(burst.evs[known])) < MIN_EV_RANGE:
         chosen = _choose(burst, samples, option, exposure_check)
     else:
-        chosen = _choose(_part(burst, known), samples.of_frames(known), option, exposure_check)
-        chosen = replace(chosen, burst=_with_others(burst, samples, chosen.burst, chosen.response))
+        chosen = _choose(_subset(burst, known), samples.of_frames(known), option, exposure_check)
+        chosen = replace(chosen, burst=_with_unstated_measured(burst, samples, chosen.burst, chosen.response))
     final = chosen.burst
     index = {id(frame.codes): n for n, frame in enumerate(burst.frames)}
     order = [index[id(frame.codes)] for frame in final.frames]
@@ -84,7 +84,7 @@ class _Choice:
 def _choose(burst: Burst, samples: Samples, option: str, exposure_check: ExposureCheck) -> _Choice:
     """Response and exposures of a burst whose frames state theirs all, or of which too few do."""
     entries = ENTRIES_8BIT if all(frame.codes.dtype == np.uint8 for frame in burst.frames) else ENTRIES_DEEP
-    stated = all(frame.exposure.source not in ("none", "pixels") for frame in burst.frames)
+    stated = all(frame.exposure.is_stated for frame in burst.frames)
     response, notes = _known_response(burst, option, entries)
     assumed, check = False, exposure_check
     if response is None and stated:
@@ -112,13 +112,13 @@ def _choose(burst: Burst, samples: Samples, option: str, exposure_check: Exposur
     return _Choice(final, response, notes, assumed)
 
 
-def _part(burst: Burst, indices: Sequence[int]) -> Burst:
+def _subset(burst: Burst, indices: Sequence[int]) -> Burst:
     """The frames ``indices`` of ``burst``; the reference is its own, or the one nearest to it in EV."""
     nearest = min(range(len(indices)), key=lambda n: abs(float(burst.evs[indices[n]])))
     return Burst(tuple(burst.frames[n] for n in indices), nearest)
 
 
-def _with_others(burst: Burst, samples: Samples, part: Burst, response: Response) -> Burst:
+def _with_unstated_measured(burst: Burst, samples: Samples, part: Burst, response: Response) -> Burst:
     """``burst`` with the exposures of ``part`` for its frames, and for the others those measured under ``response``."""
     exposures = {id(frame.codes): frame.exposure for frame in part.frames}
     evs = np.array([exposures.get(id(f.codes), replace(f.exposure, ev=np.nan)).ev for f in burst.frames])

@@ -138,13 +138,13 @@ def prepare_run(
 
 
 def _prepare(split: Split, uses_unlabeled: bool, on_stage: OnStage, at_most: int | None) -> SceneData:
-    whole = (split.labeled, split.unlabeled if uses_unlabeled else (), split.held_out)
-    roles = tuple(role[:at_most] for role in whole)
+    all_roles = (split.labeled, split.unlabeled if uses_unlabeled else (), split.held_out)
+    roles = tuple(role[:at_most] for role in all_roles)
     parts = [part for role in roles for part in role]
     scenes = iter(prepare(parts, cache_home() / "prepared", on_scene=lambda n, _: on_stage("prepare", n / len(parts))))
     labeled, unlabeled, held_out = (tuple(next(scenes) for _ in role) for role in roles)
-    first, second, third = (len(all_) / max(1, len(some)) for all_, some in zip(whole, roles, strict=True))
-    return SceneData(labeled, unlabeled, held_out, (max(first, 1.0), max(second, 1.0), max(third, 1.0)))
+    first, second, third = (len(a) / len(role) if role else 1.0 for a, role in zip(all_roles, roles, strict=True))
+    return SceneData(labeled, unlabeled, held_out, (first, second, third))
 
 
 def _check_frame_counts(config: TrainConfig, data: SceneData) -> None:

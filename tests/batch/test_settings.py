@@ -89,7 +89,7 @@ def test_options_that_exclude_each_other():
             Settings(files=files, write=WriteOptions(**option))
         Settings(files=dataclasses.replace(files, preview=True), write=WriteOptions(**option))
     with pytest.raises(UsageError, match="--anchor"):
-        Settings(FuseOptions(anchor="short"), common=CommonExposure(0.0)).check()
+        Settings(FuseOptions(anchor="short"), common=CommonExposure(0.0))
     with pytest.raises(UsageError, match="--align"):
         Settings(FuseOptions(align="yes")).check()
     Settings(common=CommonExposure(0.0)).check()

@@ -1,6 +1,7 @@
 """HEIC frames: read through pillow-heif where it is installed, else an error that says how."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from smarthdr_cli.burst.read import read_file
+from smarthdr_cli.burst.scan import MAX_FILE_BYTES
 from smarthdr_cli.colorspace import DISPLAY_P3, REC709
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.grouping.header import read_header
@@ -143,6 +145,15 @@ def test_every_error_of_pillow_heif_is_one_line(read_as: Callable[..., None], ki
 def test_a_picture_of_another_size_than_the_header_states(read_as: Callable[..., None], shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"a\.heic is damaged: its header and its picture differ in size"):
         read_as(Picture(np.zeros(shape, np.uint8)))
+
+
+def test_a_file_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(HEADER)
+    os.truncate(path, MAX_FILE_BYTES + 1)
+    for read in (read_file, read_header):
+        with pytest.raises(InputError, match=r"a\.heic is larger than 4 GB"):
+            read(path)
 
 
 def test_grouping_reads_headers_and_thumbnails(tmp_path: Path, pillow_heif: ModuleType) -> None:

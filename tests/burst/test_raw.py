@@ -140,6 +140,25 @@ def test_an_unknown_colour_filter_pattern_is_an_error(dng: Dng, ramp: NDArray[np
         read_frame(path)
 
 
+@pytest.mark.parametrize("kind", ["MemoryError", "LibRawUnsufficientMemoryError"])
+def test_out_of_memory_is_no_damage(dng: Dng, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    import rawpy
+
+    class RawPyWithoutMemory(rawpy.RawPy):  # type: ignore[misc]
+        def postprocess(self, **_options: object) -> None:
+            raise MemoryError if kind == "MemoryError" else getattr(rawpy, kind)(b"Insufficient memory")
+
+    def opened(file: object) -> rawpy.RawPy:
+        raw = RawPyWithoutMemory()
+        raw.open_buffer(file)
+        return raw
+
+    path = dng("a.dng", np.full((64, 96), 900))
+    monkeypatch.setattr(rawpy, "imread", opened)
+    with pytest.raises(MemoryError):
+        read_file(path)
+
+
 def test_without_rawpy_the_error_names_the_extra(
     dng: Dng, ramp: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
 ) -> None:

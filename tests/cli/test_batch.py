@@ -160,7 +160,9 @@ def test_folders_and_sets_that_are_refused(refused: Refused, shoot: Path, out: P
     single.mkdir()
     (single / "a.jpg").write_bytes((shoot / "IMG_0001.jpg").read_bytes())
     line = refused(3, "batch", single, "-o", out, "-q")
-    assert line.startswith(f"smarthdr: no brackets in {single} (1 single frames); smarthdr group {single} says why")
+    assert line.startswith(
+        f"smarthdr: no brackets in {single} (0 sets, 1 single frame); smarthdr group {single} says why"
+    )
     assert "folder of its own" in refused(2, "batch", shoot, "-o", shoot, "-q")
     out.write_text("a file")
     assert "cannot write in" in refused(5, "batch", shoot, "-o", out, "-q", *FAST)
