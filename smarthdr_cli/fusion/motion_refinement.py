@@ -30,7 +30,7 @@ F32 = NDArray[np.float32]
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``ring``: cells around it.
-    ``moved``: px by which a level must have changed the displacement of a cell for a finer one to follow there.
+    ``moved``: px, mean over 5x5 cells, by which a level must have changed the displacement for a finer one to follow.
     ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
     ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
     """
@@ -168,7 +168,7 @@ class _Levels:
             return out
         found = (level.flow * cell - flow).square().sum(dim=1, keepdim=True).sqrt()
         found = _part(F.avg_pool2d(found, CELL // cell), core, window, CELL)
-        share = network_share(found[0, 0].cpu().numpy() > self.config.moved, BlockConfig())
+        share = network_share(cv2.blur(found[0, 0].cpu().numpy(), (5, 5)) > self.config.moved, BlockConfig())
         margin = -(-LEVEL_RADIUS * sum(sides[1:]) // CELL) * CELL
         finer = Motion(level.flow * cell, level.logit, level.hidden)
         for part in windows(share, (core.height, core.width), BlockConfig(context=margin), self.config.largest):
