@@ -2,8 +2,9 @@
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
-levels (one above 10 megapixels); the displacement found there replaces the coarse one and fades out around them.
+consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get one more
+level, and where that one changes the displacement (below 10 megapixels) windows within them a second. The displacement
+found in a window replaces the coarser one and fades out around it.
 """
 
 from collections.abc import Iterable

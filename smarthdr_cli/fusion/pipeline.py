@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
 
+_OPENED_WITH = {"weights", "device", "precision", "tile", "max_memory"}  # options of what fuses
+
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
 
@@ -162,6 +164,8 @@ def fuse_loaded(
     """
     with ThreadPoolExecutor(1, "smarthdr-open") as opener:  # torch is imported and weights are read meanwhile
         opening = opener.submit(_open_fuser, burst, options, open_network)
+        if non_default_options(options).keys() & _OPENED_WITH:
+            opening.result()  # what is wrong with these options is reported before the slow steps
         if registered is None:
             registered = register_loaded(burst, options, timer)
         with timer.stage("load"):
