@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
-from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells
+from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells, valid_cells
 from smarthdr_cli.fusion.consistency import PairModel, cell_trust
 from smarthdr_cli.fusion.motion_refinement import (
     DEFAULT_CONFIG,
@@ -181,7 +181,8 @@ def find_motions(
         flow = whole.flow * helps
         ev = flow.new_full((1,), float(np.log2(pair.ratio)))
         kept = replace(whole, flow=flow)
-        finer = refine_motion(network, source, pair.other, kept, ev, 1 - trust, len(coarse), refinement)
+        distrust = (1 - trust) * valid_cells(source, pair.other)  # beyond its border a frame has nothing to show
+        finer = refine_motion(network, source, pair.other, kept, ev, distrust, len(coarse), refinement)
         return replace(pair_motion(kept), refinement=finer)
 
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
