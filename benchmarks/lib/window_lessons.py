@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.network_fusion import FusionPlan
 from smarthdr_cli.fusion.network_window import WindowFrames, answer
 from smarthdr_cli.fusion.pixel_kernel import CELL
@@ -68,11 +68,12 @@ class Lesson:
         return cls(**torch.load(path, weights_only=True))
 
 
-def record_lessons(
-    plan: FusionPlan, burst: AlignedBurst, truth: F32, count: int, rng: np.random.Generator
-) -> list[Lesson]:  # fmt: skip
-    """``count`` crops at most from places at odds, each place drawn once. ``truth``: (H, W, 3) in reference units."""
-    height, width = burst.burst.size
+def record_lessons(plan: FusionPlan, truth: F32, count: int, rng: np.random.Generator) -> list[Lesson]:
+    """``count`` crops at most from places at odds, each place drawn once. ``truth``: (H, W, 3) in reference units.
+
+    Raises ValueError for a burst smaller than CROP.
+    """
+    height, width = truth.shape[:2]
     if min(height, width) < CROP:
         raise ValueError(f"a lesson needs bursts of at least {CROP} px a side")
     share, lessons = plan.share.copy(), list[Lesson]()
@@ -84,7 +85,7 @@ def record_lessons(
             for middle, side in ((rows[at], height), (columns[at], width))
         )
         window = Window(*corner, CROP, CROP)
-        lessons.append(_lesson(plan, window, truth))
+        lessons.append(lesson_at(plan, window, truth))
         inner = (CROP - 2 * EDGE) // CELL
         top, left = (window.top + EDGE) // CELL, (window.left + EDGE) // CELL
         share[top : top + inner, left : left + inner] = 0
@@ -92,7 +93,8 @@ def record_lessons(
     return lessons
 
 
-def _lesson(plan: FusionPlan, window: Window, truth: F32) -> Lesson:
+def lesson_at(plan: FusionPlan, window: Window, truth: F32) -> Lesson:
+    """The lesson of one window of CROP px a side, at a multiple of CELL."""
     frames = plan.network.frames(plan.merger.window(window))
     states = plan.network.states(window)
     part = np.s_[window.top : window.top + CROP, window.left : window.left + CROP]

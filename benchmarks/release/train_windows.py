@@ -98,7 +98,7 @@ def make_lessons(fuser: SAFFuser, bank: SceneBank, number: int) -> list[Lesson]:
         if not protocol.can_fit_scale(radiance, scene.truth, pixels):
             return []
         truth = scene.truth / (shortest * np.float32(protocol.fit_scale(radiance, scene.truth, pixels)))
-        return record_lessons(plan, plan.merger.burst, truth, CROPS, rng)
+        return record_lessons(plan, truth, CROPS, rng)
 
 
 def make(options: argparse.Namespace) -> None:

@@ -15,41 +15,45 @@ from smarthdr_cli.models.base import build_model
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    """The example burst up to the network's windows, with its truth twice as bright as the merge."""
-    options = FuseOptions(precision="fp32")
-    burst = load([f"examples/burst/img{n}.jpg" for n in (1, 2, 3)], options, StageTimer()).burst
-    source = register(burst).burst
+def plan():
+    """The example burst up to the network's windows."""
+    burst = load([f"examples/burst/img{n}.jpg" for n in (1, 2, 3)], FuseOptions(), StageTimer()).burst
+    fuser = load_network(None, torch.device("cpu"), "fp32")
     with torch.inference_mode():
-        plan = load_network(None, torch.device("cpu"), "fp32").plan(source, MemoryBudget(0, 1), False, lambda _: None)
-    return plan, source, 2 * plan.merge.image.radiance
+        return fuser.plan(register(burst).burst, MemoryBudget(0, 1), False, lambda _: None)
 
 
-def test_a_lesson_repeats_what_the_network_answers_inside_fuse(planned):
-    plan, source, truth = planned
-    (lesson,) = lessons.record_lessons(plan, source, truth, 1, np.random.default_rng(0))
+@pytest.fixture
+def truth(plan):
+    return 2 * plan.merge.image.radiance
+
+
+def test_a_lesson_repeats_what_the_network_answers_inside_fuse(plan, truth):
+    rows, columns = np.nonzero(plan.share[: 200 - 48, :200] > 0.5)
+    window = Window(4 * int(rows[0]), 4 * int(columns[0]), lessons.CROP, lessons.CROP)
+    lesson = lessons.lesson_at(plan, window, truth)
     frames, states, target, share = lessons.batch_of([lesson])
-    rows, columns = truth.shape[0] - lessons.CROP + 1, truth.shape[1] - lessons.CROP + 1
-    at = next(
-        Window(top, left, lessons.CROP, lessons.CROP)
-        for top in range(0, rows, 4)
-        for left in range(0, columns, 4)
-        if np.allclose(
-            truth[top : top + lessons.CROP, left : left + lessons.CROP], target[0].permute(1, 2, 0), rtol=2e-3, atol=1e-4
-        )
-    )
     network = plan.network
     with torch.inference_mode():
-        expected, _, _ = answer(network.model, network.frames(plan.merger.window(at)), network.states(at))
+        expected, _, _ = answer(network.model, network.frames(plan.merger.window(window)), network.states(window))
         found, _, _ = answer(network.model, frames, states)
     assert torch.quantile((expected - found).abs().flatten()[::7], 0.99) < 0.02 * expected.abs().mean()
-    assert float(share[..., lessons.EDGE : -lessons.EDGE, lessons.EDGE : -lessons.EDGE].max()) > 0.5
+    part = truth[window.top : window.top + lessons.CROP, window.left : window.left + lessons.CROP]
+    np.testing.assert_allclose(target[0].permute(1, 2, 0), part, rtol=2e-3, atol=1e-4)
+    assert float(lesson.share[:, 0, 0]) > 0.5
     assert float(share[..., : lessons.EDGE, :].max()) == 0
 
 
-def test_updates_on_a_lesson_lower_its_loss_and_leave_the_motion_stage_alone(planned, tmp_path):
-    plan, source, truth = planned
-    (recorded,) = lessons.record_lessons(plan, source, truth, 1, np.random.default_rng(0))
+def test_lessons_lie_where_frames_are_at_odds(plan, truth):
+    recorded = lessons.record_lessons(plan, truth, 3, np.random.default_rng(0))
+    assert len(recorded) == 3
+    for lesson in recorded:
+        assert float(lesson.share.max()) > 0.5
+        assert lesson.truth.shape == (3, lessons.CROP, lessons.CROP)
+
+
+def test_updates_on_a_lesson_lower_its_loss_and_leave_the_motion_stage_alone(plan, truth, tmp_path):
+    (recorded,) = lessons.record_lessons(plan, truth, 1, np.random.default_rng(0))
     recorded.save(tmp_path / "lesson.pt")
     lesson = lessons.Lesson.load(tmp_path / "lesson.pt")
     old = plan.network.model
@@ -69,12 +73,6 @@ def test_updates_on_a_lesson_lower_its_loss_and_leave_the_motion_stage_alone(pla
             assert torch.equal(a, b)
 
 
-def test_a_burst_smaller_than_a_lesson_is_an_error(planned):
-    plan, source, truth = planned
-
-    class Small:
-        class burst:  # noqa: N801
-            size = (100, 300)
-
+def test_a_burst_smaller_than_a_lesson_is_an_error(plan):
     with pytest.raises(ValueError, match="at least 192 px"):
-        lessons.record_lessons(plan, Small, truth, 1, np.random.default_rng(0))
+        lessons.record_lessons(plan, np.ones((100, 300, 3), np.float32), 1, np.random.default_rng(0))
