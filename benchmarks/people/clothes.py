@@ -16,7 +16,8 @@ from benchmarks.people.body import Body
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-FACE_OVERLAP_M = 0.012  # of the skin under the edge of a garment
+BACKPACK_SHARE = 0.15  # of people
+SKIN_OVERLAP_M = 0.012  # of the skin under the edge of a garment
 SKIN_TONES = ((0.035, 0.018, 0.012), (0.09, 0.045, 0.028), (0.2, 0.105, 0.065), (0.36, 0.2, 0.13), (0.52, 0.33, 0.245),
               (0.62, 0.42, 0.34))  # fmt: skip
 HAIR_TONES = ((0.008, 0.007, 0.006), (0.02, 0.012, 0.008), (0.07, 0.035, 0.018), (0.3, 0.2, 0.1), (0.35, 0.34, 0.33),
@@ -34,7 +35,6 @@ class Patch:
     faces: I64
     offset: F64
     colour: F64
-    glossy: bool = False
 
     @staticmethod
     def of(quads: I64, points: int) -> "Patch":
@@ -48,7 +48,7 @@ class Patch:
     def reduced(self) -> "Patch":
         """Without the points that no triangle has."""
         used, index = np.unique(self.faces, return_inverse=True)
-        return Patch(self.weights[used], index.reshape(-1, 3), self.offset[used], self.colour[used], self.glossy)
+        return Patch(self.weights[used], index.reshape(-1, 3), self.offset[used], self.colour[used])
 
     def cut(self, inside: F64) -> "Patch":
         """The part where the (V,) linear function ``inside`` is positive."""
@@ -113,7 +113,7 @@ class Patch:
         return Patch(
             scipy.sparse.vstack([self.weights, select @ self.weights]).tocsr(), faces,
             np.concatenate([self.offset, select @ self.offset]),
-            np.concatenate([self.colour, select @ self.colour]), self.glossy,
+            np.concatenate([self.colour, select @ self.colour]),
         )  # fmt: skip
 
 
@@ -215,7 +215,7 @@ def dress(body: Body, rng: np.random.Generator) -> list[Patch]:
         inside = np.minimum(outfit.waist - at[:, 2], at[:, 2] - outfit.cuff)
         return np.asarray(np.where(arm, -1.0, inside))
 
-    depth = float(rng.choice([0.0, rng.uniform(0.1, 0.7)]))  # of the neckline
+    depth = float(rng.choice([0.0, rng.uniform(0.05, 0.2)]))  # of the neckline
     seed = int(rng.integers(2**32))  # of the shirt's pattern, which a skirt may share: a dress
     skin, patches = draw_skin(body, rng), list[Patch]()
     covered = shirt_inside(*_on(skin, body))
@@ -230,11 +230,13 @@ def dress(body: Body, rng: np.random.Generator) -> list[Patch]:
         skirt = Patch.of(body.faces["helper-skirt"], len(rest)).subdivided().smoothed(4)
         skirt = skirt.cut((skirt.weights @ rest)[:, 2] - outfit.skirt)
         patches.append(_garment(skirt, rest, rng, 0.022, seed if rng.uniform() < 0.5 else None))
-    patches.append(skin.cut(FACE_OVERLAP_M - covered))
+    patches.append(skin.cut(SKIN_OVERLAP_M - covered))
     shoes = draw_cloth_colour(rng, (0.15, 0.25, 0.4, 0.2))
     patches += [_shoe(body, tights, side, shoes) for side in (1.0, -1.0)]
     patches += [_eye(body, group, rng) for group in ("helper-l-eye", "helper-r-eye")]
     patches += draw_hair(body, rng)
+    if rng.uniform() < BACKPACK_SHARE:
+        patches.append(_backpack(body, tights, rng))
     return patches
 
 
@@ -284,7 +286,7 @@ def draw_skin(body: Body, rng: np.random.Generator) -> Patch:
     colour = tone * np.exp(0.05 * smooth_noise(rng, at, 0.05))[:, None]
     colour = colour * (1 - 0.75 * (brow * front)[:, None])
     colour = colour * (1 - (lips * front)[:, None] * np.array([0.1, 0.45, 0.4]))
-    return replace(patch, colour=colour, glossy=True)
+    return replace(patch, colour=colour)
 
 
 def _eye(body: Body, group: str, rng: np.random.Generator) -> Patch:
@@ -292,14 +294,35 @@ def _eye(body: Body, group: str, rng: np.random.Generator) -> Patch:
     patch = Patch.of(body.faces[group], len(body.rest))
     at = patch.weights @ body.rest
     iris = at[:, 1] < at[:, 1].min() + 0.15 * np.ptp(at[:, 1])
-    return replace(patch, colour=np.where(iris[:, None], [0.03, 0.02, 0.015], [0.6, 0.58, 0.55]), glossy=True)
+    return replace(patch, colour=np.where(iris[:, None], [0.03, 0.02, 0.015], [0.6, 0.58, 0.55]))
 
 
 def _shoe(body: Body, tights: Patch, side: float, colour: F64) -> Patch:
     """A shoe: the convex hull of the foot."""
     at = tights.weights @ body.rest
     foot = body.joints["foot.L"][2]
-    selected = np.flatnonzero((at[:, 0] * side > 0) & (at[:, 2] < foot + 0.01))
+    patch = _hull(tights, at, (at[:, 0] * side > 0) & (at[:, 2] < foot + 0.01))
+    shoe = patch.weights @ body.rest
+    sole = shoe[:, 2] < shoe[:, 2].min() + 0.018
+    tone = np.where(sole[:, None], 0.5 * colour.mean() + 0.15, colour)
+    return replace(patch, offset=np.full(len(shoe), 0.007), colour=tone)
+
+
+def _backpack(body: Body, tights: Patch, rng: np.random.Generator) -> Patch:
+    """A backpack: the convex hull of the back, thickened."""
+    at = tights.weights @ body.rest
+    low, high = body.joints["spine03"][2], body.joints["clavicle.L"][2] + 0.02
+    wide = 0.9 * body.joints["upperarm01.L"][0]
+    back = (at[:, 1] > body.joints["spine03"][1]) & (np.abs(at[:, 0]) < wide)
+    patch = _hull(tights, at, back & (at[:, 2] > low) & (at[:, 2] < high))
+    count = patch.weights.shape[0]
+    colour = draw_cloth_colour(rng, (0.4, 0.1, 0.3, 0.2))
+    return replace(patch, offset=np.full(count, rng.uniform(0.05, 0.09)), colour=np.tile(colour, (count, 1)))
+
+
+def _hull(tights: Patch, at: F64, inside: NDArray[np.bool_]) -> Patch:
+    """The smoothed convex hull of a part of the tights, whose (V, 3) points are ``at``, facing outwards."""
+    selected = np.flatnonzero(inside)
     hull = scipy.spatial.ConvexHull(at[selected])
     faces, centre = hull.simplices.astype(np.int64), at[selected].mean(0)
     corners = at[selected][faces]
@@ -308,11 +331,7 @@ def _shoe(body: Body, tights: Patch, side: float, colour: F64) -> Patch:
     faces[inwards] = faces[inwards][:, ::-1]
     count = len(selected)
     patch = Patch(tights.weights[selected], faces, np.zeros(count), np.zeros((count, 3))).reduced()
-    patch = patch.subdivided().subdivided().smoothed(2)
-    shoe = patch.weights @ body.rest
-    sole = shoe[:, 2] < shoe[:, 2].min() + 0.018
-    tone = np.where(sole[:, None], 0.5 * colour.mean() + 0.15, colour)
-    return replace(patch, offset=np.full(len(shoe), 0.007), colour=tone, glossy=True)
+    return patch.subdivided().subdivided().smoothed(2)
 
 
 def draw_hair(body: Body, rng: np.random.Generator) -> Sequence[Patch]:
@@ -337,7 +356,7 @@ def draw_hair(body: Body, rng: np.random.Generator) -> Sequence[Patch]:
         thick = rng.uniform(0.006, 0.02)
         offset = thick * (1 + 0.25 * smooth_noise(rng, at, 0.04))
         shade = np.exp(0.25 * smooth_noise(rng, at * [1, 1, 0.3], 0.015))
-        patches.append(replace(patch, offset=offset, colour=(tone * shade[:, None]).clip(0, 0.8), glossy=True))
+        patches.append(replace(patch, offset=offset, colour=(tone * shade[:, None]).clip(0, 0.8)))
     if kind == "long":
         patch = Patch.of(body.faces["helper-hair"], len(body.rest)).subdivided().subdivided().smoothed(3)
         at = patch.weights @ body.rest
@@ -347,7 +366,7 @@ def draw_hair(body: Body, rng: np.random.Generator) -> Sequence[Patch]:
         at = patch.weights @ body.rest
         shade = np.exp(0.3 * smooth_noise(rng, at * [1, 1, 0.15], 0.012))
         patches.append(replace(patch, offset=0.004 * smooth_noise(rng, at * [1, 1, 0.2], 0.03),
-                               colour=(tone * shade[:, None]).clip(0, 0.8), glossy=True))  # fmt: skip
+                               colour=(tone * shade[:, None]).clip(0, 0.8)))  # fmt: skip
     if kind == "hat":
         patch = scalp(0.045, -0.01)
         offset = np.full(patch.weights.shape[0], 0.014)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.people import body, clothes, poses, render
+from benchmarks.renderer.geometry import box, rotation
 from smarthdr_cli.data.synth.sources import HELD_OUT, MAX_RADIANCE, read_radiance
 from smarthdr_cli.data.synth.sprites import Sprite, write_sprite
 
@@ -62,6 +63,9 @@ def make_person(model: "body.anny.Anny", panoramas: list[Path], rng: np.random.G
         lowest = posed.points[:, 2].min()
         models.append(render.Model(posed.points + root + [0, 0, moment.lift - lowest], posed.faces, posed.colour))
         roots.append(root)
+    if action == "sit":
+        seat = _seat(models[PHASES // 2], heading, rng)
+        models = [render.joined(model, seat) for model in models]
     stature = float(np.ptp(person.rest[:, 2]))
     focal_px = float(np.exp(rng.uniform(*np.log(HEIGHT_PX)))) / stature
     distance = float(np.exp(rng.uniform(np.log(3.5), np.log(14.0))))
@@ -69,6 +73,15 @@ def make_person(model: "body.anny.Anny", panoramas: list[Path], rng: np.random.G
     camera = render.Camera(eye + roots[PHASES // 2], focal_px * distance)
     light = render.environment(_environment(panorama), float(rng.uniform(0, 360)))
     return _render_phases(models, roots, camera, light, panorama.stem, seed)
+
+
+def _seat(sitting: render.Model, heading: float, rng: np.random.Generator) -> render.Model:
+    """A box under a person who sits at the origin."""
+    top = float(sitting.points[:, 2].max()) * 0.36
+    block = box((float(rng.uniform(0.4, 1.4)), 0.42, top), (0, 0.06, top / 2))
+    block = block.transformed(rotation((0, 0, 1), heading))
+    colour = np.tile(clothes.draw_cloth_colour(rng, (0.2, 0.2, 0.2, 0.4)), (len(block.points), 1))
+    return render.Model(block.points, block.faces, colour)
 
 
 def _environment(path: Path) -> NDArray[np.float32]:

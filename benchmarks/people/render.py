@@ -26,9 +26,10 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 FILM = 4096  # px: side of the virtual film that every picture is a window of
 BOUNCES = 3
+PLANE_SIGMA_M, NORMAL_SIGMA = 0.02, 0.35  # of the wavelet
 SHADOW_SAMPLES = 64  # per pixel; the shadow is smoothed
 SHADOW_BLUR_PX = 1.2
-HIDDEN_M = 0.015  # a point this far behind the first hit is hidden
+HIDDEN_M = 0.025  # a point this far behind the first hit is hidden
 dr.set_thread_count(1)
 
 
@@ -102,6 +103,13 @@ def join_patches(patches: Sequence[Patch], body: F64) -> Model:
     )
 
 
+def joined(first: Model, second: Model) -> Model:
+    """Two models as one."""
+    faces = np.concatenate([first.faces, second.faces + len(first.points)])
+    points, colour = ((a, b) for a, b in ((first.points, second.points), (first.colour, second.colour)))
+    return Model(np.concatenate(points), faces, np.concatenate(colour))
+
+
 def environment(panorama: F32, turn: float) -> dict[str, object]:
     """Mitsuba's emitter of an (H, W, 3) panorama, z up, turned by degrees about z."""
     to_world = mi.ScalarTransform4f().rotate([0, 0, 1], turn).rotate([1, 0, 0], 90)
@@ -114,19 +122,18 @@ def render_radiance(
     """Premultiplied radiance (H, W, 3) and coverage (H, W)."""
     scene = mi.load_dict({"type": "scene", "light": light, "person": model.mesh("person")}, optimize=False)
     path = {"type": "path", "max_depth": BOUNCES + 1, "hide_emitters": True}
-    halves, alpha = [], []
-    for half in range(2):
-        image = np.array(mi.render(scene, sensor=_sensor(camera, window), integrator=mi.load_dict(path),
-                                   spp=samples // 2, seed=seed + half), np.float32)  # fmt: skip
-        halves.append(image[..., :3])
-        alpha.append(image[..., 3])
-    features = mi.load_dict({"type": "aov", "aovs": "al:albedo,nn:sh_normal,pp:position"})
-    guides = np.array(mi.render(scene, sensor=_sensor(camera, window), integrator=features, spp=32, seed=seed + 2))
-    guides = np.asarray(guides[..., -9:], np.float32)
-    coverage = (alpha[0] + alpha[1]) / 2
-    flat = guides / np.maximum(coverage, 1e-3)[..., None]
-    smooth = wavelet(halves, (guides[..., :3], flat[..., 3:6], flat[..., 6:9]), 3, 0.02, 0.35, halves[::-1])
-    return np.asarray((smooth[0] + smooth[1]) / 2, np.float32), coverage
+    features = {"type": "aov", "aovs": "al:albedo,nn:sh_normal,pp:position", "path": path}
+    integrator, sensor = mi.load_dict(features), _sensor(camera, window)
+    images = [
+        np.array(mi.render(scene, sensor=sensor, integrator=integrator, spp=samples // 2, seed=seed + half), np.float32)
+        for half in range(2)
+    ]
+    coverage = (images[0][..., 3] + images[1][..., 3]) / 2
+    halves = [image[..., :3] / np.maximum(image[..., 3:4], 1e-3) for image in images]  # of the covered part alone
+    surface = (images[0] + images[1])[..., 4:] / 2 / np.maximum(coverage, 1e-3)[..., None]
+    guides = surface[..., :3], surface[..., 3:6], surface[..., 6:9]
+    smooth = wavelet(halves, guides, 3, PLANE_SIGMA_M, NORMAL_SIGMA, halves[::-1])
+    return np.asarray((smooth[0] + smooth[1]) / 2 * coverage[..., None], np.float32), coverage
 
 
 def render_shadow(model: Model, camera: Camera, window: Window, light: object, seed: int) -> F32:
