@@ -6,13 +6,15 @@ is then moved outwards along its normals. It is made in the reference pose and f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse
 import scipy.spatial
 from numpy.typing import NDArray
 
-from benchmarks.people.body import Body
+if TYPE_CHECKING:
+    from benchmarks.people.body import Body
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -182,7 +184,7 @@ class Outfit:
     tucked: bool  # the shirt is under the rest
 
 
-def draw_outfit(body: Body, rng: np.random.Generator) -> Outfit:
+def draw_outfit(body: "Body", rng: np.random.Generator) -> Outfit:
     """A random outfit: shirt or coat, with trousers, a skirt over bare legs, or a dress."""
     knee, ankle, hip = (float(body.joints[f"{name}.L"][2]) for name in ("lowerleg01", "foot", "upperleg01"))
     kind = rng.choice(["trousers", "skirt", "coat"], p=[0.72, 0.18, 0.1])
@@ -198,7 +200,7 @@ def draw_outfit(body: Body, rng: np.random.Generator) -> Outfit:
     )  # fmt: skip
 
 
-def dress(body: Body, rng: np.random.Generator) -> list[Patch]:
+def dress(body: "Body", rng: np.random.Generator) -> list[Patch]:
     """All surfaces of a person, with random clothes, hair and tones of skin."""
     outfit, rest = draw_outfit(body, rng), body.rest
     tights = Patch.of(body.faces["helper-tights"], len(rest)).subdivided().smoothed(2)
@@ -240,13 +242,13 @@ def dress(body: Body, rng: np.random.Generator) -> list[Patch]:
     return patches
 
 
-def _on(patch: Patch, body: Body) -> tuple[F64, NDArray[np.bool_], F64]:
+def _on(patch: Patch, body: "Body") -> tuple[F64, NDArray[np.bool_], F64]:
     """(V, 3) points in the reference pose, whether they belong to an arm, and how far along it."""
     at = patch.weights @ body.rest
     return at, patch.weights @ body.arm > 0.5, arm_position(body, at)
 
 
-def arm_position(body: Body, at: F64) -> F64:
+def arm_position(body: "Body", at: F64) -> F64:
     """(V,) position along the nearer arm: 0 at the shoulder, 1 at the elbow, 2 at the wrist."""
     mirrored = np.abs(at[:, 0])[:, None] * [1, 0, 0] + at * [0, 1, 1]
     shoulder, elbow, wrist = (body.joints[name] for name in ("upperarm01.L", "lowerarm01.L", "wrist.L"))
@@ -270,7 +272,7 @@ def _garment(patch: Patch, rest: F64, rng: np.random.Generator, thickness: float
     )
 
 
-def draw_skin(body: Body, rng: np.random.Generator) -> Patch:
+def draw_skin(body: "Body", rng: np.random.Generator) -> Patch:
     """The skin with eyebrows and lips."""
     patch = Patch.of(body.faces["body"], len(body.rest))
     place = rng.uniform(0, len(SKIN_TONES) - 1)
@@ -289,7 +291,7 @@ def draw_skin(body: Body, rng: np.random.Generator) -> Patch:
     return replace(patch, colour=colour)
 
 
-def _eye(body: Body, group: str, rng: np.random.Generator) -> Patch:
+def _eye(body: "Body", group: str, rng: np.random.Generator) -> Patch:
     """An eyeball with a dark iris."""
     patch = Patch.of(body.faces[group], len(body.rest))
     at = patch.weights @ body.rest
@@ -297,7 +299,7 @@ def _eye(body: Body, group: str, rng: np.random.Generator) -> Patch:
     return replace(patch, colour=np.where(iris[:, None], [0.03, 0.02, 0.015], [0.6, 0.58, 0.55]))
 
 
-def _shoe(body: Body, tights: Patch, side: float, colour: F64) -> Patch:
+def _shoe(body: "Body", tights: Patch, side: float, colour: F64) -> Patch:
     """A shoe: the convex hull of the foot."""
     at = tights.weights @ body.rest
     foot = body.joints["foot.L"][2]
@@ -308,7 +310,7 @@ def _shoe(body: Body, tights: Patch, side: float, colour: F64) -> Patch:
     return replace(patch, offset=np.full(len(shoe), 0.007), colour=tone)
 
 
-def _backpack(body: Body, tights: Patch, rng: np.random.Generator) -> Patch:
+def _backpack(body: "Body", tights: Patch, rng: np.random.Generator) -> Patch:
     """A backpack: the convex hull of the back, thickened."""
     at = tights.weights @ body.rest
     low, high = body.joints["spine03"][2], body.joints["clavicle.L"][2] + 0.02
@@ -334,7 +336,7 @@ def _hull(tights: Patch, at: F64, inside: NDArray[np.bool_]) -> Patch:
     return patch.subdivided().subdivided().smoothed(2)
 
 
-def draw_hair(body: Body, rng: np.random.Generator) -> Sequence[Patch]:
+def draw_hair(body: "Body", rng: np.random.Generator) -> Sequence[Patch]:
     """Short hair, long hair, none, or a hat."""
     kind = rng.choice(["short", "long", "bald", "hat"], p=[0.45, 0.33, 0.07, 0.15])
     eye, head = body.joints["eye.L"], body.joints["head"]

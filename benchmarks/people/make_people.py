@@ -19,10 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.people import body, clothes, poses, render
+from benchmarks.people import clothes, poses
 from benchmarks.renderer.geometry import box, rotation
 from smarthdr_cli.data.synth.sources import HELD_OUT, MAX_RADIANCE, read_radiance
 from smarthdr_cli.data.synth.sprites import Sprite, write_sprite
+
+try:
+    from benchmarks.people import body, render
+except ImportError as error:
+    raise SystemExit(
+        "make_people.py needs anny and Mitsuba 3: pip install --no-deps anny==0.6.2 roma trimesh, "
+        f"pip install mitsuba==3.9.1 ({error})"
+    ) from error
 
 PEOPLE, SEED, PHASES = 150, 2026113000, 5
 SAMPLES = 64  # per pixel

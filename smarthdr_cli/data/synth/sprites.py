@@ -65,7 +65,7 @@ def write_sprite(path: Path, sprite: Sprite) -> None:
 def read_sprite(path: Path) -> Sprite:
     """A sprite of ``write_sprite``. Raises InputError for a damaged file or one of another kind."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             arrays = {f.name: stored[f.name] for f in fields(Sprite)}
         phases, _, height, width = arrays["rgba"].shape
         shapes = {"rgba": 4, "shadow": 1, "motion": 2}
