@@ -73,8 +73,8 @@ def stream_bank(panoramas: Path | None, people: Path | None, config: TrainConfig
         return bank
     if not config.synth.variety.people:
         raise UsageError(
-            "--people: no burst of this run shows any, because its option synth.variety.people is 0 (a run that "
-            "began without them keeps that); give --config FILE.toml with people = 0.35 under [synth.variety]"
+            "--people: no burst of this run shows any, because its option synth.variety.people is 0; "
+            "give --config FILE.toml with people = 0.35 under [synth.variety]"
         )
     return replace(bank, people=load_people(people))
 
