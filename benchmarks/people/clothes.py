@@ -203,7 +203,7 @@ def draw_outfit(body: "Body", rng: np.random.Generator) -> Outfit:
 def dress(body: "Body", rng: np.random.Generator) -> list[Patch]:
     """All surfaces of a person, with random clothes, hair and tones of skin."""
     outfit, rest = draw_outfit(body, rng), body.rest
-    tights = Patch.of(body.faces["helper-tights"], len(rest)).subdivided().smoothed(2)
+    tights = Patch.of(body.faces["helper-tights"], len(rest)).subdivided().smoothed(5)
     at, arm = tights.weights @ rest, tights.weights @ body.arm > 0.5
     along = arm_position(body, at)
     neck = body.joints["neck01"]

@@ -43,7 +43,7 @@ ACTIONS = {
 }  # fmt: skip
 SHADOW_REACH = 0.45  # of the person's height, to each side of the person
 SHADOW_BELOW = 0.16  # of the person's height
-MIN_SHADOW = 0.015
+SHADOW_NOISE = 0.025  # of a share of light; taken off
 
 
 def training_panoramas(folder: Path) -> list[Path]:
@@ -129,7 +129,7 @@ def _render_phases(
         rgba.append(picture)
         shadow.append(1 - cv2.resize(share, (wide[k].width, wide[k].height), interpolation=cv2.INTER_LINEAR))
     motion, visible = render.surface_motion(models, camera, wide, middle)
-    planes = np.stack(shadow) * (np.stack(shadow) > MIN_SHADOW)
+    planes = np.clip((np.stack(shadow) - SHADOW_NOISE) / (1 - SHADOW_NOISE), 0, 1)
     used = (planes.max(0) > 0) | (np.stack(rgba)[..., 3].max(0) > 0)
     rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
     rows, columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
