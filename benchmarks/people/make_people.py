@@ -33,7 +33,7 @@ except ImportError as error:
     ) from error
 
 PEOPLE, SEED, PHASES = 150, 2026113000, 5
-SAMPLES = 64  # per pixel
+SAMPLES = 64  # per pixel and pass
 HEIGHT_PX = (110.0, 400.0)
 ENVIRONMENT = (1024, 512)  # px, width and height
 # Share of people with each action, and of its cycle between two phases.

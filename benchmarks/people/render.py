@@ -26,6 +26,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 FILM = 4096  # px: side of the virtual film that every picture is a window of
 BOUNCES = 3
+MAX_NOISE, MAX_PASSES = 0.05, 4  # relative RMS of a picture's smoothed radiance; passes until it is reached
 PLANE_SIGMA_M, NORMAL_SIGMA = 0.02, 0.35  # of the wavelet
 SHADOW_SAMPLES = 64  # per pixel; the shadow is smoothed
 SHADOW_BLUR_PX = 1.2
@@ -124,16 +125,32 @@ def render_radiance(
     path = {"type": "path", "max_depth": BOUNCES + 1, "hide_emitters": True}
     features = {"type": "aov", "aovs": "al:albedo,nn:sh_normal,pp:position", "path": path}
     integrator, sensor = mi.load_dict(features), _sensor(camera, window)
-    images = [
-        np.array(mi.render(scene, sensor=sensor, integrator=integrator, spp=samples // 2, seed=seed + half), np.float32)
-        for half in range(2)
-    ]
-    coverage = (images[0][..., 3] + images[1][..., 3]) / 2
-    halves = [image[..., :3] / np.maximum(image[..., 3:4], 1e-3) for image in images]  # of the covered part alone
-    surface = (images[0] + images[1])[..., 4:] / 2 / np.maximum(coverage, 1e-3)[..., None]
-    guides = surface[..., :3], surface[..., 3:6], surface[..., 6:9]
-    smooth = wavelet(halves, guides, 3, PLANE_SIGMA_M, NORMAL_SIGMA, halves[::-1])
+    total = np.zeros((2, window.height, window.width, 13), np.float32)
+    for number in range(MAX_PASSES):
+        for half in range(2):
+            image = mi.render(
+                scene, sensor=sensor, integrator=integrator, spp=samples // 2, seed=seed + 2 * number + half
+            )
+            total[half] += np.array(image, np.float32)
+        smooth, coverage = _smoothed(total / (number + 1))
+        on = coverage > 0.9
+        difference = np.abs(smooth[0] - smooth[1]).sum(-1) / np.maximum((smooth[0] + smooth[1]).sum(-1), 1e-6)
+        if not on.any() or np.sqrt(np.mean(difference[on] ** 2)) < MAX_NOISE:
+            break
     return np.asarray((smooth[0] + smooth[1]) / 2 * coverage[..., None], np.float32), coverage
+
+
+def _smoothed(images: F32) -> tuple[list[F32], F32]:
+    """Both halves (H, W, 3) of the radiance of what is covered, smoothed, and the coverage (H, W).
+
+    ``images``: (2, H, W, 13) of radiance, coverage, albedo, normal and position, the last three and the first
+    multiplied by the coverage.
+    """
+    coverage = images[..., 3].mean(0)
+    halves = [image[..., :3] / np.maximum(image[..., 3:4], 1e-3) for image in images]
+    surface = images[..., 4:].mean(0) / np.maximum(coverage, 1e-3)[..., None]
+    guides = surface[..., :3], surface[..., 3:6], surface[..., 6:9]
+    return wavelet(halves, guides, 3, PLANE_SIGMA_M, NORMAL_SIGMA, halves[::-1]), coverage
 
 
 def render_shadow(model: Model, camera: Camera, window: Window, light: object, seed: int) -> F32:
