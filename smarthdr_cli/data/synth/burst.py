@@ -142,7 +142,7 @@ def render(
             composite(scene_object, Texture.draw(bank, generator, len(rows), variety.soft))
     rows = draw_rows(generator, batch, variety.people if bank.people else 0.0)
     if len(rows):
-        for person in draw_people(generator, bank.people, rows, times[rows], size):
+        for person in draw_people(generator, bank.people, rows, times[rows], size, backdrop.horizon(bank)[rows]):
             composite(person, None)
     if foreground is not None:
         composite(foreground, Texture.draw(bank, generator, len(foreground.rows), variety.soft))

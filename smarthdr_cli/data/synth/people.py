@@ -24,7 +24,7 @@ MAX_PEOPLE = 3  # in a burst
 MORE_PEOPLE = (0.45, 0.4)  # probability of a second person, and of a third where there is a second
 STRIDES = (1, 2)  # phases between two frames
 SCALES = (0.35, 1.0)  # size in a burst relative to the sprite's; beyond 1 a sprite would be blurred
-HORIZON = (-0.6, 0.35)  # of the picture's height, from its middle, downwards
+HORIZON = (-0.6, 0.35)  # bounds of the horizon in shares of the picture's height, from its middle, downwards
 EYE_LEVEL = (0.75, 1.1)  # height of the camera relative to that of a person
 LIGHT_EV = (-1.5, 1.5)  # of the people's light relative to the picture's geometric mean
 
@@ -118,10 +118,16 @@ def _sample(planes: Tensor, points: Tensor, reduction: int = 1) -> Tensor:
 
 
 def draw_people(
-    generator: torch.Generator, people: Sequence[Sprite], rows: Tensor, times: Tensor, size: tuple[int, int]
+    generator: torch.Generator,
+    people: Sequence[Sprite],
+    rows: Tensor,
+    times: Tensor,
+    size: tuple[int, int],
+    horizon: Tensor,
 ) -> list[Person]:
-    """One to ``MAX_PEOPLE`` people in each of the bursts ``rows``, those further away first. ``times``: (R, N).
+    """One to ``MAX_PEOPLE`` people in each of the bursts ``rows``, those further away first.
 
+    ``times``: (R, N). ``horizon``: (R,) px of the backdrop's horizon below the picture's middle, kept in ``HORIZON``.
     People stand on one level ground: the feet of one who is h px high are h e px below the horizon, e the camera's
     height relative to a person's. All of a burst have the same light.
     """
@@ -134,8 +140,8 @@ def draw_people(
     scale = log_uniform(generator, (count, MAX_PEOPLE), *SCALES)
     order = (heights * scale).argsort(dim=1)
     pick, scale, height = pick.gather(1, order), scale.gather(1, order), (heights * scale).gather(1, order)
-    horizon = uniform(generator, (count, 1), *HORIZON) * size[0]
-    feet = horizon + uniform(generator, (count, 1), *EYE_LEVEL) * height
+    low, high = (share * size[0] for share in HORIZON)
+    feet = horizon.clamp(low, high)[:, None] + uniform(generator, (count, 1), *EYE_LEVEL) * height
     across = uniform(generator, (count, MAX_PEOPLE), -0.5, 0.5) * size[1]
     side = torch.where(uniform(generator, (count, MAX_PEOPLE)) < 0.5, -1.0, 1.0)
     stride = torch.tensor(STRIDES, device=device)

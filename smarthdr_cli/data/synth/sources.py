@@ -194,6 +194,11 @@ class Texture:
             defocus = [0 if number >= soft else 1 if number >= soft / 3 else 2 for number in numbers]
         return Texture(source, centre, scale, defocus)
 
+    def horizon(self, bank: SceneBank) -> Tensor:
+        """(B,) px of the middle of a source's height, a panorama's horizon, below the region's middle."""
+        height = torch.tensor([bank.mips[0][source].shape[1] for source in self.source], device=self.centre.device)
+        return (0.5 - self.centre[:, 1]) * height / torch.tensor(self.scale, device=self.centre.device)
+
     def sample(self, bank: SceneBank, points: Tensor) -> Tensor:
         """(B, 3, h, w) radiance at (B, h, w, 2) points in pixels."""
         return torch.stack([

@@ -12,7 +12,7 @@ from smarthdr_cli.data.synth.compositing import Canvas, true_flow
 from smarthdr_cli.data.synth.config import SynthConfig, Variety
 from smarthdr_cli.data.synth.geometry import MotionBlur
 from smarthdr_cli.data.synth.people import Person, draw_people, load_people
-from smarthdr_cli.data.synth.sources import HELD_OUT, bank_from_images
+from smarthdr_cli.data.synth.sources import HELD_OUT, Texture, bank_from_images
 from smarthdr_cli.data.synth.sprites import write_sprite
 from smarthdr_cli.errors import InputError
 from tests.support.people import STEP, rectangle_sprite
@@ -123,7 +123,7 @@ def test_without_sprites_a_burst_is_as_before(bank):
 def test_people_stand_on_one_ground_the_nearer_ones_in_front():
     people = (rectangle_sprite(), replace(rectangle_sprite(), height=20.0))
     rows, times = torch.arange(64), torch.tensor([0.0, -1.0, 1.0]).repeat(64, 1)
-    persons = draw_people(torch.Generator().manual_seed(1), people, rows, times, (200, 200))
+    persons = draw_people(torch.Generator().manual_seed(1), people, rows, times, (200, 200), torch.full((64,), -30.0))
     counts = torch.bincount(torch.cat([one.rows for one in persons]), minlength=64)
     assert counts.min() == 1
     assert counts.max() == 3
@@ -134,13 +134,20 @@ def test_people_stand_on_one_ground_the_nearer_ones_in_front():
     three = counts == 3
     assert (height[three].diff(dim=1) >= 0).all()
     assert (feet[three].diff(dim=1) >= 0).all()  # the nearer, the lower their feet
-    slope = (feet[three] - feet[three][:, :1]) / (height[three] - height[three][:, :1]).clamp(min=1e-3)
-    assert torch.allclose(slope[:, 1], slope[:, 2], rtol=1e-2, atol=1e-2)
+    eye_level = (feet[three] + 30) / height[three]  # the horizon is 30 px above the middle
+    assert ((eye_level > 0.7) & (eye_level < 1.15)).all()
+    assert torch.allclose(eye_level, eye_level[:, :1].expand(-1, 3), rtol=1e-3)
+
+
+def test_the_horizon_of_a_backdrop_is_the_middle_of_its_panorama(bank):
+    height = bank.mips[0][0].shape[1]
+    texture = Texture([0, 0], torch.tensor([[0.2, 0.5], [0.7, 0.25]]), [1.0, 2.0], [0, 0])
+    assert texture.horizon(bank).tolist() == [0.0, height / 8]
 
 
 def test_beyond_the_last_phase_a_person_stands_still():
     rows, times = torch.arange(8), torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0]).repeat(8, 1)
-    for one in draw_people(torch.Generator().manual_seed(2), (rectangle_sprite(),), rows, times, SIZE):
+    for one in draw_people(torch.Generator().manual_seed(2), (rectangle_sprite(),), rows, times, SIZE, torch.zeros(8)):
         assert (one.phase[:, 0] == 2).all()
         assert (one.phase[:, 2:] == 4).all()
         assert torch.equal(one.anchor[:, 3], one.anchor[:, 4])
