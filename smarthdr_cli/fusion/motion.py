@@ -27,6 +27,7 @@ from smarthdr_cli.fusion.motion_refinement import (
 )
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
+from smarthdr_cli.models.merge import TAPER_END
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, LEVEL_RADIUS, Motion, upsample
@@ -39,6 +40,7 @@ BAND_CELLS = 1 << 17  # cells of a band, in whole rows: the cost volume holds so
 # is left to find there is a fraction of a pixel of what was found at half its size.
 MAX_LEVEL_CELLS = 625_000
 MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than the dead zone
+SURROUNDINGS = 31  # cells around a place where the reference clips, more than half of which must move
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 
@@ -151,7 +153,11 @@ def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_o
     a, moved, _ = common_exposure(reference, warp(moving, state.flow), ev)
     _, still, _ = common_exposure(reference, moving, ev)
     through, without = (structure_difference(a, b) for b in (moved, still))
-    helps = (through < 0.9 * without) & (state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW)
+    better = (through < 0.9 * without).to(through)
+    seen = (reference.amax(dim=1, keepdim=True) < TAPER_END).to(through)
+    around = box_mean(better * seen, SURROUNDINGS) > 0.5 * box_mean(seen, SURROUNDINGS)
+    helps = torch.where(seen > 0, better > 0, around)  # where the reference clips, nothing there could agree better
+    helps &= state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW
     return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
 
 

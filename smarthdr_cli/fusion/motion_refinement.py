@@ -76,8 +76,8 @@ class FlowRefinement:
 class CoarseMotion:
     """The coarse levels of one frame, on padded cells of CELL pixels.
 
-    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, 0 where the frame agrees as well without. ``side``: of
-    the cells of the last level, in pixels.
+    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels: its displacement where the frame agrees better so, or
+    does around what the reference clips; else 0. ``side``: of the cells of the last level, in pixels.
     """
 
     state: Motion

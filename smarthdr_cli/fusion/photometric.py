@@ -33,7 +33,7 @@ MAX_TEXTURED_NOISE = 0.03  # relative, of a cell: noisier ones are biased by bei
 MIN_TEXTURED_SHARE = 0.2  # of the samples of a node or of a picture: fewer may be the edges of what moved
 MIN_NODE, MIN_TEXTURED = 30, 100  # samples of a node of light, textured samples of a picture
 MODEL_ERROR = 0.003  # relative; what the fit does not try to explain
-MIN_LIGHT = 3e-4  # of the clip, of samples
+MIN_LIGHT, MAX_LIGHT = 3e-4, 0.85  # of the clip, of samples
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def fit_grid(
     ``ratio``: exposure of the other frame over the first.
     """
     height, width = ref.shape[:2]
-    usable = usable & (channel_max(np.maximum(ref, other)) < 0.85)
+    # Beside what clips, a cell may be clipped in part, and its mean too low.
+    brightest = cv2.dilate(channel_max(np.maximum(ref, other)), np.ones((3, 3), np.uint8))
+    usable = usable & (brightest < MAX_LIGHT)
     usable &= channel_max(-np.minimum(ref, other)) < -MIN_LIGHT
     rows, columns = np.nonzero(usable)
     if len(rows) < 64:

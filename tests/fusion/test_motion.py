@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.motion import PairMotion
+from smarthdr_cli.fusion.fuser import load_network
+from smarthdr_cli.fusion.motion import PairMotion, coarse_motions
+from smarthdr_cli.fusion.pixel_kernel import CELL
 from tests.support import bursts
 
 SIZE = (160, 192)
@@ -33,6 +35,21 @@ def test_a_static_textured_frame_does_not_move():
     """The network predicts wrong displacements; the frame agrees better without."""
     light = smooth_light()
     assert np.abs(displacement(light, light)).mean() < 0.1
+
+
+def test_what_the_reference_clips_moves_as_its_surroundings_do():
+    light = smooth_light()
+    light[40:120, 60:140] = 1.5
+    assert np.abs(displacement(light, light)[50:110, 70:130]).mean() < 0.1
+    shift = np.roll(light, 6, axis=1)
+    frames = [bursts.burst_of(x, (ev, ev + 1), 0).frames[0] for x, ev in ((shift, -1.0), (light, 0.0))]
+    source = bursts.aligned(bursts.Burst(tuple(frames), 1))
+    network = load_network(None, torch.device("cpu"), "fp32").model
+    with torch.inference_mode():
+        cells = {index: source.downsample(index, CELL) for index in (0, 1)}
+        coarse = coarse_motions(network, cells, (1, 0), source.burst.evs, torch.device("cpu"), 1, lambda _: None)[1]
+    clipped = coarse.flow[0, 0, 14:26, 19:31]
+    assert abs(float(clipped.mean()) - 6) < 2
 
 
 def test_the_displacement_of_a_window_is_part_of_the_whole():
