@@ -30,6 +30,7 @@ from smarthdr_cli.aligned_burst import register
 from smarthdr_cli.data.synth.burst import make_bursts
 from smarthdr_cli.data.synth.config import TRAINING_VARIETY, SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, write_scene
+from smarthdr_cli.data.synth.people import load_people
 from smarthdr_cli.data.synth.sources import SceneBank, load_bank
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate import protocol
@@ -108,6 +109,8 @@ def make(options: argparse.Namespace) -> None:
     fuser = load_network(options.weights, torch.device("cpu"), "auto")
     assert isinstance(fuser, SAFFuser)
     bank = load_bank(options.panoramas, held_out=options.held_out)
+    if options.people is not None:
+        bank = replace(bank, people=load_people(options.people))
     options.lessons.mkdir(parents=True, exist_ok=True)
     base = HELD_OUT_SEED if options.held_out else 0
     for number in range(base + options.first, base + options.first + options.bursts):
@@ -226,6 +229,7 @@ def main() -> None:
     maker = commands.add_parser("make", help="synthesise bursts, merge them and keep crops of what is at odds")
     maker.add_argument("weights", type=Path)
     maker.add_argument("--panoramas", type=Path, required=True)
+    maker.add_argument("--people", type=Path, help="folder of sprites of benchmarks/people/make_people.py")
     maker.add_argument("--lessons", type=Path, required=True)
     maker.add_argument("--bursts", type=int, default=1000)
     maker.add_argument("--first", type=int, default=0)
