@@ -7,7 +7,7 @@ compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it l
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +50,11 @@ class WindowMerge:
     def frames(self) -> F32:
         """``planes`` as (N, h, w, 3), without a copy."""
         return self.planes.transpose(0, 2, 3, 1)
+
+    def part(self, rows: slice, columns: slice) -> "WindowMerge":
+        """Some rows and columns of the window, without a copy."""
+        arrays = (getattr(self, field.name)[..., rows, columns] for field in fields(self) if field.name != "light")
+        return WindowMerge(self.light[rows, columns], *arrays)
 
     def summary(self, exposures: F32) -> tuple[F32, F32]:
         """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""

@@ -22,7 +22,7 @@ def answers(side):
     fuser = bursts.saf_fuser(bursts.random_network(heads=0.0, flow=0.0))
     merger = fit(fuser, source, 1, False, lambda _share: None)
     network = WindowNetwork(fuser.model, torch.device("cpu"), None, merger, list(merger.motions), False, side)
-    light, sigma, _ = network.fuse(merger.window(WINDOW), WINDOW)
+    light, sigma, _ = network.fuse(WINDOW, WINDOW)
     return light, sigma, scene
 
 
