@@ -60,10 +60,6 @@ class FrameNoise:
         """Variance of ``light`` of one channel, any shape, without JPEG's part."""
         return np.asarray(self.variance[channel][table_index(light)])
 
-    def black_at(self, light: NDArray[Any], channel: int) -> F32:
-        """What JPEG leaves near black of ``light`` (..., 3), of one channel."""
-        return np.asarray(self.black[channel][table_index(light[..., channel])])
-
 
 @dataclass(frozen=True)
 class NoiseModel:
