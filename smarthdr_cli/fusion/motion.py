@@ -35,9 +35,8 @@ from smarthdr_cli.models.tensor_ops import box_mean
 F32 = NDArray[np.float32]
 
 BAND_CELLS = 1 << 17  # cells of a band, in whole rows: the cost volume holds some hundred floats for each
-# Levels with more cells are not computed: an image of more than 10 megapixels is not sharp at its own pixels, and what
-# is left to find there is a fraction of a pixel of what was found at half its size.
-MAX_LEVEL_CELLS = 625_000
+# Levels with more cells are computed only where frames still differ (motion_refinement.py).
+MAX_LEVEL_CELLS = 160_000
 MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than the dead zone
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 

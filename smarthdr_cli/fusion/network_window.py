@@ -21,7 +21,6 @@ from torch import Tensor
 from smarthdr_cli import radiometry
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import clamp_beside_clip, limit_residual
@@ -36,6 +35,7 @@ from smarthdr_cli.radiometry import MU
 
 F32 = NDArray[np.float32]
 
+SHARP_PIXELS = 10e6  # larger pictures are not sharp at their own pixels
 STRONG_LOGIT = 2.0  # by which --deghost strong lowers the network's trust
 MAX_FACTOR = 1e3  # by which the noise model may change a weight of the network's merge
 CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
@@ -45,7 +45,7 @@ SHOWS = 10.0  # a frame trusted by a tenth shows something
 
 def network_side(size: tuple[int, int]) -> int:
     """Pixels along the side of one of the network's, for a picture of ``size``."""
-    return 2 if size[0] * size[1] > MAX_LEVEL_CELLS * CELL**2 else 1
+    return 2 if size[0] * size[1] > SHARP_PIXELS else 1
 
 
 @dataclass(frozen=True)
