@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -138,8 +139,12 @@ class PhysicalMerger:
         """Light of a frame (3, h, w) into ``out``; its validity (h, w)."""
         codes, valid, clipped = self.burst.sample(index, window, flow)
         table = self.burst.response_of(index).table
-        scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
-        pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
+        if codes.dtype == np.uint8 and table.shape[1] == 256:
+            for plane, channel, light in zip(cv2.split(codes), table, out, strict=True):
+                cv2.LUT(plane, channel[None], light)
+        else:
+            scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
+            pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
         if clipped is not None:
             out[:, clipped_pixels(out.max(0), clipped)] = 1
         return valid
