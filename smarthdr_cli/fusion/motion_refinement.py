@@ -37,7 +37,7 @@ class RefinementConfig:
     threshold: float = 0.3
     ring: int = 6
     pixels: float = 2e6
-    cells: float = 4e5
+    cells: float = 2e5
     cuda_cells: float = 32e6
     largest: int = 384
 
