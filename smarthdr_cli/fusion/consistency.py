@@ -175,6 +175,6 @@ def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, .
     errors = (np.float32(e) for e in (EPS_TEST, shoulder, THRESHOLD))
     pixel_functions().agreement_of_cells(
         to_planes(ref), to_planes(other), first.variance, second.variance, first.black, second.black,
-        np.float32(pair.ratio), pair.spread, pair.residue_cells(*trust.shape), *errors, trust,
+        np.float32(pair.ratio), pair.spread, pair.residue_cells(*ref.shape[:2]), *errors, trust,
     )  # fmt: skip
     return trust

@@ -28,7 +28,7 @@ from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.base import MergeDetail
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, Motion
+from smarthdr_cli.models.saf_layers import Motion
 from smarthdr_cli.models.tensor_ops import encode, enlarge, inverse_mu_law, mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.radiometry import MU

@@ -18,7 +18,6 @@ flat places are smoothed: a, b, kappa from the differences of neighbouring expos
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np

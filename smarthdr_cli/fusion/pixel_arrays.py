@@ -98,8 +98,8 @@ def agreement(
     noise = var_bright + gain * gain * var_dark
     move, moved = (_widen(residue) * np.stack([_squared_gradient(x) for x in frame]) for frame in (lifted, other))
 
-    cells = [_cell_means(x) for x in (gap, lifted, noise, move)]
-    over_cells = _over_cells(*cells, black_dark, black_bright, gain, spread, eps_test, shoulder)
+    cells = tuple(_cell_means(x) for x in (gap, lifted, noise, move))
+    over_cells = _over_cells(cells, black_dark, black_bright, gain, spread, eps_test, shoulder)
     single = _squared_z(gap, lifted, noise, move, spread[0], eps_test, shoulder)
     z = np.sqrt(np.maximum(single, _to_pixels(over_cells)))
     sharp = np.exp(-(np.maximum(z - threshold, 0) ** 2) / 1.5) * valid
@@ -121,7 +121,7 @@ def agreement_of_cells(
     noise = _at(noise_bright, bright) + gain * gain * _at(noise_dark, dark)
     move = residue / AREA * np.stack([_squared_gradient(x) for x in lifted])
     gap = lifted - np.minimum(bright, 1)
-    squared = _over_cells(gap, lifted, noise, move, black_dark, black_bright, gain, spread, eps_test, shoulder)
+    squared = _over_cells((gap, lifted, noise, move), black_dark, black_bright, gain, spread, eps_test, shoulder)
     trust[:] = np.exp(-(np.maximum(np.sqrt(squared) - threshold, 0) ** 2) / 1.5)
 
 
@@ -243,10 +243,11 @@ def _squared_z(
 
 
 def _over_cells(
-    gap: Array, light: Array, noise: Array, move: Array, black_dark: Array, black_bright: Array, gain: float,
-    spread: Array, eps: np.float32, shoulder: np.float32,
+    cells: tuple[Array, ...], black_dark: Array, black_bright: Array, gain: float, spread: Array, eps: np.float32,
+    shoulder: np.float32,
 ) -> Array:  # fmt: skip
     """z^2 (h, w) of means over 4 and 12 px, from means over cells (3, h, w) of gap, light, noise and move of pixels."""
+    gap, light, noise, move = cells
 
     def common(light: Array) -> Array:
         return _at(black_bright, light) + gain * gain * _at(black_dark, light / np.float32(gain))
