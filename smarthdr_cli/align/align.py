@@ -135,12 +135,12 @@ def _align_frame(
     if selection.windows < _MIN_WINDOWS and neighbour != reference:
         anchor, to_anchor = views.view(neighbour), to_neighbour
         selection = select_homography(anchor, second, to_anchor, candidates)
-    if candidates:
+    still = bool(direct) and direct[-1].reliable and largest_shift(direct[-1].homography, first.frame.size) < MIN_SHIFT
+    if candidates and not still:
         best = candidates[-1] if selection.homography is None else selection.homography
         refined = refine_by_ecc(first, second, best)
         if refined is not None:
-            candidates = [refined, *([] if selection.homography is None else [selection.homography])]
-            selection = select_homography(anchor, second, to_anchor, candidates)
+            selection = select_homography(anchor, second, to_anchor, [refined], selection)
     return selection.homography, (selection.before, selection.after)
 
 

@@ -9,9 +9,11 @@ clip of either frame to one level of the other.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from smarthdr_cli.align.pyramid_view import LOG_FLOOR, MIN_LIGHT, View, warp, warp_mask
 from smarthdr_cli.radiometry import F32, F64
@@ -64,10 +66,15 @@ def estimate_transfer(first: View, second: View, homography: F64) -> BrightnessT
     smooth_first = cv2.blur(first.log, (step, step))[::step, ::step]
     smooth_second = np.asarray(cv2.blur(second.log, (step, step)), np.float32)
     share = np.linspace(*_QUANTILES)
-    target = np.quantile(smooth_first[inside], share)
-    source = np.quantile(warp(smooth_second, coarse, size)[inside], share)
+    target = _quantiles(smooth_first[inside], share)
+    source = _quantiles(warp(smooth_second, coarse, size)[inside], share)
     source += np.arange(source.size) * 1e-6  # strictly increasing for the interpolation
     return _with_common_range(first, second, np.interp(grid, source, target).astype(np.float32))
+
+
+def _quantiles(values: NDArray[Any], share: F64) -> F64:
+    """As ``np.quantile``, which selects: for 128 shares sorting is several times as fast."""
+    return np.asarray(np.interp(share * (values.size - 1), np.arange(values.size), np.sort(values)))
 
 
 def _with_common_range(first: View, second: View, table: F32) -> BrightnessTransfer:

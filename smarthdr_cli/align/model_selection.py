@@ -33,23 +33,27 @@ _TRIMMED_SHARE = 0.8  # of pixels in a window, and of windows; the rest may move
 class Selection:
     """``homography``: the accepted one, or None for the identity. ``before``, ``after``: e0 and e1, log2 units.
 
-    ``windows``: the number of held-out windows the decision rests on.
+    ``windows``: the number of held-out windows the decision rests on. ``ratio``: e1 / e0 over both levels, infinite for
+    the identity.
     """
 
     homography: F64 | None
     before: float
     after: float
     windows: int
+    ratio: float = float("inf")
 
 
-def select_homography(anchor: View, second: View, to_anchor: F64, candidates: list[F64]) -> Selection:
-    """The best of ``candidates`` that is accepted against the identity, by comparison with ``anchor``.
+def select_homography(
+    anchor: View, second: View, to_anchor: F64, candidates: list[F64], known: Selection | None = None
+) -> Selection:
+    """The best of ``candidates`` that is accepted against the identity, by comparison with ``anchor``; ``known``, what
+    was selected for the same frames before, where none is better.
 
     ``candidates``: (3, 3) each, full-resolution pixels of the reference to those of ``second``. ``to_anchor``: (3, 3),
     pixels of the reference to those of ``anchor``; the identity where the anchor is the reference.
     """
-    best: Selection | None = None
-    best_ratio = float("inf")
+    best = known
     size = anchor.frame.size
     from_anchor: F64 = np.asarray(np.linalg.inv(to_anchor), np.float64)
     for candidate in candidates:
@@ -67,9 +71,8 @@ def select_homography(anchor: View, second: View, to_anchor: F64, candidates: li
         clearest = max(levels, key=lambda level: level.gain)
         if clearest.improves and not any(level.worsens for level in levels):
             ratio = float(np.prod([1.0 - level.gain for level in levels if level.windows >= _MIN_WINDOWS]))
-            if ratio < best_ratio:
-                best_ratio = ratio
-                best = Selection(candidate, clearest.before, clearest.after, clearest.windows)
+            if best is None or ratio < best.ratio:
+                best = Selection(candidate, clearest.before, clearest.after, clearest.windows, ratio)
         elif best is None:
             best = Selection(None, levels[0].before, levels[0].before, levels[0].windows)
     if best is not None:

@@ -1,4 +1,4 @@
-"""The sets of a batch in order: while one is fused, the next is read and the last one written.
+"""The sets of a batch in order: while one is fused, the next is read and registered, and the last one written.
 
     reader thread  | read 1 | read 2 | read 3  |
     this thread    |        | fuse 1 | fuse 2  | fuse 3  |

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smarthdr_cli.aligned_burst import RegisteredBurst
 from smarthdr_cli.batch.batch_options import BatchOptions
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, error_record
@@ -19,7 +20,7 @@ from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, op
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
-from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load
+from smarthdr_cli.fusion.pipeline import StageTimer, fuse_loaded, load, register_loaded
 from smarthdr_cli.fusion.result import FusionResult
 from smarthdr_cli.output.report.contents import Contents, collect
 from smarthdr_cli.output.report.page import write_page
@@ -55,13 +56,15 @@ class WorkerConfig:
 class Task:
     """A job in progress.
 
-    ``notes``: of reading. ``page``: the contents of the report, gathered while the frames are in memory. ``waited``:
-    seconds that the fusion was idle before it. ``peak``: bytes of memory.
+    ``registered``: ``burst`` in the reference's view. ``notes``: of reading. ``page``: the contents of the report,
+    gathered while the frames are in memory. ``waited``: seconds that the fusion was idle before it. ``peak``: bytes of
+    memory.
     """
 
     job: Job
     timer: StageTimer = field(default_factory=StageTimer)
     burst: Burst | None = None
+    registered: RegisteredBurst | None = None
     notes: tuple[str, ...] = ()
     result: FusionResult | None = None
     page: Contents | None = None
@@ -111,7 +114,9 @@ class Worker:
         self.networks = networks or NetworkCache()
 
     def read(self, job: Job, last_record: Record | None = None) -> Task | Record:
-        """Check whether the set is done already, else read its files. ``last_record``: of earlier runs."""
+        """Check whether the set is done already, else read its files and register the frames. ``last_record``: of
+        earlier runs.
+        """
         settings = self.config.settings
         task = Task(job, overwrite=self.config.options.overwrite)
         try:
@@ -120,6 +125,7 @@ class Worker:
             task.burst, task.notes = load(job.files, settings.of_curve(job.curve), task.timer)
             if settings.common is not None:
                 settings.common.of_reference(task.burst)  # reports a missing exposure before the slow stages
+            task.registered = register_loaded(task.burst, settings.of_curve(job.curve), task.timer)
         except Exception as error:  # fails this set alone, and is recorded
             return self.failed(task, error)
         return task
@@ -136,6 +142,7 @@ class Worker:
                 task.timer,
                 notes=task.notes,
                 open_network=self.networks.open,
+                registered=task.registered,
             )
             if result.report.other_scenes and self.config.options.ambiguous == "skip":
                 task.burst = _without_pixels(task.burst)
@@ -154,6 +161,7 @@ class Worker:
         except Exception as error:
             return self.failed(task, error)
         finally:
+            task.registered = None
             task.peak = peak_memory()
         task.burst = task.result.burst
         return task

@@ -2,8 +2,9 @@
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
-levels (one above 10 megapixels); the displacement found there replaces the coarse one and fades out around them.
+consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get one more
+level, and where that one changes the displacement (below 10 megapixels) windows within them a second. The displacement
+found in a window replaces the coarser one and fades out around it.
 """
 
 from collections.abc import Iterable
@@ -30,14 +31,16 @@ F32 = NDArray[np.float32]
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``ring``: cells around it.
+    ``moved``: px, mean over 5x5 cells, by which a level must have changed the displacement for a finer one to follow.
     ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
-    ``cuda_cells``: either, on CUDA. ``largest``: px of a window's side.
+    ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
     """
 
     threshold: float = 0.3
     ring: int = 6
+    moved: float = 0.25
     pixels: float = 2e6
-    cells: float = 4e5
+    cells: float = 2e5
     cuda_cells: float = 32e6
     largest: int = 384
 
@@ -86,8 +89,9 @@ class CoarseMotion:
 
 
 def finer_sides(side: int, finest: int) -> tuple[int, ...]:
-    """Cell sides of the levels below one of ``side`` pixels: two levels, one where levels of CELL were left out."""
-    return tuple(side // divisor for divisor in ((2, 4) if side <= CELL else (2,)) if side // divisor >= finest)
+    """Cell sides of the levels below one of ``side`` pixels: to single pixels, or to a quarter of larger cells."""
+    least = max(finest, 1 if side <= 2 * CELL else side // 4)
+    return tuple(side >> level for level in range(1, side.bit_length()) if side >> level >= least)
 
 
 def refined_share(distrust: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
@@ -121,49 +125,75 @@ def refine_motion(
     share = refined_share(distrust, config)
     unit = max(CELL, sides[0])
     margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
-    cores = windows(share, size, BlockConfig(context=margin), config.largest)
+    cores = windows(share, size, BlockConfig(context=margin), config.largest * sides[0])
     max_pixels = config.max_pixels(sides[-1], pairs, coarse.flow.device)
-    weight = torch.from_numpy(share)[None, None].to(coarse.flow.device)
+    levels = _Levels(model, burst, index, ev, coarse.flow.device, config)
     parts = []
     for core in worst_windows(cores, distrust, margin, max_pixels):
         window = around(core, margin, size, unit)
-        delta = _refine_window(model, burst, index, coarse, ev, sides, window)
-        rows, columns = cells_of(core)
-        wide = F.interpolate(weight[..., rows, columns], scale_factor=CELL, mode="nearest")
-        top, left = core.top - window.top, core.left - window.left
-        delta = delta[..., top : top + core.height, left : left + core.width]
-        parts.append((core, (delta * wide[..., : core.height, : core.width]).half()))
+        cells = cells_of(window)
+        state = Motion(*(x[..., *cells] for x in (coarse.state.flow * CELL, coarse.state.logit, coarse.state.hidden)))
+        flow = levels.refined(core, window, state, sides)
+        delta = flow - _part(enlarge(coarse.flow[..., *cells], CELL), core, window)
+        parts.append((core, (delta * levels.weight(share[cells_of(core)], core)).half()))
     return FlowRefinement(tuple(parts)) if parts else None
 
 
-def _refine_window(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, sides: tuple[int, ...],
-    window: Window,
-) -> Tensor:  # fmt: skip
-    """(1, 2, h, w) in pixels, to be added to the coarse displacement in a window."""
-    rows, columns = cells_of(window)
-    device = coarse.flow.device
-    ref = _read_warped(burst, burst.burst.reference, window, None, device)
-    state = Motion(
-        *(x[..., rows, columns] for x in (coarse.state.flow * CELL, coarse.state.logit, coarse.state.hidden))
-    )
-    for cell in sides:
+@dataclass(frozen=True)
+class _Levels:
+    """The levels of one pair of frames below the coarse ones."""
+
+    model: SAF
+    burst: AlignedBurst
+    index: int
+    ev: Tensor
+    device: torch.device
+    config: RefinementConfig
+
+    def refined(self, core: Window, window: Window, state: Motion, sides: tuple[int, ...]) -> Tensor:
+        """(1, 2, h, w) displacement of ``core`` in pixels. ``window``: core and the margin that ``sides`` read;
+        ``state``: of the level above in the window, in its cells, flow in pixels.
+        """
+        cell = sides[0]
         size = (window.height // cell, window.width // cell)
         flow, logit, hidden = (
             F.interpolate(x, size=size, mode="bilinear", align_corners=False)
             for x in (state.flow, state.logit, state.hidden)
         )
-        moved = F.avg_pool2d(_read_warped(burst, index, window, enlarge(flow, cell), device), cell)
-        level = model.motion_level(F.avg_pool2d(ref, cell), moved, ev, Motion(flow / cell, logit, hidden))
-        state = Motion(level.flow * cell, level.logit, level.hidden)
-    cell = sides[-1]
-    ref_cells = F.avg_pool2d(ref, cell)
-    other_cells = F.avg_pool2d(_read_warped(burst, index, window, None, device), cell)
-    refined = enlarge(state.flow * flow_helps(ref_cells, other_cells, state.flow / cell, ev), cell)
-    return refined - enlarge(coarse.flow[..., rows, columns], CELL)
+        ref = F.avg_pool2d(self._read(self.burst.burst.reference, window, None), cell)
+        moved = F.avg_pool2d(self._read(self.index, window, enlarge(flow, cell)), cell)
+        level = self.model.motion_level(ref, moved, self.ev, Motion(flow / cell, logit, hidden))
+        other = F.avg_pool2d(self._read(self.index, window, None), cell)
+        helps = flow_helps(ref, other, level.flow, self.ev)
+        out = _part(enlarge(level.flow * cell * helps, cell), core, window)
+        if len(sides) == 1:
+            return out
+        found = (level.flow * cell - flow).square().sum(dim=1, keepdim=True).sqrt()
+        found = _part(F.avg_pool2d(found, CELL // cell), core, window, CELL)
+        share = network_share(cv2.blur(found[0, 0].cpu().numpy(), (5, 5)) > self.config.moved, BlockConfig())
+        margin = -(-LEVEL_RADIUS * sum(sides[1:]) // CELL) * CELL
+        finer = Motion(level.flow * cell, level.logit, level.hidden)
+        for part in windows(share, (core.height, core.width), BlockConfig(context=margin), self.config.largest):
+            inner = Window(core.top + part.top, core.left + part.left, part.height, part.width)
+            around_inner = around(inner, margin, self.burst.burst.size)
+            inside = Motion(*(_part(x, around_inner, window, cell) for x in (finer.flow, finer.logit, finer.hidden)))
+            target = _part(out, part, Window(0, 0, core.height, core.width))
+            delta = self.refined(inner, around_inner, inside, sides[1:]) - target
+            target += delta * self.weight(share[cells_of(part)], part)
+        return out
+
+    def weight(self, share: F32, core: Window) -> Tensor:
+        """(1, 1, h, w) of the pixels of ``core`` from its cells."""
+        wide = F.interpolate(torch.from_numpy(share)[None, None].to(self.device), scale_factor=CELL, mode="nearest")
+        return wide[..., : core.height, : core.width]
+
+    def _read(self, index: int, window: Window, flow: Tensor | None) -> Tensor:
+        """(1, 3, h, w) linear of a frame in a window, displaced by ``flow`` (1, 2, h, w) in pixels."""
+        field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
+        return to_tensor(self.burst.read(index, window, field)[0]).to(self.device)
 
 
-def _read_warped(burst: AlignedBurst, index: int, window: Window, flow: Tensor | None, device: torch.device) -> Tensor:
-    """(1, 3, h, w) linear of a frame in a window, displaced by ``flow`` (1, 2, h, w) in pixels."""
-    field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
-    return to_tensor(burst.read(index, window, field)[0]).to(device)
+def _part(x: Tensor, part: Window, window: Window, cell: int = 1) -> Tensor:
+    """Of ``x`` (..., h, w), cells of ``cell`` pixels of a window, those of a ``part`` of it."""
+    top, left = (part.top - window.top) // cell, (part.left - window.left) // cell
+    return x[..., top : top - (-part.height // cell), left : left - (-part.width // cell)]

@@ -61,8 +61,9 @@ class SAFFuser:
 
         def fuse_core(core: Window) -> tuple[int, float, float]:
             window = around(core, plan.context, size, CELL * network.side)
-            light, sigma, limited = network.fuse(merger.window(window), window)
-            blend(merge.image, share, core, window, light, sigma)
+            inner = around(core, CELL, size)
+            light, sigma, limited = network.fuse(window, inner)
+            blend(merge.image, share, core, inner, light, sigma)
             return core.height * core.width, limited, window.height * window.width / network.side**2
 
         total, done, restored, convolved = sum(w.height * w.width for w in windows), 0, 0.0, 0.0

@@ -22,7 +22,6 @@ from torch import Tensor
 from smarthdr_cli import radiometry
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import clamp_beside_clip, limit_residual
@@ -31,13 +30,14 @@ from smarthdr_cli.models.base import MergeDetail
 from smarthdr_cli.models.evidence import Evidence
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, Motion
+from smarthdr_cli.models.saf_layers import Motion
 from smarthdr_cli.models.tensor_ops import encode, enlarge, inverse_mu_law, mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.radiometry import MU
 
 F32 = NDArray[np.float32]
 
+SHARP_PIXELS = 10e6  # larger pictures are not sharp at their own pixels
 STRONG_LOGIT = 2.0  # by which --deghost strong lowers the network's trust
 MAX_FACTOR = 1e3  # by which the noise model may change a weight of the network's merge
 CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
@@ -47,7 +47,7 @@ SHOWS = 10.0  # a frame trusted by a tenth shows something
 
 def network_side(size: tuple[int, int]) -> int:
     """Pixels along the side of one of the network's, for a picture of ``size``."""
-    return 2 if size[0] * size[1] > MAX_LEVEL_CELLS * CELL**2 else 1
+    return 2 if size[0] * size[1] > SHARP_PIXELS else 1
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,30 @@ class WindowNetwork:
     side: int
 
     @torch.inference_mode()
-    def fuse(self, merged: WindowMerge, window: Window) -> tuple[F32, F32, float]:
-        """Light (h, w, 3) and sigma (h, w) of a window, and the share of its residual that was limited.
+    def fuse(self, window: Window, inner: Window) -> tuple[F32, F32, float]:
+        """Light (h, w, 3) and sigma (h, w) of ``inner``, for which the network looks at ``window`` around it, and the
+        share of its residual that was limited. Both begin at multiples of CELL.
 
         Frames that the network does not see join by their physical weight against its sigma.
         """
         model, side = self.merger.model, self.side
-        frames, states = self.frames(merged), self.states(window)
+        merged = self.merger.window(window)
+        small = self.frames(merged).reduced(side)
+        small_light, log_sigma, detail = answer(self.model, small, self.states(window), self.strong)
+        part = inside(window, inner, side)
+        small_light, log_sigma, convex, trust = (
+            x[..., *part] for x in (small_light, log_sigma, detail.merged, detail.trust)
+        )
+        merged = merged.part(*inside(window, inner))
+        frames = self.frames(merged)
         stack = frames.blank()
-        small = frames if side == 1 else frames.reduced(side)
-        small_light, log_sigma, detail = answer(self.model, small, states, self.strong)
-        light, convex, trust, sigma = small_light, detail.merged, detail.trust, log_sigma.float().exp()
+        light, sigma = small_light, log_sigma.float().exp()
         if side > 1:
             trust = torch.maximum(enlarge(trust, side), frames.agreed) * frames.valid
+            small_convex = convex
             convex = merge(stack, frames.evs, trust, frames.factors)[0]
             scale = torch.exp2(frames.evs.amin())
-            residual = enlarge(mu_law(small_light * scale) - mu_law(detail.merged * scale), side)
+            residual = enlarge(mu_law(small_light * scale) - mu_law(small_convex * scale), side)
             light = inverse_mu_law((mu_law(convex * scale) + residual).clamp(0, 1)) / scale
             sigma = enlarge(sigma, side)
         light, limited = limit_residual(light, convex, stack, (trust * SHOWS).clamp(max=1), frames.evs)
@@ -184,12 +192,20 @@ class WindowFrames:
         """Means over ``side`` x ``side`` pixels, valid where all of them are. Their noise falls, what is off in
         registration does not.
         """
+        if side == 1:
+            return self
         stack, place, trust, variance, sigma = (
             F.avg_pool2d(x.flatten(0, 1), side).view(*x.shape[:-2], x.shape[-2] // side, x.shape[-1] // side)
             for x in (self.stack, self.place, self.trust, self.variance, self.sigma[:, None])
         )
         whole = F.avg_pool2d((self.place > 0).to(place).flatten(0, 1), side).view_as(place) > 0.99
         return WindowFrames(stack, self.evs, place * whole, trust, variance / side, sigma[:, 0])
+
+
+def inside(window: Window, inner: Window, side: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of ``inner`` in a picture of ``window`` whose pixels have ``side`` pixels along theirs."""
+    top, left = (inner.top - window.top) // side, (inner.left - window.left) // side
+    return slice(top, top + inner.height // side), slice(left, left + inner.width // side)
 
 
 def joined(

@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
 from importlib import import_module
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
+
+_OPENED_WITH = {"weights", "device", "precision", "tile", "max_memory"}  # options of what fuses
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
@@ -101,12 +104,10 @@ def fuse(
     check_options(options)
     files = _listed(paths)
     timer = StageTimer(progress)
-    # While files are decoded. The merge waits for its compilation, which takes seconds on the first run on a machine.
-    torch_import = Thread(target=import_module, args=("smarthdr_cli.fusion.fuser",), daemon=True)
-    for thread in (torch_import, Thread(target=_compile, daemon=True)):
-        thread.start()
+    # While files are decoded and aligned. The merge waits for its compilation: seconds on the first run on a machine.
+    for work in (partial(import_module, "smarthdr_cli.fusion.fuser"), _compile):
+        Thread(target=work, daemon=True).start()
     loaded = load(files, options, timer)
-    torch_import.join()
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
 
@@ -161,17 +162,14 @@ def fuse_loaded(
     result of ``register`` for this burst, where it is known. Raises UsageError, InputError, ModelError or
     MemoryLimitError.
     """
-    # Before the slow steps, so that wrong options and weights are reported early.
-    fuser, budget = _open_fuser(burst, options, timer, open_network)
-    if registered is None:
-        registered = register(
-            burst,
-            align=options.align,
-            response=options.response,
-            exposure_check=options.exposure_check,
-            gains=options.gains,
-            stage=timer.stage,
-        )
+    with ThreadPoolExecutor(1, "smarthdr-open") as opener:  # torch is imported and weights are read meanwhile
+        opening = opener.submit(_open_fuser, burst, options, open_network)
+        if non_default_options(options).keys() & _OPENED_WITH:
+            opening.result()  # what is wrong with these options is reported before the slow steps
+        if registered is None:
+            registered = register_loaded(burst, options, timer)
+        with timer.stage("load"):
+            fuser, budget = opening.result()
     with timer.stage("merge" if options.deghost == "off" else "fuse") as on_progress:
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile
@@ -179,6 +177,18 @@ def fuse_loaded(
         fusion, registered.burst, fuser.record, options, timer,
         notes=(*notes, *registered.notes), other_scenes=registered.other_scenes, tile_after_retreat=tile_after_retreat,
     )  # fmt: skip
+
+
+def register_loaded(burst: Burst, options: FuseOptions, timer: "StageTimer") -> RegisteredBurst:
+    """The second step of ``fuse``, without torch: alignment and response. Raises UsageError or InputError."""
+    return register(
+        burst,
+        align=options.align,
+        response=options.response,
+        exposure_check=options.exposure_check,
+        gains=options.gains,
+        stage=timer.stage,
+    )
 
 
 def _compile() -> None:
@@ -268,9 +278,7 @@ def _ignore(_stage: str, _share: float) -> None:
     pass
 
 
-def _open_fuser(
-    burst: Burst, options: FuseOptions, timer: StageTimer, open_network: OpenNetwork | None
-) -> "tuple[Fuser, MemoryBudget]":
+def _open_fuser(burst: Burst, options: FuseOptions, open_network: OpenNetwork | None) -> "tuple[Fuser, MemoryBudget]":
     """What fuses under ``options``, and the memory that it may take for ``burst``."""
     from smarthdr_cli.fusion.device import resolve_device, resolve_precision
     from smarthdr_cli.fusion.fuser import load_network
@@ -286,8 +294,7 @@ def _open_fuser(
     if static:
         resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
         return StaticFuser(), budget
-    with timer.stage("load"):
-        return (open_network or load_network)(options.weights, device, options.precision), budget
+    return (open_network or load_network)(options.weights, device, options.precision), budget
 
 
 def _fuse_with_retries(

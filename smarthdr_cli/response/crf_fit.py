@@ -155,11 +155,11 @@ def fit_crf(equations: tuple[PairEquations, ...], prior: Prior, directions: F64)
     """
     n, m = prior.basis.shape[1], directions.shape[1]
     coefficients, shifts = np.zeros(3 * n), np.zeros(len(directions))
-    systems = []  # of each equation: derivatives by the channel's coefficients, by the ratio, and the target
+    systems = []  # rows of each equation: derivatives by the channel's coefficients, by the ratio, and the target
     for e in equations:
         target = e.log_ratio - (prior.log_srgb[e.dark_code] - prior.log_srgb[e.bright_code])
         derivatives = prior.basis[e.dark_code] - prior.basis[e.bright_code]
-        systems.append(np.column_stack([derivatives, np.ones(len(e)), target]))
+        systems.append(np.vstack([derivatives.T, np.ones(len(e)), target]))
     steps = [directions[e.pair[1]] - directions[e.pair[0]] for e in equations]
     for iteration in range(ROUNDS + 1):
         factor = np.einsum("cn,gn->cg", coefficients.reshape(3, n), prior.basis)
@@ -179,7 +179,7 @@ def fit_crf(equations: tuple[PairEquations, ...], prior: Prior, directions: F64)
             of_channel = slice(e.channel * n, (e.channel + 1) * n)
             weight = robust * _bin_weights(e, robust) / (sigma * spread) ** 2
             # OpenCV's product of a matrix with itself: one thread, where a threaded BLAS would spin on so small a one.
-            gram = cv2.mulTransposed(system * np.sqrt(weight)[:, None], True)
+            gram = cv2.mulTransposed(system * np.sqrt(weight), False)
             normal[of_channel, of_channel] += gram[:n, :n]
             right[of_channel] += gram[:n, n + 1]
             mixed[of_channel] += np.outer(gram[:n, n], step)

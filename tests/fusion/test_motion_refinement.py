@@ -19,7 +19,7 @@ from smarthdr_cli.fusion.motion_refinement import (
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
-EVERYWHERE = RefinementConfig(threshold=-1.0)
+EVERYWHERE = RefinementConfig(threshold=-1.0, moved=-1.0)
 CPU = torch.device("cpu")
 
 
@@ -41,7 +41,7 @@ def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0))
 
 @pytest.mark.parametrize(
     ("side", "finest", "wanted"),
-    [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4,)), (8, 4, (4,)), (16, 1, (8,))],
+    [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4, 2, 1)), (8, 4, (4,)), (16, 1, (8, 4)), (32, 1, (16, 8))],
 )
 def test_levels_below_the_last_one(side, finest, wanted):
     assert finer_sides(side, finest) == wanted
@@ -96,9 +96,23 @@ def test_windows_equal_one_window():
     window = Window(0, 0, 160, 192)
     with torch.inference_mode():
         whole = bursts.motion_of(model, source, EVERYWHERE).displacement(window)
-        cut = bursts.motion_of(model, source, replace(EVERYWHERE, largest=96))
+        cut = bursts.motion_of(model, source, replace(EVERYWHERE, largest=48))
     assert len(cut.refinement.parts) == 4
     assert np.abs(cut.displacement(window) - whole).max() < 0.02  # half precision, and no more
+
+
+def test_single_pixels_follow_only_where_cells_of_two_moved():
+    """Without any, the displacement is that of a network whose last level has cells of 2 pixels."""
+    source = shifted_source(160, 192)
+    window = Window(0, 0, 160, 192)
+    model, coarser = (
+        bursts.random_network(heads=0.0, flow=0.05, config=replace(FINEST, finest=finest)) for finest in (1, 2)
+    )
+    nowhere = bursts.motion_of(model, source, replace(EVERYWHERE, moved=np.inf)).displacement(window)
+    wanted = bursts.motion_of(coarser, source, EVERYWHERE).displacement(window)
+    everywhere = bursts.motion_of(model, source, EVERYWHERE).displacement(window)
+    assert np.array_equal(nowhere, wanted)
+    assert np.abs(everywhere - wanted).max() > 0.1
 
 
 def test_tiles_equal_the_whole():
