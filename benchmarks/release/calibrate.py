@@ -1,34 +1,38 @@
-"""Calibrate sigma through the whole of ``fuse``: new weights with one curve for 16-bit and one for 8-bit files.
+"""Calibrate sigma as ``fuse`` states it: new weights with one curve for 16-bit and one for 8-bit files.
 
-    python -m benchmarks.release.calibrate WEIGHTS --panoramas DIR --work FOLDER -o NEW [--scenes 40]
+    python -m benchmarks.release.calibrate SAF --lessons held/ -o NEW
+    python -m benchmarks.release.calibrate GFHDR --panoramas DIR --work FOLDER -o NEW [--scenes 40]
 
 Training calibrates the network on its own crops; a photographer's burst also has alignment, an estimated curve and
-tiles. So shipped weights are calibrated on bursts made as the frozen set is (same kinds and held-out sources, other
-seeds and crops), read from files and fused. Left out: pixels whose truth no frame measures (``fuse`` flags them).
-Errors below the floor that noise and quantisation explain (``fusion``) count as 0: then 68 % of the errors lie below
-the larger of floor and calibrated sigma.
+tiles. saf answers in windows at odds, so its curves are fitted on what was recorded there
+(benchmarks/release/train_windows.py), of held-out panoramas. gfhdr makes the whole picture: its curves are fitted on
+bursts made as the frozen set is (same kinds and held-out sources, other seeds and crops), read from files and fused.
+Left out: pixels whose truth no frame measures (``fuse`` flags them).
 """
 
 import argparse
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.lib.frozen_set import KINDS, SCENES, SIZE, read_frozen_scene, scene_folders
 from benchmarks.lib.frozen_set import SEED as FROZEN_SET_SEED
 from benchmarks.lib.methods import frozen_scene_methods
+from benchmarks.lib.window_lessons import Lesson, batch_of
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import protocol
 from smarthdr_cli.evaluate.comparison import error_map
-from smarthdr_cli.fusion import network_fusion
-from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from smarthdr_cli.fusion.network_window import SHOWS, answer
+from smarthdr_cli.fusion.residual_bounds import limit_residual
+from smarthdr_cli.models.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration, fit_calibration
 from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 
@@ -44,24 +48,23 @@ def save_half(path: Path, checkpoint: Checkpoint, calibration: Calibration | Non
     )
 
 
-@contextmanager
-def recorded_floors() -> Iterator[list[NDArray[np.float32]]]:
-    """Collect the floor (h, w) of sigma of every tile that is fused meanwhile.
+@torch.inference_mode()
+def lesson_errors(model: SAF, lesson: Lesson) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sigma as the network states it and error, in the mu-law domain, of a lesson's pixels that count."""
+    frames, states, truth, share = batch_of([lesson])
+    light, log_sigma, detail = answer(model, frames, states)
+    shown = (detail.trust * SHOWS).clamp(max=1)
+    light, _ = limit_residual(light, detail.merged, frames.blank(), shown, frames.evs)
+    scale = torch.exp2(frames.evs.amin())
+    error = (mu_law((light * scale).clamp(max=1)) - mu_law((truth * scale).clamp(max=1))).abs().mean(1)
+    counts = (share[:, 0] > 0.5) & ((truth * scale).amax(1) < 1)
+    return log_sigma[:, 0].exp()[counts].numpy(), error[counts].numpy()
 
-    Fusing without a calibration computes the floor but does not apply it.
-    """
-    floors: list[NDArray[np.float32]] = []
-    original = network_fusion.calibrated_sigma
 
-    def recording(log_sigma: Any, calibration: Any, *rest: Any) -> Any:
-        floors.append(rest[-1][0, 0].cpu().numpy())
-        return original(log_sigma, calibration, *rest)
-
-    network_fusion.calibrated_sigma = recording
-    try:
-        yield floors
-    finally:
-        network_fusion.calibrated_sigma = original
+def fit_lessons(model: SAF, lessons: Sequence[Lesson]) -> Calibration:
+    """One curve for lessons of one kind of files."""
+    sigmas, errors = zip(*(lesson_errors(model, lesson) for lesson in lessons), strict=True)
+    return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
 
 
 def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:
@@ -69,8 +72,7 @@ def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:
     sigmas, errors = [], []
     for folder in scene_folders(root):
         scene = read_frozen_scene(folder)
-        with recorded_floors() as floors:
-            result = frozen_scene_methods(scene, kind, weights)["ours"]()
+        result = frozen_scene_methods(scene, kind, weights)["ours"]()
         pixels = protocol.fit_pixels(scene.truth, **scene.scoring_context)
         scaled = protocol.scale_and_limit(result.radiance, scene.truth, pixels)
         assert result.sigma is not None
@@ -78,9 +80,6 @@ def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:
         known_mask[np.arange(known_mask.shape[0]) % PIXEL_STEP > 0] = False
         known_mask[:, np.arange(known_mask.shape[1]) % PIXEL_STEP > 0] = False
         error = error_map(scaled, np.clip(scene.truth, 0, 1))
-        height, width = error.shape
-        for floor in floors:  # one tile at this size; none for gfhdr, which has no floor
-            error = np.where(error < floor[:height, :width], 0, error)
         sigmas.append(result.sigma[known_mask])
         errors.append(error[known_mask])
     return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
@@ -89,24 +88,41 @@ def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:
 def main() -> None:
     parser = argparse.ArgumentParser(description="calibrate sigma through the whole of fuse")
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--panoramas", type=Path, required=True, help="folder of HDR sources; uses the held-out ones")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the bursts, made where it does not exist")
+    parser.add_argument("--lessons", type=Path, help="saf: folder of held-out lessons")
+    parser.add_argument("--panoramas", type=Path, help="gfhdr: folder of HDR sources; uses the held-out ones")
+    parser.add_argument("--work", type=Path, help="gfhdr: folder of the bursts, made where it does not exist")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.weights)
+    if options.lessons is None:
+        curves = fit_bursts(checkpoint, options.panoramas, options.work, options.scenes)
+    else:
+        model, _ = load_model(options.weights)
+        assert isinstance(model, SAF)
+        lessons = [Lesson.load(path) for path in sorted(options.lessons.glob("*.pt"))]
+        curves = {
+            kind: fit_lessons(model, [lesson for lesson in lessons if bool(lesson.eight_bit) == (kind == "camera8")])
+            for kind in KINDS
+        }
+    for kind, curve in curves.items():
+        print(f"{kind}: {curve.samples:,} pixels, {len(curve.raw)} knots", flush=True)
+    print(save_half(options.out, checkpoint, replace(curves["gamma16"], eight_bit=curves["camera8"])))
+
+
+def fit_bursts(checkpoint: Checkpoint, panoramas: Path, work: Path, scenes: int) -> dict[str, Calibration]:
+    """A curve for each kind of files, through the whole of ``fuse``."""
     curves = {}
     with tempfile.TemporaryDirectory() as scratch:
         bare = Path(scratch) / "bare.safetensors"
         save_half(bare, checkpoint, None)
         for kind in KINDS:
-            root = options.work / kind
+            root = work / kind
             if not root.exists():
-                bank = load_bank(options.panoramas, held_out=True)
-                write_benchmark(root, bank, options.scenes, SEED, benchmark_config(kind, SIZE))
+                bank = load_bank(panoramas, held_out=True)
+                write_benchmark(root, bank, scenes, SEED, benchmark_config(kind, SIZE))
             curves[kind] = fit_curve(root, kind, bare)
-            print(f"{kind}: {curves[kind].samples:,} pixels, {len(curves[kind].raw)} knots", flush=True)
-    print(save_half(options.out, checkpoint, replace(curves["gamma16"], eight_bit=curves["camera8"])))
+    return curves
 
 
 if __name__ == "__main__":

@@ -116,6 +116,14 @@ def command(
         CommandOption("Folder of bursts without ground truth; repeat it for more.", INPUT, metavar="DIR"),
     ] = None,
     panoramas: opt.Panoramas = None,
+    people: Annotated[
+        Path | None,
+        CommandOption(
+            "Folder of sprites of people who move through streamed bursts (benchmarks/people/make_people.py).",
+            INPUT,
+            metavar="DIR",
+        ),
+    ] = None,
     flags: ConfigFlags,
     backbone: Annotated[
         Literal["saf", "gfhdr"] | None,
@@ -190,7 +198,7 @@ def command(
         any((data, labeled is not None, unlabeled, flags.method)) or file.get("method", "supervised") != "supervised"
     )
     ends = epochs is not None or minutes is not None or flags.iterations is not None
-    if not (on_scenes or resume or dry_run or config or panoramas or ends):
+    if not (on_scenes or resume or dry_run or config or panoramas or people or ends):
         raise UsageError(
             "nothing says what to train on: --unlabeled DIR with your own brackets (and --init saf-base), --data DIR "
             "with scenes and their truth, --panoramas DIR with HDR images, or --minutes N for procedural scenes"
@@ -234,9 +242,13 @@ def command(
         output, device, init, _time_budget(minutes, cooldown), dry_run, tensorboard, as_json, quiet, before
     )
     if on_scenes:
+        if people is not None:
+            raise UsageError(
+                "--people belongs to a run on streamed bursts: without --data, --labeled, --unlabeled and --method"
+            )
         run_on_scenes(run, values, _request(data, panoramas, labeled, unlabeled or [], epochs))
     else:
-        run_on_stream(run, values, panoramas)
+        run_on_stream(run, values, panoramas, people)
 
 
 def _time_budget(minutes: float | None, cooldown: float) -> "TimeBudget":

@@ -41,13 +41,16 @@ class RunOptions:
     earlier: run_folder.SavedRun | None
 
 
-def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path | None) -> None:
+def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path | None, people: Path | None) -> None:
     """Train on streamed bursts or, under --dry-run, print the options and the cost."""
     config = train_config(values)
     if options.dry_run:
         with progress(quiet=options.quiet) as report_progress:
-            cost = stream_run_cost(values, panoramas, resolve_device(options.device), report_progress)
+            device = resolve_device(options.device)
+            cost = stream_run_cost(values, panoramas, people, device, report_progress)
         plan_values = {"config": config.to_dict(), "data": {"streamed": str(panoramas or "procedural scenes")}}
+        if people is not None:
+            plan_values["data"]["people"] = str(people)
         _print_plan(plan_values, cost, as_json=options.as_json)
         return
     folder = options.output
@@ -56,8 +59,8 @@ def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path |
         report_progress("load scenes", 0.0)
     with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
         summary = run_training(
-            folder, values, panoramas, device=options.device, resume=options.earlier is not None, init=options.init,
-            budget=options.budget, on_log=on_log, on_step=on_step,
+            folder, values, panoramas, people, device=options.device, resume=options.earlier is not None,
+            init=options.init, budget=options.budget, on_log=on_log, on_step=on_step,
         )  # fmt: skip
     _print_summary(options, folder, summary, config.iterations)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
@@ -24,6 +25,7 @@ from smarthdr_cli.fusion.consistency import (
 from smarthdr_cli.fusion.noise_model import NoiseModel, fit_noise
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.samples import Displacement, draw
+from smarthdr_cli.fusion.tiles import parallel_map, worker_count
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -97,18 +99,25 @@ def fit_burst(
     evs = [float(burst.evs[i]) for i in order]
     anchors = anchor_positions(evs)
     first = order[0]
-    pairs, corrected, light = [], {first: cells[first]}, {first: samples.light[first]}
+    pairs: dict[int, PairModel] = {}
+    corrected, light = {first: cells[first]}, {first: samples.light[first]}
     moved = {i: moved_cells(cells[i], flows[i] / np.float32(CELL)) if i in flows else cells[i] for i in order}
-    for i, ev, anchor in zip(order[1:], evs[1:], anchors, strict=True):
-        j, ratio = order[anchor], 2.0 ** (ev - evs[anchor])
+
+    def fitted(n: int) -> tuple[PairModel, F32, F32, F32]:
+        i, j, ratio = order[n], order[anchors[n - 1]], 2.0 ** (evs[n] - evs[anchors[n - 1]])
         pair = fit_pair(samples, light[j], moved, seen, noise.frames, variance, j, i, ratio, burst.size)
-        pairs.append(pair)
-        corrected[i] = corrected_cells(cells[i], pair)
-        light[i] = corrected_samples(samples, i, pair.grid, ratio, burst.size)
-        moved[i] = corrected_cells(moved[i], pair)
+        own = corrected_samples(samples, i, pair.grid, ratio, burst.size)
+        return pair, corrected_cells(cells[i], pair), own, corrected_cells(moved[i], pair)
+
+    near = [n for n, anchor in enumerate(anchors, start=1) if anchor == 0]
+    far = [[n] for n, anchor in enumerate(anchors, start=1) if anchor]  # a pair waits for that of its anchor
+    for places in (near, *far):
+        for n, fit in zip(places, parallel_map(fitted, places, worker_count(torch.device("cpu"))), strict=True):
+            pairs[n], corrected[order[n]], light[order[n]], moved[order[n]] = fit
+    ordered = tuple(pairs[n] for n in sorted(pairs))
     exposures = np.exp2(evs).astype(np.float32)
     curve_error = np.float32(np.log(2) * source.curve_error_ev)
-    return BurstModel(noise, tuple(order), exposures, tuple(pairs), anchors, eight_bit, corrected, curve_error)
+    return BurstModel(noise, tuple(order), exposures, ordered, anchors, eight_bit, corrected, curve_error)
 
 
 def valid_cells(source: AlignedBurst, index: int) -> Mask:

@@ -169,29 +169,12 @@ def _residue(gap: F32, variance: F32, gradient: F32, seen: Mask, samples: Sample
 
 
 def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, ...], shoulder: float) -> F32:
-    """(h, w) trust of whole cells, from means over 4 and 12 px alone; ``other`` already under the photometric grid."""
-    brighter = pair.ratio > 1
-    gain = np.float32(max(pair.ratio, 1 / pair.ratio))
-    dark, bright = (ref, other) if brighter else (other, ref)
-    dark_noise, bright_noise = (noise[k] for k in ((pair.ref, pair.other) if brighter else (pair.other, pair.ref)))
-    lifted, bright = np.minimum(dark * gain, 1), np.minimum(bright, 1)
-    gap, gradient = lifted - bright, squared_gradient(lifted) / CELL**2
-    residue = pair.residue_cells(*ref.shape[:2])[..., None]
-    variance = np.stack(
-        [bright_noise.at(bright[..., c], c) + gain**2 * dark_noise.at(dark[..., c], c) for c in range(3)], -1
-    )
-    z = np.zeros(ref.shape[:2], np.float32)
-    for scale, width in ((1, 1), (2, 3)):
-        difference, light, own, slope = (
-            x if width == 1 else np.asarray(cv2.blur(x, (width, width))) for x in (gap, lifted, variance, gradient)
-        )
-        side = CELL * width
-        eps = EPS_TEST + shoulder * np.clip((light - 0.7) / 0.2, 0, 1)
-        photometric = np.stack(
-            [pair.spread[scale, c][table_index(np.asarray(light[..., c], np.float32))] for c in range(3)], -1
-        )
-        black = np.stack([bright_noise.black_at(light, c) + gain**2 * dark_noise.black_at(light / gain, c)
-                          for c in range(3)], -1)  # fmt: skip
-        allowed = np.maximum(own / side**2, photometric) + black + residue * slope / side + (eps * light) ** 2 + 1e-9
-        z = np.maximum(z, channel_max(np.abs(difference) / np.sqrt(allowed)))
-    return np.asarray(np.exp(-(np.clip(z - THRESHOLD, 0, None) ** 2) / 1.5), np.float32)
+    """(h, w) trust of whole cells (h, w, 3); ``other`` already under the photometric grid."""
+    trust = np.empty(ref.shape[:2], np.float32)
+    first, second = noise[pair.ref], noise[pair.other]
+    errors = (np.float32(e) for e in (EPS_TEST, shoulder, THRESHOLD))
+    pixel_functions().agreement_of_cells(
+        to_planes(ref), to_planes(other), first.variance, second.variance, first.black, second.black,
+        np.float32(pair.ratio), pair.spread, pair.residue_cells(*ref.shape[:2]), *errors, trust,
+    )  # fmt: skip
+    return trust

@@ -16,17 +16,19 @@ from smarthdr_cli.response import apply_clip_level, compensate_gains, estimate_r
 
 F32 = NDArray[np.float32]
 
+MIN_MOVING = 0.1  # of the picture, from which flow may change a curve on which the aligned frames agree
 REPLACES_SRGB = "seen through the optical flow, the frames agree on a camera curve: it takes the place of sRGB"
 
 
 def refined_response(source: AlignedBurst, flows: Mapping[int, F32]) -> AlignedBurst:
     """``source`` with the curve that its frames give through ``flows``; itself where its curve is not its own, where
-    nothing moves, or where the frames agree on no curve.
+    too little moves, or where the frames agree on no curve.
 
     ``flows``: (h, w, 2) displacement in reference pixels on cells of the picture, by frame. Gains that the frames had
     are measured again.
     """
-    if not source.estimated or not any(flow.any() for flow in flows.values()):
+    moving = max((float(flow.any(-1).mean()) for flow in flows.values()), default=0.0)
+    if not source.estimated or moving <= (0 if source.response.name == "srgb" else MIN_MOVING):
         return source
     samples = sample_blocks(source.burst, source.alignment, flows=flows)
     response = estimate_response(source.burst, samples, robust=True).response

@@ -2,7 +2,7 @@
 
 The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the
 frame then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other
-disagreement. Levels are computed in bands of rows that overlap by the receptive field of a level.
+disagreement. Levels of more cells are computed only where frames still differ (motion_refinement.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,15 +30,12 @@ from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
 from smarthdr_cli.models.merge import TAPER_END
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, LEVEL_RADIUS, Motion, upsample
+from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, Motion, upsample
 from smarthdr_cli.models.tensor_ops import box_mean
 
 F32 = NDArray[np.float32]
 
-BAND_CELLS = 1 << 17  # cells of a band, in whole rows: the cost volume holds some hundred floats for each
-# Levels with more cells are not computed: an image of more than 10 megapixels is not sharp at its own pixels, and what
-# is left to find there is a fraction of a pixel of what was found at half its size.
-MAX_LEVEL_CELLS = 625_000
+MAX_LEVEL_CELLS = 160_000  # the cost volume holds some hundred floats for each
 MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than the dead zone
 SURROUNDINGS = 31  # cells around a place where the reference clips, more than half of which must move
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
@@ -145,7 +142,7 @@ def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_o
         if state is not None and h * w > MAX_LEVEL_CELLS:
             break
         state = upsample(state, 2) if state is not None else network.start(1, h, w, level_ref)
-        state = motion_level_in_bands(network, level_ref, warp(level_other, state.flow), ev, state)
+        state = network.motion_level(level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
     missing = reference.shape[-1] // state.flow.shape[-1]
     if missing > 1:
@@ -205,22 +202,3 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)
     padded = F.pad(torch.from_numpy(helps.astype(np.float32))[None, None], pad, mode="replicate")
     return padded.to(flow.device), np.where(helps, through, still)
-
-
-def motion_level_in_bands(
-    model: SAF, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion, band_cells: int = BAND_CELLS
-) -> Motion:
-    """``SAF.motion_level`` in bands of about ``band_cells``; the same result as in one piece."""
-    height, width = ref.shape[-2:]
-    rows_per_band = max(band_cells // width, 2 * LEVEL_RADIUS)
-    if height <= rows_per_band + 2 * LEVEL_RADIUS:
-        return model.motion_level(ref, moved, ev, state)
-    bands: list[Motion] = []
-    for top in range(0, height, rows_per_band):
-        bottom = min(top + rows_per_band, height)
-        y0, y1 = max(0, top - LEVEL_RADIUS), min(height, bottom + LEVEL_RADIUS)
-        band_state = Motion(*(x[..., y0:y1, :] for x in (state.flow, state.logit, state.hidden)))
-        band = model.motion_level(ref[..., y0:y1, :], moved[..., y0:y1, :], ev, band_state)
-        rows = slice(top - y0, bottom - y0)
-        bands.append(Motion(*(x[..., rows, :] for x in (band.flow, band.logit, band.hidden))))
-    return Motion(*(torch.cat([getattr(band, name) for band in bands], dim=-2) for name in ("flow", "logit", "hidden")))

@@ -40,7 +40,7 @@ class RefinementConfig:
     ring: int = 6
     moved: float = 0.25
     pixels: float = 2e6
-    cells: float = 4e5
+    cells: float = 2e5
     cuda_cells: float = 32e6
     largest: int = 384
 
@@ -89,8 +89,9 @@ class CoarseMotion:
 
 
 def finer_sides(side: int, finest: int) -> tuple[int, ...]:
-    """Cell sides of the levels below one of ``side`` pixels: two levels, one where levels of CELL were left out."""
-    return tuple(side // divisor for divisor in ((2, 4) if side <= CELL else (2,)) if side // divisor >= finest)
+    """Cell sides of the levels below one of ``side`` pixels: to single pixels, or to a quarter of larger cells."""
+    least = max(finest, 1 if side <= 2 * CELL else side // 4)
+    return tuple(side >> level for level in range(1, side.bit_length()) if side >> level >= least)
 
 
 def refined_share(distrust: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:

@@ -26,7 +26,7 @@ from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.motion import coarse_motions, find_motions, pair_motion
 from smarthdr_cli.fusion.network_window import WindowNetwork, network_side
-from smarthdr_cli.fusion.physical_merge import PhysicalMerger
+from smarthdr_cli.fusion.physical_merge import PhysicalMerger, PictureMerge
 from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, RadianceSigma, TiledFusion
@@ -55,20 +55,15 @@ class SAFFuser:
         self, burst: AlignedBurst, budget: MemoryBudget, *, strong: bool, on_progress: Callable[[float], None]
     ) -> TiledFusion:
         """Merge every frame of the burst; where they are at odds, the network fuses nine of them at most."""
-        merger = fit(self, burst, budget.parallel_motions, strong, lambda share: on_progress(0.3 * share))
-        merge = merger.picture(budget.tile, lambda share: on_progress(0.3 + 0.3 * share))
-        members = network_frames(burst.burst, merger.model.order, merger.motions)
-        config, size = blocks.BlockConfig(), burst.burst.size
-        share = blocks.network_share(blocks.at_odds(merge.summary, config), config) * np.float32(bool(members))
-        calibration = self.calibration and self.calibration.for_codes(frame.codes.dtype for frame in burst.burst.frames)
-        network = WindowNetwork(self.model, self.device, calibration, merger, members, strong, network_side(size))
-        config = replace(config, context=config.context * network.side)
-        windows = list(blocks.windows(share, size, config, budget.tile))
+        plan = self.plan(burst, budget, strong, on_progress)
+        merger, merge, network, share = plan.merger, plan.merge, plan.network, plan.share
+        size, windows, members = burst.burst.size, plan.windows, plan.network.members
 
         def fuse_core(core: Window) -> tuple[int, float, float]:
-            window = around(core, config.context, size, CELL * network.side)
-            light, sigma, limited = network.fuse(merger.window(window), window)
-            blend(merge.image, share, core, window, light, sigma)
+            window = around(core, plan.context, size, CELL * network.side)
+            inner = around(core, CELL, size)
+            light, sigma, limited = network.fuse(window, inner)
+            blend(merge.image, share, core, inner, light, sigma)
             return core.height * core.width, limited, window.height * window.width / network.side**2
 
         total, done, restored, convolved = sum(w.height * w.width for w in windows), 0, 0.0, 0.0
@@ -93,6 +88,36 @@ class SAFFuser:
             notes=(REPLACES_SRGB,) if burst.response.name == "srgb" != response.name else (),
         )
         return TiledFusion(merge.image, statistics, response, kernel_choice().kernel)
+
+    def plan(
+        self, burst: AlignedBurst, budget: MemoryBudget, strong: bool, on_progress: Callable[[float], None]
+    ) -> "FusionPlan":
+        """The merge by physics, and what is left to the network."""
+        merger = fit(self, burst, budget.parallel_motions, strong, lambda share: on_progress(0.3 * share))
+        merge = merger.picture(budget.tile, lambda share: on_progress(0.3 + 0.3 * share))
+        members = network_frames(burst.burst, merger.model.order, merger.motions)
+        config, size = blocks.BlockConfig(), burst.burst.size
+        share = blocks.network_share(blocks.at_odds(merge.summary, config), config) * np.float32(bool(members))
+        calibration = self.calibration and self.calibration.for_codes(frame.codes.dtype for frame in burst.burst.frames)
+        network = WindowNetwork(self.model, self.device, calibration, merger, members, strong, network_side(size))
+        config = replace(config, context=config.context * network.side)
+        return FusionPlan(
+            merger, merge, network, share, list(blocks.windows(share, size, config, budget.tile)), config.context
+        )
+
+
+@dataclass(frozen=True)
+class FusionPlan:
+    """A burst merged by physics: ``share`` (h / 4, w / 4) of the network in it, and the ``windows`` in which the
+    ``network`` is asked, with ``context`` px around.
+    """
+
+    merger: PhysicalMerger
+    merge: PictureMerge
+    network: WindowNetwork
+    share: F32
+    windows: Sequence[Window]
+    context: int
 
 
 def fit(

@@ -11,6 +11,7 @@ made of full-size pixels, and the residual is added in the mu-law domain.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,21 +22,22 @@ from torch import Tensor
 from smarthdr_cli import radiometry
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, WindowMerge
 from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import clamp_beside_clip, limit_residual
 from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.base import MergeDetail
+from smarthdr_cli.models.evidence import Evidence
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, Motion
+from smarthdr_cli.models.saf_layers import Motion
 from smarthdr_cli.models.tensor_ops import encode, enlarge, inverse_mu_law, mu_law
 from smarthdr_cli.models.uncertainty_calibration import Calibration
 from smarthdr_cli.radiometry import MU
 
 F32 = NDArray[np.float32]
 
+SHARP_PIXELS = 10e6  # larger pictures are not sharp at their own pixels
 STRONG_LOGIT = 2.0  # by which --deghost strong lowers the network's trust
 MAX_FACTOR = 1e3  # by which the noise model may change a weight of the network's merge
 CERTAIN = 20.0  # a logit whose sigmoid is 1 in float32
@@ -45,7 +47,7 @@ SHOWS = 10.0  # a frame trusted by a tenth shows something
 
 def network_side(size: tuple[int, int]) -> int:
     """Pixels along the side of one of the network's, for a picture of ``size``."""
-    return 2 if size[0] * size[1] > MAX_LEVEL_CELLS * CELL**2 else 1
+    return 2 if size[0] * size[1] > SHARP_PIXELS else 1
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,30 @@ class WindowNetwork:
     side: int
 
     @torch.inference_mode()
-    def fuse(self, merged: WindowMerge, window: Window) -> tuple[F32, F32, float]:
-        """Light (h, w, 3) and sigma (h, w) of a window, and the share of its residual that was limited.
+    def fuse(self, window: Window, inner: Window) -> tuple[F32, F32, float]:
+        """Light (h, w, 3) and sigma (h, w) of ``inner``, for which the network looks at ``window`` around it, and the
+        share of its residual that was limited. Both begin at multiples of CELL.
 
         Frames that the network does not see join by their physical weight against its sigma.
         """
         model, side = self.merger.model, self.side
-        frames = self._frames(merged)
+        merged = self.merger.window(window)
+        small = self.frames(merged).reduced(side)
+        small_light, log_sigma, detail = answer(self.model, small, self.states(window), self.strong)
+        part = inside(window, inner, side)
+        small_light, log_sigma, convex, trust = (
+            x[..., *part] for x in (small_light, log_sigma, detail.merged, detail.trust)
+        )
+        merged = merged.part(*inside(window, inner))
+        frames = self.frames(merged)
         stack = frames.blank()
-        small = frames if side == 1 else frames.reduced(side)
-        small_light, log_sigma, detail = self._answer(small, window)
-        light, convex, trust, sigma = small_light, detail.merged, detail.trust, log_sigma.float().exp()
+        light, sigma = small_light, log_sigma.float().exp()
         if side > 1:
             trust = torch.maximum(enlarge(trust, side), frames.agreed) * frames.valid
+            small_convex = convex
             convex = merge(stack, frames.evs, trust, frames.factors)[0]
             scale = torch.exp2(frames.evs.amin())
-            residual = enlarge(mu_law(small_light * scale) - mu_law(detail.merged * scale), side)
+            residual = enlarge(mu_law(small_light * scale) - mu_law(small_convex * scale), side)
             light = inverse_mu_law((mu_law(convex * scale) + residual).clamp(0, 1)) / scale
             sigma = enlarge(sigma, side)
         light, limited = limit_residual(light, convex, stack, (trust * SHOWS).clamp(max=1), frames.evs)
@@ -87,64 +97,91 @@ class WindowNetwork:
             light = clamp_beside_clip(light, stack[:, 0])
         if self.calibration is not None:
             sigma = self.calibration.apply_torch(sigma)
-        answer = np.ascontiguousarray(light[0].permute(1, 2, 0).cpu().numpy(), np.float32)
+        radiance = np.ascontiguousarray(light[0].permute(1, 2, 0).cpu().numpy(), np.float32)
         error = np.ascontiguousarray(sigma[0, 0].float().cpu().numpy())
         shares = np.ascontiguousarray(trust[0, :, 0].float().cpu().numpy())
-        return (*joined(model, merged, self.members, answer, error, shares), limited)
+        return (*joined(model, merged, self.members, radiance, error, shares), limited)
 
-    def _frames(self, merged: WindowMerge) -> "WindowFrames":
+    def frames(self, merged: WindowMerge) -> "WindowFrames":
+        """What the network sees of a merged window."""
+
         def planes(arrays: F32) -> Tensor:
             return torch.cat([to_tensor(array) for array in arrays])[None].to(self.device)
 
         chosen = [0, *self.members]
-        stack, place, agreed, variance = (
+        stack, place, trust, variance = (
             planes(x[chosen]) for x in (merged.frames, merged.place, merged.trust, merged.variance)
         )
-        exposures = torch.from_numpy(self.merger.model.exposures[chosen])[None].to(stack)
-        # The weight of the noise model over that of the network's own merge (models/merge.py).
-        level = stack.mean(dim=2, keepdim=True).clamp(min=0)
-        factors = (level + READ_FLOOR) / (variance * exposures.square().view(1, -1, 1, 1, 1))
-        factors = (factors / factors[:, :1]).clamp(1 / MAX_FACTOR, MAX_FACTOR) * place.clamp(min=0)
-        brighter = torch.where((exposures[:, 1:] > 1).view(1, -1, 1, 1, 1), stack[:, 1:], stack[:, :1])
-        unclipped = brighter.amax(dim=2, keepdim=True) < TAPER_END
-        low, high = AGREES
-        sure = ((agreed[:, 1:] - low) / (high - low)).clamp(0, 1) * unclipped
-        return WindowFrames(stack, exposures.log2(), (place[:, 1:] > 0).to(stack), sure, factors)
+        evs = torch.from_numpy(self.merger.model.exposures[chosen])[None].to(stack).log2()
+        return WindowFrames(stack, evs, place, trust[:, 1:], variance, planes(merged.sigma[None])[0])
 
-    def _answer(self, frames: "WindowFrames", window: Window) -> tuple[Tensor, Tensor, MergeDetail]:
-        """Light, log sigma and detail, see ``SAF.refine``, of frames as the network sees them."""
-        ref = frames.stack[:, 0]
-        codes = encode(ref)
-        logits, features, gaps = [], [], []
-        for k, n in enumerate(self.members):
-            valid, agreed = frames.valid[:, k], frames.agreed[:, k]
-            state = self.merger.motions[n].state_in(window)
-            if self.side > 1:
-                state = Motion(*(F.avg_pool2d(x, self.side) for x in (state.flow, state.logit, state.hidden)))
-            logit, feature, gap = self.model.verify(
-                ref, frames.stack[:, k + 1], valid, frames.evs[:, k + 1], state, codes
-            )
-            logit = torch.lerp(logit - STRONG_LOGIT * self.strong, logit.clamp(min=CERTAIN), agreed)
-            logits.append(torch.where(valid > 0, logit, torch.full_like(logit, CERTAIN)))
-            features.append(feature)
-            gaps.append(gap)
-        return self.model.refine(
-            frames.blank(), frames.evs, frames.valid, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1),
-            codes, frames.factors,
-        )  # fmt: skip
+    def states(self, window: Window) -> list[Motion]:
+        """The motion stage's of every member, on the network's cells."""
+        states = [self.merger.motions[n].state_in(window) for n in self.members]
+        if self.side == 1:
+            return states
+        return [Motion(*(F.avg_pool2d(x, self.side) for x in (s.flow, s.logit, s.hidden))) for s in states]
+
+
+def answer(
+    model: SAF, frames: "WindowFrames", states: Sequence[Motion], strong: bool = False
+) -> tuple[Tensor, Tensor, MergeDetail]:
+    """Light, log sigma and detail, see ``SAF.refine``, of ``frames`` as the network sees them, with their states."""
+    ref = frames.stack[:, 0]
+    codes = encode(ref)
+    evidence = Evidence(frames.variance, frames.trust, frames.sigma)
+    logits, features, gaps = [], [], []
+    for k, state in enumerate(states):
+        valid, agreed, other, ev = (
+            x[:, k] for x in (frames.valid, frames.agreed, frames.stack[:, 1:], frames.evs[:, 1:])
+        )
+        seen = (evidence.difference(k, ref, other, ev), frames.trust[:, k]) if model.config.evidence else None
+        logit, feature, gap = model.verify(ref, other, valid, ev, state, codes, seen)
+        logit = torch.lerp(logit - STRONG_LOGIT * strong, logit.clamp(min=CERTAIN), agreed)
+        logits.append(torch.where(valid > 0, logit, torch.full_like(logit, CERTAIN)))
+        features.append(feature)
+        gaps.append(gap)
+    return model.refine(
+        frames.blank(), frames.evs, frames.valid, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1),
+        codes, frames.factors, frames.sigma if model.config.evidence else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class WindowFrames:
-    """``stack`` (1, N, 3, h, w) linear, the reference first, ``evs`` (1, N), ``factors`` (1, N, 1, h, w) of the
-    weights; of the others, (1, N-1, 1, h, w): ``valid``, and ``agreed``, how far the test overrules the network.
+    """Windows of B bursts of N frames, the reference first, as the network sees them.
+
+    ``stack`` (B, N, 3, h, w) linear, ``evs`` (B, N), ``place`` (B, N, 1, h, w) the border's share, ``trust`` (B, N-1,
+    1, h, w) by the test, ``variance`` (B, N, 1, h, w) of radiance, ``sigma`` (B, 1, h, w) of the physical merge.
     """
 
     stack: Tensor
     evs: Tensor
-    valid: Tensor
-    agreed: Tensor
-    factors: Tensor
+    place: Tensor
+    trust: Tensor
+    variance: Tensor
+    sigma: Tensor
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """(B, N-1, 1, h, w): 1 where the others have data."""
+        return (self.place[:, 1:] > 0).to(self.stack)
+
+    @cached_property
+    def agreed(self) -> Tensor:
+        """(B, N-1, 1, h, w): how far the test overrules the network."""
+        exposures = torch.exp2(self.evs).view(*self.evs.shape, 1, 1, 1)
+        brighter = torch.where(exposures[:, 1:] > 1, self.stack[:, 1:], self.stack[:, :1])
+        unclipped = brighter.amax(dim=2, keepdim=True) < TAPER_END
+        low, high = AGREES
+        return ((self.trust - low) / (high - low)).clamp(0, 1) * unclipped
+
+    @cached_property
+    def factors(self) -> Tensor:
+        """(B, N, 1, h, w): the weight of the noise model over that of the network's own merge (models/merge.py)."""
+        level = self.stack.mean(dim=2, keepdim=True).clamp(min=0)
+        factors = (level + READ_FLOOR) / (self.variance * torch.exp2(2 * self.evs).view(*self.evs.shape, 1, 1, 1))
+        return (factors / factors[:, :1]).clamp(1 / MAX_FACTOR, MAX_FACTOR) * self.place.clamp(min=0)
 
     def blank(self) -> Tensor:
         """The stack, 1 (its clip, without weight) where a frame is not valid."""
@@ -152,11 +189,23 @@ class WindowFrames:
         return torch.cat([self.stack[:, :1], others], dim=1)
 
     def reduced(self, side: int) -> "WindowFrames":
-        """Means over ``side`` x ``side`` pixels; valid where all of them are."""
-        stack, valid, agreed, factors = (
-            F.avg_pool2d(x[0], side)[None] for x in (self.stack, self.valid, self.agreed, self.factors)
+        """Means over ``side`` x ``side`` pixels, valid where all of them are. Their noise falls, what is off in
+        registration does not.
+        """
+        if side == 1:
+            return self
+        stack, place, trust, variance, sigma = (
+            F.avg_pool2d(x.flatten(0, 1), side).view(*x.shape[:-2], x.shape[-2] // side, x.shape[-1] // side)
+            for x in (self.stack, self.place, self.trust, self.variance, self.sigma[:, None])
         )
-        return WindowFrames(stack, self.evs, (valid > 0.99).to(valid), agreed, factors)
+        whole = F.avg_pool2d((self.place > 0).to(place).flatten(0, 1), side).view_as(place) > 0.99
+        return WindowFrames(stack, self.evs, place * whole, trust, variance / side, sigma[:, 0])
+
+
+def inside(window: Window, inner: Window, side: int = 1) -> tuple[slice, slice]:
+    """Rows and columns of ``inner`` in a picture of ``window`` whose pixels have ``side`` pixels along theirs."""
+    top, left = (inner.top - window.top) // side, (inner.left - window.left) // side
+    return slice(top, top + inner.height // side), slice(left, left + inner.width // side)
 
 
 def joined(

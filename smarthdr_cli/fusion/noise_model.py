@@ -18,7 +18,6 @@ flat places are smoothed: a, b, kappa from the differences of neighbouring expos
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
@@ -59,10 +58,6 @@ class FrameNoise:
     def at(self, light: NDArray[np.floating], channel: int) -> F32:
         """Variance of ``light`` of one channel, any shape, without JPEG's part."""
         return np.asarray(self.variance[channel][table_index(light)])
-
-    def black_at(self, light: NDArray[Any], channel: int) -> F32:
-        """What JPEG leaves near black of ``light`` (..., 3), of one channel."""
-        return np.asarray(self.black[channel][table_index(light[..., channel])])
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ compiled loops of pixel_kernel.py; a pixel does not depend on the tile that it l
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,6 +51,11 @@ class WindowMerge:
     def frames(self) -> F32:
         """``planes`` as (N, h, w, 3), without a copy."""
         return self.planes.transpose(0, 2, 3, 1)
+
+    def part(self, rows: slice, columns: slice) -> "WindowMerge":
+        """Some rows and columns of the window, without a copy."""
+        arrays = (getattr(self, field.name)[..., rows, columns] for field in fields(self) if field.name != "light")
+        return WindowMerge(self.light[rows, columns], *arrays)
 
     def summary(self, exposures: F32) -> tuple[F32, F32]:
         """``pixel_kernel.summarise`` of the window's cells, (h / 4, w / 4, 5), and the classical merge there."""
@@ -133,8 +139,12 @@ class PhysicalMerger:
         """Light of a frame (3, h, w) into ``out``; its validity (h, w)."""
         codes, valid, clipped = self.burst.sample(index, window, flow)
         table = self.burst.response_of(index).table
-        scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
-        pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
+        if codes.dtype == np.uint8 and table.shape[1] == 256:
+            for plane, channel, light in zip(cv2.split(codes), table, out, strict=True):
+                cv2.LUT(plane, channel[None], light)
+        else:
+            scale = np.float32((table.shape[1] - 1) / self.burst.burst.frames[index].white)
+            pixel_functions().linearise(np.ascontiguousarray(codes, np.float32), scale, table, out)
         if clipped is not None:
             out[:, clipped_pixels(out.max(0), clipped)] = 1
         return valid

@@ -98,28 +98,31 @@ def agreement(
     noise = var_bright + gain * gain * var_dark
     move, moved = (_widen(residue) * np.stack([_squared_gradient(x) for x in frame]) for frame in (lifted, other))
 
-    def at(table: Array, light: Array) -> Array:
-        return np.stack([table[k][_entries(light[k], table.shape[1])] for k in range(3)])
-
-    def common(light: Array) -> Array:
-        return at(black_bright, light) + gain * gain * at(black_dark, light / np.float32(gain))
-
-    def squared_z(gap: Array, light: Array, noise: Array, move: Array, scale: int) -> F32:
-        eps = eps_test + shoulder * (1 - _falling(light, constants.SHOULDER_START, constants.SHOULDER_END))
-        allowed = np.maximum(noise, at(spread[scale], light)) + move + (eps * light) ** 2 + constants.LEAST
-        return np.asarray((gap**2 / allowed).max(0))
-
-    cells = [_cell_means(x) for x in (gap, lifted, noise, move)]
-    nine = [np.stack([_of_nine(plane) for plane in x]) for x in cells]
-    pixels = AREA * _of_nine(np.ones(residue.shape, np.float32), mean=False)
-    over_4 = squared_z(cells[0], cells[1], cells[2] / AREA, cells[3] / CELL + common(cells[1]), 1)
-    over_12 = squared_z(nine[0], nine[1], nine[2] / pixels, nine[3] / (3 * CELL) + common(nine[1]), 2)
-    z = np.sqrt(np.maximum(squared_z(gap, lifted, noise, move, 0), _to_pixels(np.maximum(over_4, over_12))))
+    cells = tuple(_cell_means(x) for x in (gap, lifted, noise, move))
+    over_cells = _over_cells(cells, black_dark, black_bright, gain, spread, eps_test, shoulder)
+    single = _squared_z(gap, lifted, noise, move, spread[0], eps_test, shoulder)
+    z = np.sqrt(np.maximum(single, _to_pixels(over_cells)))
     sharp = np.exp(-(np.maximum(z - threshold, 0) ** 2) / 1.5) * valid
     trust[:] = cv2.GaussianBlur(cv2.erode(np.asarray(sharp, np.float32), np.ones((3, 3))), (5, 5), 1).clip(0, 1) * valid
     mean = other.mean(0) / ratio
-    photometric = _widen(np.sqrt(at(spread[2], cells[1])).mean(0) / unit) * np.maximum(mean * min(ratio, 1), 1)
+    photometric = _widen(np.sqrt(_at(spread[2], cells[1])).mean(0) / unit) * np.maximum(mean * min(ratio, 1), 1)
     total[:] = (var_other.mean(0) + moved.mean(0)) / ratio**2 + photometric**2 + (eps_merge * mean) ** 2
+
+
+def agreement_of_cells(
+    ref: F32, other: F32, noise_ref: F32, noise_other: F32, black_ref: F32, black_other: F32, ratio: np.float32,
+    spread: F32, residue: F32, eps_test: np.float32, shoulder: np.float32, threshold: np.float32, trust: F32,
+) -> None:  # fmt: skip
+    """Trust (h, w) of means over cells into ``trust``, from means over 4 and 12 px alone."""
+    gain = max(float(ratio), 1 / float(ratio))
+    one, two = (ref, noise_ref, black_ref), (other, noise_other, black_other)
+    (dark, noise_dark, black_dark), (bright, noise_bright, black_bright) = (one, two) if ratio > 1 else (two, one)
+    lifted = np.minimum(dark * gain, 1)
+    noise = _at(noise_bright, bright) + gain * gain * _at(noise_dark, dark)
+    move = residue / AREA * np.stack([_squared_gradient(x) for x in lifted])
+    gap = lifted - np.minimum(bright, 1)
+    squared = _over_cells((gap, lifted, noise, move), black_dark, black_bright, gain, spread, eps_test, shoulder)
+    trust[:] = np.exp(-(np.maximum(np.sqrt(squared) - threshold, 0) ** 2) / 1.5)
 
 
 def merge(
@@ -223,6 +226,39 @@ def _entries(level: Array, count: int) -> NDArray[np.intp]:
     """Entries of a table over sqrt(x)."""
     root = np.sqrt(level.clip(0, 1).astype(np.float32))
     return (root * np.float32(count - 1) + np.float32(0.5)).astype(np.intp)
+
+
+def _at(table: Array, light: Array) -> Array:
+    """Values of a table (3, ENTRIES) over sqrt(x) at ``light`` (3, h, w)."""
+    return np.stack([table[k][_entries(light[k], table.shape[1])] for k in range(3)])
+
+
+def _squared_z(
+    gap: Array, light: Array, noise: Array, move: Array, spread: Array, eps: np.float32, shoulder: np.float32
+) -> Array:
+    """z^2 (h, w), the largest of the channels."""
+    error = eps + shoulder * (1 - _falling(light, constants.SHOULDER_START, constants.SHOULDER_END))
+    allowed = np.maximum(noise, _at(spread, light)) + move + (error * light) ** 2 + constants.LEAST
+    return np.asarray((gap**2 / allowed).max(0))
+
+
+def _over_cells(
+    cells: tuple[Array, ...], black_dark: Array, black_bright: Array, gain: float, spread: Array, eps: np.float32,
+    shoulder: np.float32,
+) -> Array:  # fmt: skip
+    """z^2 (h, w) of means over 4 and 12 px, from means over cells (3, h, w) of gap, light, noise and move of pixels."""
+    gap, light, noise, move = cells
+
+    def common(light: Array) -> Array:
+        return _at(black_bright, light) + gain * gain * _at(black_dark, light / np.float32(gain))
+
+    nine = [np.stack([_of_nine(plane) for plane in x]) for x in (gap, light, noise, move)]
+    pixels = AREA * _of_nine(np.ones(light.shape[1:], np.float32), mean=False)
+    over_4 = _squared_z(gap, light, noise / AREA, move / CELL + common(light), spread[1], eps, shoulder)
+    over_12 = _squared_z(
+        nine[0], nine[1], nine[2] / pixels, nine[3] / (3 * CELL) + common(nine[1]), spread[2], eps, shoulder
+    )
+    return np.maximum(over_4, over_12)
 
 
 def _split(position: Array, most: int) -> tuple[NDArray[np.intp], Array]:

@@ -54,7 +54,7 @@ ZERO, HALF, ONE, TWO, THREE = np.float32(0), np.float32(0.5), np.float32(1), np.
 THIRD = np.float32(1 / 3)
 TINY, LEAST = np.float32(1e-12), np.float32(1e-9)
 LEAST_KEPT = np.float32(1e-14)
-TAU = np.float32(0.005)  # an error above which a refused frame is missed
+TAU = np.float32(0.01)  # an error above which a refused frame is missed
 GROWTH_START, GROWTH_RANGE = np.float32(1.3), np.float32(0.4)  # of the error by refused frames
 MU = np.float32(5000)
 MU_SLOPE = np.float32(5000 / np.log(5001.0))
@@ -542,6 +542,52 @@ def agreement(
         _between(cell_row, gap)
         _trust(squared[y], gap, valid[y], threshold, trust[y])
     _erode_and_smooth(trust, valid)
+
+
+@compiled(
+    "void(f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4, f4[:,:,::1], f4[:,::1], f4, f4, f4,"
+    "f4[:,::1])"
+)
+def agreement_of_cells(
+    ref, other, noise_ref, noise_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, threshold,
+    trust,
+):  # fmt: skip
+    """Trust (h, w) into ``trust`` from means over 4 and 12 px alone: ``ref`` and ``other`` (3, h, w) are means over
+    cells, ``noise_ref`` and ``noise_other`` (3, ENTRIES) the variance of single pixels. The rest is as in
+    ``agreement``.
+    """
+    rows, columns = trust.shape
+    gain = max(ratio, ONE / ratio)
+    dark, bright, noise_dark, noise_bright = other, ref, noise_other, noise_ref
+    black_dark, black_bright = black_other, black_ref
+    if ratio > ONE:
+        dark, bright, noise_dark, noise_bright = ref, other, noise_ref, noise_other
+        black_dark, black_bright = black_ref, black_other
+    cells = np.empty((4, 3, rows, columns), np.float32)
+    lifted = np.empty((3, columns + 2), np.float32)  # by row modulo 3
+    noise, entry = _row(columns), np.empty(columns, np.uint32)
+    last = np.float32(noise_ref.shape[1] - 1)
+    for k in range(3):
+        _lift(dark[k, 0], bright[k, 0], gain, False, lifted[0])
+        for r in range(rows):
+            up, down = max(r - 1, 0), min(r + 1, rows - 1)
+            _lift(dark[k, down], bright[k, down], gain, False, lifted[down % 3])
+            _copy(lifted[r % 3, 1:-1], cells[1, k, r])
+            _gap(cells[1, k, r], bright[k, r], cells[0, k, r])
+            _entries(bright[k, r], last, entry)
+            _look_up(noise_bright[k], entry, cells[2, k, r])
+            _entries(dark[k, r], last, entry)
+            _look_up(noise_dark[k], entry, noise)
+            _add_scaled(noise, gain * gain, cells[2, k, r])
+            _move(lifted[up % 3], lifted[r % 3], lifted[down % 3], residue[r], cells[3, k, r])
+            for n in range(3):
+                for c in range(columns):
+                    cells[n, k, r, c] *= AREA
+    squared = np.zeros((rows, columns), np.float32)
+    _agreement_of_cells(cells, spread, black_dark, black_bright, gain, eps_test, shoulder, squared)
+    noise[:] = ONE  # every cell is valid
+    for r in range(rows):
+        _trust(squared[r], squared[r], noise, threshold, trust[r])
 
 
 @loop

@@ -55,7 +55,7 @@ def write_exr(
     result: FusionResult,
     path: Path,
     *,
-    compression: str = "zip",
+    compression: str = "piz",
     float32: bool | None = None,
     embed_uncertainty: bool = False,
     overwrite: bool = False,

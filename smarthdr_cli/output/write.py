@@ -145,7 +145,7 @@ def write_result(
     result: "FusionResult",
     path: str | Path,
     *,
-    compression: str = "zip",
+    compression: str = "piz",
     float32: bool | None = None,
     embed_uncertainty: bool = False,
     look: Look = "natural",

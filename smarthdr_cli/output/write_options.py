@@ -23,7 +23,7 @@ class WriteOptions:
             "OpenEXR 3.4. dwaa is lossy.",
             OUTPUT,
         ),
-    ] = "zip"
+    ] = "piz"
     embed_uncertainty: Annotated[bool, CommandOption("Add the uncertainty to the EXR as a second part.", OUTPUT)] = (
         False
     )

@@ -31,8 +31,10 @@ from smarthdr_cli.data.batch import Batch
 from smarthdr_cli.data.prepared import PreparedScene
 from smarthdr_cli.data.synth.burst import make_batch
 from smarthdr_cli.data.synth.config import SynthConfig
-from smarthdr_cli.data.synth.sources import MIN_SOURCE_SIDE, SceneBank, bank_from_images
-from smarthdr_cli.errors import MemoryLimitError
+from smarthdr_cli.data.synth.people import load_people
+from smarthdr_cli.data.synth.sources import MIN_SOURCE_SIDE, SceneBank, bank_from_images, load_bank
+from smarthdr_cli.data.synth.sprites import Sprite
+from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.train import distributed
 from smarthdr_cli.train.config import TrainConfig
 from smarthdr_cli.train.forward import score
@@ -61,6 +63,22 @@ class BatchFactory:
         return make_batch(self.bank, self.synth, draw, self.batch)
 
 
+def stream_bank(panoramas: Path | None, people: Path | None, config: TrainConfig) -> SceneBank:
+    """The training sources of a folder of HDR images, or procedural scenes, with the sprites of ``people``.
+
+    Raises InputError for sources that cannot be read, UsageError where no burst of ``config`` would show people.
+    """
+    bank = load_bank(panoramas, seed=config.seed)
+    if people is None:
+        return bank
+    if not config.synth.variety.people:
+        raise UsageError(
+            "--people: no burst of this run shows any, because its option synth.variety.people is 0; "
+            "give --config FILE.toml with people = 0.35 under [synth.variety]"
+        )
+    return replace(bank, people=load_people(people))
+
+
 def worker_processes(requested: int, device: torch.device) -> int:
     """``requested``; where that is -1, this process's share of the cores but one beside a GPU, else none."""
     if requested >= 0:
@@ -85,13 +103,12 @@ class BatchWorkers:
         if processes:
             self._temporary = tempfile.TemporaryDirectory(prefix="smarthdr-makers-")
             self.scratch = Path(self._temporary.name)
-            mips = self.scratch / "mips.pt"
-            torch.save(factory.bank.to(torch.device("cpu")).mips, mips)
-            without_mips = replace(factory, bank=replace(factory.bank, mips=()))
+            stored = self.scratch / "bank.pt"
+            bank = factory.bank.to(torch.device("cpu"))
+            torch.save({"mips": bank.mips, "people": [vars(sprite) for sprite in bank.people]}, stored)
+            empty = replace(factory, bank=replace(factory.bank, mips=(), people=()))
             context = multiprocessing.get_context("spawn")  # a fork would take this process's threads and device along
-            self._pool = ProcessPoolExecutor(
-                processes, context, initializer=_start_worker, initargs=(without_mips, mips)
-            )
+            self._pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(empty, stored))
         else:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="maker")
 
@@ -136,14 +153,16 @@ def _explained() -> Iterator[None]:
 _worker_factory: BatchFactory | None = None  # in a worker process
 
 
-def _start_worker(factory: BatchFactory, mips: Path) -> None:
+def _start_worker(factory: BatchFactory, stored: Path) -> None:
     global _worker_factory
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer handles Ctrl-C
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # and signals to its process group, as `timeout` sends them
-    threading.Thread(target=_end_with_parent, args=(mips.parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(stored.parent,), daemon=True).start()
     torch.set_num_threads(1)
-    _worker_factory = replace(factory, bank=replace(factory.bank, mips=torch.load(mips, mmap=True, weights_only=True)))
+    content = torch.load(stored, mmap=True, weights_only=True)
+    people = tuple(Sprite(**sprite) for sprite in content["people"])
+    _worker_factory = replace(factory, bank=replace(factory.bank, mips=content["mips"], people=people))
 
 
 def _end_with_parent(scratch: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from smarthdr_cli.data.synth.sources import load_bank
-from smarthdr_cli.train.burst_stream import StreamSession
+from smarthdr_cli.train.burst_stream import StreamSession, stream_bank
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.loop import Session
 from smarthdr_cli.train.methods import method_class
@@ -76,13 +76,14 @@ def scene_run_cost(
 def stream_run_cost(
     values: dict[str, Any],
     panoramas: Path | None,
+    people: Path | None,
     device: torch.device,
     on_stage: OnStage = lambda _stage, _share: None,
 ) -> dict[str, Any]:
     """Cost of a run on streamed bursts, as ``scene_run_cost`` gives it. Raises what ``run_training`` does."""
     config = train_config(values)
     on_stage("load scenes", 0.0)
-    bank = load_bank(panoramas, seed=config.seed).to(device)
+    bank = stream_bank(panoramas, people, config).to(device)
     held_out = load_bank(panoramas, held_out=True, seed=config.seed)
     state = new_state(config, device)
     session = StreamSession(bank, held_out_batches(held_out, 2, VALIDATION_SEED, device), config, state)

@@ -25,7 +25,7 @@ from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.models.uncertainty_calibration import BIN_SAMPLES, Calibration, fit_calibration
 from smarthdr_cli.models.weights import find_weights
 from smarthdr_cli.train import distributed
-from smarthdr_cli.train.burst_stream import StreamSession
+from smarthdr_cli.train.burst_stream import StreamSession, stream_bank
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.forward import forward, psnr, score
 from smarthdr_cli.train.loop import UNLIMITED, OnLog, TimeBudget, train
@@ -70,12 +70,13 @@ def start_state(
 
 
 def run_training(
-    folder: Path, values: dict[str, Any], panoramas: Path | None, *, device: str = "auto", resume: bool = False,
-    init: str | None = None, budget: TimeBudget = UNLIMITED, on_log: OnLog = lambda _: None,
+    folder: Path, values: dict[str, Any], panoramas: Path | None, people: Path | None = None, *, device: str = "auto",
+    resume: bool = False, init: str | None = None, budget: TimeBudget = UNLIMITED, on_log: OnLog = lambda _: None,
     on_step: OnLog = lambda _: None, validation_side: int = VALIDATION_SIDE,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on streamed bursts with the options ``values`` and leave ``model.safetensors`` in ``folder``.
 
+    ``people``: folder of sprites of people who move through the bursts, but not through those of the validation.
     Raises UsageError for unknown options, InputError for sources or a state that cannot be read, ModelError for
     ``init``.
     """
@@ -83,7 +84,7 @@ def run_training(
     where = distributed.join_group(resolve_device(device))
     if config.batch % distributed.world_size():
         raise UsageError(f"batch must be a multiple of the {distributed.world_size()} processes")
-    bank = load_bank(panoramas, seed=config.seed).to(where)
+    bank = stream_bank(panoramas, people, config).to(where)
     held_out = load_bank(panoramas, held_out=True, seed=config.seed)
     validation = held_out_batches(held_out, config.validation_bursts, VALIDATION_SEED, where, validation_side)
     state = start_state(folder, config, where, resume=resume, init=init)
@@ -94,7 +95,11 @@ def run_training(
     network = state.teacher
     network.set_finest_cell(1)  # as in fusion; training may have stopped at coarser cells
     metrics = {name: round(value, 3) for name, value in score(network, validation).items()}
-    record = _record(state, config) | {"method": "supervised on synthetic bursts", "sources": len(bank)}
+    record = _record(state, config) | {
+        "method": "supervised on synthetic bursts",
+        "sources": len(bank),
+        "people": len(bank.people),
+    }
     batches = held_out_batches(held_out, config.validation_bursts, CALIBRATION_SEED, where, validation_side)
     return write_weights(
         folder / "model.safetensors", network, config, record, calibrated(network, batches),

@@ -27,6 +27,6 @@ def test_every_command_and_flag_has_a_row() -> None:
 
 def test_a_row_states_value_default_and_help() -> None:
     text = reference()
-    assert "| `--compression` | `zip` `piz` `dwaa` `htj2k` | `zip` | Compression of the EXR. " in text
+    assert "| `--compression` | `zip` `piz` `dwaa` `htj2k` | `piz` | Compression of the EXR. " in text
     assert "| `--output`, `-o` | `FILE` | required | The HDR file to write: " in text
     assert "| `--frames` | integer from 2 up to 9 | `3` | Number of exposures in each burst. |" in text

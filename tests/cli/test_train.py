@@ -13,9 +13,11 @@ import typer
 from smarthdr_cli.cli.app import app
 from smarthdr_cli.cli.train import ConfigFlags, command
 from smarthdr_cli.data.synth import sources
+from smarthdr_cli.data.synth.sprites import write_sprite
 from smarthdr_cli.models.base import network_types
 from smarthdr_cli.train.config import SCENE_DEFAULTS, TrainConfig, train_config
 from smarthdr_cli.train.methods import METHODS
+from tests.support.people import rectangle_sprite
 
 from .conftest import Refused, Run, messages, parse
 
@@ -114,6 +116,22 @@ def test_without_panoramas_scenes_are_procedural(
     result = smarthdr("train", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.stderr
     assert parse(result.stdout)["record"]["sources"] == 24
+
+
+def test_people_walk_through_the_bursts(
+    smarthdr: Run, refused: Refused, panoramas: Path, config: Path, tmp_path: Path
+) -> None:
+    people = tmp_path / "people"
+    options = ("train", "-o", tmp_path / "run", "--panoramas", panoramas, "--config", config, "--people", people)
+    assert f"{people}: no sprites" in refused(3, *options, "--iterations", 1)
+    people.mkdir()
+    write_sprite(people / "0000.npz", rectangle_sprite())
+    assert "--people belongs to a run on streamed bursts" in refused(2, "train", "--labeled", 2, "--people", people)
+    plan = smarthdr(*options, "--iterations", 1, "--dry-run", "--json")
+    assert parse(plan.stdout)["data"]["people"] == str(people)
+    result = smarthdr(*options, "--batch", 1, "--iterations", 1, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert parse(result.stdout)["record"]["people"] == 1
 
 
 def test_errors(refused: Refused, panoramas: Path, config: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def shifted_source(height, width, shift=(3.0, -2.0), only=None, evs=(-1.0, 0.0))
 
 @pytest.mark.parametrize(
     ("side", "finest", "wanted"),
-    [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4,)), (8, 4, (4,)), (16, 1, (8,))],
+    [(4, 4, ()), (4, 2, (2,)), (4, 1, (2, 1)), (8, 1, (4, 2, 1)), (8, 4, (4,)), (16, 1, (8, 4)), (32, 1, (16, 8))],
 )
 def test_levels_below_the_last_one(side, finest, wanted):
     assert finer_sides(side, finest) == wanted

@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from smarthdr_cli.aligned_burst import Window
-from smarthdr_cli.fusion.motion import MAX_LEVEL_CELLS
 from smarthdr_cli.fusion.network_fusion import fit
-from smarthdr_cli.fusion.network_window import WindowNetwork, network_side
-from smarthdr_cli.models.saf_layers import CELL
+from smarthdr_cli.fusion.network_window import SHARP_PIXELS, WindowNetwork, network_side
 from tests.support import bursts
 
 SIZE = (116, 140)  # no multiples of 8
@@ -22,12 +20,12 @@ def answers(side):
     fuser = bursts.saf_fuser(bursts.random_network(heads=0.0, flow=0.0))
     merger = fit(fuser, source, 1, False, lambda _share: None)
     network = WindowNetwork(fuser.model, torch.device("cpu"), None, merger, list(merger.motions), False, side)
-    light, sigma, _ = network.fuse(merger.window(WINDOW), WINDOW)
+    light, sigma, _ = network.fuse(WINDOW, WINDOW)
     return light, sigma, scene
 
 
 def test_above_10_megapixels_the_network_sees_means_of_2x2():
-    side = int((MAX_LEVEL_CELLS * CELL**2) ** 0.5)
+    side = int(SHARP_PIXELS**0.5)
     assert network_side((side, side)) == 1
     assert network_side((side + 1, side + 1)) == 2
 

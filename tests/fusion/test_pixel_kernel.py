@@ -329,6 +329,45 @@ def test_trust_is_that_of_numpy(ratio, white) -> None:
     assert flips(total, expected_total) < 0.02
 
 
+@pytest.mark.parametrize("ratio", [4.0, 0.25])
+def test_trust_of_cells_is_that_of_numpy(ratio) -> None:
+    ref = planes(light(12, 0, min(1, 1 / ratio)))
+    other = (ref * ratio * uniform(13, 3, *SHAPE, low=0.9, high=1.1)).clip(0, 1)
+    noise = (np.sort(uniform(seed, 3, ENTRIES, high=1e-3)) for seed in (14, 15))
+    black = (np.sort(uniform(seed, 3, ENTRIES, high=1e-4))[:, ::-1].copy() for seed in (23, 24))
+    spread, residue = uniform(16, 3, 3, ENTRIES, high=1e-3), uniform(17, *SHAPE)
+    errors = (np.float32(x) for x in (0.006, 0.05, 1.0))
+    inputs = (ref, other, *noise, *black, np.float32(ratio), spread, residue, *errors)
+    (trust, expected), *_ = of_both("agreement_of_cells", inputs, SHAPE)
+    assert np.mean((expected > 0.1) & (expected < 0.9)) > 0.05
+    assert flips(trust, expected) < 0.02
+
+
+def test_cells_and_pixels_agree_where_light_is_smooth() -> None:
+    """A patch that is 20 % brighter is refused by the test of cells and by that of pixels, and nothing else is."""
+    cells = light(12, 0.05, 0.2)
+    other = cells * 4
+    other[8:16, 10:20] *= 1.2
+    tables = np.full((3, ENTRIES), 1e-6, np.float32), np.zeros((3, ENTRIES), np.float32)
+    trust, full = np.empty(SHAPE, np.float32), tuple(CELL * side for side in SHAPE)
+    common = (np.float32(4), np.full((3, 3, ENTRIES), 1e-6, np.float32), np.zeros(SHAPE, np.float32))
+    errors = tuple(np.float32(x) for x in (0.006, 0.0, 2.0))
+    pixel_kernel.agreement_of_cells(
+        planes(cells), planes(other), tables[0], tables[0], tables[1], tables[1], *common, *errors, trust
+    )
+    wide = [planes(x.repeat(CELL, 0).repeat(CELL, 1)) for x in (cells, other)]
+    variance, of_pixels, total = np.full((3, *full), 1e-6, np.float32), np.empty(full, "f4"), np.empty(full, "f4")
+    pixel_kernel.agreement(
+        *wide, variance, variance, tables[1], tables[1], *common, *errors[:2], np.float32(0), errors[2],
+        pixel_kernel.WHITE_NONE, np.ones(full, np.float32), of_pixels, total,
+    )  # fmt: skip
+    inside, outside = np.s_[9:15, 11:19], np.ones(SHAPE, bool)
+    outside[6:18, 8:22] = False
+    for part in (trust, cell_means(of_pixels)):
+        assert part[inside].max() < 0.01
+        assert part[outside].min() > 0.95
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("white", [pixel_kernel.WHITE_NONE, pixel_kernel.WHITE_CAMERA])
 def test_the_merge_and_its_summary_are_those_of_numpy(count, white) -> None:

@@ -1,4 +1,4 @@
-"""saf: sets of frames in any order, finer levels, bands, gate and residual."""
+"""saf: sets of frames in any order, finer levels, gate and residual."""
 
 from dataclasses import replace
 
@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from smarthdr_cli.errors import ModelError
-from smarthdr_cli.fusion.motion import motion_level_in_bands
 from smarthdr_cli.models.base import build_model
 from smarthdr_cli.models.saf import SAF, SAFConfig
-from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.saf_layers import CELL
 from smarthdr_cli.models.tensor_ops import mu_law
 
 SMALL = SAFConfig(encoder=8, motion=12, hidden=4, verify=12, refine=12, finest=4)
@@ -61,23 +60,6 @@ def test_finer_levels_refine_the_displacement_alone(finest):
     assert all(p.grad is not None and p.grad.isfinite().all() for n, p in model.named_parameters() if "judge" not in n)
     with pytest.raises(ModelError, match="finest must be"):
         build_model({"name": "saf", "finest": 3})
-
-
-@torch.inference_mode()
-def test_bands_equal_one_piece():
-    model = lively(flow=0.2)
-    height = 2 * 40 + 3 * LEVEL_RADIUS
-    generator = torch.Generator().manual_seed(3)
-    ref, moved = (torch.rand(1, 3, height, 20, generator=generator) for _ in range(2))
-    state = Motion(*(torch.randn(1, c, height, 20, generator=generator) for c in (2, 1, SMALL.hidden)))
-    ev = torch.tensor([2.0])
-    whole, parts = (
-        model.motion_level(ref, moved, ev, state),
-        motion_level_in_bands(model, ref, moved, ev, state, band_cells=40 * 20),
-    )
-    assert whole.flow.std() > 0.1
-    for name in ("flow", "logit", "hidden"):
-        assert torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-4), name
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from torch import nn
 
 from smarthdr_cli import system
 from smarthdr_cli.data.synth.sources import bank_from_images
+from smarthdr_cli.data.synth.sprites import write_sprite
 from smarthdr_cli.errors import MemoryLimitError, UsageError
 from smarthdr_cli.models.tensor_ops import mu_law
 from smarthdr_cli.train import distributed
@@ -24,10 +25,12 @@ from smarthdr_cli.train.burst_stream import (
     result,
     scene_truth,
     source_image,
+    stream_bank,
     worker_processes,
 )
 from smarthdr_cli.train.config import train_config
 from smarthdr_cli.train.pseudo_labels import PseudoStore
+from tests.support.people import rectangle_sprite
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -62,6 +65,27 @@ def test_processes_make_the_batches_of_a_thread_in_any_order_and_number(values, 
     assert not any(tensor.is_shared() for tensor in vars(streams[1].batches[0]).values())  # a container has 64 MB
     assert not scratch.exists()
     assert same(streams[1].batches[2], factory.make(2))
+
+
+def test_people_reach_the_processes(values, bank):
+    populated = replace(bank, people=(rectangle_sprite(),))
+    config = train_config(values | {"synth": values["synth"] | {"variety": {"people": 1.0}}})
+    factory = BatchFactory(populated, config.synth, 2, 4)
+    workers = BatchWorkers(factory, 1)
+    made = result(workers.submit(0), CPU)
+    workers.close()
+    assert same(made, factory.make(0))
+    assert not torch.equal(made.frames, replace(factory, bank=bank).make(0).frames)
+
+
+def test_a_bank_with_people_needs_bursts_that_show_them(values, tmp_path):
+    write_sprite(tmp_path / "0000.npz", rectangle_sprite())
+    config = train_config(values)
+    assert len(stream_bank(None, tmp_path, config).people) == 1
+    assert stream_bank(None, None, config).people == ()
+    without = train_config(values | {"synth": values["synth"] | {"variety": {"people": 0.0}}})
+    with pytest.raises(UsageError, match=r"synth\.variety\.people is 0"):
+        stream_bank(None, tmp_path, without)
 
 
 @pytest.mark.parametrize("processes", [0, 1])

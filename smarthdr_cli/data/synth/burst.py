@@ -22,6 +22,7 @@ from smarthdr_cli.data.synth.degradations import draw_degradations, draw_ev_erro
 from smarthdr_cli.data.synth.foreground import draw_foreground
 from smarthdr_cli.data.synth.geometry import MotionBlur, camera_motion, pixel_grid
 from smarthdr_cli.data.synth.objects import MovingObject, apply_variety, draw_bright_point, draw_object
+from smarthdr_cli.data.synth.people import draw_people
 from smarthdr_cli.data.synth.sources import SceneBank, Texture
 from smarthdr_cli.radiometry import GAMMA
 
@@ -118,9 +119,13 @@ def render(
     canvas = Canvas(frames, labels, displacement, constant_brightness=not variety.plain)
     objects: list[SceneObject] = []
 
-    def composite(scene_object: SceneObject, texture: Texture) -> None:
+    def composite(scene_object: SceneObject, texture: Texture | None) -> None:
         first_label = 1 + sum(other.part_count for other in objects)
-        canvas.composite(scene_object if blur is None else scene_object.with_blur(blur), first_label, texture, bank)
+        drawn = scene_object if blur is None else scene_object.with_blur(blur)
+        if texture is None:
+            canvas.composite_rendered(drawn, first_label)
+        else:
+            canvas.composite(drawn, first_label, texture, bank)
         objects.append(scene_object)
 
     rigid: MovingObject | None = None
@@ -135,6 +140,10 @@ def render(
         if len(rows):
             scene_object = draw(generator, rows, times[rows], size)
             composite(scene_object, Texture.draw(bank, generator, len(rows), variety.soft))
+    rows = draw_rows(generator, batch, variety.people if bank.people else 0.0)
+    if len(rows):
+        for person in draw_people(generator, bank.people, rows, times[rows], size, backdrop.horizon(bank)[rows]):
+            composite(person, None)
     if foreground is not None:
         composite(foreground, Texture.draw(bank, generator, len(foreground.rows), variety.soft))
     if blur is not None:

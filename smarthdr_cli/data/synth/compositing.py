@@ -23,6 +23,8 @@ class RenderedLayer:
     ``alpha``: (R, 1, H, W) coverage. ``part``: (R, H, W) index of the visible part, or None for a rigid object.
     ``texture_points``: (R, H, W, 2) px on the texture. ``gain``: (R, 1, H or 1, W or 1) factor on the texture's
     radiance. ``shadow``: (R, 1, 1, 1) bool or None: multiplies what is behind by the gain instead of covering it.
+    ``radiance``: (R, 3, H, W) of an object that is rendered rather than textured, premultiplied by alpha, in units of
+    the light around it; what is behind keeps the share ``transmission`` (R, 1, H, W) of its own.
     """
 
     alpha: Tensor
@@ -30,6 +32,8 @@ class RenderedLayer:
     texture_points: Tensor
     gain: Tensor
     shadow: Tensor | None = None
+    radiance: Tensor | None = None
+    transmission: Tensor | None = None
 
 
 class SceneObject(Protocol):
@@ -47,7 +51,10 @@ class SceneObject(Protocol):
         """What a frame shows at (R, H, W, 2) ``points`` of the reference view: the pixel grid plus ``displacement``."""
 
     def track(self, points: Tensor, part: Tensor, frame: int) -> Tensor:
-        """(R, H, W, 2) points of the reference on the (R, H, W) ``part`` to their positions in another frame."""
+        """(R, H, W, 2) points of the reference on the (R, H, W) ``part`` to their positions in another frame.
+
+        NaN where the object itself hides the point there.
+        """
 
     def with_blur(self, blur: MotionBlur) -> "SceneObject":
         """The object with the moments of a long exposure appended to its frames."""
@@ -89,6 +96,24 @@ class Canvas:
             self.frames[rows, n] = torch.lerp(behind, radiance, layer.alpha)
             self.labels[rows, n] = torch.where(covered, (part + first_label).float(), self.labels[rows, n])
 
+    def composite_rendered(self, scene_object: SceneObject, label: int) -> None:
+        """Draw a rendered object of one part in front of everything so far.
+
+        Its unit of light is the geometric mean of what is behind in the reference.
+        """
+        rows = scene_object.rows
+        grid = pixel_grid(self.frames.shape[-2], self.frames.shape[-1], self.frames.device)
+        level = self.frames[rows, 0].clamp(min=1e-4).log().mean(dim=(1, 2, 3), keepdim=True).exp()
+        for n in range(self.frames.shape[1]):
+            displacement, behind = self.displacement[rows, n], self.frames[rows, n]
+            layer = scene_object.render_layer(grid + displacement, displacement, n)
+            assert layer.radiance is not None
+            assert layer.transmission is not None
+            light = layer.radiance * layer.gain * level
+            self.frames[rows, n] = light + behind * layer.transmission * (1 - layer.alpha)
+            covered = layer.alpha > 0.5
+            self.labels[rows, n] = torch.where(covered, torch.full_like(layer.alpha, label), self.labels[rows, n])
+
 
 def _mean_radiance(radiance: Tensor, layer: RenderedLayer) -> Tensor:
     """(R, 1, 1, 1) mean of a texture: over the picture for a rigid object, over the visible area for parts (else 1)."""
@@ -103,7 +128,8 @@ def _mean_radiance(radiance: Tensor, layer: RenderedLayer) -> Tensor:
 def true_flow(displacement: Tensor, objects: Sequence[SceneObject], labels: Tensor) -> tuple[Tensor, Tensor]:
     """Flow (B, N-1, 2, H, W) in px from the reference to every other frame, and its visibility (B, N-1, 1, H, W).
 
-    ``displacement``: (B, N, H, W, 2). ``labels``: (B, N, 1, H, W), with the objects in the order of compositing.
+    ``displacement``: (B, N, H, W, 2). ``labels``: (B, N, 1, H, W), with the objects in the order of compositing. Flow
+    is 0 where an object hides its own surface.
     """
     batch, _, height, width, _ = displacement.shape
     grid = pixel_grid(height, width, displacement.device).expand(batch, -1, -1, -1)
@@ -121,6 +147,6 @@ def true_flow(displacement: Tensor, objects: Sequence[SceneObject], labels: Tens
         limit = torch.tensor([width / 2, height / 2], device=displacement.device)
         inside = (target.abs() <= limit).all(dim=-1)[:, None]
         same_surface = sample_at(labels[:, n], target, mode="nearest") == labels[:, 0]
-        flows.append((target - grid).permute(0, 3, 1, 2))
+        flows.append((target - grid).nan_to_num(0.0).permute(0, 3, 1, 2))
         visible.append((inside & same_surface).float())
     return torch.stack(flows, 1), torch.stack(visible, 1)

@@ -15,6 +15,7 @@ class Variety:
     limbs: float = 0.0  # an articulated figure
     twigs: float = 0.0  # wires 1 to 3 px wide
     swarms: float = 0.0  # leaves, each with its own motion
+    people: float = 0.0  # one to three rendered people, where there are sprites of them
     large: float = 0.0  # O: fills most of the picture
     fast: float = 0.0  # O: moves by up to its own size between frames
     lamps: float = 0.0  # O: brighter than the scene
@@ -36,8 +37,8 @@ class Variety:
 # Training's default. Depth and motion are frequent because motion is where fusion errs most; blur is rare because it
 # renders every frame's moments.
 TRAINING_VARIETY = Variety(
-    depth=0.3, limbs=0.2, twigs=0.15, swarms=0.15, large=0.08, fast=0.15, lamps=0.08, across=0.15, uneven=0.3,
-    misstated=0.08, drift=0.25, hot=0.25, flicker=0.08, blur=0.1, soft=0.15,
+    depth=0.3, limbs=0.2, twigs=0.15, swarms=0.15, people=0.35, large=0.08, fast=0.15, lamps=0.08, across=0.15,
+    uneven=0.3, misstated=0.08, drift=0.25, hot=0.25, flicker=0.08, blur=0.1, soft=0.15,
 )  # fmt: skip
 
 

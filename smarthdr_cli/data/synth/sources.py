@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.data.synth.camera import log_uniform, uniform
+from smarthdr_cli.data.synth.sprites import Sprite
 from smarthdr_cli.errors import InputError
 
 # Panoramas by name, all views of a site together, so that none is trained on under another name.
@@ -47,17 +48,22 @@ MAX_RADIANCE = 6e4  # below the largest half-precision number, 65504
 
 @dataclass(frozen=True)
 class SceneBank:
-    """Sources with their mip chains. ``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s."""
+    """Sources with their mip chains. ``mips[k][s]``: (3, H / 2**k, W / 2**k) half-precision radiance of source s.
+
+    ``people``: sprites of moving people, none by default.
+    """
 
     names: tuple[str, ...]
     mips: tuple[tuple[Tensor, ...], ...]
+    people: tuple[Sprite, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def to(self, device: torch.device) -> "SceneBank":
         """A copy on another device."""
-        return SceneBank(self.names, tuple(tuple(image.to(device) for image in level) for level in self.mips))
+        mips = tuple(tuple(image.to(device) for image in level) for level in self.mips)
+        return SceneBank(self.names, mips, tuple(sprite.to(device) for sprite in self.people))
 
 
 def read_radiance(path: Path) -> NDArray[np.float32]:
@@ -187,6 +193,11 @@ class Texture:
             numbers = uniform(generator, (batch,)).tolist()
             defocus = [0 if number >= soft else 1 if number >= soft / 3 else 2 for number in numbers]
         return Texture(source, centre, scale, defocus)
+
+    def horizon(self, bank: SceneBank) -> Tensor:
+        """(B,) px of the middle of a source's height, a panorama's horizon, below the region's middle."""
+        height = torch.tensor([bank.mips[0][source].shape[1] for source in self.source], device=self.centre.device)
+        return (0.5 - self.centre[:, 1]) * height / torch.tensor(self.scale, device=self.centre.device)
 
     def sample(self, bank: SceneBank, points: Tensor) -> Tensor:
         """(B, 3, h, w) radiance at (B, h, w, 2) points in pixels."""
