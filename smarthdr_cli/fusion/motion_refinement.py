@@ -2,8 +2,9 @@
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get two more
-levels (one above 10 megapixels); the displacement found there replaces the coarse one and fades out around them.
+consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get the
+levels down to single pixels, or two more above 10 megapixels; the displacement found there replaces the coarse one and
+fades out around them.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
 from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
 from smarthdr_cli.models.tensor_ops import enlarge
 
 F32 = NDArray[np.float32]
@@ -74,15 +75,26 @@ class FlowRefinement:
 
 @dataclass(frozen=True)
 class CoarseMotion:
-    """The coarse levels of one frame, on padded cells of CELL pixels.
+    """The coarse levels of one frame.
 
-    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels, 0 where the frame agrees as well without. ``side``: of
-    the cells of the last level, in pixels.
+    ``state`` of the network at the last level, whose cells have ``side`` pixels; ``flow`` (1, 2, h, w) in pixels, on
+    padded cells of CELL pixels, 0 where the frame agrees as well without.
     """
 
     state: Motion
     flow: Tensor
     side: int
+
+    def state_in(self, window: Window) -> Motion:
+        """The state of a window's cells of CELL pixels, its flow in such cells."""
+        factor = self.side // CELL
+        rows, columns = cells_of(window)
+        (y0, y1), (x0, x1) = ((max(at.start // factor - 1, 0), -(-at.stop // factor) + 1) for at in (rows, columns))
+        state = self.state
+        part = upsample(Motion(*(x[..., y0:y1, x0:x1] for x in (state.flow, state.logit, state.hidden))), factor)
+        top, left = rows.start - y0 * factor, columns.start - x0 * factor
+        bottom, right = rows.stop - y0 * factor, columns.stop - x0 * factor
+        return Motion(*(x[..., top:bottom, left:right] for x in (part.flow, part.logit, part.hidden)))
 
 
 def finer_sides(side: int, finest: int) -> tuple[int, ...]:
@@ -145,9 +157,8 @@ def _refine_window(
     rows, columns = cells_of(window)
     device = coarse.flow.device
     ref = _read_warped(burst, burst.burst.reference, window, None, device)
-    state = Motion(
-        *(x[..., rows, columns] for x in (coarse.state.flow * CELL, coarse.state.logit, coarse.state.hidden))
-    )
+    state = coarse.state_in(window)
+    state = Motion(state.flow * CELL, state.logit, state.hidden)
     for cell in sides:
         size = (window.height // cell, window.width // cell)
         flow, logit, hidden = (

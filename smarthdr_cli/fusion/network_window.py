@@ -125,7 +125,7 @@ class WindowNetwork:
         logits, features, gaps = [], [], []
         for k, n in enumerate(self.members):
             valid, agreed = frames.valid[:, k], frames.agreed[:, k]
-            state = self.merger.motions[n].state_in(window)
+            state = self.merger.motions[n].coarse.state_in(window)
             if self.side > 1:
                 state = Motion(*(F.avg_pool2d(x, self.side) for x in (state.flow, state.logit, state.hidden)))
             logit, feature, gap = self.model.verify(
