@@ -26,12 +26,12 @@ from smarthdr_cli.fusion.motion_refinement import (
     refine_motion,
 )
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
-from smarthdr_cli.fusion.tiles import cells_of, parallel_map, to_tensor
+from smarthdr_cli.fusion.tiles import parallel_map, to_tensor
 from smarthdr_cli.models.merge import TAPER_END
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, Motion, upsample
-from smarthdr_cli.models.tensor_ops import box_mean
+from smarthdr_cli.models.tensor_ops import box_mean, enlarge
 
 F32 = NDArray[np.float32]
 
@@ -43,29 +43,22 @@ MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 @dataclass(frozen=True)
 class PairMotion:
-    """What the motion stage says of one frame: ``flow`` (1, 2, h, w) in pixels at cells, 0 where the frame agrees as
-    well without; ``logit`` and ``hidden`` as ``SAF.motion_level`` left them; ``refinement``: what finer levels add."""
+    """What the motion stage says of one frame: its ``coarse`` levels, and what finer ones add."""
 
-    flow: Tensor
-    logit: Tensor
-    hidden: Tensor
+    coarse: CoarseMotion
     refinement: FlowRefinement | None = None
 
     def cells(self, rows: int, columns: int) -> F32:
         """(rows, columns, 2) displacement in pixels of the picture's cells."""
-        return np.ascontiguousarray(self.flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
-
-    def state_in(self, window: Window) -> Motion:
-        """The state of a window's cells, for ``SAF.verify``."""
-        return Motion(*(x[..., *cells_of(window)] for x in (self.flow, self.logit, self.hidden)))
+        return np.ascontiguousarray(self.coarse.flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
 
     def displacement(self, window: Window) -> F32 | None:
         """(h, w, 2) displacement in pixels of a window, or None where nothing moves."""
         top, left = window.top // CELL, window.left // CELL
         h, w = window.height // CELL, window.width // CELL
-        height, width = self.flow.shape[-2:]
+        height, width = self.coarse.flow.shape[-2:]
         y0, x0, y1, x1 = max(top - 1, 0), max(left - 1, 0), min(top + h + 1, height), min(left + w + 1, width)
-        cells = self.flow[..., y0:y1, x0:x1]
+        cells = self.coarse.flow[..., y0:y1, x0:x1]
         finer = None if self.refinement is None else self.refinement.within(window)
         if finer is None:
             if float(cells.abs().amax()) < MIN_FLOW:
@@ -77,11 +70,6 @@ class PairMotion:
         if not pixel_functions().displacement(flow, add, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
             return None
         return out.transpose(1, 2, 0)
-
-
-def pair_motion(coarse: CoarseMotion) -> PairMotion:
-    """The motion of a frame before it is refined."""
-    return PairMotion(coarse.flow, coarse.state.logit, coarse.state.hidden)
 
 
 def pyramid_depth(height: int, width: int) -> int:
@@ -144,18 +132,17 @@ def coarse_motion(network: SAF, ref: F32, other: F32, reference: Tensor, ev_of_o
         state = upsample(state, 2) if state is not None else network.start(1, h, w, level_ref)
         state = network.motion_level(level_ref, warp(level_other, state.flow), ev, state)
     assert state is not None
-    missing = reference.shape[-1] // state.flow.shape[-1]
-    if missing > 1:
-        state = upsample(state, missing)
-    a, moved, _ = common_exposure(reference, warp(moving, state.flow), ev)
+    factor = reference.shape[-1] // state.flow.shape[-1]
+    flow = enlarge(state.flow, factor) * factor
+    a, moved, _ = common_exposure(reference, warp(moving, flow), ev)
     _, still, _ = common_exposure(reference, moving, ev)
     through, without = (structure_difference(a, b) for b in (moved, still))
     better = (through < 0.9 * without).to(through)
     seen = (reference.amax(dim=1, keepdim=True) < TAPER_END).to(through)
     around = box_mean(better * seen, SURROUNDINGS) > 0.5 * box_mean(seen, SURROUNDINGS)
     helps = torch.where(seen > 0, better > 0, around)  # where the reference clips, nothing there could agree better
-    helps &= state.flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW
-    return CoarseMotion(state, state.flow * helps * CELL, CELL * missing)
+    helps &= flow.abs().amax(dim=1, keepdim=True) * CELL >= MIN_FLOW
+    return CoarseMotion(state, flow * helps * CELL, CELL * factor)
 
 
 def structure_difference(a: Tensor, b: Tensor) -> Tensor:
@@ -180,7 +167,7 @@ def find_motions(
         kept = replace(whole, flow=flow)
         distrust = (1 - trust) * valid_cells(source, pair.other)  # beyond its border a frame has nothing to show
         finer = refine_motion(network, source, pair.other, kept, ev, distrust, len(coarse), refinement)
-        return replace(pair_motion(kept), refinement=finer)
+        return PairMotion(kept, finer)
 
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
 

@@ -3,8 +3,8 @@
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
 consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get one more
-level, and where that one changes the displacement (below 10 megapixels) windows within them a second. The displacement
-found in a window replaces the coarser one and fades out around it.
+level, and where that one changes the displacement windows within them the next, down to single pixels, or to a quarter
+of the coarse cells above 10 megapixels. What is found in a window replaces the coarser displacement, fading around it.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
 from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion
+from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
 from smarthdr_cli.models.tensor_ops import enlarge
 
 F32 = NDArray[np.float32]
@@ -31,14 +31,14 @@ F32 = NDArray[np.float32]
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``ring``: cells around it.
-    ``moved``: px, mean over 5x5 cells, by which a level must have changed the displacement for a finer one to follow.
+    ``moved``: of the cells of a level, mean over 20 px, by which it must have changed the displacement for a finer one.
     ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
     ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
     """
 
     threshold: float = 0.3
     ring: int = 6
-    moved: float = 0.25
+    moved: float = 0.125
     pixels: float = 2e6
     cells: float = 2e5
     cuda_cells: float = 32e6
@@ -77,15 +77,27 @@ class FlowRefinement:
 
 @dataclass(frozen=True)
 class CoarseMotion:
-    """The coarse levels of one frame, on padded cells of CELL pixels.
+    """The coarse levels of one frame.
 
-    ``state`` of the network; ``flow`` (1, 2, h, w) in pixels: its displacement where the frame agrees better so, or
-    does around what the reference clips; else 0. ``side``: of the cells of the last level, in pixels.
+    ``state`` of the network at the last level, whose cells have ``side`` pixels; ``flow`` (1, 2, h, w) in pixels, on
+    padded cells of CELL pixels: its displacement where the frame agrees better so, or does around what the reference
+    clips; else 0.
     """
 
     state: Motion
     flow: Tensor
     side: int
+
+    def state_in(self, window: Window) -> Motion:
+        """The state of a window's cells of CELL pixels, its flow in such cells."""
+        factor = self.side // CELL
+        rows, columns = cells_of(window)
+        (y0, y1), (x0, x1) = ((max(at.start // factor - 1, 0), -(-at.stop // factor) + 1) for at in (rows, columns))
+        state = self.state
+        part = upsample(Motion(*(x[..., y0:y1, x0:x1] for x in (state.flow, state.logit, state.hidden))), factor)
+        top, left = rows.start - y0 * factor, columns.start - x0 * factor
+        bottom, right = rows.stop - y0 * factor, columns.stop - x0 * factor
+        return Motion(*(x[..., top:bottom, left:right] for x in (part.flow, part.logit, part.hidden)))
 
 
 def finer_sides(side: int, finest: int) -> tuple[int, ...]:
@@ -131,10 +143,9 @@ def refine_motion(
     parts = []
     for core in worst_windows(cores, distrust, margin, max_pixels):
         window = around(core, margin, size, unit)
-        cells = cells_of(window)
-        state = Motion(*(x[..., *cells] for x in (coarse.state.flow * CELL, coarse.state.logit, coarse.state.hidden)))
-        flow = levels.refined(core, window, state, sides)
-        delta = flow - _part(enlarge(coarse.flow[..., *cells], CELL), core, window)
+        state = coarse.state_in(window)
+        flow = levels.refined(core, window, Motion(state.flow * CELL, state.logit, state.hidden), sides)
+        delta = flow - _part(enlarge(coarse.flow[..., *cells_of(window)], CELL), core, window)
         parts.append((core, (delta * levels.weight(share[cells_of(core)], core)).half()))
     return FlowRefinement(tuple(parts)) if parts else None
 
@@ -168,14 +179,17 @@ class _Levels:
         out = _part(enlarge(level.flow * cell * helps, cell), core, window)
         if len(sides) == 1:
             return out
-        found = (level.flow * cell - flow).square().sum(dim=1, keepdim=True).sqrt()
-        found = _part(F.avg_pool2d(found, CELL // cell), core, window, CELL)
+        found = (level.flow - flow / cell).square().sum(dim=1, keepdim=True).sqrt()
+        found = F.interpolate(found, size=(window.height // CELL, window.width // CELL), mode="area")
+        found = _part(found, core, window, CELL)
         share = network_share(cv2.blur(found[0, 0].cpu().numpy(), (5, 5)) > self.config.moved, BlockConfig())
-        margin = -(-LEVEL_RADIUS * sum(sides[1:]) // CELL) * CELL
+        unit = max(CELL, cell)
+        margin = -(-LEVEL_RADIUS * sum(sides[1:]) // unit) * unit
+        largest = self.config.largest * sides[1]
         finer = Motion(level.flow * cell, level.logit, level.hidden)
-        for part in windows(share, (core.height, core.width), BlockConfig(context=margin), self.config.largest):
+        for part in windows(share, (core.height, core.width), BlockConfig(context=margin), largest):
             inner = Window(core.top + part.top, core.left + part.left, part.height, part.width)
-            around_inner = around(inner, margin, self.burst.burst.size)
+            around_inner = around(inner, margin, self.burst.burst.size, unit)
             inside = Motion(*(_part(x, around_inner, window, cell) for x in (finer.flow, finer.logit, finer.hidden)))
             target = _part(out, part, Window(0, 0, core.height, core.width))
             delta = self.refined(inner, around_inner, inside, sides[1:]) - target

@@ -1,6 +1,6 @@
 """Fusion by saf: physics where the frames agree, the network where they do not.
 
-1. ``coarse_motions``: optical flow on cells of 4x4 pixels.
+1. ``coarse_motions``: optical flow on cells of 4x4 pixels or more.
 2. ``refined_response``: the curve of a burst that is estimated from it, once more, through that flow.
    ``fit_burst``: noise, photometric grid and registration residue, from one draw of samples through it.
 3. ``find_motions``: the flow is taken where the frame then agrees better, and refined where it still differs.
@@ -24,7 +24,7 @@ from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
 from smarthdr_cli.fusion.flow_response import REPLACES_SRGB, refined_response
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
-from smarthdr_cli.fusion.motion import coarse_motions, find_motions, pair_motion
+from smarthdr_cli.fusion.motion import PairMotion, coarse_motions, find_motions
 from smarthdr_cli.fusion.network_window import WindowNetwork, network_side
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger, PictureMerge
 from smarthdr_cli.fusion.pixel_functions import kernel_choice
@@ -131,7 +131,7 @@ def fit(
         fuser.model, cells, order, evs, fuser.device, parallel_motions, lambda share: on_progress(0.6 * share)
     )
     rows, columns = cells[reference].shape[:2]
-    through = {order[n]: pair_motion(motion) for n, motion in coarse.items()}
+    through = {order[n]: PairMotion(motion) for n, motion in coarse.items()}
     flows = {index: motion.cells(rows, columns) for index, motion in through.items()}
 
     def displacement(index: int, window: Window) -> F32 | None:
@@ -143,6 +143,7 @@ def fit(
         cells = {index: burst.downsample(index, CELL) for index in order}
     model = fit_burst(burst, order, cells, flows, displacement)
     motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
+    model = replace(model, cells={})  # which the merge does not need
     trim_heap()
     return PhysicalMerger(burst, model, motions, STRICT_THRESHOLD if strong else THRESHOLD)
 

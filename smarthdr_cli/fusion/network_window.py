@@ -117,7 +117,7 @@ class WindowNetwork:
 
     def states(self, window: Window) -> list[Motion]:
         """The motion stage's of every member, on the network's cells."""
-        states = [self.merger.motions[n].state_in(window) for n in self.members]
+        states = [self.merger.motions[n].coarse.state_in(window) for n in self.members]
         if self.side == 1:
             return states
         return [Motion(*(F.avg_pool2d(x, self.side) for x in (s.flow, s.logit, s.hidden))) for s in states]

@@ -10,12 +10,14 @@ import torch
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.motion_refinement import (
+    CoarseMotion,
     FlowRefinement,
     RefinementConfig,
     finer_sides,
     refined_share,
     worst_windows,
 )
+from smarthdr_cli.models.saf_layers import Motion
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
@@ -145,9 +147,9 @@ def test_no_refinement_without_finer_levels_or_differences():
 def test_a_pair_that_moves_only_in_refined_windows():
     """A coarse displacement of 0 does not hide the refinement."""
     flat = torch.zeros(1, 2, 16, 16)
-    ones = torch.ones(1, 1, 16, 16)
     found = FlowRefinement(((Window(0, 32, 32, 32), torch.full((1, 2, 32, 32), 3.0).half()),))
-    motion = PairMotion(flat, ones, torch.zeros(1, 4, 16, 16), found)
+    state = Motion(flat, torch.ones(1, 1, 16, 16), torch.zeros(1, 4, 16, 16))
+    motion = PairMotion(CoarseMotion(state, flat, 4), found)
     moved = motion.displacement(Window(0, 0, 64, 64))
     assert (moved[:32, 32:] == 3).all()
     assert not moved[32:].any()

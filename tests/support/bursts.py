@@ -12,7 +12,7 @@ from smarthdr_cli.burst.burst import Burst, CaptureMetadata, Exposure, Frame
 from smarthdr_cli.colorspace import SRGB
 from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
-from smarthdr_cli.fusion.motion import PairMotion, coarse_motions, find_motions, pair_motion
+from smarthdr_cli.fusion.motion import PairMotion, coarse_motions, find_motions
 from smarthdr_cli.fusion.motion_refinement import DEFAULT_CONFIG
 from smarthdr_cli.fusion.network_fusion import SAFFuser
 from smarthdr_cli.fusion.result import FuserRecord
@@ -155,7 +155,7 @@ def motion_of(model, burst, refinement=DEFAULT_CONFIG) -> PairMotion:
     order = frame_order(burst.burst.evs, burst.burst.reference)
     cells = {index: burst.downsample(index, CELL) for index in order}
     coarse = coarse_motions(model, cells, order, burst.burst.evs, torch.device("cpu"), 1)
-    flows = {order[n]: pair_motion(motion).cells(*cells[order[0]].shape[:2]) for n, motion in coarse.items()}
+    flows = {order[n]: PairMotion(motion).cells(*cells[order[0]].shape[:2]) for n, motion in coarse.items()}
     return find_motions(model, burst, fit_burst(burst, order, cells, flows), coarse, 1, refinement)[1]
 
 
