@@ -186,28 +186,30 @@ class AlignedBurst:
     def downsample(self, index: int, cell: int) -> F32:
         """(ceil(H/cell), ceil(W/cell), 3) box means of frame ``index`` in the reference view, edges repeated.
 
-        The frame is reduced first and warped afterwards.
+        ``cell`` is even. A frame that moved is reduced to half cells first and warped then: warped as cells it would be
+        softer than a frame that did not move.
         """
+        moved = self.alignment.moved[index]
+        part = cell // 2 if moved else cell
         frame = self.burst.frames[index]
         height, width = frame.size
-        ch, cw = -(-height // cell), -(-width // cell)
+        ch, cw = (-(-side // cell) * (cell // part) for side in (height, width))
         out = np.empty((ch, cw, 3), np.float32)
         step = max(cell, _PIXELS_PER_STRIP // max(width, 1) // cell * cell)
         for top in range(0, height, step):
-            strip = Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * cell)
+            strip = Window(top, 0, -(-min(step, height - top) // cell) * cell, cw * part)
             codes, _, clipped = self._sample_in_place(index, strip)
             linear = self._linearize(index, codes, clipped)
-            rows = slice(top // cell, top // cell + linear.shape[0] // cell)
-            out[rows] = cv2.resize(linear, (cw, linear.shape[0] // cell), interpolation=cv2.INTER_AREA)
-        if not self.alignment.moved[index]:
+            rows = slice(top // part, top // part + linear.shape[0] // part)
+            out[rows] = cv2.resize(linear, (cw, linear.shape[0] // part), interpolation=cv2.INTER_AREA)
+        if not moved:
             return out
-        offset = (cell - 1) / 2
-        up = np.array([[cell, 0, offset], [0, cell, offset], [0, 0, 1.0]])
+        offset = (part - 1) / 2
+        up = np.array([[part, 0, offset], [0, part, offset], [0, 0, 1.0]])
         matrix = np.linalg.inv(up) @ self.alignment.homographies[index] @ up
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return np.asarray(
-            cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
-        )
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpPerspective(out, matrix, (cw, ch), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.resize(warped, (cw // 2, ch // 2), interpolation=cv2.INTER_AREA), np.float32)
 
 
 class RegisteredBurst(NamedTuple):
