@@ -33,7 +33,7 @@ def test_every_option_is_recorded_unless_it_changes_rounding_only():
         assert (changed == stated(plain)) == (name in ROUNDING_ONLY), name
     for form in ("hdr", "tif"):
         assert stated(files=OutputFiles(form)) != stated()
-    for option in ({"compression": "piz"}, {"float32": True}, {"embed_uncertainty": True}):
+    for option in ({"compression": "zip"}, {"float32": True}, {"embed_uncertainty": True}):
         assert stated(write=WriteOptions(**option)) != stated()
 
 
@@ -81,7 +81,7 @@ def test_a_calibration_file_is_recorded_by_its_contents(tmp_path):
 
 def test_options_that_exclude_each_other():
     for result in ("hdr", "tif"):
-        for option in ({"float32": True}, {"embed_uncertainty": True}, {"compression": "piz"}):
+        for option in ({"float32": True}, {"embed_uncertainty": True}, {"compression": "zip"}):
             with pytest.raises(UsageError, match=r"is an option of \.exr"):
                 Settings(files=OutputFiles(result), write=WriteOptions(**option))
     for files, option in ((OutputFiles(), {"look": "vivid"}), (OutputFiles("hdr"), {"preview_ev": 1.0})):

@@ -175,7 +175,7 @@ def test_cuda_without_a_device(
     assert line == "smarthdr: --device cuda: this machine has 0 CUDA devices"
 
 
-@pytest.mark.parametrize("options", [("--float",), ("--compression", "piz"), ("--embed-uncertainty",)])
+@pytest.mark.parametrize("options", [("--float",), ("--compression", "zip"), ("--embed-uncertainty",)])
 def test_exr_options_with_another_format(
     refused: Refused, burst: list[Path], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
