@@ -90,7 +90,7 @@ def measure(evs: Sequence[float], seed: int, weights: str | None) -> tuple[dict[
     """PSNR-mu on the sunlit ground and the share of silhouettes of each method; truth and results for the picture."""
     with tempfile.TemporaryDirectory() as name:
         paths, truth, sunlit = compose(Path(name), evs, seed)
-        options = {"evs": list(evs), "reference": list(evs).index(0.0) + 1, "response": "gamma2.2", "weights": weights}
+        options = {"ev": list(evs), "reference": list(evs).index(0.0) + 1, "response": "gamma2.2", "weights": weights}
         codes = [cv2.imread(str(path))[..., ::-1] for path in paths]
         times = [2.0**ev for ev in evs]
         results = {
