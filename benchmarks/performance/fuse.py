@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.lib.results_file import RESULTS, write_section
@@ -41,8 +42,10 @@ GB_PER_GIB = 2**30 / 1e9
 MARGIN_PX = 80  # of the scene around a frame, for the camera's motion
 
 
-def synthesise(folder: Path, megapixels: float, scene_kind: str = "handheld") -> None:
-    """Write 1.jpg to 3.jpg: one textured HDR scene with noise and EXIF.
+def synthesise(
+    folder: Path, megapixels: float, scene_kind: str = "handheld", times: Sequence[str] = TIMES
+) -> None:  # fmt: skip
+    """Write 1.jpg, 2.jpg and so on, one for each of the exposure ``times``: one textured HDR scene with noise and EXIF.
 
     ``scene_kind``: "tripod", "handheld" (60 px, 1 degree), or "moving": handheld, and discs that cover a fifth of the
     picture stand elsewhere in every frame.
@@ -64,9 +67,10 @@ def synthesise(folder: Path, megapixels: float, scene_kind: str = "handheld") ->
     tiles = (math.ceil(size[1] / 1024), math.ceil(size[0] / 1024))
     scene *= np.tile(grain, tiles)[: size[1], : size[0], None]
     scene /= np.float32(np.quantile(scene[::16, ::16], 0.6) * 6)
-    for number, text in enumerate(TIMES, start=1):
+    middle = (len(times) + 1) // 2
+    for number, text in enumerate(times, start=1):
         seconds = to_seconds(text)
-        still = number == 2 or scene_kind == "tripod"
+        still = number == middle or scene_kind == "tripod"
         angle, dx, dy = (0.0, 0.0, 0.0) if still else (rng.uniform(-1, 1), *rng.uniform(-60, 60, 2))
         matrix = np.eye(3)
         matrix[:2] = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, 1.0)
@@ -78,7 +82,7 @@ def synthesise(folder: Path, megapixels: float, scene_kind: str = "handheld") ->
             for colour in np.random.default_rng(3).uniform(0.02, 0.8, (MOVERS, 3)).tolist():
                 centre = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
                 cv2.circle(view, centre, int(radius), colour, -1, cv2.LINE_AA)
-        np.multiply(view, np.float32(seconds / to_seconds(TIMES[1])), out=view)
+        np.multiply(view, np.float32(seconds / to_seconds(times[middle - 1])), out=view)
         for rows in np.array_split(view, 16):  # in strips, to stay small
             noise = rng.standard_normal(rows.shape, np.float32) * np.sqrt(np.maximum(rows, 0) / 3e4 + 1e-7)
             np.add(rows, noise, out=rows)
