@@ -1,6 +1,6 @@
 """Calibrate sigma as ``fuse`` states it: new weights with one curve for 16-bit and one for 8-bit files.
 
-    python -m benchmarks.release.calibrate SAF --lessons held/ -o NEW
+    python -m benchmarks.release.calibrate SAF --samples held/ -o NEW
     python -m benchmarks.release.calibrate GFHDR --panoramas DIR --work FOLDER -o NEW [--scenes 40]
 
 Training calibrates the network on its own crops; a photographer's burst also has alignment, an estimated curve and
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.lib.frozen_set import KINDS, SCENES, SIZE, read_frozen_scene, scene_folders
 from benchmarks.lib.frozen_set import SEED as FROZEN_SET_SEED
 from benchmarks.lib.methods import frozen_scene_methods
-from benchmarks.lib.window_lessons import Lesson, batch_of
+from benchmarks.lib.window_training import WindowSample, batch_of
 from smarthdr_cli.data.synth.export import benchmark_config, write_benchmark
 from smarthdr_cli.data.synth.sources import load_bank
 from smarthdr_cli.evaluate import protocol
@@ -49,21 +49,21 @@ def save_half(path: Path, checkpoint: Checkpoint, calibration: Calibration | Non
 
 
 @torch.inference_mode()
-def lesson_errors(model: SAF, lesson: Lesson) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Sigma as the network states it and error, in the mu-law domain, of a lesson's pixels that count."""
-    frames, states, truth, share = batch_of([lesson])
+def sample_errors(model: SAF, sample: WindowSample) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sigma as the network states it and error, in the mu-law domain, of a sample's pixels that count."""
+    frames, states, batch, weight = batch_of([sample])
     light, log_sigma, detail = answer(model, frames, states)
     shown = (detail.trust * SHOWS).clamp(max=1)
     light, _ = limit_residual(light, detail.merged, frames.blank(), shown, frames.evs)
-    scale = torch.exp2(frames.evs.amin())
-    error = (mu_law((light * scale).clamp(max=1)) - mu_law((truth * scale).clamp(max=1))).abs().mean(1)
-    counts = (share[:, 0] > 0.5) & ((truth * scale).amax(1) < 1)
-    return log_sigma[:, 0].exp()[counts].numpy(), error[counts].numpy()
+    assert batch.target is not None
+    result, truth = (mu_law((x * batch.scale_short).clamp(max=1)) for x in (light, batch.target))
+    counts = (weight[:, 0] > 0.5) & (truth.amax(1) < 1)
+    return log_sigma[:, 0].exp()[counts].numpy(), (result - truth).abs().mean(1)[counts].numpy()
 
 
-def fit_lessons(model: SAF, lessons: Sequence[Lesson]) -> Calibration:
-    """One curve for lessons of one kind of files."""
-    sigmas, errors = zip(*(lesson_errors(model, lesson) for lesson in lessons), strict=True)
+def fit_samples(model: SAF, samples: Sequence[WindowSample]) -> Calibration:
+    """One curve for samples of one kind of files."""
+    sigmas, errors = zip(*(sample_errors(model, sample) for sample in samples), strict=True)
     return fit_calibration(np.concatenate(sigmas), np.concatenate(errors))
 
 
@@ -88,21 +88,23 @@ def fit_curve(root: Path, kind: str, weights: Path) -> Calibration:
 def main() -> None:
     parser = argparse.ArgumentParser(description="calibrate sigma through the whole of fuse")
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--lessons", type=Path, help="saf: folder of held-out lessons")
+    parser.add_argument("--samples", type=Path, help="saf: folder of held-out samples")
     parser.add_argument("--panoramas", type=Path, help="gfhdr: folder of HDR sources; uses the held-out ones")
     parser.add_argument("--work", type=Path, help="gfhdr: folder of the bursts, made where it does not exist")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
+    if options.samples is None and None in (options.panoramas, options.work):
+        parser.error("give --samples for saf, --panoramas and --work for gfhdr")
     checkpoint = load_checkpoint(options.weights)
-    if options.lessons is None:
+    if options.samples is None:
         curves = fit_bursts(checkpoint, options.panoramas, options.work, options.scenes)
     else:
         model, _ = load_model(options.weights)
         assert isinstance(model, SAF)
-        lessons = [Lesson.load(path) for path in sorted(options.lessons.glob("*.pt"))]
+        samples = [WindowSample.load(path) for path in sorted(options.samples.glob("*.pt"))]
         curves = {
-            kind: fit_lessons(model, [lesson for lesson in lessons if bool(lesson.eight_bit) == (kind == "camera8")])
+            kind: fit_samples(model, [sample for sample in samples if bool(sample.eight_bit) == (kind == "camera8")])
             for kind in KINDS
         }
     for kind, curve in curves.items():

@@ -56,8 +56,8 @@ class SAFFuser:
     ) -> TiledFusion:
         """Merge every frame of the burst; where they are at odds, the network fuses nine of them at most."""
         plan = self.plan(burst, budget, strong, on_progress)
-        merger, merge, network, share = plan.merger, plan.merge, plan.network, plan.share
-        size, windows, members = burst.burst.size, plan.windows, plan.network.members
+        merge, network, share, windows = plan.merge, plan.network, plan.share, plan.windows
+        size, merger, members = burst.burst.size, network.merger, network.members
 
         def fuse_core(core: Window) -> tuple[int, float, float]:
             window = around(core, plan.context, size, CELL * network.side)
@@ -101,9 +101,8 @@ class SAFFuser:
         calibration = self.calibration and self.calibration.for_codes(frame.codes.dtype for frame in burst.burst.frames)
         network = WindowNetwork(self.model, self.device, calibration, merger, members, strong, network_side(size))
         config = replace(config, context=config.context * network.side)
-        return FusionPlan(
-            merger, merge, network, share, list(blocks.windows(share, size, config, budget.tile)), config.context
-        )
+        windows = tuple(blocks.windows(share, size, config, budget.tile))
+        return FusionPlan(merge, network, share, windows, config.context)
 
 
 @dataclass(frozen=True)
@@ -112,11 +111,10 @@ class FusionPlan:
     ``network`` is asked, with ``context`` px around.
     """
 
-    merger: PhysicalMerger
     merge: PictureMerge
     network: WindowNetwork
     share: F32
-    windows: Sequence[Window]
+    windows: tuple[Window, ...]
     context: int
 
 

@@ -27,8 +27,8 @@ from smarthdr_cli.fusion.pixel_kernel import CLIPPED, HIGHLIGHTS, LEAST_REST
 from smarthdr_cli.fusion.residual_bounds import clamp_beside_clip, limit_residual
 from smarthdr_cli.fusion.tiles import to_tensor
 from smarthdr_cli.models.base import MergeDetail
-from smarthdr_cli.models.evidence import Evidence
 from smarthdr_cli.models.merge import READ_FLOOR, TAPER_END, TAPER_START, merge, taper
+from smarthdr_cli.models.noise_inputs import difference_in_deviations
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import Motion
 from smarthdr_cli.models.tensor_ops import encode, enlarge, inverse_mu_law, mu_law
@@ -128,14 +128,15 @@ def answer(
 ) -> tuple[Tensor, Tensor, MergeDetail]:
     """Light, log sigma and detail, see ``SAF.refine``, of ``frames`` as the network sees them, with their states."""
     ref = frames.stack[:, 0]
-    codes = encode(ref)
-    evidence = Evidence(frames.variance, frames.trust, frames.sigma)
+    codes, seen = encode(ref), None
     logits, features, gaps = [], [], []
     for k, state in enumerate(states):
         valid, agreed, other, ev = (
             x[:, k] for x in (frames.valid, frames.agreed, frames.stack[:, 1:], frames.evs[:, 1:])
         )
-        seen = (evidence.difference(k, ref, other, ev), frames.trust[:, k]) if model.config.evidence else None
+        if model.config.noise_inputs:
+            variance = frames.variance[:, 0] + frames.variance[:, k + 1]
+            seen = difference_in_deviations(ref, other, ev, variance), frames.trust[:, k]
         logit, feature, gap = model.verify(ref, other, valid, ev, state, codes, seen)
         logit = torch.lerp(logit - STRONG_LOGIT * strong, logit.clamp(min=CERTAIN), agreed)
         logits.append(torch.where(valid > 0, logit, torch.full_like(logit, CERTAIN)))
@@ -143,7 +144,7 @@ def answer(
         gaps.append(gap)
     return model.refine(
         frames.blank(), frames.evs, frames.valid, torch.stack(logits, dim=1), features, torch.stack(gaps, dim=1),
-        codes, frames.factors, frames.sigma if model.config.evidence else None,
+        codes, frames.factors, frames.sigma if model.config.noise_inputs else None,
     )  # fmt: skip
 
 

@@ -9,14 +9,14 @@ Every other frame k is compared with the reference 0 by the same weights:
    What follows uses the state on cells of 4x4 pixels; finer levels, down to ``finest``, refine the displacement alone.
 2. trust, per pixel, of the warped frame against the reference:
        z_k = logit + local + 2 - softplus(slope) d_k,   trust t_k = sigmoid(z_k)
-   d_k is the normalised difference (pairwise.py, or evidence.py with ``config.evidence``). Then the physical merge h
-   of merge.py.
+   d_k is the normalised difference (pairwise.py; noise_inputs.py with ``config.noise_inputs``). Then the physical
+   merge h of merge.py.
 3. residual, in the mu-law domain T, from features pooled over frames (mean and maximum):
        H = T^-1(T(h) + g R tanh(r / R)),   g = max(clip(max_k d_k - 1), 4 * removed weight), in [0, 1]
    R is ``config.residual``. The gate g is 0 where frames agree and all are trusted. The uncertainty head reads the same
    features.
 
-With ``config.evidence`` the network sees the test's trust in 2 and the noise of the merge in 3 as well (evidence.py).
+With ``config.noise_inputs`` the network sees the test's trust in 2 and sigma of the merge in 3 as well.
 Nothing is pooled or normalised over space: overlapping tiles equal the whole image.
 """
 
@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smarthdr_cli.models.base import FusionModel, MergeDetail, Prediction
-from smarthdr_cli.models.evidence import Evidence
 from smarthdr_cli.models.merge import merge
+from smarthdr_cli.models.noise_inputs import of_default_camera
 from smarthdr_cli.models.pairwise import (
     common_exposure,
     dead_zone,
@@ -56,8 +56,8 @@ class SAFConfig:
 
     ``match``: number of features in the cost volume, which covers ``radius`` cells each way. ``limit``: largest
     correction of the displacement per level, in its cells. ``residual``: largest residual in the mu-law domain.
-    ``finest``: side of the finest motion cells in pixels, 4, 2 or 1; no weight depends on it. ``evidence``: whether the
-    noise of the burst is an input.
+    ``finest``: side of the finest motion cells in pixels, 4, 2 or 1; no weight depends on it. ``noise_inputs``: whether
+    the noise of the burst is an input (noise_inputs.py).
     """
 
     name: str = "saf"
@@ -71,7 +71,7 @@ class SAFConfig:
     limit: float = 4.0
     residual: float = 0.5
     finest: int = 1
-    evidence: bool = False
+    noise_inputs: bool = False
 
     def __post_init__(self) -> None:
         widths = (self.encoder, self.motion, self.hidden, self.verify, self.refine, self.match)
@@ -103,10 +103,10 @@ class SAF(FusionModel):
         self.motion_head = nn.Conv2d(c.encoder, 4 + c.hidden, 3, padding=1)
         self.sharpness = nn.Parameter(torch.tensor(20.0))
         folded = CELL * CELL
-        self.verify_in = conv((11 + c.evidence) * folded + 2 + c.hidden, c.verify)
+        self.verify_in = conv((11 + c.noise_inputs) * folded + 2 + c.hidden, c.verify)
         self.verify_body = nn.Sequential(conv(c.verify, c.verify), conv(c.verify, c.verify))
         self.verify_head = nn.Conv2d(c.verify, folded + 1, 3, padding=1)
-        self.refine_in = conv(2 * c.verify + (8 + c.evidence) * folded, c.refine)
+        self.refine_in = conv(2 * c.verify + (8 + c.noise_inputs) * folded, c.refine)
         self.refine_body = nn.Sequential(conv(c.refine, c.refine), conv(c.refine, c.refine))
         self.residual_head = nn.Conv2d(c.refine, 3 * folded, 3, padding=1)
         self.judge = UncertaintyHead(c.refine, outputs=folded)
@@ -116,16 +116,14 @@ class SAF(FusionModel):
             nn.init.zeros_(head.bias)
 
     def extend_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights of a network without evidence take its planes with a weight of 0."""
-        extended = dict(state)
-        if self.config.evidence:
-            folded = CELL * CELL
-            for name, before in (("verify_in.0.weight", 11 * folded), ("refine_in.0.weight", None)):
-                weight, new = state[name], self.state_dict()[name]
-                if weight.shape[1] < new.shape[1]:
-                    at = weight.shape[1] if before is None else before
-                    zeros = weight.new_zeros(len(weight), new.shape[1] - weight.shape[1], *weight.shape[2:])
-                    extended[name] = torch.cat([weight[:, :at], zeros, weight[:, at:]], dim=1)
+        """The weights of a network without noise inputs take their planes with a weight of 0."""
+        extended, folded = dict(state), CELL * CELL
+        for layer, first in (("verify_in", 11 * folded), ("refine_in", 2 * self.config.verify + 8 * folded)):
+            name, new = f"{layer}.0.weight", getattr(self, layer)[0].weight
+            weight = state.get(name)  # of another network, where it is refused later
+            if weight is not None and weight.shape[1:2] == (new.shape[1] - folded,):
+                zeros = weight.new_zeros(len(weight), folded, *weight.shape[2:])
+                extended[name] = torch.cat([weight[:, :first], zeros, weight[:, first:]], dim=1)
         return extended
 
     def set_finest_cell(self, side: int) -> None:
@@ -170,15 +168,15 @@ class SAF(FusionModel):
 
     def verify(
         self, ref: Tensor, moved: Tensor, valid: Tensor, ev: Tensor, state: Motion, ref_codes: Tensor | None = None,
-        evidence: tuple[Tensor, Tensor] | None = None,
+        noise_inputs: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """Trust logits z (P, 1, H, W), cell features (P, C, H/4, W/4) and difference d (P, 1, H, W) of warped frames.
 
         ``ref``, ``moved``: (P, 3, H, W). ``state``: of the cells. ``ref_codes``: ``encode(ref)`` where it is known.
-        ``evidence``: difference and trust (P, 1, H, W) of evidence.py, where the config has it.
+        ``noise_inputs``: difference and trust (P, 1, H, W), where the config has them.
         """
         a, b, dark = common_exposure(ref, moved, ev, ref_codes)
-        difference, *trust = evidence or (normalised_difference(a, b, dark, ev),)
+        difference, *trust = noise_inputs or (normalised_difference(a, b, dark, ev),)
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (difference / 4).clamp(max=2), *trust)]
         cells = fold(torch.cat(planes, dim=1))
@@ -200,7 +198,7 @@ class SAF(FusionModel):
 
         ``frames``: (B, N, 3, H, W), the others warped. ``valid``, ``logits``, ``differences``: (B, N-1, 1, H, W);
         ``features``: (B, C, H/4, W/4) for each of the others, all from ``verify``. ``factors``: of the
-        weights, see ``merge``. ``sigma``: (B, 1, H, W) of evidence.py, where the config has it.
+        weights, see ``merge``. ``sigma``: (B, 1, H, W) of the merge, where the config has noise inputs.
         """
         trust = torch.sigmoid(logits) * valid
         merged, removed = merge(frames, evs, trust, factors)
@@ -236,13 +234,11 @@ class SAF(FusionModel):
         valid_moved = warp(valid[:, 1:].flatten(0, 1), flow) * inside_frame(flow)
         shape = (batch, pairs, -1)
         stack = torch.cat([frames[:, :1], moved.view(batch, pairs, 3, h, w)], dim=1)
-        evidence, sigma = None, None
-        if self.config.evidence:
-            default = Evidence.of_default_camera(stack, evs, valid_moved.view(*shape, h, w))
-            gaps = [default.difference(k, stack[:, 0], stack[:, k + 1], evs[:, k + 1]) for k in range(pairs)]
-            evidence = torch.stack(gaps, dim=1).flatten(0, 1), default.trust.flatten(0, 1)
-            sigma = default.sigma
-        logits, features, differences = self.verify(ref, moved, valid_moved, ev, cells, None, evidence)
+        noise_inputs, sigma = None, None
+        if self.config.noise_inputs:
+            gaps, trust, sigma = of_default_camera(stack, evs, valid_moved.view(*shape, h, w))
+            noise_inputs = gaps.flatten(0, 1), trust.flatten(0, 1)
+        logits, features, differences = self.verify(ref, moved, valid_moved, ev, cells, None, noise_inputs)
         light, log_sigma, detail = self.refine(
             stack, evs, valid_moved.view(*shape, h, w), logits.view(*shape, h, w),
             features.view(*shape, h // CELL, w // CELL).unbind(1), differences.view(*shape, h, w), sigma=sigma,
