@@ -159,7 +159,7 @@ def parse_record(value: Any) -> Record:
             valid = all(map(_is_input, inputs)) and all(map(_is_output, outputs))
         case _:
             valid = False
-    if not (valid and _stays_in_folder(value["name"]) and _are_details_valid(value)):
+    if not (valid and _stays_in_folder(value["name"]) and _has_valid_optional_fields(value)):
         raise ValueError("it is not the record of a set")
     record: Record = value
     return record
@@ -206,7 +206,7 @@ def _stays_in_folder(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _are_details_valid(record: dict[str, Any]) -> bool:
+def _has_valid_optional_fields(record: dict[str, Any]) -> bool:
     """Whether the optional fields of ``record`` that are read have the right types."""
     texts = (record.get("reasons", []), record.get("warnings", []))
     match record.get("error"):

@@ -85,7 +85,9 @@ def watch_shoot(
         waiting = [bracket_set for bracket_set in new if bracket_set.ambiguous and options.ambiguous == "skip"]
         ready = [bracket_set for bracket_set in new if bracket_set not in waiting]
         fused_frames = {path for frames in fused for path in frames}
-        notes += [_grown_note(bracket_set) for bracket_set in ready if fused_frames.intersection(bracket_set.frames)]
+        notes += [
+            _late_frames_note(bracket_set) for bracket_set in ready if fused_frames.intersection(bracket_set.frames)
+        ]
         for note in notes:
             if note not in printed_notes:
                 callbacks.on_note(note)
@@ -123,7 +125,7 @@ def _list_pictures(shoot: Path, out: Path) -> Listing:
     return listing
 
 
-def _grown_note(bracket_set: BracketSet) -> str:
+def _late_frames_note(bracket_set: BracketSet) -> str:
     return (
         f"{bracket_set.name}: frames arrived after a part of it was fused, and it is fused again as "
         f"{len(bracket_set.frames)} frames; a longer --settle waits for them"

@@ -49,7 +49,7 @@ def next_step(command: str, *words: str) -> str:
     """
     if not command:
         return _unknown_command(words)
-    if (values := _spaced_values(words)) is not None:
+    if (values := _comma_separated_hint(words)) is not None:
         return values
     if command == "fuse" and words and not _has_output(words):
         suffixes = {suffix for form in FORMATS if form.role == "result" for suffix in form.suffixes}
@@ -72,7 +72,7 @@ def _unknown_command(words: Sequence[str]) -> str:
     return "smarthdr --help lists the commands"
 
 
-def _spaced_values(words: Sequence[str]) -> str | None:
+def _comma_separated_hint(words: Sequence[str]) -> str | None:
     """What to type where the values of a list are separated by spaces; None where none are."""
     for flag in ("--ev", "--exposure-times"):
         if flag in words[:-1]:
