@@ -4,7 +4,7 @@ Each level below the last one of the whole image costs four times as much as the
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
 consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get one more
 level, and where that one changes the displacement windows within them the next, down to single pixels, or to a quarter
-of the coarse cells above 10 megapixels. What is found in a window replaces the coarser displacement, fading around it.
+of coarse cells larger than 8 pixels. What is found in a window replaces the coarser displacement, fading around it.
 """
 
 from collections.abc import Iterable
