@@ -45,7 +45,6 @@ from smarthdr_cli.train.run import start_state
 SIZE = (320, 448)  # of a burst
 CROPS = 4  # of a burst at most
 FRAME_COUNTS = (3, 3, 3, 3, 3, 3, 2, 4, 5)  # drawn with equal probability
-PLAIN_SHARE = 0.3  # of bursts: without the rarer effects of training's variety
 MISSTATED_SHARE = 0.05  # of bursts, whose stated exposures are off by a third to a half
 NOISY_SHARE = 0.15  # of bursts, at high ISO
 HELD_OUT_SEED = 1_000_000
@@ -53,24 +52,24 @@ VALIDATION_SAMPLES = 96
 RECIPE = {"weight_square": 40.0, "weight_merged": 0.2, "warmup": 60, "ema": 0.995, "validate_every": 400}
 
 
-def draw_config(rng: np.random.Generator) -> tuple[str, SynthConfig]:
-    """The kind of files of a burst, and its config."""
+def draw_config(rng: np.random.Generator, plain: float) -> tuple[str, SynthConfig]:
+    """The kind of files of a burst, and its config; a share ``plain`` is without the rarer effects of training."""
     kind = str(rng.choice(["gamma16", "camera8"]))
     config = replace(
         benchmark_config(kind, SIZE, int(rng.choice(FRAME_COUNTS))),
         reference="mixed", ev_steps=(1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
     )  # fmt: skip
-    if rng.random() >= PLAIN_SHARE:
+    if rng.random() >= plain:
         config = replace(config, variety=TRAINING_VARIETY)
     if rng.random() < NOISY_SHARE:
         config = replace(config, iso_low=6_400.0, iso_high=51_200.0)
     return kind, config
 
 
-def make_samples(fuser: SAFFuser, bank: SceneBank, number: int) -> list[WindowSample]:
+def make_samples(fuser: SAFFuser, bank: SceneBank, number: int, plain: float) -> list[WindowSample]:
     """Those of burst ``number``; none where it cannot be aligned or scored, or nothing is at odds."""
     rng = np.random.default_rng(number)
-    kind, config = draw_config(rng)
+    kind, config = draw_config(rng, plain)
     burst = make_bursts(bank, config, torch.Generator().manual_seed(number), 1, oracle=True)
     with tempfile.TemporaryDirectory() as name:
         write_scene(Path(name), burst, rng)
@@ -113,7 +112,8 @@ def make(options: argparse.Namespace) -> None:
     for number in range(base + options.first, base + options.first + options.bursts):
         if (options.samples / f"{number:07d}-0.pt").exists():
             continue
-        for k, sample in reversed(list(enumerate(make_samples(fuser, bank, number)))):  # the first says: all are there
+        samples = make_samples(fuser, bank, number, options.plain)
+        for k, sample in reversed(list(enumerate(samples))):  # the first says: all are there
             sample.save(options.samples / f"{number:07d}-{k}.pt")
         if number % 20 == 0:
             print(f"burst {number}: {len(list(options.samples.glob('*.pt')))} samples", file=sys.stderr, flush=True)
@@ -153,6 +153,7 @@ def main() -> None:
     maker.add_argument("--samples", type=Path, required=True)
     maker.add_argument("--bursts", type=int, default=1000)
     maker.add_argument("--first", type=int, default=0)
+    maker.add_argument("--plain", type=float, default=0.3, help="share of bursts without the rarer effects of training")
     maker.add_argument("--held-out", action="store_true", help="bursts of the held-out panoramas")
     maker.set_defaults(run=make)
     trainer = commands.add_parser("train", help="train on such samples")
