@@ -17,7 +17,7 @@ from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.burst_model import MAX_PAIR_EV, BurstModel, moved_cells, valid_cells
-from smarthdr_cli.fusion.consistency import PairModel, cell_trust
+from smarthdr_cli.fusion.consistency import PairModel, cell_trust, frame_noise, to_planes
 from smarthdr_cli.fusion.motion_refinement import (
     DEFAULT_CONFIG,
     CoarseMotion,
@@ -26,8 +26,10 @@ from smarthdr_cli.fusion.motion_refinement import (
     refine_motion,
 )
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
+from smarthdr_cli.fusion.pixel_kernel import TAU, WHITE_NONE
+from smarthdr_cli.fusion.samples import channel_max
 from smarthdr_cli.fusion.tiles import parallel_map, to_tensor
-from smarthdr_cli.models.merge import TAPER_END
+from smarthdr_cli.models.merge import TAPER_END, TAPER_START
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, Motion, upsample
@@ -38,6 +40,7 @@ F32 = NDArray[np.float32]
 MAX_LEVEL_CELLS = 160_000  # the cost volume holds some hundred floats for each
 MIN_FLOW = 0.17  # px along each axis: no vector of such is longer than the dead zone
 SURROUNDINGS = 31  # cells around a place where the reference clips, more than half of which must move
+MISSED_ERROR = 0.01  # in the mu-law domain, from which a frame that is not trusted is missed
 MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 
@@ -157,19 +160,54 @@ def find_motions(
     network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int,
     refinement: RefinementConfig = DEFAULT_CONFIG,
 ) -> dict[int, PairMotion]:  # fmt: skip
-    """The coarse motions where the test agrees with them, and the finest levels in blocks that are still at odds."""
+    """The coarse motions where the test agrees with them, and the finest levels where a frame that still differs is
+    missed.
+    """
 
-    def motion(position: int) -> PairMotion:
+    def kept(position: int) -> tuple[CoarseMotion, F32]:
         pair, whole = model.pairs[position - 1], coarse[position]
         helps, trust = flow_helps(model, pair, whole.flow / CELL)
-        flow = whole.flow * helps
-        ev = flow.new_full((1,), float(np.log2(pair.ratio)))
-        kept = replace(whole, flow=flow)
-        distrust = (1 - trust) * valid_cells(source, pair.other)  # beyond its border a frame has nothing to show
-        finer = refine_motion(network, source, pair.other, kept, ev, distrust, len(coarse), refinement)
-        return PairMotion(kept, finer)
+        # Beyond its border a frame has nothing to show.
+        return replace(whole, flow=whole.flow * helps), np.where(valid_cells(source, pair.other), trust, 1)
+
+    trusted = dict(zip(coarse, parallel_map(kept, coarse, at_once), strict=True))
+    missed = missed_cells(source, model, trusted)
+
+    def motion(position: int) -> PairMotion:
+        pair, (whole, trust) = model.pairs[position - 1], trusted[position]
+        ev = whole.flow.new_full((1,), float(np.log2(pair.ratio)))
+        finer = refine_motion(network, source, pair.other, whole, ev, 1 - trust, missed, len(coarse), refinement)
+        return PairMotion(whole, finer)
 
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))
+
+
+def missed_cells(source: AlignedBurst, model: BurstModel, trusted: Mapping[int, tuple[CoarseMotion, F32]]) -> F32:
+    """(h, w) from 0 to 1: how far the merge of the cells misses what it does not trust, or where the reference clips.
+
+    ``trusted``: motion and trust (h, w) of the frames near the reference, by position in the order.
+    """
+    positions = [0, *trusted]
+    rows, columns = model.cells[model.order[0]].shape[:2]
+    frames = np.empty((len(positions), 3, rows, columns), np.float32)
+    trust, place, variance = np.ones((3, len(positions), rows, columns), np.float32)
+    for k, n in enumerate(positions):
+        index = model.order[n]
+        cells = model.cells[index]
+        if n:
+            motion, trust[k] = trusted[n]
+            place[k] = np.where(valid_cells(source, index), 1, -1)
+            cells = moved_cells(cells, PairMotion(motion).cells(rows, columns) / np.float32(CELL))
+        frames[k] = to_planes(cells)
+        noise = frame_noise(frames[k], model.noise.frames[index], model.eight_bit[n])
+        variance[k] = noise.mean(0) * (TAU / MISSED_ERROR / model.exposures[n]) ** 2
+    light = np.empty((rows, columns, 3), np.float32)
+    sigma, lost, clipped = np.empty((3, rows, columns), np.float32)
+    pixel_functions().merge(
+        frames, model.exposures[positions], trust, place, variance, WHITE_NONE, model.curve_error,
+        light, sigma, lost, clipped,
+    )  # fmt: skip
+    return np.maximum(lost, channel_max(model.cells[model.order[0]]) > TAPER_START)
 
 
 def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor, F32]:

@@ -2,9 +2,10 @@
 
 Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
 static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 5x5 cells) and some cells around them, as blocks.py covers what is at odds. They get one more
-level, and where that one changes the displacement windows within them the next, down to single pixels, or to a quarter
-of coarse cells larger than 8 pixels. What is found in a window replaces the coarser displacement, fading around it.
+consistency.py, mean over 5x5 cells) and missed by the merge, and some cells around, as blocks.py covers what is at
+odds. They get one more level, and where that one changes the displacement windows within them the next, down to single
+pixels, or to a quarter of coarse cells larger than 8 pixels. What is found in a window replaces the coarser
+displacement, fading around it.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
 from smarthdr_cli.models.pairwise import flow_helps
 from smarthdr_cli.models.saf import SAF
-from smarthdr_cli.models.saf_layers import CELL, LEVEL_RADIUS, Motion, upsample
+from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 from smarthdr_cli.models.tensor_ops import enlarge
 
 F32 = NDArray[np.float32]
@@ -30,14 +31,18 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``ring``: cells around it.
+    """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``missed``: the
+    same of how far the merge misses a frame there. ``ring``: cells around both. ``margin``: cells of a level around a
+    window; more, up to the LEVEL_RADIUS that a level reads, change nothing.
     ``moved``: of the cells of a level, mean over 20 px, by which it must have changed the displacement for a finer one.
     ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
     ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
     """
 
     threshold: float = 0.3
-    ring: int = 6
+    missed: float = .03
+    ring: int = 3
+    margin: int = 4
     moved: float = 0.125
     pixels: float = 2e6
     cells: float = 2e5
@@ -106,9 +111,13 @@ def finer_sides(side: int, finest: int) -> tuple[int, ...]:
     return tuple(side >> level for level in range(1, side.bit_length()) if side >> level >= least)
 
 
-def refined_share(distrust: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
+def refined_share(distrust: F32, missed: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
     """(h, w) cells: 1 where the displacement is refined, falling to 0 around."""
-    return network_share(cv2.blur(distrust, (5, 5)) > config.threshold, BlockConfig(ring=config.ring))
+    places = ((distrust, config.threshold), (missed, config.missed))
+    distrusted, needed = (
+        network_share(cv2.blur(x, (5, 5)) > least, BlockConfig(ring=config.ring)) for x, least in places
+    )
+    return np.minimum(distrusted, needed)
 
 
 def worst_windows(cores: Iterable[Window], distrust: F32, margin: int, max_pixels: float) -> list[Window]:
@@ -122,21 +131,22 @@ def worst_windows(cores: Iterable[Window], distrust: F32, margin: int, max_pixel
 
 
 def refine_motion(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, distrust: F32, pairs: int,
-    config: RefinementConfig = DEFAULT_CONFIG,
+    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, distrust: F32, missed: F32,
+    pairs: int, config: RefinementConfig = DEFAULT_CONFIG,
 ) -> FlowRefinement | None:  # fmt: skip
     """The finest levels of frame ``index``, one of ``pairs``; None without finer levels or where nothing differs.
 
-    ``ev`` (1,) of the frame relative to the reference; ``distrust`` (h, w): 1 - trust in the image's cells.
+    ``ev`` (1,) of the frame relative to the reference; in the image's cells (h, w) ``distrust``: 1 - trust,
+    ``missed``: how far the merge misses the frames it does not trust.
     Independent of the tiles that are fused later.
     """
     sides = finer_sides(coarse.side, model.config.finest)
     if not sides:
         return None
     size = burst.burst.size
-    share = refined_share(distrust, config)
+    share = refined_share(distrust, missed, config)
     unit = max(CELL, sides[0])
-    margin = -(-LEVEL_RADIUS * sum(sides) // unit) * unit
+    margin = -(-config.margin * sum(sides) // unit) * unit
     cores = windows(share, size, BlockConfig(context=margin), config.largest * sides[0])
     max_pixels = config.max_pixels(sides[-1], pairs, coarse.flow.device)
     levels = _Levels(model, burst, index, ev, coarse.flow.device, config)
@@ -184,7 +194,7 @@ class _Levels:
         found = _part(found, core, window, CELL)
         share = network_share(cv2.blur(found[0, 0].cpu().numpy(), (5, 5)) > self.config.moved, BlockConfig())
         unit = max(CELL, cell)
-        margin = -(-LEVEL_RADIUS * sum(sides[1:]) // unit) * unit
+        margin = -(-self.config.margin * sum(sides[1:]) // unit) * unit
         largest = self.config.largest * sides[1]
         finer = Motion(level.flow * cell, level.logit, level.hidden)
         for part in windows(share, (core.height, core.width), BlockConfig(context=margin), largest):

@@ -17,11 +17,11 @@ from smarthdr_cli.fusion.motion_refinement import (
     refined_share,
     worst_windows,
 )
-from smarthdr_cli.models.saf_layers import Motion
+from smarthdr_cli.models.saf_layers import LEVEL_RADIUS, Motion
 from tests.support import bursts
 
 FINEST = replace(bursts.SMALL, finest=1)
-EVERYWHERE = RefinementConfig(threshold=-1.0, moved=-1.0)
+EVERYWHERE = RefinementConfig(threshold=-1.0, missed=-1.0, margin=LEVEL_RADIUS, moved=-1.0)
 CPU = torch.device("cpu")
 
 
@@ -59,14 +59,16 @@ def test_the_pairs_of_a_burst_share_its_pixels():
 def test_places_of_distrust_are_refined_with_what_surrounds_them():
     distrust = np.zeros((64, 96), np.float32)
     distrust[20:30, 40:60] = 1
-    share = refined_share(distrust, RefinementConfig(ring=4))
+    everywhere = np.ones_like(distrust)
+    share = refined_share(distrust, everywhere, RefinementConfig(ring=4))
     assert (share[16:34, 36:64] > 0.6).all()
     assert not share[:12].any()
     assert not share[:, 72:].any()
-    assert not refined_share(0.1 * distrust).any()
+    assert not refined_share(0.1 * distrust, everywhere).any()
+    assert not refined_share(distrust, 0 * everywhere).any()  # nobody misses the frame
     distrust[:] = 0
     distrust[20:22, 40:42] = 1  # four cells are noise
-    assert not refined_share(distrust).any()
+    assert not refined_share(distrust, everywhere).any()
 
 
 def test_of_too_much_distrust_the_worst_is_refined():
