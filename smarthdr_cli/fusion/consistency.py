@@ -71,7 +71,7 @@ class PairModel:
 
 
 def frame_noise(light: F32, noise: FrameNoise, eight_bit: bool) -> F32:
-    """Var(x) (3, h, w) of a window of a frame."""
+    """Var(x) (3, h, w) of a window of a frame, whose sides are multiples of CELL."""
     out = np.empty_like(light)
     luma, chroma = (np.float32(error) for error in noise.jpeg)
     pixel_functions().noise_variance(

@@ -199,8 +199,9 @@ def missed_cells(source: AlignedBurst, model: BurstModel, trusted: Mapping[int, 
             place[k] = np.where(valid_cells(source, index), 1, -1)
             cells = moved_cells(cells, PairMotion(motion).cells(rows, columns) / np.float32(CELL))
         frames[k] = to_planes(cells)
-        noise = frame_noise(frames[k], model.noise.frames[index], model.eight_bit[n])
-        variance[k] = noise.mean(0) * (TAU / MISSED_ERROR / model.exposures[n]) ** 2
+        whole = to_planes(np.pad(cells, ((0, -rows % CELL), (0, -columns % CELL), (0, 0)), "edge"))
+        noise = frame_noise(whole, model.noise.frames[index], model.eight_bit[n])
+        variance[k] = noise[:, :rows, :columns].mean(0) * (TAU / MISSED_ERROR / model.exposures[n]) ** 2
     light = np.empty((rows, columns, 3), np.float32)
     sigma, lost, clipped = np.empty((3, rows, columns), np.float32)
     pixel_functions().merge(

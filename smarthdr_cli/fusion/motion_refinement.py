@@ -40,8 +40,8 @@ class RefinementConfig:
     """
 
     threshold: float = 0.3
-    missed: float = .03
-    ring: int = 3
+    missed: float = 0.06
+    ring: int = 4
     margin: int = 4
     moved: float = 0.125
     pixels: float = 2e6

@@ -146,6 +146,18 @@ def test_no_refinement_without_finer_levels_or_differences():
     assert found.refinement is None
 
 
+@pytest.mark.parametrize(("scale", "missed"), [(1.0, False), (0.1, True)])
+def test_a_frame_is_refined_only_where_the_reference_alone_is_uncertain(scale, missed):
+    """Something else in each frame, and no clipping: the longer one is missed only where light is scarce."""
+    light = bursts.texture(128, 160, high=0.2) * np.float32(scale)
+    still, other = (
+        bursts.noisy(picture, (0.0, 2.0), well=1e4, seed=k) for k, picture in enumerate((light, light[::-1]))
+    )
+    source = bursts.aligned(bursts.Burst((still.frames[0], other.frames[1]), 0))
+    found = bursts.motion_of(bursts.random_network(flow=0.0, config=FINEST), source)
+    assert (found.refinement is not None) == missed
+
+
 def test_a_pair_that_moves_only_in_refined_windows():
     """A coarse displacement of 0 does not hide the refinement."""
     flat = torch.zeros(1, 2, 16, 16)
