@@ -23,7 +23,7 @@ from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
 from smarthdr_cli.fusion.consistency import STRICT_THRESHOLD, THRESHOLD
 from smarthdr_cli.fusion.memory_budget import MemoryBudget
 from smarthdr_cli.fusion.network_fusion import blend
-from smarthdr_cli.fusion.network_window import inside, joined
+from smarthdr_cli.fusion.network_window import joined
 from smarthdr_cli.fusion.physical_merge import PhysicalMerger
 from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.result import FuserRecord, FusionStatistics, TiledFusion
@@ -37,7 +37,7 @@ from smarthdr_cli.system import trim_heap
 
 F32 = NDArray[np.float32]
 OVERLAP = 32  # pixels that the network sees around a window, over which its answer fades
-MAX_TILE = 512  # pixels
+MAX_TILE = 384  # pixels
 # Bytes for computing windows at all, and for each pixel of one; measured on a CPU in fp32, with freed memory kept.
 FIXED_BYTES, BYTES_PER_PIXEL = 600e6, 3800.0
 
@@ -63,7 +63,7 @@ class GFHDRFuser:
         if len(burst.burst) < FRAMES:
             raise UsageError("gfhdr weights fuse three frames; this burst has two (saf weights take 2 to 9)")
         size, workers = burst.burst.size, worker_count(self.device)
-        tile = tile_within(budget.tile, budget.tile_bytes / workers, math.prod(size))
+        tile = tile_within(budget.tile, budget.tile_bytes, math.prod(size), workers)
         order = frame_order(burst.burst.evs, burst.burst.reference)
         model = fit_burst(burst, order, {index: burst.downsample(index, CELL) for index in order}, {})
         merger = PhysicalMerger(burst, model, {}, STRICT_THRESHOLD if strong else THRESHOLD)
@@ -128,20 +128,23 @@ class ThreeFrames:
         return joined(model, merged, others, radiance, sigma[0, 0].cpu().numpy(), merged.trust[others])
 
 
-def tile_within(size: int, available: float, pixels: int) -> int:
-    """Side of a tile, at most ``size`` (0: one tile of all ``pixels``), that ``available`` bytes hold.
+def tile_within(size: int, available: float, pixels: int, workers: int) -> int:
+    """Side of a tile, at most ``size`` (0: one tile of all ``pixels``), of which ``available`` bytes hold ``workers``.
 
-    Raises MemoryLimitError where the smallest tile does not fit, or the whole image where that was asked for.
+    Raises MemoryLimitError where the smallest tiles do not fit, or the whole image where that was asked for.
     """
     if not size:
         needed = FIXED_BYTES + BYTES_PER_PIXEL * pixels
         if needed > available:
             raise MemoryLimitError(f"--max-memory is too little: gfhdr takes {needed / 2**30:.2g}G under --tile 0")
         return 0
-    area = max(0.0, min(available - FIXED_BYTES, 1e12)) / BYTES_PER_PIXEL
+    area = max(0.0, min(available - FIXED_BYTES, 1e12)) / BYTES_PER_PIXEL / workers
     side = min(size, MAX_TILE, int(area**0.5) - 2 * OVERLAP)
     if side < MIN_TILE:
-        raise MemoryLimitError("--max-memory is too little: gfhdr takes 0.7G for its smallest tile, beside the picture")
+        needed = FIXED_BYTES + BYTES_PER_PIXEL * workers * (MIN_TILE + 2 * OVERLAP + 1) ** 2
+        raise MemoryLimitError(
+            f"--max-memory is too little: gfhdr takes {needed / 2**30:.1f}G for its smallest tiles, beside the picture"
+        )
     return side // CELL * CELL
 
 
