@@ -153,8 +153,8 @@ class WindowAttention(nn.Module):
         if not bool((mixed[:, -1].log2().abs() < MAX_LOG_SUM).all()):
             mixed = torch.bmm(v, (scores * math.log(2)).softmax(-1).mT)
         out = (mixed[:, :-1] / mixed[:, -1:]).view(n, C, pixels).mT.contiguous()
-        mixed = self.proj(out).view(*grid, height, width, C)
-        return mixed.transpose(2, 3).reshape(B, h, W, C)
+        answer: Tensor = self.proj(out)
+        return answer.view(*grid, height, width, C).transpose(2, 3).reshape(B, h, W, C)
 
     def strip_weights(self, dtype: torch.dtype) -> "StripWeights":
         """What ``strip`` takes, for inputs of ``dtype``."""
