@@ -2,8 +2,8 @@
 
     H_i = argmin e(H) over the candidates, kept where e(H_i) < 0.95 e(I)
 
-e is the residual on held-out windows (`model_selection`). Candidates come from features, from windows and, where a
-frame shares too little with the reference, from its neighbour n: H_i = H_in H_n.
+e is the residual on held-out windows (`model_selection`). Candidates come from windows, from phase correlation, from
+features where that fails and, where a frame shares too little with the reference, from its neighbour n: H_i = H_in H_n.
 """
 
 from concurrent.futures import ThreadPoolExecutor

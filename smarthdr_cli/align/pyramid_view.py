@@ -25,7 +25,7 @@ Mask = NDArray[np.uint8]  # 255 where well exposed, 0 elsewhere
 WORKING_PIXELS = 1.0e6
 MIN_COARSE_SIDE = 96  # pixels; a smaller coarse view holds too few windows
 CLIP_CODE_SHARE = 0.97  # of white; a channel at or above it counts as clipped
-MIN_LIGHT = 0.0023  # of the clip; below it quantisation of 8 bits and noise prevail
+MIN_LIGHT = 0.0012  # of the clip; below it quantisation of 8 bits and noise prevail
 LOG_FLOOR = 2.0**-8  # linear light added before the logarithm
 DARK = float(np.log2(MIN_LIGHT + LOG_FLOOR))
 
