@@ -229,7 +229,7 @@ def register(
     gains: Literal["auto", "off"] = "auto",
     stage: Stage = lambda _name: nullcontext(),
 ) -> RegisteredBurst:
-    """Align ``burst``, resolve its response, align again under that response, and match the gains of its frames.
+    """Align ``burst``, resolve its response, and match the gains of its frames.
 
     The options are those of ``fuse``.
 
@@ -237,13 +237,10 @@ def register(
     differ.
     """
     with stage("align"):
-        alignment = align_burst(burst, None, mode=align)
+        alignment = align_burst(burst, mode=align)
     with stage("response"):
         resolved = resolve_response(burst, alignment, response, exposure_check)
     burst, alignment = resolved.burst, resolved.alignment
-    if any(alignment.moved) and resolved.response.name != "srgb":
-        with stage("align again"):
-            alignment = align_burst(burst, resolved.response, mode=align, previous=alignment)
     curve = apply_clip_level(resolved.response, burst, alignment)
     stated = sum(frame.exposure.is_stated for frame in burst.frames) >= 2
     aligned = AlignedBurst(

@@ -19,7 +19,6 @@ from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.evaluate.protocol import clipped_mask
 from smarthdr_cli.evaluate.scene import set_sha256
-from smarthdr_cli.fusion.static_merge import CLIPPED_LEVEL
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -27,6 +26,7 @@ Mask = NDArray[np.bool_]
 SCENES, SEED, SIZE = 40, 20261120, (384, 512)  # of the first set, SIZE (H, W)
 KINDS = {"gamma16": "16-bit gamma-2.2", "camera8": "8-bit camera-curve JPEG"}
 FRAME_SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg"}
+CLIPPED_LEVEL = 0.995  # linear level of the shortest frame from which it is only a lower bound
 NOISY_SHARE = 0.05  # a pixel is noisy where the reference alone differs from the truth by more than this share
 
 

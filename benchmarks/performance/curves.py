@@ -20,7 +20,7 @@ from benchmarks.performance.fuse import measure, synthesise, warm_up
 from smarthdr_cli.evaluate.tables import markdown_table, measurement_conditions
 
 STAGES = ("start", "read", "align", "response", "fit", "pass", "network", "write")
-STAGE_OF = {"load": "start", "align again": "align", "gains": "response", "convert": "write"}  # of pipeline.py's
+STAGE_OF = {"load": "start", "gains": "response", "convert": "write"}  # of pipeline.py's
 PHASES = {0.3: "fit", 0.6: "pass", 1.0: "network"}  # shares of the stage "fuse", see fusion/network_fusion.py
 CHART = "time-by-stage.png"
 

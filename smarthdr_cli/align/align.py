@@ -2,8 +2,8 @@
 
     H_i = argmin e(H) over the candidates, kept where e(H_i) < 0.95 e(I)
 
-e is the residual on held-out windows (`model_selection`). Candidates come from features, from windows and, where a
-frame shares too little with the reference, from its neighbour n: H_i = H_in H_n.
+e is the residual on held-out windows (`model_selection`). Candidates come from windows, from phase correlation, from
+features where that fails and, where a frame shares too little with the reference, from its neighbour n: H_i = H_in H_n.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from smarthdr_cli.align.model_selection import MIN_SHIFT, plausible, select_homo
 from smarthdr_cli.align.motion_models import HomographyFit, largest_shift, refine_by_ecc
 from smarthdr_cli.align.pyramid_view import View, make_view
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.radiometry import F64, Response
+from smarthdr_cli.radiometry import F64
 
 _MIN_SIDE = 48  # pixels; smaller frames hold too few windows
 _FEATURE_TOLERANCE = 2.0  # working pixels
@@ -50,18 +50,11 @@ class Alignment:
         return Alignment(self.homographies[order], tuple(self.moved[n] for n in order), scores)
 
 
-def align_burst(
-    burst: Burst,
-    response: Response | None,
-    *,
-    mode: Literal["auto", "none"] = "auto",
-    previous: Alignment | None = None,
-) -> Alignment:
+def align_burst(burst: Burst, *, mode: Literal["auto", "none"] = "auto") -> Alignment:
     """The alignment of every frame of ``burst`` to its reference.
 
-    ``response``: the camera curve, or None for the prior of the encoding (sRGB for display codes). Exposures are
-    matched by the frames' histograms, so stated EVs may be missing or wrong. ``previous``: an earlier alignment to
-    start from, which saves the search for features. ``mode`` "none" and frames below 48 pixels give the identity.
+    Brightness is matched by the frames' histograms, so neither the camera's curve nor exposures take part. ``mode``
+    "none" and frames below 48 pixels give the identity.
 
     In ``scores`` both residuals are equal where the identity was kept, and 0 for the reference and where nothing could
     be measured. Raises nothing.
@@ -69,7 +62,7 @@ def align_burst(
     count = len(burst)
     if mode == "none" or min(burst.size) < _MIN_SIDE:
         return Alignment.identity(count)
-    views = _ViewCache(burst, response)
+    views = _ViewCache(burst)
     homographies = np.tile(np.eye(3), (count, 1, 1))
     moved = [False] * count
     scores = [(0.0, 0.0)] * count
@@ -78,10 +71,7 @@ def align_burst(
     def align_side(indices: range) -> None:
         for index in indices:  # away from the reference, each after its neighbour towards it
             neighbour = index + (1 if index < burst.reference else -1)
-            start = None if previous is None else previous.homographies[index]
-            homography, scores[index] = _align_frame(
-                views, burst.reference, neighbour, index, homographies[neighbour], start
-            )
+            homography, scores[index] = _align_frame(views, burst.reference, neighbour, index, homographies[neighbour])
             if homography is not None:
                 homographies[index] = homography
                 moved[index] = True
@@ -94,16 +84,15 @@ def align_burst(
 class _ViewCache:
     """Views and features of the frames, each made once and only when asked for."""
 
-    def __init__(self, burst: Burst, response: Response | None) -> None:
+    def __init__(self, burst: Burst) -> None:
         self._burst = burst
-        self._response = response
         self._views: dict[int, View] = {}
         self._features: dict[int, Features] = {}
         self._lock = Lock()
 
     def view(self, index: int) -> View:
         if index not in self._views:
-            self._views[index] = make_view(self._burst.frames[index], self._response)
+            self._views[index] = make_view(self._burst.frames[index])
         return self._views[index]
 
     def features(self, index: int) -> Features:
@@ -114,18 +103,16 @@ class _ViewCache:
 
 
 def _align_frame(
-    views: _ViewCache, reference: int, neighbour: int, index: int, to_neighbour: F64, start: F64 | None
+    views: _ViewCache, reference: int, neighbour: int, index: int, to_neighbour: F64
 ) -> tuple[F64 | None, tuple[float, float]]:
     """The homography of one frame, None for the identity, and its residuals before and after."""
     first, second = views.view(reference), views.view(index)
-    direct = _register_pair(views, reference, index, start)
-    candidates = [] if start is None else [start]
+    direct = _register_pair(views, reference, index)
     if direct and direct[-1].reliable:
         direct = direct[-1:]
-    candidates += [fit.homography for fit in direct]
+    candidates = [fit.homography for fit in direct]
     if neighbour != reference and not any(fit.reliable for fit in direct):
-        step_start = None if start is None else start @ np.linalg.inv(to_neighbour)
-        for step in _register_pair(views, neighbour, index, step_start):
+        for step in _register_pair(views, neighbour, index):
             chained = step.homography @ to_neighbour
             candidates.append(chained)
             if step.reliable:
@@ -144,26 +131,27 @@ def _align_frame(
     return selection.homography, (selection.before, selection.after)
 
 
-def _register_pair(views: _ViewCache, first_index: int, second_index: int, start: F64 | None) -> list[HomographyFit]:
+def _register_pair(views: _ViewCache, first_index: int, second_index: int) -> list[HomographyFit]:
     """Homographies from one frame to another by their own pixels, the finest last."""
     first, second = views.view(first_index), views.view(second_index)
     size = first.frame.size
-    near = match_windows(first, second, np.eye(3) if start is None else start, passes=1)
-    if near is not None and near.reliable and near.inliers >= 0.6 * near.tried:
-        if start is None and largest_shift(near.homography, size) < MIN_SHIFT:
+    near = match_windows(first, second, np.eye(3), passes=1)
+    if near is not None and near.found_most:
+        if largest_shift(near.homography, size) < MIN_SHIFT:
             return [near]  # a tripod
         return [match_windows(first, second, near.homography, passes=1) or near]
-    fits = [] if near is None else [near]
+    correlated = correlate(first, second)
+    fits = []
+    if correlated is not None and plausible(correlated, size):
+        fits = refine_coarse_to_fine(first, second, correlated)
+        if fits and fits[-1].found_most:
+            return fits[-1:]
     tolerance = _FEATURE_TOLERANCE / float(first.to_working[0, 0])
     matched = match_features(views.features(first_index), views.features(second_index), tolerance, size)
     if matched is not None and plausible(matched.homography, size):
         fits.append(HomographyFit(matched.homography, 0, matched.inliers))  # features are too coarse to be reliable
         fits += refine_coarse_to_fine(first, second, matched.homography)
-    if not any(fit.reliable for fit in fits):
-        correlated = correlate(first, second)
-        if correlated is not None and plausible(correlated, size):
-            fits += refine_coarse_to_fine(first, second, correlated)
-    return fits
+    return fits if near is None else [near, *fits]
 
 
 def refine_coarse_to_fine(first: View, second: View, start: F64) -> list[HomographyFit]:

@@ -5,6 +5,7 @@ A window of the first frame is searched in the second by normalised cross-correl
 half is held out for `model_selection`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 
 from smarthdr_cli.align.brightness_transfer import BrightnessTransfer, estimate_transfer
 from smarthdr_cli.align.motion_models import HomographyFit, ecc, fit_motion_model
-from smarthdr_cli.align.pyramid_view import View, read_warped_window, read_window, warp_mask
+from smarthdr_cli.align.pyramid_view import Mask, View, read_windows, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
 _GRID = 16  # cells across the longer side, one window each
@@ -23,6 +24,7 @@ _MIN_DEVIATION = 1e-3  # log2 units within a window
 _MIN_CORRELATION = 0.45  # at the peak
 _MAX_ECC_SHIFT = 1.5  # pixels from the peak
 _MIN_INLIERS = 6  # windows
+_BLUR_RADIUS = 4  # pixels that smoothing reads
 _MIN_HOMOGRAPHY_INLIERS = 16  # windows, for eight parameters
 
 
@@ -79,15 +81,13 @@ def match_windows(first: View, second: View, start: F64, passes: int = 2) -> Hom
     for _ in range(passes):
         transfer = estimate_transfer(first, second, homography)
         windows = choose_windows(first, second, homography, transfer)
-        displaced = [
-            (corner, shift)
-            for corner in windows.fit
-            if (shift := _displacement(first, second, homography, transfer, corner, windows.side, radius)) is not None
-        ]
-        if len(displaced) < _MIN_INLIERS:
+        if len(windows.fit) < _MIN_INLIERS:
             return best
-        centres = np.array([corner for corner, _ in displaced]) + (windows.side - 1) / 2
-        targets = centres + np.array([shift for _, shift in displaced])
+        corners, shifts = _displacements(first, second, homography, transfer, windows, radius)
+        if len(corners) < _MIN_INLIERS:
+            return best
+        centres = corners + (windows.side - 1) / 2
+        targets = centres + shifts
         fit = fit_motion_model(centres, targets, tolerance, first.frame.size, _MIN_HOMOGRAPHY_INLIERS)
         if fit is None or fit.inliers < _MIN_INLIERS:
             return best
@@ -98,30 +98,39 @@ def match_windows(first: View, second: View, start: F64, passes: int = 2) -> Hom
     return best
 
 
-def smooth(log: F32) -> F32:
-    """Light Gaussian smoothing. It removes noise, and with it the gain that resampling alone would seem to bring."""
-    return np.asarray(cv2.GaussianBlur(log, (0, 0), 1.0), np.float32)
+def smooth_windows(
+    view: View, corners: F64, side: int, homography: F64 | None, transfer: Callable[[F32], F32]
+) -> tuple[F32, Mask]:
+    """`read_windows` through ``transfer``, lightly smoothed: that removes noise, and with it the gain that resampling
+    alone would seem to bring.
+    """
+    log, inside = read_windows(view, corners - _BLUR_RADIUS, side + 2 * _BLUR_RADIUS, homography)
+    blurred = cv2.GaussianBlur(transfer(log).reshape(-1, log.shape[2]), (2 * _BLUR_RADIUS + 1,) * 2, 1.0)
+    core = np.s_[:, _BLUR_RADIUS:-_BLUR_RADIUS, _BLUR_RADIUS:-_BLUR_RADIUS]
+    return np.ascontiguousarray(blurred.reshape(log.shape)[core]), np.ascontiguousarray(inside[core])
 
 
-def _displacement(
-    first: View, second: View, homography: F64, transfer: BrightnessTransfer, corner: F64, side: int, radius: int
-) -> F64 | None:
-    """Shift (x, y) in pixels of ``first`` from a window to its match in ``second`` warped by ``homography``."""
-    x0, y0 = int(corner[0]), int(corner[1])
-    template = smooth(transfer.clamp(read_window(first, x0, y0, x0 + side, y0 + side)))
-    bounds = (x0 - radius, y0 - radius, x0 + side + radius, y0 + side + radius)
-    log, search_mask = read_warped_window(second, homography, *bounds)
-    search = smooth(transfer(log))
-    if float(template.std()) < _MIN_DEVIATION or float(search.std()) < _MIN_DEVIATION:
-        return None
-    _, correlation, _, peak = cv2.minMaxLoc(cv2.matchTemplate(search, template, cv2.TM_CCOEFF_NORMED))
-    if not np.isfinite(correlation) or correlation < _MIN_CORRELATION or min(peak) < 1 or max(peak) > 2 * radius - 1:
-        return None
-    if np.count_nonzero(search_mask[peak[1] : peak[1] + side, peak[0] : peak[0] + side]) < _MIN_SHARED * side * side:
-        return None
-    template_mask = np.full(template.shape, 255, np.uint8)
-    start = np.array([[1.0, 0.0, peak[0]], [0.0, 1.0, peak[1]]], np.float32)
-    shift = ecc(template, template_mask, search, search_mask, start, cv2.MOTION_TRANSLATION)
-    if shift is None or max(abs(shift[0, 2] - peak[0]), abs(shift[1, 2] - peak[1])) > _MAX_ECC_SHIFT:
-        return None
-    return np.asarray(shift[:, 2] - radius)
+def _displacements(
+    first: View, second: View, homography: F64, transfer: BrightnessTransfer, windows: Windows, radius: int
+) -> tuple[F64, F64]:
+    """Corners (n, 2) of the windows to fit that are found in ``second`` warped by ``homography``, and their shifts
+    (x, y) in pixels of ``first``.
+    """
+    side, found, shifts = windows.side, [], []
+    templates, _ = smooth_windows(first, windows.fit, side, None, transfer.clamp)
+    searches, inside = smooth_windows(second, windows.fit - radius, side + 2 * radius, homography, transfer)
+    textured = np.minimum(templates.std(axis=(1, 2)), searches.std(axis=(1, 2))) >= _MIN_DEVIATION
+    template_mask = np.full((side, side), 255, np.uint8)
+    for k in np.flatnonzero(textured):
+        _, correlation, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(searches[k], templates[k], cv2.TM_CCOEFF_NORMED))
+        if not correlation >= _MIN_CORRELATION or min(x, y) < 1 or max(x, y) > 2 * radius - 1:
+            continue
+        if np.count_nonzero(inside[k, y : y + side, x : x + side]) < _MIN_SHARED * side * side:
+            continue
+        start = np.array([[1.0, 0.0, x], [0.0, 1.0, y]], np.float32)
+        shift = ecc(templates[k], template_mask, searches[k], inside[k], start, cv2.MOTION_TRANSLATION)
+        if shift is None or max(abs(shift[0, 2] - x), abs(shift[1, 2] - y)) > _MAX_ECC_SHIFT:
+            continue
+        found.append(windows.fit[k])
+        shifts.append(shift[:, 2] - radius)
+    return np.array(found).reshape(-1, 2), np.array(shifts).reshape(-1, 2)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align.pyramid_view import LOG_FLOOR, MIN_LIGHT, View, warp, warp_mask
+from smarthdr_cli.align.pyramid_view import DARK, View, warp, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256
@@ -79,7 +79,6 @@ def _quantiles(values: NDArray[Any], share: F64) -> F64:
 
 def _with_common_range(first: View, second: View, table: F32) -> BrightnessTransfer:
     unbounded = BrightnessTransfer(table, -np.inf, np.inf)
-    dark = float(np.log2(MIN_LIGHT + LOG_FLOOR))
-    ends = unbounded(np.array([dark, second.ceiling], np.float32))
-    low, high = max(dark, float(ends[0])), min(first.ceiling, float(ends[1]))
+    ends = unbounded(np.array([DARK, second.ceiling], np.float32))
+    low, high = max(DARK, float(ends[0])), min(first.ceiling, float(ends[1]))
     return BrightnessTransfer(table, low, max(low, high))

@@ -2,8 +2,8 @@
 
 SIFT (Lowe 2004) with RootSIFT descriptors (Arandjelovic and Zisserman 2012) on the locally equalised log light, where
 an exposure is an offset and a tone curve nearly a gain. Matches are mutual nearest neighbours that pass the ratio test
-d1 < 0.8 d2; MAGSAC++ (Barath et al. 2020) fits the motion. Frames with too few features get phase correlation, refined
-by ECC (Evangelidis and Psarakis 2008).
+d1 < 0.8 d2; MAGSAC++ (Barath et al. 2020) fits the motion. Phase correlation, refined by ECC (Evangelidis and Psarakis
+2008), is cheaper, and enough for most hands.
 """
 
 from dataclasses import dataclass

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smarthdr_cli.align.block_matching import choose_windows, smooth
+from smarthdr_cli.align.block_matching import choose_windows, smooth_windows
 from smarthdr_cli.align.brightness_transfer import estimate_transfer
 from smarthdr_cli.align.motion_models import corner_deviation, fit_similarity, largest_shift
-from smarthdr_cli.align.pyramid_view import View, project, read_warped_window, read_window, translation
+from smarthdr_cli.align.pyramid_view import View, project, translation
 from smarthdr_cli.radiometry import F32, F64
 
 MIN_SHIFT = 0.15  # pixels; smaller motions are not worth a resampling
@@ -188,23 +188,21 @@ def _held_out_errors(anchor: View, second: View, homographies: list[F64]) -> tup
     """
     transfer = estimate_transfer(anchor, second, homographies[-1])
     windows = choose_windows(anchor, second, homographies[-1], transfer)
-    errors, centres = [], []
-    for corner in windows.held_out:
-        x0, y0 = int(corner[0]), int(corner[1])
-        bounds = (x0, y0, x0 + windows.side, y0 + windows.side)
-        target = smooth(transfer.clamp(read_window(anchor, *bounds)))
-        warped = [read_warped_window(second, homography, *bounds) for homography in homographies]
-        sources = [smooth(transfer(log)) for log, _ in warped]
-        valid = np.logical_and.reduce([mask > 0 for _, mask in warped])
-        stack = np.stack([target, *sources])
-        valid &= (stack.min(axis=0) < transfer.high - _RANGE_MARGIN) & (
-            stack.max(axis=0) > transfer.low + _RANGE_MARGIN
-        )
-        if np.count_nonzero(valid) < _MIN_RECORDED_SHARE * windows.side**2:
-            continue
-        centres.append(corner + (windows.side - 1) / 2)
-        errors.append([_trimmed_deviation((target - source)[valid]) for source in sources])
-    return np.array(centres).reshape(-1, 2), np.array(errors, np.float64).reshape(-1, len(homographies))
+    if len(windows.held_out) == 0:
+        return np.zeros((0, 2)), np.zeros((0, len(homographies)))
+    target, _ = smooth_windows(anchor, windows.held_out, windows.side, None, transfer.clamp)
+    sources, masks = zip(
+        *(smooth_windows(second, windows.held_out, windows.side, homography, transfer) for homography in homographies),
+        strict=True,
+    )
+    valid = np.logical_and.reduce([mask > 0 for mask in masks])
+    valid &= np.minimum.reduce([target, *sources]) < transfer.high - _RANGE_MARGIN
+    valid &= np.maximum.reduce([target, *sources]) > transfer.low + _RANGE_MARGIN
+    differences = [target - source for source in sources]
+    kept = np.flatnonzero(valid.sum(axis=(1, 2)) >= _MIN_RECORDED_SHARE * windows.side**2)
+    errors = [[_trimmed_deviation(difference[k][valid[k]]) for difference in differences] for k in kept]
+    centres = windows.held_out[kept] + (windows.side - 1) / 2
+    return centres, np.array(errors, np.float64).reshape(-1, len(homographies))
 
 
 def _trimmed_deviation(difference: F32) -> float:

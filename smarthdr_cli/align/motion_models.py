@@ -45,6 +45,11 @@ class HomographyFit:
         """Whether enough windows agree that no detour over a neighbouring frame is needed."""
         return self.inliers >= 12 and self.inliers >= 0.3 * self.tried
 
+    @property
+    def found_most(self) -> bool:
+        """Whether so many windows agree that no other start can do better."""
+        return self.reliable and self.inliers >= 0.6 * self.tried
+
 
 def fit_motion_model(
     source: F64, target: F64, tolerance: float, size: tuple[int, int], min_homography_inliers: int

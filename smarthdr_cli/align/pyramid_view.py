@@ -2,13 +2,15 @@
 
     L = log2(max(R, G, B) + LOG_FLOOR), and L = 0 where a channel clips
 
-R, G and B are linear light relative to the frame's clip, in [0, 1]. L is nearly linear below LOG_FLOOR, where noise
-prevails, and logarithmic above it, where a change of exposure is an offset. The maximum clips exactly where the first
-channel clips. The clipped area of one frame is therefore the area above one level in every other frame, which does not
-hold for luminance.
+R, G and B are linear light relative to the frame's clip, in [0, 1], under sRGB where the file is encoded for a display:
+brightness transfer maps the L of one frame to that of another whatever the curve. L is nearly linear below LOG_FLOOR,
+where noise prevails, and logarithmic above it, where a change of exposure is an offset. The maximum clips exactly where
+the first channel clips. The clipped area of one frame is therefore the area above one level in every other frame, which
+does not hold for luminance.
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -16,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Frame
-from smarthdr_cli.radiometry import F32, F64, Response, assumed_response, linearize
+from smarthdr_cli.radiometry import F32, F64, srgb_to_linear
 
 Mask = NDArray[np.uint8]  # 255 where well exposed, 0 elsewhere
 
 WORKING_PIXELS = 1.0e6
 MIN_COARSE_SIDE = 96  # pixels; a smaller coarse view holds too few windows
 CLIP_CODE_SHARE = 0.97  # of white; a channel at or above it counts as clipped
-MIN_LIGHT = 0.0023  # of the clip; below it quantisation of 8 bits and noise prevail
+MIN_LIGHT = 0.0012  # of the clip; below it quantisation of 8 bits and noise prevail
 LOG_FLOOR = 2.0**-8  # linear light added before the logarithm
+DARK = float(np.log2(MIN_LIGHT + LOG_FLOOR))
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,6 @@ class View:
     """
 
     frame: Frame
-    response: Response
     log: F32
     valid: Mask
     to_working: F64
@@ -46,9 +48,8 @@ class View:
     @property
     def ceiling(self) -> float:
         """The value of ``log`` from which a pixel counts as clipped."""
-        last = self.response.table.shape[1] - 1
-        level = float(self.response.table[:, round(CLIP_CODE_SHARE * last)].min())
-        return float(np.log2(level + LOG_FLOOR))
+        below = np.array([np.nextafter(CLIP_CODE_SHARE, 0.0)])
+        return float(_log_of_codes(below, self.frame.encoding)[0])
 
     def full_to_working(self, other: "View", homography: F64) -> F64:
         """A homography from this frame to ``other`` at full resolution, in working pixels of both."""
@@ -73,25 +74,19 @@ class View:
         return np.eye(3) if self.coarse is None else scaling(self.frame.size, self.coarse.frame.size)
 
 
-def make_view(frame: Frame, response: Response | None) -> View:
-    """The view of ``frame`` under ``response``, or under the curve its encoding suggests where that is None.
-
-    The working picture holds at most about WORKING_PIXELS. Codes are area-averaged first and linearised afterwards.
-    """
-    curve = response if response is not None else assumed_response(frame.encoding)
+def make_view(frame: Frame) -> View:
+    """The view of ``frame``. The working picture holds at most about WORKING_PIXELS, codes averaged by area."""
     height, width = frame.size
     factor = max(1.0, float(np.sqrt(height * width / WORKING_PIXELS)))
     size = (max(1, round(height / factor)), max(1, round(width / factor)))
     half = (size[0] // 2, size[1] // 2)
-    working = _area_average(frame, size)
-    log, valid = _log_and_valid(working, curve)
+    working = _view_at_rest(_area_average(frame, size))
     coarse = None
     if factor >= 1.5:
-        coarse = View(working, curve, log, valid, np.eye(3))
+        coarse = working
     elif min(half) >= MIN_COARSE_SIDE:
-        halved = _area_average(working, half)
-        coarse = View(halved, curve, *_log_and_valid(halved, curve), np.eye(3))
-    return View(frame, curve, log, valid, scaling(frame.size, size), coarse)
+        coarse = _view_at_rest(_area_average(working.frame, half))
+    return replace(working, frame=frame, to_working=scaling(frame.size, size), coarse=coarse)
 
 
 def scaling(size: tuple[int, int], reduced: tuple[int, int]) -> F64:
@@ -100,26 +95,38 @@ def scaling(size: tuple[int, int], reduced: tuple[int, int]) -> F64:
     return np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
 
 
-def read_window(view: View, x0: int, y0: int, x1: int, y1: int) -> F32:
-    """L of the full-resolution pixels [y0:y1, x0:x1], which must lie inside the frame."""
-    clipped = view.frame.clipped
-    part = None if clipped is None else clipped[y0:y1, x0:x1]
-    return _log_light(view.frame.codes[y0:y1, x0:x1], view.frame.white, view.response, part)[0]
+def read_windows(view: View, corners: F64, side: int, homography: F64 | None = None) -> tuple[F32, Mask]:
+    """L (n, side, side) of square windows, and 255 where they lie inside the frame.
 
-
-def read_warped_window(view: View, homography: F64, x0: int, y0: int, x1: int, y1: int) -> tuple[F32, Mask]:
-    """L of the frame sampled through ``homography`` at another frame's pixels [y0:y1, x0:x1]; mask 0 outside it."""
-    height, width = view.frame.size
-    size = (x1 - x0, y1 - y0)
-    corners = np.array([[x0, y0], [x1 - 1, y0], [x1 - 1, y1 - 1], [x0, y1 - 1]], np.float64)
-    projected = project(homography, corners)
-    low = np.clip(np.floor(projected.min(axis=0)) - 2, 0, (width, height)).astype(int)
-    high = np.clip(np.ceil(projected.max(axis=0)) + 3, 0, (width, height)).astype(int)
-    if np.any(high - low < 2):
-        return np.full(size[::-1], np.log2(LOG_FLOOR), np.float32), np.zeros(size[::-1], np.uint8)
-    log = read_window(view, low[0], low[1], high[0], high[1])
-    local = translation(-low[0], -low[1]) @ homography @ translation(x0, y0)
-    return warp(log, local, size), warp_mask(np.full(log.shape, 255, np.uint8), local, size)
+    ``corners``: (n, 2) top-left pixels (x, y) of another frame, whose pixels ``homography`` takes to this frame's; None
+    is the identity. L is interpolated linearly. Outside, the frame's edge is repeated.
+    """
+    shape = (len(corners), side, side)
+    corners, steps = corners.astype(np.float64), np.arange(side)
+    x, y = corners[:, 0, None, None] + steps, corners[:, 1, None, None] + steps[:, None]
+    if homography is not None:
+        in_x, in_y, depth = (
+            (along_x * x + offset).astype(np.float32) + (along_y * y).astype(np.float32)
+            for along_x, along_y, offset in homography
+        )
+        x, y = in_x / depth, in_y / depth
+    inside = np.full(shape, 255, np.uint8)
+    for coordinate, last in ((x, view.frame.size[1] - 1), (y, view.frame.size[0] - 1)):
+        if coordinate.min() < 0 or coordinate.max() > last:
+            inside *= (coordinate >= 0) & (coordinate <= last)
+            coordinate.clip(0, last, out=coordinate)
+    left, top = (np.floor(part.min(axis=(1, 2))).astype(int) for part in (x, y))
+    right, bottom = (np.ceil(part.max(axis=(1, 2))).astype(int) + 1 for part in (x, y))
+    x, y = (
+        np.ascontiguousarray(np.broadcast_to((part - first[:, None, None]).astype(np.float32), shape))
+        for part, first in ((x, left), (y, top))
+    )  # OpenCV takes the strides of broadcast arrays wrongly
+    log = np.empty(shape, np.float32)
+    for k in range(len(corners)):
+        part = np.s_[top[k] : bottom[k], left[k] : right[k]]
+        clipped = None if view.frame.clipped is None else view.frame.clipped[part]
+        log[k] = cv2.remap(_log_light(view.frame.codes[part], view.frame, clipped), x[k], y[k], cv2.INTER_LINEAR)
+    return log, inside
 
 
 def warp(plane: F32, homography: F64, size: tuple[int, int]) -> F32:
@@ -161,23 +168,32 @@ def _area_average(frame: Frame, size: tuple[int, int]) -> Frame:
     return replace(frame, codes=codes, clipped=np.asarray(nearest, np.uint8).view(np.bool_))
 
 
-def _log_and_valid(frame: Frame, response: Response) -> tuple[F32, Mask]:
-    log, light, clipped = _log_light(frame.codes, frame.white, response, frame.clipped)
-    return log, (~clipped & (light > MIN_LIGHT)).view(np.uint8) * np.uint8(255)
+def _view_at_rest(frame: Frame) -> View:
+    """The view of a frame that is its own working picture."""
+    log = _log_light(frame.codes, frame, frame.clipped)
+    return View(frame, log, ((log > DARK) & (log < 0)).view(np.uint8) * np.uint8(255), np.eye(3))
 
 
-def _log_light(
-    codes: NDArray[Any], white: float, response: Response, clipped: NDArray[np.bool_] | None
-) -> tuple[F32, F32, NDArray[np.bool_]]:
-    """L of ``codes``, the light of their brightest channel, and which of them clip."""
-    red, green, blue = cv2.split(linearize(codes, white, response))
-    light = cv2.max(cv2.max(red, green), blue)
-    if codes.dtype.kind == "f":
-        light = np.nan_to_num(light, nan=0.0)
-    peak = np.maximum(np.maximum(codes[..., 0], codes[..., 1]), codes[..., 2])
-    over = peak >= CLIP_CODE_SHARE * white
+def _log_light(codes: NDArray[Any], frame: Frame, clipped: NDArray[np.bool_] | None) -> F32:
+    """L (h, w) of ``codes`` (h, w, 3) and ``clipped`` (h, w), a part of those of ``frame``."""
+    red, green, blue = cv2.split(codes)
+    peak = cv2.max(cv2.max(red, green), blue)
+    if peak.dtype.kind == "u":
+        log = np.asarray(cv2.LUT(peak, _log_table(2 ** (8 * peak.itemsize), frame.white, frame.encoding)), np.float32)
+    else:
+        log = _log_of_codes(np.nan_to_num(peak, nan=0.0) / np.float32(frame.white), frame.encoding)
     if clipped is not None:
-        over |= clipped
-    log = np.log2(light + np.float32(LOG_FLOOR))
-    log[over] = 0.0
-    return np.asarray(log, np.float32), np.asarray(light, np.float32), over
+        log[clipped] = 0.0
+    return log
+
+
+@lru_cache(maxsize=4)
+def _log_table(entries: int, white: float, encoding: str) -> F32:
+    return _log_of_codes(np.arange(entries) / white, encoding)
+
+
+def _log_of_codes(code: NDArray[Any], encoding: str) -> F32:
+    """L of one channel of codes relative to white."""
+    code = code.clip(0.0, 1.0)
+    log = np.log2((srgb_to_linear(code) if encoding == "display" else code) + LOG_FLOOR)
+    return np.asarray(np.where(code >= CLIP_CODE_SHARE, 0.0, np.minimum(log, 0.0)), np.float32)

@@ -172,7 +172,7 @@ def _add_set(calibrator: CameraCalibrator, job: Job, options: FuseOptions) -> No
             raise InputError("its exposures are not known")
         if any(frame.encoding == "linear" for frame in burst.frames):
             raise InputError("its frames are linear already")
-        calibrator.add(burst, align_burst(burst, None, mode=options.align))
+        calibrator.add(burst, align_burst(burst, mode=options.align))
     except OutputError:
         raise
     except SmartHDRError as error:  # the set's failure is recorded when it is fused

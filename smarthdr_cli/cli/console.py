@@ -30,7 +30,6 @@ _STAGE_WORDS = {
     "load": "loading the network",
     "align": "aligning the frames",
     "response": "finding the tone curve",
-    "align again": "aligning again",
     "fuse": "fusing",
     "merge": "merging",
     "convert": "converting colours",

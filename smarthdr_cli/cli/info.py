@@ -113,7 +113,7 @@ def calibrate_command(
         if not all(frame.exposure.is_stated for frame in burst.frames):
             raise InputError("a curve can only be found under known exposures: give --ev or --exposure-times")
         report_progress("align", 0.0)
-        alignment = align_burst(burst, None, mode=align)
+        alignment = align_burst(burst, mode=align)
         report_progress("response", 0.0)
         response = calibrate(burst, alignment)
     save_response(response, output, overwrite=overwrite)

@@ -156,14 +156,19 @@ def network_frames(burst: Burst, order: Sequence[int], near: Iterable[int]) -> l
     return [n for n in near if indices.index(order[n]) in chosen]
 
 
-def blend(out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32) -> None:
-    """Fade the network's window into the picture by its ``share`` of every cell; sigma in its logarithm."""
+def blend(
+    out: RadianceSigma, share: F32, core: Window, window: Window, light: F32, sigma: F32, fade: F32 | None = None
+) -> None:
+    """Fade the network's window into the picture by its ``share`` of every cell, and ``fade`` (h, w) of the core's
+    pixels; sigma in its logarithm.
+    """
     rows, columns = cells_of(core)
     y0, x0 = max(rows.start - 1, 0), max(columns.start - 1, 0)
     cells = share[y0 : rows.stop + 1, x0 : columns.stop + 1]
     wide = cv2.resize(cells, (cells.shape[1] * CELL, cells.shape[0] * CELL), interpolation=cv2.INTER_LINEAR)
     oy, ox = core.top - y0 * CELL, core.left - x0 * CELL
     weight = wide[oy : oy + core.height, ox : ox + core.width]
+    weight = weight if fade is None else weight * fade
     y, x = core.top - window.top, core.left - window.left
     part = np.s_[y : y + core.height, x : x + core.width]
     target = np.s_[core.top : core.top + core.height, core.left : core.left + core.width]

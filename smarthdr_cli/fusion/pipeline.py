@@ -1,4 +1,4 @@
-"""The order of a fusion: read, align, find the response, align again, fuse, convert.
+"""The order of a fusion: read, align, find the response, fuse, convert.
 
 ``fuse`` does all of it. ``load`` and ``fuse_loaded`` are its steps, for callers that keep a network between bursts or
 fuse one burst several times. Torch is loaded late.

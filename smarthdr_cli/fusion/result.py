@@ -53,7 +53,7 @@ class FusionStatistics:
     ``tile``: side in pixels, 0 for one tile. ``network_frames``, ``other_frames``: frames that the network sees and
     those merged by their noise alone. ``restored_share``: mean share by which the residual was limited. ``mean_trust``
     of the other frames. ``network_share``: share of the pixels that the network makes. ``convolved_megapixels``: pixels
-    that it looks at, context included. The last four are None for a network that sees the whole picture.
+    that it looks at, context included. What a fuser does not have is None.
     """
 
     tile: int

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from smarthdr_cli.aligned_burst import AlignedBurst
 from smarthdr_cli.fusion.burst_model import fit_burst, frame_order
@@ -20,10 +19,8 @@ from smarthdr_cli.fusion.pixel_functions import kernel_choice
 from smarthdr_cli.fusion.pixel_kernel import CELL
 from smarthdr_cli.fusion.result import ClassicalDifference, FuserRecord, TiledFusion
 from smarthdr_cli.models.tensor_ops import mu_law
-from smarthdr_cli.models.uncertainty_head import SIGMA_MAX
 
 F32 = NDArray[np.float32]
-CLIPPED_LEVEL = 0.995  # linear level of the shortest frame from which it is only a lower bound
 MIN_CHANGE = 0.01  # in the mu-law domain: smaller differences from the classical merge do not count as changes
 STATIC_RECORD = FuserRecord("none", "cpu", "fp32")
 
@@ -43,12 +40,6 @@ class StaticFuser:
         model = fit_burst(burst, order, cells, {})
         merge = PhysicalMerger(burst, model, {}).picture(budget.tile, on_progress, static=True)
         return TiledFusion(merge.image, kernel=kernel_choice().kernel)
-
-
-def flag_clipped(sigma: Tensor, light: Tensor, scale: float) -> Tensor:
-    """sigma, and 1 where the result is at the shortest frame's clip: the truth has no upper bound there."""
-    clipped = light.amax(dim=1, keepdim=True) * scale >= CLIPPED_LEVEL
-    return torch.where(clipped, torch.full_like(sigma, SIGMA_MAX), sigma)
 
 
 def difference_from_classical(result: F32, classical: F32, scale: float) -> ClassicalDifference:

@@ -7,17 +7,22 @@ A layer, with LN layer norms, A window attention, L the local branch (Liu et al.
 Tensors are (B, H, W, C) contiguous, the channels-last form of (B, C, H, W): linear layers and layer norms work on it in
 place, convolutions through a permute without a copy.
 
-Inference on a CPU goes through a layer in strips, one row of windows at a time, so that what is between two layers
-stays in the caches: out of them a sum or a norm takes three to twenty times as long. Only L needs the whole input, its
-convolution and its mean; it is added last.
+Inference on a CPU goes through a layer in strips of a few rows of windows, so that what is between two layers stays in
+the caches: out of them a sum or a norm takes three to twenty times as long. Only L needs the whole input, its
+convolution and its mean; it is added last. Attention there is exp2 without the row's maximum, a third of a softmax's
+time, and its sums come with the product with v; scores that this would take beyond float32 go through softmax.
 """
 
+import math
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+STRIP_PIXELS = 4096  # what is between two layers of so many stays in the caches; bfloat16 loses time on fewer
+MAX_LOG_SUM = 100.0  # of weights that are powers of two, far from where float32 ends
 MAX_WINDOWS_PER_CALL = 32768  # of attention: CUDA kernels take at most 65,535 in their batch dimension
 
 
@@ -52,6 +57,28 @@ def edge_windows(batch: int, rows: int, columns: int, window: int, device: torch
     mask = torch.zeros(blocked.shape, device=device).masked_fill_(blocked, -torch.inf)
     first = torch.arange(batch, device=device)[:, None] * (rows * columns)
     return (first + edge).flatten(), mask[:, None].repeat(batch, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class StripWeights:
+    """Weights of a WindowAttention for inference, with scores in powers of two.
+
+    ``projection`` (3C + heads, C) and ``offset`` (3C + heads, 1): to queries, keys and values, a constant 1 after the
+    values of each head. ``bias`` (heads, w, w, w, w).
+    """
+
+    projection: Tensor
+    offset: Tensor
+    bias: Tensor
+    _biases: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+
+    def biases(self, height: int, width: int, count: int) -> Tensor:
+        """(count * heads, pixels, pixels): ``bias`` in windows of (height, width); kept for the next strip."""
+        key = height, width, count
+        if key not in self._biases:
+            part = self.bias[:, :height, :width, :height, :width]
+            self._biases[key] = part.reshape(-1, height * width, height * width).repeat(count, 1, 1)
+        return self._biases[key]
 
 
 class WindowAttention(nn.Module):
@@ -92,33 +119,52 @@ class WindowAttention(nn.Module):
         mixed = mixed.view(B, H // w, W // w, w, w, C).transpose(2, 3).reshape(B, H, W, C)
         return mixed.roll((half, half), (1, 2)) if edges is not None else mixed
 
-    def strip(self, x: Tensor, bias: Tensor, *, shifted: bool) -> Tensor:
-        """Inference of one row of windows: (B, h, W, C) to (B, h, W, C), ``bias`` as from ``bias``.
+    def strip(self, x: Tensor, weights: "StripWeights", *, shifted: bool) -> Tensor:
+        """Inference of rows of windows: (B, h, W, C) to (B, h, W, C).
 
-        Shifted windows are cut off at the edges of the image instead of masked: ``h`` is half a window at the top and
-        at the bottom.
+        Shifted windows are cut off at the edges of the image instead of masked: at its sides, and by a strip of half a
+        window at its top and bottom.
         """
         W, half = x.shape[2], self.window // 2
-        cuts = (
-            [(0, half, half), (half, W - half, self.window), (W - half, W, half)] if shifted else [(0, W, self.window)]
-        )
-        qkv = self.qkv(x)
-        parts = [self._row(qkv[:, :, left:right], width, bias) for left, right, width in cuts if left < right]
-        mixed: Tensor = self.proj(torch.cat(parts, dim=2))
-        return mixed
+        if not shifted:
+            return self._windows(x, self.window, weights)
+        parts = [
+            self._windows(x[:, :, left:right], width, weights)
+            for left, right, width in ((0, half, half), (half, W - half, self.window), (W - half, W, half))
+            if left < right
+        ]
+        return torch.cat(parts, dim=2)
 
-    def _row(self, qkv: Tensor, width: int, bias: Tensor) -> Tensor:
-        """Attention in n windows of (h, width): (B, h, n * width, 3C) to (B, h, n * width, C)."""
-        B, h, columns, C = *qkv.shape[:3], qkv.shape[3] // 3
-        pixels, depth = h * width, C // self.heads
-        split = qkv.view(B, h, columns // width, width, 3, self.heads, depth).permute(4, 0, 2, 5, 1, 3, 6)
-        q, k, v = split.reshape(3, -1, self.heads, pixels, depth)  # one copy
-        bias = bias.view(self.heads, *(self.window,) * 4)[:, :h, :width, :h, :width]
-        scores = torch.matmul(q * depth**-0.5, k.transpose(-1, -2).contiguous())
-        scores.add_(bias.reshape(self.heads, pixels, pixels))
-        # The product transposed: on a CPU 2 to 4 times as fast as softmax @ v, whose rows are short.
-        out = torch.matmul(v.transpose(-1, -2), scores.softmax(-1).transpose(-1, -2))  # (B * n, heads, depth, pixels)
-        return out.view(B, -1, self.heads, depth, h, width).permute(0, 4, 1, 5, 2, 3).reshape(B, h, columns, C)
+    def _windows(self, x: Tensor, width: int, weights: "StripWeights") -> Tensor:
+        """Attention in windows that are ``width`` wide: (B, h, W, C) to the same.
+
+        Products have the pixels of a window along their rows: rows of a head's few channels are slow.
+        """
+        B, h, W, C = x.shape
+        height = min(h, self.window)
+        pixels, grid = height * width, (B, h // height, W // width)
+        windows = x.reshape(B, h // height, height, W // width, width, C).transpose(2, 3).reshape(-1, pixels, C)
+        n = len(windows)
+        projected = torch.baddbmm(weights.offset, weights.projection.expand(n, -1, -1), windows.mT)
+        parts = projected.tensor_split([C, 2 * C], dim=1)
+        q, k, v = (part.reshape(n * self.heads, -1, pixels) for part in parts)
+        scores = torch.baddbmm(weights.biases(height, width, n), q.mT, k)
+        mixed = torch.bmm(v, scores.exp2().mT)  # and in the last row the sums of the weights
+        if not bool((mixed[:, -1].log2().abs() < MAX_LOG_SUM).all()):
+            mixed = torch.bmm(v, (scores * math.log(2)).softmax(-1).mT)
+        out = (mixed[:, :-1] / mixed[:, -1:]).view(n, C, pixels).mT.contiguous()
+        answer: Tensor = self.proj(out)
+        return answer.view(*grid, height, width, C).transpose(2, 3).reshape(B, h, W, C)
+
+    def strip_weights(self, dtype: torch.dtype) -> "StripWeights":
+        """What ``strip`` takes, for inputs of ``dtype``."""
+        C, depth = self.proj.in_features, self.proj.in_features // self.heads
+        q, k, v = torch.cat([self.qkv.weight, self.qkv.bias[:, None]], dim=1).float().chunk(3)
+        one = torch.eye(C + 1, device=v.device)[-1:].expand(self.heads, 1, C + 1)
+        v = torch.cat([v.view(self.heads, depth, C + 1), one], dim=1).flatten(0, 1)
+        rows = torch.cat([q * (depth**-0.5 / math.log(2)), k, v]).to(dtype)
+        bias = (self.bias().float() / math.log(2)).to(dtype).view(self.heads, *(self.window,) * 4)
+        return StripWeights(rows[:, :-1].contiguous(), rows[:, -1:].contiguous(), bias)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """softmax(q k^T / sqrt(d) + bias) v over windows; ``bias`` has one row for all windows or one for each.
@@ -170,7 +216,7 @@ class LocalContext(nn.Module):
         mean = (total / (squeezed.shape[1] * squeezed.shape[2])).to(squeezed.dtype)
         weight = self.attention(mean[..., None, None]).permute(0, 2, 3, 1)
         for rows, part in zip(strips, parts, strict=True):
-            target[:, rows].addcmul_(part, weight)
+            target[:, rows].add_(part.mul_(weight))
 
     def _expand(self, squeezed: Tensor) -> Tensor:
         out: Tensor = self.body[3](_pointwise(self.body[2], squeezed))
@@ -237,19 +283,25 @@ class ContextLayer(nn.Module):
         return out
 
     def _in_strips(self, x: Tensor) -> Tensor:
-        window = self.attention.window
-        first = window // 2 if self.shift else window
-        strips = [slice(*rows) for rows in pairwise([0, *range(first, x.shape[1], window), x.shape[1]])]
+        strips = self._strips(*x.shape[1:3])
         out, squeezed = torch.empty_like(x), []
-        bias = self.attention.bias().to(x.dtype).contiguous()
+        weights = self.attention.strip_weights(x.dtype)
         for rows in strips:
             part = x[:, rows]
             normed = self.norm1(part)
             squeezed.append(self.local.squeeze(normed))
-            part = part + self.attention.strip(normed, bias, shifted=self.shift)
+            part = part + self.attention.strip(normed, weights, shifted=self.shift)
             torch.add(part, self.mlp(self.norm2(part)), out=out[:, rows])
         self.local.add_to(out, torch.cat(squeezed, dim=1), strips)
         return out
+
+    def _strips(self, height: int, width: int) -> list[slice]:
+        """Rows of windows, STRIP_PIXELS at a time; half windows at the top and at the bottom of a shifted layer."""
+        window = self.attention.window
+        first = window // 2 if self.shift else 0
+        step = window * max(1, STRIP_PIXELS // (window * width))
+        cuts = sorted({0, *range(first, height - first, step), height - first, height})
+        return [slice(*rows) for rows in pairwise(cuts)]
 
 
 class ContextBlock(nn.Module):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 def pair(seed=30, **how):
     burst, truth = make_burst(320, 480, seed, evs=(-1.5, 0.0), **how)
-    return make_view(burst.frames[1], None), make_view(burst.frames[0], None), truth[0], burst.size
+    return make_view(burst.frames[1]), make_view(burst.frames[0]), truth[0], burst.size
 
 
 def windows_of(first, second, homography):
@@ -34,7 +34,7 @@ def test_windows_lie_on_texture_that_both_frames_show():
     rng = np.random.default_rng(31)
     log = np.full((320, 480), -3.0, np.float32)
     log[:, 100:300] = make_texture(320, 200, rng)
-    first = make_view(make_frame(expose(log, 0.0, rng, noise=0.0), 0.0), None)
+    first = make_view(make_frame(expose(log, 0.0, rng, noise=0.0), 0.0))
     windows = windows_of(first, first, translation(200, 0))  # the second frame ends at column 280 of the first
     corners = np.vstack([windows.fit, windows.held_out])
     assert len(corners) > 0

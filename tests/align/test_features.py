@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 
 
 def views(burst: Burst):
-    return make_view(burst.frames[burst.reference], None), make_view(burst.frames[0], None)
+    return make_view(burst.frames[burst.reference]), make_view(burst.frames[0])
 
 
 def test_matched_features_give_the_motion_between_exposures():
@@ -36,14 +36,14 @@ def test_features_are_well_exposed_and_spread_over_the_picture():
 
 
 def test_a_scene_without_structure_has_no_features_and_no_match():
-    features = detect_features(make_view(make_frame(np.full((200, 300, 3), 90, np.uint8), 0.0), None))
+    features = detect_features(make_view(make_frame(np.full((200, 300, 3), 90, np.uint8), 0.0)))
     assert features.points.shape == (0, 2)
     assert match_features(features, features, 2.0, (200, 300)) is None
 
 
 def test_different_scenes_do_not_match():
     pictures = [make_burst(300, 400, seed, evs=(0.0, 1.0), moving=False)[0].frames[0] for seed in (22, 23)]
-    first, second = (detect_features(make_view(frame, None)) for frame in pictures)
+    first, second = (detect_features(make_view(frame)) for frame in pictures)
     assert match_features(first, second, 2.0, (300, 400)) is None
 
 

@@ -15,7 +15,7 @@ SIZE = (1000, 1500)
 
 def moved_pair():
     burst, truth = make_burst(400, 600, 40, evs=(-1.0, 0.0), shift=5, degrees=0.5)
-    return make_view(burst.frames[1], None), make_view(burst.frames[0], None), truth[0]
+    return make_view(burst.frames[1]), make_view(burst.frames[0]), truth[0]
 
 
 def test_the_true_motion_is_accepted_and_a_wrong_one_is_not():
@@ -47,7 +47,7 @@ def test_the_comparison_can_rest_on_a_neighbouring_frame():
 @pytest.mark.parametrize(("shift", "accepted"), [(0.14, False), (0.3, True)])
 def test_motions_below_a_sixth_of_a_pixel_keep_the_identity(shift, accepted):
     burst, truth = make_burst(400, 600, 41, evs=(-1.0, 0.0), shift=shift, noise=0.0, moving=False)
-    first, second = make_view(burst.frames[1], None), make_view(burst.frames[0], None)
+    first, second = make_view(burst.frames[1]), make_view(burst.frames[0])
     selection = select_homography(first, second, np.eye(3), [truth[0]])
     assert (selection.homography is not None) == accepted
 
@@ -55,7 +55,7 @@ def test_motions_below_a_sixth_of_a_pixel_keep_the_identity(shift, accepted):
 def test_a_gain_that_interpolation_alone_brings_keeps_the_identity():
     """Bilinear interpolation reduces noise, and with it the residual."""
     burst, _ = make_burst(400, 600, 42, evs=(-1.0, 0.0), noise=0.1, moving=False)
-    first, second = make_view(burst.frames[1], None), make_view(burst.frames[0], None)
+    first, second = make_view(burst.frames[1]), make_view(burst.frames[0])
     candidates = [translation(x, y) for x in (-0.3, 0.0, 0.3) for y in (-0.3, 0.3)]
     assert select_homography(first, second, np.eye(3), candidates).homography is None
 
@@ -74,7 +74,7 @@ def test_a_perspective_without_support_in_the_corners_is_reduced():
     candidate = np.asarray(cv2.findHomography(source, target)[0], np.float64)
     true = translation(5, 3)
     assert grid_error(candidate, true, (400, 600)) > 3
-    selection = select_homography(make_view(first, None), make_view(second, None), np.eye(3), [candidate])
+    selection = select_homography(make_view(first), make_view(second), np.eye(3), [candidate])
     assert np.all(selection.homography[2, :2] == 0)
     assert grid_error(selection.homography, true, (400, 600)) < 0.75 * grid_error(candidate, true, (400, 600))
 

@@ -71,14 +71,14 @@ def test_a_fit_is_reliable_with_enough_inliers(inliers, tried, reliable):
 
 def test_ecc_refines_a_small_frame_despite_moving_content():
     burst, truth = make_burst(240, 320, 2, evs=(0.0, 1.5), shift=4.0, degrees=1.0)
-    first, second = make_view(burst.frames[1], None), make_view(burst.frames[0], None)
+    first, second = make_view(burst.frames[1]), make_view(burst.frames[0])
     start = truth[0] @ translation(0.7, -0.5)
     refined = refine_by_ecc(first, second, start)
     assert grid_error(refined, truth[0], burst.size) < 0.4 < grid_error(start, truth[0], burst.size)
 
 
 def test_ecc_leaves_large_frames_and_frames_without_structure():
-    large = make_view(make_frame(np.full((1700, 1700, 3), 90, np.uint8), 0.0), None)
+    large = make_view(make_frame(np.full((1700, 1700, 3), 90, np.uint8), 0.0))
     assert refine_by_ecc(large, large, np.eye(3)) is None
-    flat = make_view(make_frame(np.full((120, 160, 3), 90, np.uint8), 0.0), None)
+    flat = make_view(make_frame(np.full((120, 160, 3), 90, np.uint8), 0.0))
     assert refine_by_ecc(flat, flat, np.eye(3)) is None

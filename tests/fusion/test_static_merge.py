@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from smarthdr_cli.fusion.static_merge import difference_from_classical, flag_clipped
+from smarthdr_cli.fusion.static_merge import difference_from_classical
 from smarthdr_cli.radiometry import radiance_per_mu_law
 from tests.support import bursts
 
@@ -105,11 +104,6 @@ def test_a_coloured_highlight_that_clips_in_all_channels_is_no_ghost():
     image = bursts.static_merged(bursts.aligned(bursts.Burst((bursts.frame(lamp / 4, -2.0), clipped), 1)))
     np.testing.assert_allclose(image.radiance, lamp, rtol=1e-4)
     assert image.sigma.max() < 0.02
-
-
-def test_sigma_is_1_where_the_result_is_at_the_clip():
-    sigma, light = torch.full((1, 1, 1, 3), 0.1), torch.tensor([0.5, 3.99, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3)
-    assert flag_clipped(sigma, light, 0.25).flatten().tolist() == pytest.approx([0.1, 1, 0.1])
 
 
 def test_the_difference_from_classical_is_in_the_mu_law_domain():

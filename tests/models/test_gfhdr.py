@@ -174,6 +174,20 @@ def test_a_layer_adds_window_attention_mlp_and_the_local_branch() -> None:
     torch.testing.assert_close(layer(x, edges), middle + layer.mlp(layer.norm2(middle)) + local)
 
 
+@pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
+@pytest.mark.parametrize("shift", [False, True])
+def test_scores_of_any_size_pass_through_inference(shift: bool, scale: float) -> None:
+    """Powers of two of scores in the hundreds are beyond float32."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = ContextLayer(dim=6, window=4, heads=2, hidden=12, squeezed=2, shift=shift, drop=0.0).eval()
+    layer.attention.qkv.weight.data.mul_(scale)
+    x = torch.randn(1, 8, 8, 6, generator=torch.Generator().manual_seed(0))
+    trained = layer(x, edge_windows(1, 2, 2, 4, x.device))
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, edge_windows(1, 2, 2, 4, x.device)), trained, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [(4, 4), (8, 20), (13, 9)])
 def test_inference_in_strips_computes_what_training_does(size: tuple[int, int]) -> None:
     with torch.random.fork_rng(devices=[]):
