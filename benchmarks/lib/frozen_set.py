@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.data.synth.sources import read_radiance
 from smarthdr_cli.errors import InputError
+from smarthdr_cli.evaluate import metrics, protocol
 from smarthdr_cli.evaluate.protocol import clipped_mask
 from smarthdr_cli.evaluate.scene import set_sha256
 
@@ -94,20 +95,33 @@ def read_frozen_scene(folder: Path) -> FrozenScene:
 def pixel_shares(scene: FrozenScene) -> dict[str, float]:
     """Shares of pixels: clipped, clipped_all, moving, noisy.
 
-    clipped: any channel at the reference's clip; clipped_all: at the clip of the shortest too; noisy: unclipped, and
-    the reference frame without motion differs from the truth by more than NOISY_SHARE in luminance.
+    clipped: any channel at the reference's clip; clipped_all: at the clip of the shortest too; noisy: ``noisy_mask``.
     """
-    time = np.float32(scene.times[scene.reference])
-    clipped = clipped_mask(scene.truth, scene.times[scene.reference])
-    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709 luminance
-    measured, true = scene.oracle[scene.reference] @ weights / time, scene.truth @ weights
-    noisy = ~clipped & (np.abs(measured - true) > NOISY_SHARE * true)
     return {
-        "clipped": float(clipped.mean()),
+        "clipped": float(clipped_mask(scene.truth, scene.times[scene.reference]).mean()),
         "clipped_all": float((scene.truth.max(axis=2) >= 1.0).mean()),
         "moving": float(scene.moving.mean()),
-        "noisy": float(noisy.mean()),
+        "noisy": float(noisy_mask(scene).mean()),
     }
+
+
+def noisy_mask(scene: FrozenScene) -> Mask:
+    """(H, W): unclipped in the reference, whose frame without motion differs from the truth by more than NOISY_SHARE in
+    luminance.
+    """
+    time = np.float32(scene.times[scene.reference])
+    weights = np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709 luminance
+    measured, true = scene.oracle[scene.reference] @ weights / time, scene.truth @ weights
+    off = np.abs(measured - true) > NOISY_SHARE * true
+    return np.asarray(off & ~clipped_mask(scene.truth, scene.times[scene.reference]))
+
+
+def score_scene(radiance: F32, scene: FrozenScene) -> dict[str, float]:
+    """``protocol.score`` under the fitted scale, and "psnr_mu_noisy" over ``noisy_mask`` (NaN where there is none)."""
+    scores = protocol.score(radiance, scene.truth, **scene.scoring_context)
+    limited, truth = protocol.limit(radiance * np.float32(scores["scale"])), np.clip(scene.truth, 0.0, 1.0)
+    noisy = metrics.psnr_mu(limited, truth, noisy_mask(scene))
+    return scores | {"psnr_mu_noisy": noisy if np.isnan(noisy) else min(protocol.CAP_DB, noisy)}
 
 
 def mean_shares(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -37,6 +37,7 @@ WANTED_GAIN_DB = {"gamma16": 7.0, "camera8": 8.0}  # over the reference frame al
 WANTED_GAIN_RATIO = 2 / 3  # of the gain on the rendered set to the gain on the first
 TITLES = {"quality": "Quality on synthetic bursts", "renders": "Quality on rendered bursts"}
 STACKS = ("kimT_4", "mpi_exposures", "drake_desktop02", "matlab_office", "mercury_tree")
+COLUMNS = ("psnr_mu", "psnr_l", "psnr_mu_moving", "psnr_l_moving", "psnr_mu_clipped", "psnr_mu_noisy", "pu21")
 CROP_PX = 192
 ROWS_PER_SHEET = 4
 PROTOCOL = (
@@ -63,9 +64,7 @@ def measure_set(root: Path, kind: str, options: argparse.Namespace) -> tuple[str
         context = scene.scoring_context
         methods = frozen_scene_methods(scene, kind, options.weights, options.device)
         results = comparison.run_methods(methods, options.methods)
-        scores[scene.name] = {
-            name: protocol.score(result.radiance, scene.truth, **context) for name, result in results.items()
-        }
+        scores[scene.name] = {name: frozen_set.score_scene(result.radiance, scene) for name, result in results.items()}
         shares.append(frozen_set.pixel_shares(scene))
         for name, result in results.items():
             seconds.setdefault(name, []).append(result.seconds)
@@ -105,11 +104,12 @@ def quality_table(
     names: Mapping[str, str], means: MeanScores, seconds: Mapping[str, float], lowest: str, highest: str
 ) -> str:
     """One row per method: its gain over ``lowest``, and the share of the gap from there to ``highest`` it closes."""
-    header = ["method", "PSNR-μ", "PSNR-l", "PSNR-μ moving", "PSNR-l moving", "PU21-PSNR", "SSIM-μ"]
+    header = ["method", "PSNR-μ", "PSNR-l", "PSNR-μ moving", "PSNR-l moving", "PSNR-μ clipped", "PSNR-μ noisy"]
+    header += ["PU21-PSNR", "SSIM-μ"]
     header += ["over reference (μ)", "closed (μ)", "closed (l)", "s"]
     rows = []
     for key, mean in means.items():
-        psnrs = [mean[column] for column in ("psnr_mu", "psnr_l", "psnr_mu_moving", "psnr_l_moving", "pu21")]
+        psnrs = [mean[column] for column in COLUMNS]
         gain = f"{mean['psnr_mu'] - means[lowest]['psnr_mu']:+.2f}" if lowest in means else None
         closed: list[str | None] = [None, None]
         if lowest in means and highest in means:

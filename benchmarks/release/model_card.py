@@ -20,7 +20,7 @@ from smarthdr_cli.models.weights import ManifestEntry, read_manifest, weights_di
 
 ROWS = ("reference frame alone", "OpenCV Debevec, calibrated", "ours, `--deghost off`", "**ours**", "oracle")
 SPREADS = (("Scene by scene", "psnr_mu"), ("On moving pixels", "psnr_mu_moving"))
-COLUMNS = ("PSNR-μ", "PSNR-μ moving", "PU21-PSNR", "closed (μ)")
+COLUMNS = ("PSNR-μ", "PSNR-μ moving", "PSNR-μ clipped", "PSNR-μ noisy", "PU21-PSNR", "closed (μ)")
 
 
 def file_section(folder: Path, entry: ManifestEntry) -> str:

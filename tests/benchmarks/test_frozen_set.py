@@ -53,6 +53,16 @@ def test_pixel_shares(tmp_path: Path) -> None:
     assert frozen_set.mean_shares([{"a": 0.0}, {"a": 1.0}]) == {"a": 0.5}
 
 
+def test_noisy_pixels_have_a_score_of_their_own(tmp_path: Path) -> None:
+    write_scene(tmp_path / "001")
+    scene = frozen_set.read_frozen_scene(tmp_path / "001")
+    assert frozen_set.score_scene(scene.truth, scene)["psnr_mu_noisy"] == 50
+    off = np.where(frozen_set.noisy_mask(scene)[..., None], 1.2 * scene.truth, scene.truth)
+    scores = frozen_set.score_scene(off, scene)
+    error = (np.log1p(5000 * off) - np.log1p(5000 * scene.truth))[frozen_set.noisy_mask(scene)] / np.log(5001)
+    assert scores["psnr_mu_noisy"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=0.05)
+
+
 def test_pixels_that_no_frame_measures_are_unknown(tmp_path: Path) -> None:
     write_scene(tmp_path / "001")
     scene = frozen_set.read_frozen_scene(tmp_path / "001")
