@@ -109,6 +109,7 @@ def read_windows(view: View, corners: F64, side: int, homography: F64 | None = N
             (along_x * x + offset).astype(np.float32) + (along_y * y).astype(np.float32)
             for along_x, along_y, offset in homography
         )
+        depth = np.maximum(depth, np.float32(1e-6))  # what lies behind the camera falls outside the frame
         x, y = in_x / depth, in_y / depth
     inside = np.full(shape, 255, np.uint8)
     for coordinate, last in ((x, view.frame.size[1] - 1), (y, view.frame.size[0] - 1)):

@@ -119,3 +119,12 @@ def test_a_window_outside_the_frame_is_masked():
     log, mask = read_windows(view, np.zeros((1, 2)), 20, translation(200, 0))
     assert log.shape == mask.shape == (1, 20, 20)
     assert not mask.any()
+
+
+def test_what_lies_behind_the_camera_is_masked():
+    view = make_view(make_frame(np.full((64, 64, 3), 90, np.uint8), 0.0))
+    tilted = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [-1 / 16, 0.0, 1.0]])  # the depth is 0 at x = 16
+    log, mask = read_windows(view, np.zeros((1, 2)), 40, tilted)
+    assert np.isfinite(log).all()
+    assert mask[0, :, 0].all()
+    assert not mask[0, :, 16:].any()
