@@ -32,8 +32,8 @@ F32 = NDArray[np.float32]
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``missed``: the same of how far
-    the merge misses a frame there. ``ring``: cells around both. ``margin``: cells of a level around a window; more, up to
-    the LEVEL_RADIUS that a level reads, change nothing.
+    the merge misses a frame there. ``ring``: cells around both. ``margin``: cells of a level around a window; more, up
+    to the LEVEL_RADIUS that a level reads, change nothing.
     ``moved``: of the cells of a level, mean over 20 px, by which it must have changed the displacement for a finer one.
     ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
     ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
