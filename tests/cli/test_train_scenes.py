@@ -106,7 +106,8 @@ def test_a_run_from_five_labels_to_a_fused_picture(
     record = summary["record"]
     assert (record["method"], record["steps"], record["data"]) == ("smarthdr", 8, data.name)
     assert (record["config"]["decay"], record["config"]["seed"]) == (0.5, 1)
-    lines = messages(result)
+    # So small a picture may be aligned by what moves in it, and its exposures seem misstated then.
+    lines = [line for line in messages(result) if not line.startswith("note: scene")]
     assert lines[0].startswith("note: no --vgg")
     names = {role: [part["name"] for part in parts] for role, parts in record["split"].items()}
     assert (len(names["labeled"]), len(names["held_out"]), len(names["unlabeled"])) == (4, 1, 2)
