@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarthdr_cli.align.pyramid_view import DARK, View, warp, warp_mask
+from smarthdr_cli.align.pyramid_view import DARK_LOG, View, warp, warp_mask
 from smarthdr_cli.radiometry import F32, F64
 
 _LEVELS = 256
@@ -79,6 +79,6 @@ def _quantiles(values: NDArray[Any], share: F64) -> F64:
 
 def _with_common_range(first: View, second: View, table: F32) -> BrightnessTransfer:
     unbounded = BrightnessTransfer(table, -np.inf, np.inf)
-    ends = unbounded(np.array([DARK, second.ceiling], np.float32))
-    low, high = max(DARK, float(ends[0])), min(first.ceiling, float(ends[1]))
+    ends = unbounded(np.array([DARK_LOG, second.ceiling], np.float32))
+    low, high = max(DARK_LOG, float(ends[0])), min(first.ceiling, float(ends[1]))
     return BrightnessTransfer(table, low, max(low, high))

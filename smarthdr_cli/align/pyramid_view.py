@@ -27,7 +27,7 @@ MIN_COARSE_SIDE = 96  # pixels; a smaller coarse view holds too few windows
 CLIP_CODE_SHARE = 0.97  # of white; a channel at or above it counts as clipped
 MIN_LIGHT = 0.0012  # of the clip; below it quantisation of 8 bits and noise prevail
 LOG_FLOOR = 2.0**-8  # linear light added before the logarithm
-DARK = float(np.log2(MIN_LIGHT + LOG_FLOOR))
+DARK_LOG = float(np.log2(MIN_LIGHT + LOG_FLOOR))
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ def make_view(frame: Frame) -> View:
     factor = max(1.0, float(np.sqrt(height * width / WORKING_PIXELS)))
     size = (max(1, round(height / factor)), max(1, round(width / factor)))
     half = (size[0] // 2, size[1] // 2)
-    working = _view_at_rest(_area_average(frame, size))
+    working = _single_level_view(_area_average(frame, size))
     coarse = None
     if factor >= 1.5:
         coarse = working
     elif min(half) >= MIN_COARSE_SIDE:
-        coarse = _view_at_rest(_area_average(working.frame, half))
+        coarse = _single_level_view(_area_average(working.frame, half))
     return replace(working, frame=frame, to_working=scaling(frame.size, size), coarse=coarse)
 
 
@@ -169,10 +169,10 @@ def _area_average(frame: Frame, size: tuple[int, int]) -> Frame:
     return replace(frame, codes=codes, clipped=np.asarray(nearest, np.uint8).view(np.bool_))
 
 
-def _view_at_rest(frame: Frame) -> View:
-    """The view of a frame that is its own working picture."""
+def _single_level_view(frame: Frame) -> View:
+    """The view of a frame that is its own working picture, without a pyramid."""
     log = _log_light(frame.codes, frame, frame.clipped)
-    return View(frame, log, ((log > DARK) & (log < 0)).view(np.uint8) * np.uint8(255), np.eye(3))
+    return View(frame, log, ((log > DARK_LOG) & (log < 0)).view(np.uint8) * np.uint8(255), np.eye(3))
 
 
 def _log_light(codes: NDArray[Any], frame: Frame, clipped: NDArray[np.bool_] | None) -> F32:

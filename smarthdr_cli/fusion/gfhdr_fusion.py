@@ -71,13 +71,13 @@ class GFHDRFuser:
         config = replace(blocks.BlockConfig(), context=OVERLAP)
         share = blocks.network_share(blocks.at_odds(merge.summary, config), config)
         windows = list(blocks.windows(share, size, config, tile))
-        network = ThreeFrames(self, merger)
+        network = GFHDRWindows(self, merger)
         total, done, convolved = sum(w.height * w.width for w in windows), 0, 0
         whole = [around(core, OVERLAP, size, self.model.config.window) for core in windows]
         for core, window, (light, sigma) in zip(
             windows, whole, parallel_map(network.fuse, whole, workers), strict=True
         ):
-            reach, fade = faded(core, size)
+            reach, fade = fading_window(core, size)
             blend(merge.image, share, reach, window, light, sigma, fade)
             done += core.height * core.width
             convolved += window.height * window.width
@@ -99,7 +99,7 @@ class GFHDRFuser:
 
 
 @dataclass(frozen=True)
-class ThreeFrames:
+class GFHDRWindows:
     """What all windows of a burst share."""
 
     fuser: GFHDRFuser
@@ -161,7 +161,7 @@ def clamp_to_reference_frame(light: Tensor, reference: Tensor, frame: Frame) -> 
     return torch.where(reference.amin(dim=1, keepdim=True) >= 1, raised, clamped)
 
 
-def faded(core: Window, size: tuple[int, int]) -> tuple[Window, F32]:
+def fading_window(core: Window, size: tuple[int, int]) -> tuple[Window, F32]:
     """``core`` with the pixels of the picture within OVERLAP of it, and the weight (h, w) of its answer in them."""
     spans, ramps = [], []
     for low, length, end in ((core.top, core.height, size[0]), (core.left, core.width, size[1])):

@@ -45,7 +45,7 @@ class RefinementConfig:
     margin: int = 4
     moved: float = 0.125
     pixels: float = 2e6
-    cells: float = 2e5
+    cells: float = 5e4
     cuda_cells: float = 32e6
     largest: int = 384
 

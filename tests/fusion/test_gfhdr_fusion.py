@@ -15,7 +15,7 @@ from smarthdr_cli.fusion.gfhdr_fusion import (
     OVERLAP,
     GFHDRFuser,
     clamp_to_reference_frame,
-    faded,
+    fading_window,
     tile_within,
 )
 from smarthdr_cli.fusion.result import FuserRecord
@@ -100,7 +100,7 @@ def test_strong_deghosting_asks_the_network_more_often(fuser):
 
 
 def test_an_answer_fades_out_around_its_window():
-    window, weight = faded(Window(100, 0, 48, 96), (400, 100))
+    window, weight = fading_window(Window(100, 0, 48, 96), (400, 100))
     assert window == Window(100 - OVERLAP, 0, 48 + 2 * OVERLAP, 100)
     assert (weight[OVERLAP:-OVERLAP, :96] == 1).all()
     assert (np.diff(weight[:OVERLAP, 0]) > 0).all()
