@@ -215,14 +215,14 @@ class WatchOptions:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Where the sets are fused: in this process, or on a Ray cluster. Raises UsageError for options of the other.
+    """Where the sets are fused: on this machine, or on a Ray cluster. Raises UsageError for options of the other.
 
     ``patience``: seconds to wait for another machine after the last one with room for a worker is lost.
     """
 
     engine: Annotated[
         Literal["local", "ray"],
-        CommandOption("local: in this process; ray: on a Ray cluster (needs the extra ray).", RUNNING),
+        CommandOption("local: on this machine; ray: on a Ray cluster (needs the extra ray).", RUNNING),
     ] = "local"
     address: Annotated[
         str | None,
@@ -244,11 +244,16 @@ class EngineOptions:
     ] = None
     workers: Annotated[
         int | None,
-        CommandOption("At most this many Ray workers.", RUNNING, minimum=1, show_default="as many as fit"),
+        CommandOption(
+            "At most this many processes, each of which fuses a set at a time.",
+            RUNNING,
+            minimum=1,
+            show_default="local: a core each if the pictures are small, else 1; ray: as many as fit",
+        ),
     ] = None
     patience: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("address", "num_cpus", "num_gpus", "workers"):
+        for name in ("address", "num_cpus", "num_gpus"):
             if self.engine != "ray" and getattr(self, name) is not None:
                 raise UsageError(f"--{name.replace('_', '-')} belongs to --engine ray")

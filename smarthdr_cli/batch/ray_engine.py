@@ -23,8 +23,8 @@ from smarthdr_cli.batch.batch_options import EngineOptions
 from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.pipeline import OnRecord, Tally
 from smarthdr_cli.batch.results import OK, Record
-from smarthdr_cli.batch.transaction import finish_commit, is_committed
-from smarthdr_cli.batch.worker import NetworkCache, Task, Worker, WorkerConfig, lost_record
+from smarthdr_cli.batch.transaction import is_committed
+from smarthdr_cli.batch.worker import Task, Worker, WorkerConfig, fuse_set, lost_record
 from smarthdr_cli.errors import SmartHDRError, UsageError
 
 MAX_RETRIES = 3  # of a set, after its process or machine died or its storage failed
@@ -34,26 +34,6 @@ CANCEL_TIMEOUT = 10.0  # seconds for cancelled tasks to end
 POLL_INTERVAL = 5.0  # seconds between two checks of which machines are alive
 
 _RESUME_HINT = "once it is back, the same command with --skip-existing continues the run"
-_NETWORKS = NetworkCache()  # of a worker process, for all sets that it is given
-
-
-def fuse_set(config: WorkerConfig, folder: Path, job: Job, last_record: Record | None) -> Record:
-    """One set from its files to its record, in a worker process. Relative paths start at ``folder``.
-
-    Where an earlier attempt died after its commit, the remaining files are moved and the set is done.
-    """
-    with contextlib.suppress(OSError):  # absolute paths do without the folder
-        os.chdir(folder)
-    worker = Worker(config, _NETWORKS)
-    committed = finish_commit(worker.stage(job))
-    if committed is not None:
-        return committed
-    start = time.perf_counter()
-    result = worker.read(job, last_record)
-    if isinstance(result, Task):
-        result.waited = time.perf_counter() - start
-        result = worker.fuse(result)
-    return worker.write(result) if isinstance(result, Task) else result
 
 
 def run_on_cluster(

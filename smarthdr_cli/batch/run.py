@@ -6,7 +6,7 @@ interrupted process left.
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from smarthdr_cli.batch.common_exposure import calibrate_cameras, common_exposur
 from smarthdr_cli.batch.jobs import Job, make_jobs, real_path
 from smarthdr_cli.batch.memory_budget import batch_budget
 from smarthdr_cli.batch.pipeline import Tally, run
+from smarthdr_cli.batch.process_engine import ProcessPool, process_count
 from smarthdr_cli.batch.ray_engine import run_on_cluster
 from smarthdr_cli.batch.report_index import check_index, write_batch_index
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, Results, last_results, results_files
@@ -23,6 +24,7 @@ from smarthdr_cli.batch.settings import Settings, model_digest
 from smarthdr_cli.batch.transaction import recover
 from smarthdr_cli.batch.worker import NetworkCache, Worker, WorkerConfig, ambiguous_record
 from smarthdr_cli.errors import InputError, OutputError, UsageError, full_path, os_reason
+from smarthdr_cli.fusion.fuse_options import FuseOptions
 from smarthdr_cli.fusion.result import check_limit
 from smarthdr_cli.grouping.group import BracketSet, find_pictures, group_files, no_pictures
 from smarthdr_cli.grouping.header import Header, read_header
@@ -99,12 +101,11 @@ def run_batch(
         check_index(jobs, out)
     model = model_digest(settings.fuse)
     networks = NetworkCache() if networks is None else networks
-    if engine.engine == "local":
-        networks.prepare(settings.fuse)
-    shard_jobs = shard.of(jobs)
-    _make_folder(out)
-    stage = out / shard.staging_name
-    with Results(out / shard.results_name) as results:
+    shard_jobs, stage = shard.of(jobs), out / shard.staging_name
+    with (
+        _processes(shard_jobs, headers, settings.fuse, engine, networks) as pool,
+        _results(out / shard.results_name) as results,
+    ):
         log = _Log(results, last_results(results_files(out), callbacks.on_note), callbacks)
         recover(stage, log.add_recovered, callbacks.on_note)
         todo, ambiguous = _select(shard_jobs, options, log.last)
@@ -117,21 +118,22 @@ def run_batch(
                 callbacks.on_note(note)
         for job in ambiguous:
             log.add(ambiguous_record(job))
-        overlap = False
-        if engine.engine == "local":
-            budget = batch_budget(settings.fuse, (job.files for job in todo), headers)
-            settings, overlap = replace(settings, fuse=budget.options), budget.overlap
-        config = WorkerConfig(settings, options, stage, model)
         log.start(len(todo))
         try:
+            config = WorkerConfig(settings, options, stage, model)
             if engine.engine == "ray":
                 tally = run_on_cluster(
                     todo, config, log.add_done, log.last, engine, callbacks.on_note, fail_fast=options.fail_fast
                 )
+            elif pool is not None:
+                config = replace(config, settings=replace(settings, fuse=pool.share_of(settings.fuse)))
+                tally = pool.run(todo, config, log.add_done, log.last, fail_fast=options.fail_fast)
             else:
+                budget = batch_budget(settings.fuse, (job.files for job in todo), headers)
+                config = replace(config, settings=replace(settings, fuse=budget.options))
                 tally = run(
                     todo, Worker(config, networks), log.add_done, log.last,
-                    fail_fast=options.fail_fast, overlap=overlap,
+                    fail_fast=options.fail_fast, overlap=budget.overlap,
                 )  # fmt: skip
         finally:  # clear up after an interrupt
             with contextlib.suppress(OutputError):
@@ -144,6 +146,40 @@ def run_batch(
         if ambiguous:
             tally.counts[AMBIGUOUS] += len(ambiguous)
         return tally
+
+
+@contextlib.contextmanager
+def _processes(
+    jobs: Sequence[Job],
+    headers: Mapping[Path, Header],
+    fuse: FuseOptions,
+    engine: EngineOptions,
+    networks: NetworkCache,
+) -> Iterator[ProcessPool | None]:
+    """The processes that fuse ``jobs``, None where this one does or a cluster; the local network is built.
+
+    Where the network runs on a GPU, one process keeps it busy.
+    """
+    if engine.engine == "ray":
+        yield None
+        return
+    count = min(len(jobs), engine.workers or process_count(jobs, headers, fuse))
+    if count > 1:
+        with contextlib.closing(ProcessPool(count)) as pool:
+            device = pool.open_network(fuse)
+            if device == "cpu" or engine.workers:
+                yield pool
+                return
+    networks.prepare(fuse)
+    yield None
+
+
+@contextlib.contextmanager
+def _results(path: Path) -> Iterator[Results]:
+    """The results file at ``path``, in a folder that is made where there is none."""
+    _make_folder(path.parent)
+    with Results(path) as results:
+        yield results
 
 
 class _Log:

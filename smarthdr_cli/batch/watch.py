@@ -21,6 +21,7 @@ from smarthdr_cli.errors import UsageError
 from smarthdr_cli.grouping.group import BracketSet, find_pictures
 
 POLL_SECONDS = 1.0
+ONE_PROCESS = EngineOptions(workers=1)  # whose network waits for the next bracket
 
 Listing = dict[Path, tuple[int, int]]  # of each picture its size in bytes and the time of its last change
 Sleep = Callable[[float], None]
@@ -95,7 +96,7 @@ def watch_shoot(
         if not ready:
             continue
         fused.update(bracket_set.frames for bracket_set in ready)
-        tally = run_batch(ready, out, settings, options, callbacks=callbacks, shoot=shoot, networks=networks)
+        tally = run_batch(ready, out, settings, options, ONE_PROCESS, callbacks, shoot, networks)
         total.merge(tally)
         if total.stopped:
             return total

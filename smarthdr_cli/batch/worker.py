@@ -1,7 +1,9 @@
 """One set from its files to its results, in three steps that may overlap with those of its neighbours."""
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from smarthdr_cli.batch.jobs import Job
 from smarthdr_cli.batch.results import AMBIGUOUS, FAILED, OK, SKIPPED, Record, error_record
 from smarthdr_cli.batch.resume import existing_outputs, sha256_of
 from smarthdr_cli.batch.settings import Settings, recorded
-from smarthdr_cli.batch.transaction import close_stage, commit, is_committed, open_stage, stage_key
+from smarthdr_cli.batch.transaction import close_stage, commit, finish_commit, is_committed, open_stage, stage_key
 from smarthdr_cli.burst.burst import Burst
 from smarthdr_cli.errors import InputError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
@@ -83,8 +85,9 @@ class NetworkCache:
         """The number of networks built."""
         return len(self._networks)
 
-    def prepare(self, options: FuseOptions) -> None:
-        """Build the network of ``options``, so that what is missing is reported before the first set is read.
+    def prepare(self, options: FuseOptions) -> str:
+        """Build the network of ``options``, so that what is missing is reported before the first set is read; returns
+        the type of its device.
 
         Raises UsageError (device, precision) or ModelError.
         """
@@ -95,6 +98,7 @@ class NetworkCache:
             resolve_precision("fp32" if options.precision == "auto" else options.precision, device)
         else:
             self.open(options.weights, device, options.precision)
+        return device.type
 
     def open(self, weights: str | Path | None, device: "torch.device", precision: str) -> "Fuser":
         """As ``load_network``, from memory where it has been built."""
@@ -241,6 +245,33 @@ class Worker:
         outputs = [{"path": str(path), "bytes": path.stat().st_size} for path in job.outputs.values()]
         record = _record(job, SKIPPED, inputs)
         return {**record, "outputs": outputs, "settings": self.config.recorded(job), "error": None}
+
+
+_NETWORKS = NetworkCache()  # of a worker process, for all sets that it is given
+
+
+def open_network(options: FuseOptions) -> str:
+    """``NetworkCache.prepare`` in a worker process."""
+    return _NETWORKS.prepare(options)
+
+
+def fuse_set(config: WorkerConfig, folder: Path, job: Job, last_record: Record | None) -> Record:
+    """One set from its files to its record, in a worker process. Relative paths start at ``folder``.
+
+    Where an earlier attempt died after its commit, the remaining files are moved and the set is done.
+    """
+    with contextlib.suppress(OSError):  # absolute paths do without the folder
+        os.chdir(folder)
+    worker = Worker(config, _NETWORKS)
+    committed = finish_commit(worker.stage(job))
+    if committed is not None:
+        return committed
+    start = time.perf_counter()
+    result = worker.read(job, last_record)
+    if isinstance(result, Task):
+        result.waited = time.perf_counter() - start
+        result = worker.fuse(result)
+    return worker.write(result) if isinstance(result, Task) else result
 
 
 def ambiguous_record(job: Job, reasons: Iterable[str] = ()) -> Record:

@@ -17,7 +17,7 @@ F32 = NDArray[np.float32]
 Displacement = Callable[[int, Window], F32 | None]  # frame, window -> (h, w, 2) px
 
 CORE, MARGIN = 32, 8  # px
-PATCHES = 200  # of a large picture; a smaller one is covered
+PATCHES = 100  # of a large picture; a smaller one is covered
 LIGHT_BINS = np.arange(-11.0, 0.01)  # log2 of light, lower edges
 UNCLIPPED = 0.9  # of the clip: brighter samples say nothing of noise
 NORMAL_30 = 0.385  # 30 % quantile of |N(0, 1)|: holds while half of the picture moves

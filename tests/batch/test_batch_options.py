@@ -78,7 +78,7 @@ def test_files_of_a_set(tmp_path):
     assert [path.name for path in OutputFiles(report=True).paths(base).values()] == ["a.b.html", "a.b.exr"]
 
 
-@pytest.mark.parametrize("option", [{"address": "auto"}, {"num_cpus": 0}, {"num_gpus": 1}, {"workers": 2}])
+@pytest.mark.parametrize("option", [{"address": "auto"}, {"num_cpus": 0}, {"num_gpus": 1}])
 def test_options_of_ray_need_its_engine(option):
     with pytest.raises(UsageError, match=f"--{next(iter(option)).replace('_', '-')} belongs to --engine ray"):
         EngineOptions(**option)

@@ -16,9 +16,9 @@ import pytest
 
 from smarthdr_cli.batch.batch_options import BatchOptions, EngineOptions
 from smarthdr_cli.batch.jobs import Job
-from smarthdr_cli.batch.ray_engine import fuse_set, run_on_cluster
+from smarthdr_cli.batch.ray_engine import run_on_cluster
 from smarthdr_cli.batch.settings import Settings
-from smarthdr_cli.batch.worker import WorkerConfig
+from smarthdr_cli.batch.worker import WorkerConfig, fuse_set
 from smarthdr_cli.errors import OutputError, SmartHDRError, UsageError
 from smarthdr_cli.fusion.fuse_options import FuseOptions
 from tests.support.shoots import write_shoot
