@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from smarthdr_cli.cli.console import output_errors, print_json, print_notes, progress
-from smarthdr_cli.cli.training_display import OnRecord, training_display
+from smarthdr_cli.cli.training_display import OnRecord, TrainingDisplay, training_display
 from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.fusion.device import resolve_device
 from smarthdr_cli.train import distributed, run_folder
@@ -57,10 +57,10 @@ def run_on_stream(options: RunOptions, values: dict[str, Any], panoramas: Path |
     assert folder is not None
     with progress(quiet=options.quiet) as report_progress:
         report_progress("load scenes", 0.0)
-    with _callbacks(options, folder, config.iterations) as (on_step, on_log, _), output_errors(folder):
+    with _callbacks(options, folder, config.iterations) as (display, on_log, _), output_errors(folder):
         summary = run_training(
             folder, values, panoramas, people, device=options.device, resume=options.earlier is not None,
-            init=options.init, budget=options.budget, on_log=on_log, on_step=on_step,
+            init=options.init, budget=options.budget, on_log=on_log, on_step=display.on_step,
         )  # fmt: skip
     _print_summary(options, folder, summary, config.iterations)
 
@@ -86,12 +86,13 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_fold
             print_notes([f"run: {folder}"], quiet=options.quiet, prefix="")
         iterations = planned.config.iterations
         with (
-            _callbacks(options, folder, iterations) as (on_step, on_log, on_validation),
+            _callbacks(options, folder, iterations) as (display, on_log, on_validation),
             output_errors(folder),
         ):
             summary = run_scenes(
                 folder, planned, device=options.device, resume=earlier is not None, init=options.init,
-                budget=options.budget, on_log=on_log, on_step=on_step, on_validation=on_validation,
+                budget=options.budget, on_log=on_log, on_step=display.on_step, on_validation=on_validation,
+                on_labels=display.on_labels,
             )  # fmt: skip
     _print_summary(options, folder, summary, iterations)
 
@@ -99,21 +100,21 @@ def run_on_scenes(options: RunOptions, values: dict[str, Any], request: run_fold
 @contextlib.contextmanager
 def _callbacks(
     options: RunOptions, folder: Path, iterations: int
-) -> Iterator[tuple[OnRecord, OnRecord, Callable[..., None]]]:
-    """(on_step, on_log, on_validation) of a run: the display on the terminal and TensorBoard."""
+) -> Iterator[tuple[TrainingDisplay, OnRecord, Callable[..., None]]]:
+    """The display of a run, and (on_log, on_validation) for it and for TensorBoard."""
     with contextlib.ExitStack() as stack:
         board = None
         if options.tensorboard and distributed.rank() == 0:
             board = TensorBoard(folder, 0 if options.earlier is None else options.earlier.step)
             stack.callback(board.close)
-        on_step, show_record = stack.enter_context(training_display(iterations, quiet=options.quiet))
+        display = stack.enter_context(training_display(iterations, options.budget.minutes, quiet=options.quiet))
 
         def on_log(record: dict[str, Any]) -> None:
-            show_record(record)
+            display.on_log(record)
             if board is not None:
                 board.log(record)
 
-        yield on_step, on_log, (lambda *_: None) if board is None else board.log_panels
+        yield display, on_log, (lambda *_: None) if board is None else board.log_panels
 
 
 def _print_summary(options: RunOptions, folder: Path, summary: dict[str, Any], iterations: int) -> None:

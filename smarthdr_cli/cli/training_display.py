@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,6 +16,7 @@ from rich.text import Text
 from smarthdr_cli.cli.console import stderr
 
 OnRecord = Callable[[dict[str, Any]], None]
+OnScene = Callable[[int, int], None]
 LOG_SECONDS = 30.0  # between two lines in a log
 MEAN_UPDATES = 50  # that the displayed means cover
 _NOT_TERMS = ("step", "phase", "patches_per_second", "seconds")
@@ -41,10 +42,13 @@ class RunningMean:
 
 
 class TrainingTable:
-    """The live table of a run of ``iterations`` updates; ``now`` is a clock in seconds."""
+    """The live table of a run of ``iterations`` updates, or as many as ``minutes`` allow; ``now``: a clock, seconds."""
 
-    def __init__(self, iterations: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, iterations: int, minutes: float | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.iterations, self.now = iterations, now
+        self._end = math.inf if minutes is None else now() + 60 * minutes
         self.step, self.phase, self.patches_per_second = 0, "", 0.0
         self.losses: dict[str, RunningMean] = {}
         self.shares: dict[str, RunningMean] = {}
@@ -67,6 +71,11 @@ class TrainingTable:
                 means = self.shares if name.startswith("kept") else self.losses
                 means.setdefault(name, RunningMean()).add(value)
 
+    def on_labels(self, done: int, total: int) -> None:
+        """Show how many of ``total`` scenes have their pseudo-labels."""
+        self.phase = f"pseudo-labels of scene {done + 1} of {total}"
+        self._last_update = None
+
     def on_log(self, record: dict[str, Any]) -> None:
         """Show the scores of a validation until the next one."""
         self.scores = {
@@ -79,7 +88,8 @@ class TrainingTable:
         """Time to the end at the present speed, as H:MM:SS."""
         if not self._update_seconds.count:
             return "-:--:--"
-        return str(timedelta(seconds=round(self._update_seconds.value * max(self.iterations - self.step, 0))))
+        seconds = min(self._update_seconds.value * (self.iterations - self.step), self._end - self.now())
+        return str(timedelta(seconds=round(max(seconds, 0))))
 
     def __rich__(self) -> RenderableType:
         """The table at this moment."""
@@ -101,22 +111,37 @@ class TrainingTable:
 
 
 class StepLines:
-    """The progress of a run of ``iterations`` updates for a log: a line every LOG_SECONDS.
+    """The progress of a run for a log: a line every LOG_SECONDS.
 
-    ``write``: called with each line. ``now``: a clock in seconds.
+    ``write``: called with each line. ``now``: a clock in seconds; the others as of ``TrainingTable``.
     """
 
     def __init__(
-        self, iterations: int, write: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self,
+        iterations: int,
+        write: Callable[[str], None],
+        minutes: float | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._table, self._write, self._now = TrainingTable(iterations, now), write, now
+        self._table, self._write, self._now = TrainingTable(iterations, minutes, now), write, now
         self._written = now()
 
-    def __call__(self, record: dict[str, Any]) -> None:
+    def _is_due(self) -> bool:
+        due = self._now() - self._written >= LOG_SECONDS
+        if due:
+            self._written = self._now()
+        return due
+
+    def on_labels(self, done: int, total: int) -> None:
+        """Write a line for the first scene, and where one is due."""
+        self._table.on_labels(done, total)
+        if self._is_due() or not done:
+            self._write(self._table.phase)
+
+    def on_step(self, record: dict[str, Any]) -> None:
         """Include an update, and write the line where one is due."""
         self._table.on_step(record)
-        if self._now() - self._written >= LOG_SECONDS:
-            self._written = self._now()
+        if self._is_due():
             losses = " ".join(f"{name} {mean.value:.4g}" for name, mean in self._table.losses.items())
             self._write(f"step {record['step']} of {self._table.iterations}: {losses}, {self._table.time_left} left")
 
@@ -133,11 +158,19 @@ def _score(name: str) -> str:
     return {"psnr_mu": "teacher PSNR-μ", "student": "student PSNR-μ"}.get(name, name)
 
 
+class TrainingDisplay(NamedTuple):
+    """What to call with each update, with each record of the log, and with (scenes done, all) of pseudo-labels."""
+
+    on_step: OnRecord = lambda _record: None
+    on_log: OnRecord = lambda _record: None
+    on_labels: OnScene = lambda _done, _total: None
+
+
 @contextlib.contextmanager
 def training_display(
-    iterations: int, *, quiet: bool, console: Console | None = None
-) -> Iterator[tuple[OnRecord, OnRecord]]:
-    """(on_step, on_log): what to call with each update and with each record of the log. ``console``: stderr."""
+    iterations: int, minutes: float | None = None, *, quiet: bool, console: Console | None = None
+) -> Iterator[TrainingDisplay]:
+    """The display of a run of ``iterations`` updates, or as many as ``minutes`` allow, on ``console``: stderr."""
     console = console or stderr()
 
     def print_text(text: str) -> None:
@@ -147,15 +180,16 @@ def training_display(
         print_text(line(record))
 
     if quiet:
-        yield lambda _record: None, lambda _record: None
+        yield TrainingDisplay()
     elif not console.is_terminal:
-        yield StepLines(iterations, print_text), print_line
+        lines = StepLines(iterations, print_text, minutes)
+        yield TrainingDisplay(lines.on_step, print_line, lines.on_labels)
     else:
-        table = TrainingTable(iterations)
+        table = TrainingTable(iterations, minutes)
         with Live(table, console=console, redirect_stdout=False) as live:
 
             def on_log(record: dict[str, Any]) -> None:
                 table.on_log(record)
                 live.console.print(line(record), soft_wrap=True, style="dim")
 
-            yield table.on_step, on_log
+            yield TrainingDisplay(table.on_step, on_log, table.on_labels)

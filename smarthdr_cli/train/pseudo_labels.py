@@ -10,7 +10,7 @@ contradicts itself where it errs, which its uncertainty head, trained on as litt
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,8 @@ from smarthdr_cli.train.uncertainty_masks import Origin, patch_means
 
 WINDOW, BORDER = 512, 48  # px: of a scene predicted at once, and of it what is dropped at inner edges
 RECORD = "record.json"  # of a refresh: the scenes it is of
+
+OnScene = Callable[[int, int], None]  # scenes done, scenes in all
 _WHITE = 65535  # code of mu-law 1
 
 
@@ -124,11 +126,14 @@ class PseudoStore:
     sigma in half precision (off by at most 5e-4 of itself), and its means over patches of ``side``.
 
     A refresh appears whole or not at all. ``current``: the folder of the one in use. An older one is kept until a state
-    is saved that belongs to the newer one, so that a run killed in between has the one of its last state.
+    is saved that belongs to the newer one, so that a run killed in between has the one of its last state. ``on_scene``
+    gets (scenes done, scenes in all) during a refresh.
     """
 
-    def __init__(self, folder: Path, scenes: Sequence[PreparedScene], side: int) -> None:
-        self.folder, self.scenes, self.side = folder, scenes, side
+    def __init__(
+        self, folder: Path, scenes: Sequence[PreparedScene], side: int, on_scene: OnScene = lambda _done, _total: None
+    ) -> None:
+        self.folder, self.scenes, self.side, self.on_scene = folder, scenes, side, on_scene
         self.current: Path | None = None
 
     def path_of(self, step: int) -> Path:
@@ -154,6 +159,7 @@ class PseudoStore:
         partial = self.folder / f"{step:09d}.partial"
         partial.mkdir(parents=True, exist_ok=True)
         for number in range(len(self.scenes))[distributed.share()]:
+            self.on_scene(number, len(self.scenes))
             scene = self.scenes[number]
             pseudo = predict_scene(teacher, scene, device, precision, views)
             scale = 2.0 ** min(scene.evs)

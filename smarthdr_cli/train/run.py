@@ -29,7 +29,7 @@ from smarthdr_cli.train.burst_stream import StreamSession, stream_bank
 from smarthdr_cli.train.config import TrainConfig, train_config
 from smarthdr_cli.train.forward import forward, psnr, score
 from smarthdr_cli.train.loop import UNLIMITED, OnLog, TimeBudget, train
-from smarthdr_cli.train.pseudo_labels import predict_scene
+from smarthdr_cli.train.pseudo_labels import OnScene, predict_scene
 from smarthdr_cli.train.scene_data import PreparedRun, whole
 from smarthdr_cli.train.scene_session import PSEUDO, SceneSession
 from smarthdr_cli.train.state import STATE, TrainState, load_train_state, new_state
@@ -110,11 +110,12 @@ def run_training(
 def run_scenes(
     folder: Path, run: PreparedRun, *, device: str = "auto", resume: bool = False, init: str | None = None,
     budget: TimeBudget = UNLIMITED, on_log: OnLog = lambda _: None, on_step: OnLog = lambda _: None,
-    on_validation: OnValidation = lambda _session, _state: None,
+    on_validation: OnValidation = lambda _session, _state: None, on_labels: OnScene = lambda _done, _total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on prepared scenes and leave model.safetensors (for fuse) and teacher.safetensors in ``folder``.
 
-    ``on_validation`` gets session and state before each ``on_log``. Pseudo-labels are removed when the run is finished.
+    ``on_validation`` gets session and state before each ``on_log``, ``on_labels`` (scenes done, scenes in all) while
+    pseudo-labels are predicted. They are removed when the run is finished.
     Raises UsageError for batches that do not divide among the processes, InputError for a state that cannot be resumed,
     ModelError for ``init``.
     """
@@ -128,7 +129,7 @@ def run_scenes(
     vgg = None if run.vgg is None else run.vgg.to(where)
     if distributed.rank() == 0:
         run.request.save(folder, run.split)
-    session = SceneSession(run.data, config, state, folder, vgg)
+    session = SceneSession(run.data, config, state, folder, vgg, on_labels)
 
     def on_record(record: dict[str, Any]) -> None:
         on_validation(session, state)

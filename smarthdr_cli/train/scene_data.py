@@ -3,11 +3,13 @@
 The truth of unlabelled scenes is never opened.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from smarthdr_cli.data.batch import Batch
@@ -19,12 +21,15 @@ from smarthdr_cli.data.splits import SceneBand, Split, draw_split
 from smarthdr_cli.data.synth.export import cached_benchmark
 from smarthdr_cli.errors import InputError, UsageError
 from smarthdr_cli.grouping.group import find_pictures, group_files
+from smarthdr_cli.grouping.header import read_header
 from smarthdr_cli.train.config import TrainConfig, scene_values, train_config
 from smarthdr_cli.train.methods import METHODS, method_class
 from smarthdr_cli.train.perceptual_losses import VGGFeatures, load_vgg
 from smarthdr_cli.train.run_folder import DataRequest
 
 MIN_SIDE = 32  # px; the least that a network is given
+MAX_UNLABELED_PIXELS = 1_000_000  # of a user's burst; the teacher takes 20 to 40 s of a core for a million of them
+MIN_BAND = 256  # rows
 MAX_VALIDATION_SIDE = 640  # px of a held-out image used for validation, from its middle
 OnStage = Callable[[str, float], None]  # name of the stage, share of it that is done
 
@@ -110,7 +115,11 @@ def prepare_run(
     scenes = find_scenes(root)
     with_truth = sum(scene.split == "train" and scene.truth is not None for scene in scenes)
     split = draw_split(scenes, with_truth if request.labeled is None else request.labeled, config.seed)
-    bursts = [SceneBand(scene) for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
+    found = [scene for folder in request.unlabeled for scene in bursts_below(Path(folder), notes.append)]
+    bursts = [band_of_burst(scene, config.seed) for scene in found]
+    cut = sum(band != SceneBand(band.scene) for band in bursts)
+    if cut:
+        notes.append(f"{cut} bursts have large pictures: a band of each, of {MAX_UNLABELED_PIXELS / 1e6:g} MP, is used")
     split = replace(split, unlabeled=(*split.unlabeled, *bursts))
     if not split.labeled and method_class(config.method).needs_labels:
         label_free = " or ".join(name for name in METHODS if not method_class(name).needs_labels)
@@ -155,6 +164,24 @@ def _check_frame_counts(config: TrainConfig, data: SceneData) -> None:
         if len(scene.evs) != 3:
             name = scene.band.scene.name
             raise UsageError(f"gfhdr takes three frames; scene {name} has {len(scene.evs)} (saf takes 2 to 9)")
+
+
+def band_of_burst(scene: SceneFiles, seed: int) -> SceneBand:
+    """The whole of a burst or, of a large one, a random band of rows with MAX_UNLABELED_PIXELS, at least MIN_BAND rows.
+
+    Every pixel of it is predicted anew for each epoch. A file whose size its header does not state is used whole.
+    """
+    try:
+        size = read_header(scene.frames[0]).size
+    except InputError:  # said when the burst is read
+        size = None
+    if size is None or size[0] * size[1] <= MAX_UNLABELED_PIXELS:
+        return SceneBand(scene)
+    width, height = size
+    share = min(1.0, max(MAX_UNLABELED_PIXELS / width, MIN_BAND) / height)
+    draw = np.random.default_rng([seed, zlib.crc32(scene.name.encode())])
+    top = float(draw.uniform(0, 1 - share))
+    return SceneBand(scene, top, top + share)
 
 
 def bursts_below(folder: Path, on_note: Callable[[str], None] = lambda _: None) -> list[SceneFiles]:

@@ -18,7 +18,7 @@ from smarthdr_cli.train.methods import method_class
 from smarthdr_cli.train.methods.base import Method, Target
 from smarthdr_cli.train.optical_flow import Flows, dense_flows
 from smarthdr_cli.train.perceptual_losses import VGGFeatures
-from smarthdr_cli.train.pseudo_labels import EpochLabels, PseudoStore, predict_augmented
+from smarthdr_cli.train.pseudo_labels import EpochLabels, OnScene, PseudoStore, predict_augmented
 from smarthdr_cli.train.scene_data import SceneData
 from smarthdr_cli.train.state import TrainState, generator
 from smarthdr_cli.train.step import semi_supervised_loss, update
@@ -54,11 +54,14 @@ def _share(sampler: CropSampler | None, step: int) -> Crops | None:
 
 
 class SceneSession:
-    """Updates on prepared scenes; the run's ``folder`` gets pseudo-labels. ``epoch``: updates between two refreshes."""
+    """Updates on prepared scenes; the run's ``folder`` gets pseudo-labels. ``epoch``: updates between two refreshes, of
+    which ``on_labels`` gets (scenes done, scenes in all).
+    """
 
     def __init__(
-        self, data: SceneData, config: TrainConfig, state: TrainState, folder: Path, vgg: VGGFeatures | None = None
-    ) -> None:
+        self, data: SceneData, config: TrainConfig, state: TrainState, folder: Path, vgg: VGGFeatures | None = None,
+        on_labels: OnScene = lambda _done, _total: None,
+    ) -> None:  # fmt: skip
         self.data, self.config, self.vgg, self.device = data, config, vgg, state.device
         self.held_out = data.validation(state.device)
         self.method = method_class(config.method)(config)
@@ -71,7 +74,7 @@ class SceneSession:
         self.patches += config.batch_made
         self.synthesised: BurstStream | None = None
         self.epoch = self._epoch()
-        self.store = PseudoStore(folder / PSEUDO, data.unlabeled, config.masks.side)
+        self.store = PseudoStore(folder / PSEUDO, data.unlabeled, config.masks.side, on_labels)
         self._resume(state)
         self.inputs = Prefetch(lambda step: step_inputs(self.labeled, self.unlabeled, self.method, step), state.step)
 

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 
 from smarthdr_cli.cli import training
+from smarthdr_cli.cli.training_display import TrainingDisplay
 from smarthdr_cli.data.synth import sources
 from smarthdr_cli.data.synth.config import SynthConfig
 from smarthdr_cli.data.synth.export import benchmark_config, cached_benchmark, write_benchmark
@@ -142,9 +143,9 @@ def test_an_interrupted_run_is_resumed_to_the_same_weights(
     uninterrupted = trained(*options, "-o", tmp_path / "whole")
 
     @contextlib.contextmanager
-    def interrupting(_iterations: int, *, quiet: bool) -> Iterator[Any]:
+    def interrupting(_iterations: int, _minutes: float | None, *, quiet: bool) -> Iterator[TrainingDisplay]:
         assert not quiet
-        yield lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == 5 else None, lambda _: None
+        yield TrainingDisplay(lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == 5 else None)
 
     run = tmp_path / "stopped"
     with monkeypatch.context() as patched:

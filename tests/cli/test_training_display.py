@@ -45,7 +45,7 @@ def test_the_mean_covers_all_values_and_then_the_recent_ones() -> None:
 
 def test_text_of_the_table() -> None:
     clock = [0.0]
-    table = TrainingTable(1000, lambda: clock[0])
+    table = TrainingTable(1000, now=lambda: clock[0])
     assert "preparing" in text_of(table)
     for number in range(1, 11):
         table.on_step(step(number, total=number / 10))
@@ -75,7 +75,7 @@ def test_text_of_the_table() -> None:
 
 def test_on_a_terminal_the_table_is_redrawn() -> None:
     terminal, stream = console(is_terminal=True)
-    with training_display(3, quiet=False, console=terminal) as (on_step, on_log):
+    with training_display(3, quiet=False, console=terminal) as (on_step, on_log, _):
         on_step(step(1, total=0.5))
         on_log({"step": 1, "total": 0.5, "validation_student": 40.0})
         on_step(step(2, total=0.5))
@@ -90,7 +90,7 @@ def test_on_a_terminal_the_table_is_redrawn() -> None:
 def test_in_a_pipe_each_record_is_a_line() -> None:
     pipe, stream = console(is_terminal=False)
     record = {"step": 250, "phase": "smarthdr", "total": 0.123456, "validation_psnr_mu": 38.0}
-    with training_display(500, quiet=False, console=pipe) as (on_step, on_log):
+    with training_display(500, quiet=False, console=pipe) as (on_step, on_log, _):
         on_step(step(1, total=0.5))
         assert stream.getvalue() == ""
         on_log(record)
@@ -100,7 +100,7 @@ def test_in_a_pipe_each_record_is_a_line() -> None:
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_quiet(is_terminal: bool) -> None:
     target, stream = console(is_terminal=is_terminal)
-    with training_display(3, quiet=True, console=target) as (on_step, on_log):
+    with training_display(3, quiet=True, console=target) as (on_step, on_log, _):
         on_step(step(1, total=0.5))
         on_log({"step": 1})
     assert stream.getvalue() == ""
@@ -108,8 +108,29 @@ def test_quiet(is_terminal: bool) -> None:
 
 def test_a_log_has_a_line_at_times() -> None:
     clock, lines = [0.0], list[str]()
-    on_step = StepLines(1000, lines.append, lambda: clock[0])
+    display = StepLines(1000, lines.append, now=lambda: clock[0])
     for number in range(1, 21):
         clock[0] += LOG_SECONDS / 10
-        on_step(step(number, total=0.5))
+        display.on_step(step(number, total=0.5))
     assert lines == ["step 10 of 1000: total 0.5, 0:49:30 left", "step 20 of 1000: total 0.5, 0:49:00 left"]
+
+
+def test_the_time_left_is_that_of_the_budget() -> None:
+    clock = [0.0]
+    table = TrainingTable(1000, 5, lambda: clock[0])
+    for number in range(1, 11):
+        table.on_step(step(number, total=0.5))
+        clock[0] += 2.0
+    assert "0:04:40 left" in text_of(table)
+
+
+def test_pseudo_labels_are_announced() -> None:
+    clock, lines = [0.0], list[str]()
+    display = StepLines(1000, lines.append, now=lambda: clock[0])
+    for number in range(4):
+        display.on_labels(number, 4)
+        clock[0] += LOG_SECONDS / 2
+    assert lines == ["pseudo-labels of scene 1 of 4", "pseudo-labels of scene 3 of 4"]
+    table = TrainingTable(1000)
+    table.on_labels(2, 82)
+    assert "pseudo-labels of scene 3 of 82" in text_of(table)

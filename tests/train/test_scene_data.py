@@ -2,10 +2,14 @@
 
 import pytest
 
+from smarthdr_cli.data.datasets import SceneFiles
+from smarthdr_cli.data.splits import SceneBand
 from smarthdr_cli.errors import InputError, UsageError
+from smarthdr_cli.grouping.header import Header
+from smarthdr_cli.train import scene_data
 from smarthdr_cli.train.methods import method_class
 from smarthdr_cli.train.run_folder import DataRequest
-from smarthdr_cli.train.scene_data import bursts_below, prepare_run
+from smarthdr_cli.train.scene_data import MAX_UNLABELED_PIXELS, MIN_BAND, band_of_burst, bursts_below, prepare_run
 from tests.support.training import bracket
 
 
@@ -66,3 +70,24 @@ def test_gfhdr_rejects_bursts_of_other_lengths_before_training(short, scene_root
     request = DataRequest(str(scene_root), labeled=5, unlabeled=(str(tmp_path / "mine"),))
     with pytest.raises(UsageError, match=r"gfhdr takes three frames; scene pair has 2 \(saf takes 2 to 9\)"):
         prepare_run(request, short | {"model": {"name": "gfhdr", "dim": 12}})
+
+
+@pytest.mark.parametrize(("size", "rows"), [((1000, 1000), None), ((4000, 3000), 250), ((40_000, 500), 256)])
+def test_of_a_large_burst_a_band_is_used(tmp_path, monkeypatch, size, rows):
+    """One that holds a million pixels, or 256 rows; every seed draws its own, and the same one again."""
+    monkeypatch.setattr(scene_data, "read_header", lambda path: Header(path, size=size))
+    scene = SceneFiles("burst", "train", (tmp_path / "a.jpg",), None, None, "camera")
+    assert (MAX_UNLABELED_PIXELS, MIN_BAND) == (1e6, 256)
+    bands = [band_of_burst(scene, seed) for seed in range(8)]
+    if rows is None:
+        assert set(bands) == {SceneBand(scene)}
+        return
+    assert {round((band.bottom - band.top) * size[1]) for band in bands} == {max(rows, MIN_BAND)}
+    assert all(band.top >= 0 and band.bottom <= 1 for band in bands)
+    assert len({band.top for band in bands}) == 8
+    assert bands == [band_of_burst(scene, seed) for seed in range(8)]
+
+
+def test_a_burst_that_states_no_size_is_used_whole(tmp_path):
+    scene = SceneFiles("burst", "train", (tmp_path / "missing.jpg",), None, None, "camera")
+    assert band_of_burst(scene, 0) == SceneBand(scene)
