@@ -21,6 +21,7 @@ from smarthdr_cli.fusion.consistency import (
     frame_noise,
     from_planes,
     to_planes,
+    whitening,
 )
 from smarthdr_cli.fusion.noise_model import NoiseModel, fit_noise
 from smarthdr_cli.fusion.pixel_kernel import CELL
@@ -40,7 +41,7 @@ class BurstModel:
     ``order``: frames, the reference first, then by distance in exposure; ``exposures``: t of each. ``pairs``: of
     ``order[1:]``; ``anchors``: position in ``order`` of the frame that each of them is compared with. ``cells``: (h, w,
     3) means over CELL pixels of every frame, the others under the photometric grid. ``curve_error``: relative error of
-    light under the response.
+    light under the response. ``white``: of ``order``, see ``whitening``.
     """
 
     noise: NoiseModel
@@ -51,6 +52,11 @@ class BurstModel:
     eight_bit: tuple[bool, ...]
     cells: dict[int, F32]
     curve_error: np.float32
+    white: tuple[int, ...]
+
+    def white_of_brighter(self, position: int) -> int:
+        """``whitening`` of the brighter of a frame, at its ``position`` in the order, and that it is compared with."""
+        return self.white[position if self.pairs[position - 1].ratio > 1 else self.anchors[position - 1]]
 
     def shoulder(self, position: int) -> float:
         """What is added to the relative model error towards the clip, for a frame at its ``position`` in the order."""
@@ -117,7 +123,8 @@ def fit_burst(
     ordered = tuple(pairs[n] for n in sorted(pairs))
     exposures = np.exp2(evs).astype(np.float32)
     curve_error = np.float32(np.log(2) * source.curve_error_ev)
-    return BurstModel(noise, tuple(order), exposures, ordered, anchors, eight_bit, corrected, curve_error)
+    white = tuple(whitening(burst.frames[i]) for i in order)
+    return BurstModel(noise, tuple(order), exposures, ordered, anchors, eight_bit, corrected, curve_error, white)
 
 
 def valid_cells(source: AlignedBurst, index: int) -> Mask:

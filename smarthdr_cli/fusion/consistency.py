@@ -168,13 +168,17 @@ def _residue(gap: F32, variance: F32, gradient: F32, seen: Mask, samples: Sample
     return np.asarray(cv2.GaussianBlur(out.reshape(rows, columns), (0, 0), 0.7), np.float32)
 
 
-def cell_trust(ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, ...], shoulder: float) -> F32:
-    """(h, w) trust of whole cells (h, w, 3); ``other`` already under the photometric grid."""
+def cell_trust(
+    ref: F32, other: F32, pair: PairModel, noise: tuple[FrameNoise, ...], shoulder: float, white: int
+) -> F32:
+    """(h, w) trust of whole cells (h, w, 3); ``other`` already under the photometric grid; ``white``: ``whitening`` of
+    the brighter frame.
+    """
     trust = np.empty(ref.shape[:2], np.float32)
     first, second = noise[pair.ref], noise[pair.other]
     errors = (np.float32(e) for e in (EPS_TEST, shoulder, THRESHOLD))
     pixel_functions().agreement_of_cells(
         to_planes(ref), to_planes(other), first.variance, second.variance, first.black, second.black,
-        np.float32(pair.ratio), pair.spread, pair.residue_cells(*ref.shape[:2]), *errors, trust,
+        np.float32(pair.ratio), pair.spread, pair.residue_cells(*ref.shape[:2]), *errors, white, trust,
     )  # fmt: skip
     return trust

@@ -218,11 +218,12 @@ def flow_helps(model: BurstModel, pair: PairModel, flow: Tensor) -> tuple[Tensor
     ref, other = model.cells[pair.ref], model.cells[pair.other]
     rows, columns = ref.shape[:2]
     field = np.ascontiguousarray(flow[0, :, :rows, :columns].permute(1, 2, 0).cpu().numpy())
-    shoulder = model.shoulder(model.order.index(pair.other))
-    still = cell_trust(ref, other, pair, model.noise.frames, shoulder)
+    position = model.order.index(pair.other)
+    errors = model.shoulder(position), model.white_of_brighter(position)
+    still = cell_trust(ref, other, pair, model.noise.frames, *errors)
     if not field.any():
         return torch.ones_like(flow[:, :1]), still
-    through = cell_trust(ref, moved_cells(other, field), pair, model.noise.frames, shoulder)
+    through = cell_trust(ref, moved_cells(other, field), pair, model.noise.frames, *errors)
     smooth = [cv2.GaussianBlur(trust, (5, 5), 0.8) for trust in (still, through)]
     helps = smooth[1] > smooth[0] - MAX_LOSS
     pad = (0, flow.shape[-1] - columns, 0, flow.shape[-2] - rows)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window, clipped_pixels
 from smarthdr_cli.fusion.burst_model import BurstModel
-from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise, whitening
+from smarthdr_cli.fusion.consistency import EPS_MERGE, EPS_TEST, THRESHOLD, frame_noise
 from smarthdr_cli.fusion.feathering import border
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
@@ -100,7 +100,6 @@ class PhysicalMerger:
     def window(self, window: Window) -> WindowMerge:
         """Merge one window, whose corner and sides are multiples of CELL."""
         model, burst = self.model, self.burst
-        white = [whitening(burst.burst.frames[index]) for index in model.order]
         count, shape = len(model.order), (window.height, window.width)
         frames, place = np.empty((count, 3, *shape), np.float32), np.ones((count, *shape), np.float32)
         trust, variance = np.ones((count, *shape), np.float32), np.empty((count, *shape), np.float32)
@@ -118,7 +117,7 @@ class PhysicalMerger:
             pixel_functions().agreement(
                 frames[anchor], frames[n], noise[anchor], noise[n],
                 *(model.noise.frames[i].black for i in (pair.ref, pair.other)),
-                np.float32(pair.ratio), pair.spread, residue, *errors, white[n if pair.ratio > 1 else anchor],
+                np.float32(pair.ratio), pair.spread, residue, *errors, model.white_of_brighter(n),
                 valid, trust[n], variance[n],
             )  # fmt: skip
             if anchor:
@@ -154,9 +153,8 @@ class PhysicalMerger:
         shape = place.shape[1:]
         light = np.empty((*shape, 3), np.float32)
         sigma, lost, clipped = (np.empty(shape, np.float32) for _ in range(3))
-        white = whitening(self.burst.burst.frames[self.model.order[0]])
         pixel_functions().merge(
-            frames, self.model.exposures, trust, place, variance, white, self.model.curve_error,
+            frames, self.model.exposures, trust, place, variance, self.model.white[0], self.model.curve_error,
             light, sigma, lost, clipped,
         )  # fmt: skip
         return light, sigma, lost, clipped

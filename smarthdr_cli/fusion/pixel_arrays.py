@@ -91,10 +91,7 @@ def agreement(
     beyond = constants.BEYOND * _falling(bright, constants.BEYOND_START, constants.BEYOND_END)
     highest = 1 + beyond if ratio > 1 else np.ones_like(ref)
     lifted = np.minimum(dark * gain, highest)
-    gap = lifted - np.minimum(bright, 1)
-    if white != constants.WHITE_NONE:
-        whiter = np.minimum(gap + _whitened(dark.max(0) * gain, bright.max(0), white) * (1 - lifted), 0)
-        gap = np.where(gap < 0, whiter, gap)
+    gap = _gap(dark, lifted, bright, gain, white)
     noise = var_bright + gain * gain * var_dark
     move, moved = (_widen(residue) * np.stack([_squared_gradient(x) for x in frame]) for frame in (lifted, other))
 
@@ -111,7 +108,8 @@ def agreement(
 
 def agreement_of_cells(
     ref: F32, other: F32, noise_ref: F32, noise_other: F32, black_ref: F32, black_other: F32, ratio: np.float32,
-    spread: F32, residue: F32, eps_test: np.float32, shoulder: np.float32, threshold: np.float32, trust: F32,
+    spread: F32, residue: F32, eps_test: np.float32, shoulder: np.float32, threshold: np.float32, white: int,
+    trust: F32,
 ) -> None:  # fmt: skip
     """Trust (h, w) of means over cells into ``trust``, from means over 4 and 12 px alone."""
     gain = max(float(ratio), 1 / float(ratio))
@@ -120,7 +118,7 @@ def agreement_of_cells(
     lifted = np.minimum(dark * gain, 1)
     noise = _at(noise_bright, bright) + gain * gain * _at(noise_dark, dark)
     move = residue / AREA * np.stack([_squared_gradient(x) for x in lifted])
-    gap = lifted - np.minimum(bright, 1)
+    gap = _gap(dark, lifted, bright, gain, white)
     squared = _over_cells((gap, lifted, noise, move), black_dark, black_bright, gain, spread, eps_test, shoulder)
     trust[:] = np.exp(-(np.maximum(np.sqrt(squared) - threshold, 0) ** 2) / 1.5)
 
@@ -324,6 +322,15 @@ def _least_around(
             better = (place[level, y, x] > 0) & (brightest > limit) & (brightest < least)
             least, light = np.where(better, brightest, least), np.where(better, near, light)
     return least < np.inf, light
+
+
+def _gap(dark: F32, lifted: F32, bright: F32, gain: float, white: int) -> F32:
+    """The difference of two frames, without what a highlight may have lost of its colour."""
+    gap = lifted - np.minimum(bright, 1)
+    if white == constants.WHITE_NONE:
+        return gap
+    whiter = np.minimum(gap + _whitened(dark.max(0) * gain, bright.max(0), white) * (1 - lifted), 0)
+    return np.where(gap < 0, whiter, gap)
 
 
 def _whitened(over: Array, peak: Array, white: int) -> Array:

@@ -546,11 +546,11 @@ def agreement(
 
 @compiled(
     "void(f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4, f4[:,:,::1], f4[:,::1], f4, f4, f4,"
-    "f4[:,::1])"
+    "i8, f4[:,::1])"
 )
 def agreement_of_cells(
     ref, other, noise_ref, noise_other, black_ref, black_other, ratio, spread, residue, eps_test, shoulder, threshold,
-    trust,
+    white, trust,
 ):  # fmt: skip
     """Trust (h, w) into ``trust`` from means over 4 and 12 px alone: ``ref`` and ``other`` (3, h, w) are means over
     cells, ``noise_ref`` and ``noise_other`` (3, ENTRIES) the variance of single pixels. The rest is as in
@@ -565,7 +565,13 @@ def agreement_of_cells(
         black_dark, black_bright = black_ref, black_other
     cells = np.empty((4, 3, rows, columns), np.float32)
     lifted = np.empty((3, columns + 2), np.float32)  # by row modulo 3
-    noise, entry = _row(columns), np.empty(columns, np.uint32)
+    noise, peak, entry = _row(columns), _row(columns), np.empty(columns, np.uint32)
+    whitened = np.empty((rows, columns), np.float32)
+    for r in range(rows):
+        if white != WHITE_NONE:
+            _largest(dark[0, r], dark[1, r], dark[2, r], noise)
+            _largest(bright[0, r], bright[1, r], bright[2, r], peak)
+            _whitened(noise, peak, gain, white, whitened[r])
     last = np.float32(noise_ref.shape[1] - 1)
     for k in range(3):
         _lift(dark[k, 0], bright[k, 0], gain, False, lifted[0])
@@ -574,6 +580,8 @@ def agreement_of_cells(
             _lift(dark[k, down], bright[k, down], gain, False, lifted[down % 3])
             _copy(lifted[r % 3, 1:-1], cells[1, k, r])
             _gap(cells[1, k, r], bright[k, r], cells[0, k, r])
+            if white != WHITE_NONE:
+                _allow_white(whitened[r], cells[1, k, r], cells[0, k, r])
             _entries(bright[k, r], last, entry)
             _look_up(noise_bright[k], entry, cells[2, k, r])
             _entries(dark[k, r], last, entry)

@@ -329,15 +329,16 @@ def test_trust_is_that_of_numpy(ratio, white) -> None:
     assert flips(total, expected_total) < 0.02
 
 
+@pytest.mark.parametrize("white", [pixel_kernel.WHITE_NONE, pixel_kernel.WHITE_CAMERA, pixel_kernel.WHITE_RAW])
 @pytest.mark.parametrize("ratio", [4.0, 0.25])
-def test_trust_of_cells_is_that_of_numpy(ratio) -> None:
+def test_trust_of_cells_is_that_of_numpy(ratio, white) -> None:
     ref = planes(light(12, 0, min(1, 1 / ratio)))
     other = (ref * ratio * uniform(13, 3, *SHAPE, low=0.9, high=1.1)).clip(0, 1)
     noise = (np.sort(uniform(seed, 3, ENTRIES, high=1e-3)) for seed in (14, 15))
     black = (np.sort(uniform(seed, 3, ENTRIES, high=1e-4))[:, ::-1].copy() for seed in (23, 24))
     spread, residue = uniform(16, 3, 3, ENTRIES, high=1e-3), uniform(17, *SHAPE)
     errors = (np.float32(x) for x in (0.006, 0.05, 1.0))
-    inputs = (ref, other, *noise, *black, np.float32(ratio), spread, residue, *errors)
+    inputs = (ref, other, *noise, *black, np.float32(ratio), spread, residue, *errors, white)
     (trust, expected), *_ = of_both("agreement_of_cells", inputs, SHAPE)
     assert np.mean((expected > 0.1) & (expected < 0.9)) > 0.05
     assert flips(trust, expected) < 0.02
@@ -353,8 +354,9 @@ def test_cells_and_pixels_agree_where_light_is_smooth() -> None:
     common = (np.float32(4), np.full((3, 3, ENTRIES), 1e-6, np.float32), np.zeros(SHAPE, np.float32))
     errors = tuple(np.float32(x) for x in (0.006, 0.0, 2.0))
     pixel_kernel.agreement_of_cells(
-        planes(cells), planes(other), tables[0], tables[0], tables[1], tables[1], *common, *errors, trust
-    )
+        planes(cells), planes(other), tables[0], tables[0], tables[1], tables[1], *common, *errors,
+        pixel_kernel.WHITE_NONE, trust,
+    )  # fmt: skip
     wide = [planes(x.repeat(CELL, 0).repeat(CELL, 1)) for x in (cells, other)]
     variance, of_pixels, total = np.full((3, *full), 1e-6, np.float32), np.empty(full, "f4"), np.empty(full, "f4")
     pixel_kernel.agreement(
