@@ -33,6 +33,8 @@ def check_watch_options(watch: WatchOptions, options: BatchOptions, engine: Engi
         if watch.settle is not None:
             raise UsageError("--settle belongs to --watch")
         return
+    if engine.workers is not None:
+        raise UsageError("--watch fuses each bracket as it arrives, in one process: leave out --workers")
     refused = {
         "--common-exposure": options.anchored,
         "--retry-failed": options.retry_failed,

@@ -170,6 +170,11 @@ def fuse_loaded(
             registered = register_loaded(burst, options, timer)
         with timer.stage("load"):
             fuser, budget = opening.result()
+    from smarthdr_cli.fusion.pixel_functions import is_chosen, kernel_choice
+
+    if not is_chosen():  # on the first run on a machine
+        with timer.stage("compile"):
+            kernel_choice()
     with timer.stage("merge" if options.deghost == "off" else "fuse") as on_progress:
         fusion, tile = _fuse_with_retries(fuser, registered.burst, budget, options.deghost == "strong", on_progress)
     tile_after_retreat = None if tile == budget.tile else tile

@@ -32,6 +32,11 @@ def kernel_choice() -> KernelChoice:
         return _choice()
 
 
+def is_chosen() -> bool:
+    """Whether ``kernel_choice`` answers at once."""
+    return _choice.cache_info().currsize > 0
+
+
 @lru_cache(maxsize=1)
 def _choice() -> KernelChoice:
     if pixel_kernel.UNAVAILABLE:

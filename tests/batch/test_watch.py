@@ -173,6 +173,7 @@ def test_ctrl_c_during_a_fusion_leaves_whole_sets(watch):
         (BatchOptions(shard=Shard(1, 2)), EngineOptions(), "--shard needs"),
         (BatchOptions(name="{n:04}"), EngineOptions(), "{n} in --name needs"),
         (BatchOptions(), EngineOptions("ray"), "--engine ray needs"),
+        (BatchOptions(), EngineOptions(workers=2), "leave out --workers"),
     ],
 )
 def test_options_that_need_the_whole_shoot(options, engine, words):

@@ -239,6 +239,14 @@ def test_other_errors_are_raised_at_once(light, error):
     assert fuser.tiles == [768]
 
 
+@pytest.mark.parametrize("chosen", [True, False])
+def test_waiting_for_the_compiler_is_a_stage(files, monkeypatch, chosen):
+    monkeypatch.setattr("smarthdr_cli.fusion.pixel_functions.is_chosen", lambda: chosen)
+    stages = []
+    fuse(files, deghost="off", response="linear", progress=lambda stage, _share: stages.append(stage))
+    assert ("compile" in stages) != chosen
+
+
 def test_notes_of_reading_and_of_the_response_reach_the_report(files):
     assert static(files).report.notes == ()
     auto = fuse(files, deghost="off", device="cpu", ev=EVS, align="none")
