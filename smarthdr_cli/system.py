@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 _STATUS, _CLEAR_REFS, _MEMINFO = (Path("/proc", name) for name in ("self/status", "self/clear_refs", "meminfo"))
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # parameters of mallopt(3)
+_CORES_PER_ARENA = 4  # that allocate from one heap; by default glibc has eight heaps for each core
 _MAX_REUSED_BYTES = 1 << 28  # of one block; larger ones are still returned to the system
 
 
@@ -67,12 +68,14 @@ def trim_heap() -> None:
 def keep_freed_memory() -> None:
     """Let glibc reuse freed blocks of megabytes; by default it unmaps them, and the kernel zeroes each new block.
 
-    Saves 2 to 3 % of the time of a fusion. Only for the process of the command, not for programs that import smarthdr.
+    Saves 2 to 3 % of the time of a fusion, and common heaps 14 % of its memory. Only for the process of the command,
+    not for programs that import smarthdr.
     """
     mallopt = getattr(ctypes.pythonapi, "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _MAX_REUSED_BYTES)
         mallopt(_TRIM_THRESHOLD, _MAX_REUSED_BYTES)
+        mallopt(_ARENA_MAX, max(1, usable_cores() // _CORES_PER_ARENA))
 
 
 def exit_process(code: object) -> NoReturn:

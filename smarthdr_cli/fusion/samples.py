@@ -17,7 +17,7 @@ F32 = NDArray[np.float32]
 Displacement = Callable[[int, Window], F32 | None]  # frame, window -> (h, w, 2) px
 
 CORE, MARGIN = 32, 8  # px
-PATCHES = 100  # of a large picture; a smaller one is covered
+PATCHES = 200  # of a large picture; a smaller one is covered once
 LIGHT_BINS = np.arange(-11.0, 0.01)  # log2 of light, lower edges
 UNCLIPPED = 0.9  # of the clip: brighter samples say nothing of noise
 NORMAL_30 = 0.385  # 30 % quantile of |N(0, 1)|: holds while half of the picture moves
@@ -46,7 +46,7 @@ def draw(source: AlignedBurst, displacement: Displacement = lambda _index, _wind
     height, width = source.burst.size
     side = CORE + 2 * MARGIN
     tall, wide = (min(side, -(-length // 4) * 4) for length in (height, width))
-    spacing = max(CORE, (height * width / PATCHES) ** 0.5)
+    spacing = max(side, (height * width / PATCHES) ** 0.5)
     tops, lefts = (_starts(length, patch, spacing) for length, patch in ((height, tall), (width, wide)))
     windows = [Window(top, left, tall, wide) for top in tops for left in lefts]
     whole = Window(0, 0, -(-height // 4) * 4, -(-width // 4) * 4)
