@@ -28,7 +28,7 @@ LOG_SECONDS = 10.0  # between two lines about one stage in a log
 _STAGE_WORDS = {
     "read": "reading the files",
     "load": "loading the network",
-    "compile": "compiling the merge, once on this machine",
+    "compile": "loading the merge, which the first run compiles",
     "align": "aligning the frames",
     "response": "finding the tone curve",
     "fuse": "fusing",
