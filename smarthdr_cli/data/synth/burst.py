@@ -206,7 +206,7 @@ def simulate_camera(
     light, static_light = rendered.radiance * gain, reference[:, None] * gain
     if not config.variety.plain:
         size, aligned = (config.height, config.width), config.shake == "aligned"
-        degradations = draw_degradations(generator, config.variety, evs, size, aligned=aligned)
+        degradations = draw_degradations(generator, config.variety, evs, size, aligned=aligned, bits16=bits16)
         light, static_light = degradations.apply(light), degradations.apply(static_light)
     codes = camera.develop(camera.expose(light, sensor, generator), curve, quality, bits16)
     static = None

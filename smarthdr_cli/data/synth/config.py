@@ -24,6 +24,7 @@ class Variety:
     misstated: float = 0.0  # stated exposures off by up to 1/3 EV
     drift: float = 0.0  # white balance changes between frames
     hot: float = 0.0  # hot pixels
+    whitened: float = 0.0  # highlights of an 8-bit burst lose their colour as they clip
     flicker: float = 0.0  # part of the scene is under pulsing light
     blur: float = 0.0  # B: motion blur in the brightest frame
     soft: float = 0.0  # T: out of focus

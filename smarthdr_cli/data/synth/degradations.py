@@ -1,7 +1,10 @@
-"""Degradations of a burst besides noise: white-balance drift, hot pixels, flickering light, misstated exposures.
+"""Degradations of a burst besides noise: white-balance drift, hot pixels, whitened highlights, flickering light,
+misstated exposures.
 
 A frame's mean exposure becomes b * light + h: b is a gain per channel, 1 in the reference, and h the dark current of
-hot pixels, proportional to the exposure time.
+hot pixels, proportional to the exposure time. Cameras take the colour out of a highlight whose brightest channel is p
+times the clip: the others go the share w (1 - p^-1.5) of their way to the clip, as the test of a burst allows
+(fusion/pixel_kernel.py); w from 0 to 1 is the camera's.
 """
 
 from dataclasses import dataclass
@@ -22,23 +25,32 @@ HOT_PIXEL_KERNEL = ((0, 0, 1.0), (0, 1, 0.25), (1, 0, 0.25), (0, -1, 0.25), (-1,
 
 @dataclass(frozen=True)
 class Degradations:
-    """``balance``: (B, N, 3, 1, 1) channel gains. ``dark_current``: (B, N, 3, H, W) in units of the clip, or None."""
+    """``balance``: (B, N, 3, 1, 1) channel gains. ``dark_current``: (B, N, 3, H, W) in units of the clip, or None.
+    ``whitening``: (B, 1, 1, 1, 1) w of the camera, or None.
+    """
 
     balance: Tensor
     dark_current: Tensor | None
+    whitening: Tensor | None = None
 
     def apply(self, light: Tensor) -> Tensor:
         """(B, N, 3, H, W) mean exposure with the degradations."""
         light = light * self.balance
-        return light if self.dark_current is None else light + self.dark_current
+        if self.dark_current is not None:
+            light = light + self.dark_current
+        if self.whitening is None:
+            return light
+        share = self.whitening * (1 - light.amax(dim=2, keepdim=True).clamp(min=1) ** -1.5)
+        return light + share * (1 - light).clamp(min=0)
 
 
 def draw_degradations(
-    generator: torch.Generator, variety: Variety, evs: Tensor, size: tuple[int, int], *, aligned: bool
+    generator: torch.Generator, variety: Variety, evs: Tensor, size: tuple[int, int], *, aligned: bool, bits16: Tensor
 ) -> Degradations:
-    """White-balance drift and hot pixels with the probabilities of ``variety``. ``evs``: (B, N) true EVs.
+    """White-balance drift, hot pixels and whitening with the probabilities of ``variety``. ``evs``: (B, N) true EVs.
 
     ``aligned``: half of the bursts were moved onto the reference by whole pixels, and their hot pixels with them.
+    ``bits16``: (B,) whose highlights keep their colour.
     """
     batch, count = evs.shape
     device = generator.device
@@ -49,7 +61,11 @@ def draw_degradations(
     dark_current = None
     if variety.hot:
         dark_current = draw_hot_pixels(generator, evs, size, variety.hot, aligned=aligned)
-    return Degradations(balance[..., None, None], dark_current)
+    whitening = None
+    if variety.whitened:
+        whitens = (uniform(generator, (batch,)) < variety.whitened) & ~bits16
+        whitening = (whitens * uniform(generator, (batch,))).view(-1, 1, 1, 1, 1)
+    return Degradations(balance[..., None, None], dark_current, whitening)
 
 
 def draw_hot_pixels(

@@ -9,6 +9,7 @@ from smarthdr_cli.data.synth.geometry import pixel_grid
 
 pytestmark = pytest.mark.unit
 EVS = torch.tensor([[0.0, -2.0, 2.0]]).expand(200, -1)
+BITS16 = torch.arange(200) < 100
 
 
 def seeded(seed=0):
@@ -16,7 +17,7 @@ def seeded(seed=0):
 
 
 def test_white_balance_drifts_by_a_few_percent():
-    drawn = degradations.draw_degradations(seeded(), Variety(drift=0.25), EVS, (8, 8), aligned=True)
+    drawn = degradations.draw_degradations(seeded(), Variety(drift=0.25), EVS, (8, 8), aligned=True, bits16=BITS16)
     gain = drawn.balance[..., 0, 0]
     assert drawn.dark_current is None
     assert (gain[:, 0] == 1).all()
@@ -26,6 +27,20 @@ def test_white_balance_drifts_by_a_few_percent():
     assert 0.03 < (gain - 1).abs().max() <= degradations.MAX_DRIFT
     light = torch.rand(200, 3, 3, 4, 4, generator=seeded(1))
     assert torch.allclose(drawn.apply(light), light * gain[..., None, None])
+
+
+def test_highlights_of_some_8_bit_cameras_lose_their_colour():
+    drawn = degradations.draw_degradations(seeded(), Variety(whitened=0.5), EVS, (8, 8), aligned=True, bits16=BITS16)
+    strength = drawn.whitening.flatten()
+    assert not strength[BITS16].any()
+    assert 0.3 < (strength[~BITS16] > 0).float().mean() < 0.7
+    assert 0.8 < strength.max() < 1
+    light = torch.tensor([[4.0, 0.5, 0.1], [0.9, 0.5, 0.1], [1.0, 0.5, 0.1]])  # four times the clip, below it, at it
+    seen = drawn.apply(light.view(3, 3, 1, 1).expand(200, -1, -1, -1, -1))[..., 0, 0]
+    assert torch.equal(seen[:, 1:], light[1:].expand(200, -1, -1))
+    assert torch.allclose(seen[:, 0, 1], 0.5 + 0.5 * strength * (1 - 1 / 8), atol=1e-6)
+    assert torch.allclose(seen[:, 0, 2], 0.1 + 0.9 * strength * (1 - 1 / 8), atol=1e-6)
+    assert (seen[:, 0, 0] == 4).all()
 
 
 def test_hot_pixels_are_fixed_on_the_sensor_and_grow_with_the_exposure():
