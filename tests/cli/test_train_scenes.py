@@ -119,7 +119,8 @@ def test_a_run_from_five_labels_to_a_fused_picture(
     assert (len(names["labeled"]), len(names["held_out"]), len(names["unlabeled"])) == (4, 1, 2)
     assert lines[1] == f"labelled: {', '.join(names['labeled'])}; held out: {names['held_out'][0]}"
     assert lines[2] == "unlabelled: 2 scenes; test, never opened: 2"
-    assert [line.split(":")[0] for line in lines[3:]] == ["step 4", "step 8"]
+    labels = "pseudo-labels of scene 1 of 2"
+    assert [line.split(":")[0] for line in lines[3:]] == [labels, "step 4", labels, "step 8"]
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged] == [4, 8]
     assert {"validation_psnr_mu", "validation_student", "kept", "kept_patches"} <= set(logged[-1])
