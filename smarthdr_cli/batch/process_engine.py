@@ -47,7 +47,7 @@ def process_count(jobs: Sequence[Job], headers: Mapping[Path, Header], options: 
 
 
 def prepare_process(count: int) -> None:
-    """Make this process one of ``count``: its share of the cores, Ctrl-C left to its parent, and no longer life."""
+    """Limit this process, one of ``count``, to its share of the cores. It ignores Ctrl-C and ends with its parent."""
     import cv2
     import torch
 
@@ -109,13 +109,15 @@ class ProcessPool:
         def submit(executor: ProcessPoolExecutor, job: Job) -> Future[Record]:
             return executor.submit(fuse_set, config, Path.cwd(), job, last_records.get(job.name))
 
-        def finish(job: Job, done: Future[Record]) -> None:
+        def record_of(job: Job, future: Future[Record]) -> Record:
             try:
-                record = done.result()
+                return future.result()
             except BrokenProcessPool:
                 raise
             except Exception as error:
-                record = worker.failed(Task(job), error)
+                return worker.failed(Task(job), error)
+
+        def finish(job: Job, record: Record) -> None:
             on_record(record)
             if record["status"] == OK or not is_committed(worker.stage(job)):
                 worker.clean_up(job)
@@ -129,30 +131,25 @@ class ProcessPool:
                         in_flight[submit(self._executor, waiting[0])] = waiting[0]
                         waiting.popleft()
                     for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-                        finish(in_flight[future], future)
+                        finish(in_flight[future], record_of(in_flight[future], future))
                         del in_flight[future]
                 except BrokenProcessPool:
                     self.close()
                     self._executor = self._started(self.count)
                     for future, job in in_flight.items():
                         if future.exception() is None:
-                            finish(job, future)
+                            finish(job, future.result())
                         else:
                             lost.append(job)
                     in_flight.clear()
             for job in lost if not tally.stopped else ():
                 with self._started(1) as executor:
                     try:
-                        finish(job, submit(executor, job))
+                        record = record_of(job, submit(executor, job))
                     except BrokenProcessPool:
-                        finish(job, _done(lost_record(job, "its process died twice: killed, or out of memory")))
+                        record = lost_record(job, "its process died twice: killed, or out of memory")
+                finish(job, record)
         finally:
             self.close()
         tally.seconds = time.perf_counter() - start
         return tally
-
-
-def _done(record: Record) -> Future[Record]:
-    future: Future[Record] = Future()
-    future.set_result(record)
-    return future
