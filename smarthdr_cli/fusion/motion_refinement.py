@@ -183,7 +183,7 @@ class _Levels:
         )
         ref = F.avg_pool2d(self._read(self.burst.burst.reference, window, None), cell)
         moved = F.avg_pool2d(self._read(self.index, window, enlarge(flow, cell)), cell)
-        level = self.model.finer_decoder.motion_level(ref, moved, self.ev, Motion(flow / cell, logit, hidden))
+        level = self.model.motion_level(ref, moved, self.ev, Motion(flow / cell, logit, hidden))
         other = F.avg_pool2d(self._read(self.index, window, None), cell)
         helps = flow_helps(ref, other, level.flow, self.ev)
         out = _part(enlarge(level.flow * cell * helps, cell), core, window)

@@ -7,7 +7,6 @@ Every other frame k is compared with the reference 0 by the same weights:
        flow <- up(flow) + sigmoid(a) match + L tanh(b / L),   trust logit and hidden state beside it
    ``match`` is the soft argmin of a cost volume (saf_layers.py), a and b outputs of the decoder, L ``config.limit``.
    What follows uses the state on cells of 4x4 pixels; finer levels, down to ``finest``, refine the displacement alone.
-   With ``config.finer`` a narrower decoder of the same kind computes them, at a third of the time.
 2. trust, per pixel, of the warped frame against the reference:
        z_k = logit + local + 2 - softplus(slope) d_k,   trust t_k = sigmoid(z_k)
    d_k is the normalised difference (pairwise.py; noise_inputs.py with ``config.noise_inputs``). Then the physical
@@ -39,8 +38,7 @@ from smarthdr_cli.models.pairwise import (
     normalised_difference,
     warp,
 )
-from smarthdr_cli.models.saf_layers import CELL, Motion, conv, ev_plane, fold, pyramid, start_near_zero, upsample
-from smarthdr_cli.models.saf_motion import FINER_RADIUS, MotionDecoder, finer_cells
+from smarthdr_cli.models.saf_layers import CELL, Motion, cost_volume, fold, pyramid, soft_argmin, upsample
 from smarthdr_cli.models.tensor_ops import encode, inverse_mu_law, mu_law
 from smarthdr_cli.models.uncertainty_head import UncertaintyHead
 
@@ -59,8 +57,7 @@ class SAFConfig:
     ``match``: number of features in the cost volume, which covers ``radius`` cells each way. ``limit``: largest
     correction of the displacement per level, in its cells. ``residual``: largest residual in the mu-law domain.
     ``finest``: side of the finest motion cells in pixels, 4, 2 or 1; no weight depends on it. ``noise_inputs``: whether
-    the noise of the burst is an input (noise_inputs.py). ``finer``: width of the decoder of finer levels, 0 where one
-    decoder computes all.
+    the noise of the burst is an input (noise_inputs.py).
     """
 
     name: str = "saf"
@@ -75,7 +72,6 @@ class SAFConfig:
     residual: float = 0.5
     finest: int = 1
     noise_inputs: bool = False
-    finer: int = 0
 
     def __post_init__(self) -> None:
         widths = (self.encoder, self.motion, self.hidden, self.verify, self.refine, self.match)
@@ -85,23 +81,27 @@ class SAFConfig:
             raise ValueError(f"radius must be from 0 to {MAX_RADIUS}, not {self.radius}")
         if self.finest not in (CELL, 2, 1):
             raise ValueError(f"finest must be {CELL}, 2 or 1, not {self.finest}")
-        if self.finer and not 2 <= self.finer <= MAX_WIDTH:
-            raise ValueError(f"finer must be 0 or from 2 to {MAX_WIDTH}, not {self.finer}")
 
 
-class SAF(MotionDecoder, FusionModel):
-    """The network, a motion decoder with what follows motion.
-
-    Its stages are public: images are fused stage by stage, in tiles (fusion/network_fusion.py).
-    """
+class SAF(FusionModel):
+    """The network. Its stages are public: images are fused stage by stage, in tiles (fusion/network_fusion.py)."""
 
     config: SAFConfig
 
     def __init__(self, config: SAFConfig) -> None:
+        super().__init__()
         c = config
-        super().__init__(c.encoder, c.motion, c.hidden, c.match, c.radius, c.limit)
         self.config = c
         self.finest = c.finest  # the last level of ``forward``, see ``set_finest_cell``
+        self.encoder = nn.Sequential(
+            conv(3, c.encoder), conv(c.encoder, c.encoder), nn.Conv2d(c.encoder, c.encoder, 3, padding=1)
+        )
+        taps = (2 * c.radius + 1) ** 2
+        self.decoder = nn.Sequential(
+            conv(2 * c.encoder + taps + c.hidden + 6, c.motion), conv(c.motion, c.motion), conv(c.motion, c.encoder)
+        )
+        self.motion_head = nn.Conv2d(c.encoder, 4 + c.hidden, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(20.0))
         folded = CELL * CELL
         self.verify_in = conv((11 + c.noise_inputs) * folded + 2 + c.hidden, c.verify)
         self.verify_body = nn.Sequential(conv(c.verify, c.verify), conv(c.verify, c.verify))
@@ -110,13 +110,10 @@ class SAF(MotionDecoder, FusionModel):
         self.refine_body = nn.Sequential(conv(c.refine, c.refine), conv(c.refine, c.refine))
         self.residual_head = nn.Conv2d(c.refine, 3 * folded, 3, padding=1)
         self.judge = UncertaintyHead(c.refine, outputs=folded)
-        for head in (self.verify_head, self.residual_head):
-            start_near_zero(head)
-        features = c.finer // 2
-        self.finer = (
-            MotionDecoder(features, c.finer, c.hidden, min(c.match, features), FINER_RADIUS, c.limit)
-            if c.finer else None
-        )  # fmt: skip
+        for head in (self.motion_head, self.verify_head, self.residual_head):
+            nn.init.normal_(head.weight, std=1e-3)
+            assert head.bias is not None
+            nn.init.zeros_(head.bias)
 
     def extend_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a network without noise inputs take their planes with a weight of 0."""
@@ -133,21 +130,34 @@ class SAF(MotionDecoder, FusionModel):
         """Cells of ``side`` pixels, or of ``config.finest`` where that is coarser."""
         self.finest = max(side, self.config.finest)
 
-    @property
-    def finer_decoder(self) -> MotionDecoder:
-        """That of levels below cells of CELL pixels."""
-        return self if self.finer is None else self.finer
+    def start(self, pairs: int, height: int, width: int, like: Tensor) -> Motion:
+        """The state before the coarsest level: no displacement, trust logit 1."""
+        zeros = like.new_zeros((pairs, 3 + self.config.hidden, height, width))
+        return Motion(zeros[:, :2].float(), zeros[:, 2:3] + 1.0, zeros[:, 3:])
+
+    def motion_level(self, ref: Tensor, moved: Tensor, ev: Tensor, state: Motion) -> Motion:
+        """One pyramid level: (P, 3, h, w) linear frames, the other warped by ``state.flow``; (P,) EVs of the other."""
+        a, b, _ = common_exposure(ref, moved, ev)
+        dtype = self.motion_head.weight.dtype
+        features_a, features_b = self.encoder((torch.cat([a, b]) * 2 - 1).to(dtype)).chunk(2)
+        k, radius = self.config.match, self.config.radius
+        cost = cost_volume(features_a[:, :k].float().contiguous(), features_b[:, :k].float().contiguous(), radius)
+        match = soft_argmin(cost, radius, self.sharpness.float())
+        ev_plane = _ev_plane(ev, ref)
+        context = torch.cat([cost, match, state.hidden.float(), state.logit, state.flow / 8, ev_plane], dim=1)
+        out = self.motion_head(self.decoder(torch.cat([features_a, features_b, context.to(dtype)], dim=1))).float()
+        limit = self.config.limit
+        step = torch.sigmoid(out[:, 3:4]) * match + limit * torch.tanh(out[:, :2] / limit)
+        return Motion(state.flow + step, state.logit + out[:, 2:3], out[:, 4:].to(dtype))
 
     def motion(self, refs: list[Tensor], others: list[Tensor], ev: Tensor) -> list[Motion]:
         """The states of all levels of two pyramids (P, 3, h, w), coarse to fine, each level twice the one before."""
         states: list[Motion] = []
-        first_finer = len(refs) - len(finer_cells(self.finest))
-        for level, (ref, other) in enumerate(zip(refs, others, strict=True)):
+        for ref, other in zip(refs, others, strict=True):
             h, w = ref.shape[-2:]
             state = upsample(states[-1], 2) if states else self.start(len(ref), h, w, ref)
-            decoder = self if level < first_finer else self.finer_decoder
             # Every level has its own loss: no gradient flows through the warp by the coarser level.
-            states.append(decoder.motion_level(ref, warp(other, state.flow.detach()), ev, state))
+            states.append(self.motion_level(ref, warp(other, state.flow.detach()), ev, state))
         return states
 
     def flows(self, frames: Tensor, evs: Tensor) -> tuple[Tensor, ...]:
@@ -170,7 +180,7 @@ class SAF(MotionDecoder, FusionModel):
         dtype = self.verify_head.weight.dtype
         planes = [x.to(dtype) for x in (a, b - a, dark, valid, (difference / 4).clamp(max=2), *trust)]
         cells = fold(torch.cat(planes, dim=1))
-        context = [x.to(dtype) for x in (state.logit, ev_plane(ev, cells), state.hidden)]
+        context = [x.to(dtype) for x in (state.logit, _ev_plane(ev, cells), state.hidden)]
         features = self.verify_in(torch.cat([cells, *context], dim=1))
         features = features + self.verify_body(features)
         head = self.verify_head(features).float()
@@ -236,6 +246,11 @@ class SAF(MotionDecoder, FusionModel):
         return Prediction(light, log_sigma, replace(detail, flows=tuple(state.flow for state in states)))
 
 
+def conv(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3x3 convolution and its activation."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
+
+
 def add_residual(merged: Tensor, residual: Tensor, gate: Tensor, scale: Tensor, limit: float) -> Tensor:
     """H of the module's equation 3, (B, 3, H, W); ``merged`` unchanged where ``gate`` (B, 1, H, W) is 0.
 
@@ -258,3 +273,8 @@ def _pairs(frames: Tensor, evs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = frames.shape[1] - 1
     ref = frames[:, :1].expand(-1, count, -1, -1, -1).flatten(0, 1)
     return ref, frames[:, 1:].flatten(0, 1), evs[:, 1:].reshape(-1)
+
+
+def _ev_plane(ev: Tensor, like: Tensor) -> Tensor:
+    """(P,) EVs as a channel (P, 1, h, w) of the size of ``like``, scaled to about [-1, 1]."""
+    return (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *like.shape[-2:])

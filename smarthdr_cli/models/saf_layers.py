@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from smarthdr_cli.models.tensor_ops import box_mean
@@ -37,23 +37,6 @@ class Motion:
     flow: Tensor
     logit: Tensor
     hidden: Tensor
-
-
-def conv(inputs: int, outputs: int) -> nn.Sequential:
-    """A 3x3 convolution and its activation."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
-
-
-def start_near_zero(head: nn.Conv2d) -> None:
-    """Initial weights of a layer whose output is a correction."""
-    assert head.bias is not None
-    nn.init.normal_(head.weight, std=1e-3)
-    nn.init.zeros_(head.bias)
-
-
-def ev_plane(ev: Tensor, like: Tensor) -> Tensor:
-    """(P,) EVs as a channel (P, 1, h, w) of the size of ``like``, scaled to about [-1, 1]."""
-    return (ev / 4).view(-1, 1, 1, 1).expand(-1, 1, *like.shape[-2:])
 
 
 def fold(planes: Tensor) -> Tensor:

@@ -168,15 +168,3 @@ def test_a_pair_that_moves_only_in_refined_windows():
     assert (moved[:32, 32:] == 3).all()
     assert not moved[32:].any()
     assert motion.displacement(Window(32, 0, 32, 64)) is None
-
-
-@torch.inference_mode()
-def test_a_network_with_a_finer_decoder_refines_by_it():
-    source, window = shifted_source(160, 192), Window(0, 0, 160, 192)
-    model = bursts.random_network(heads=0.0, flow=0.05, config=replace(FINEST, finer=8))
-    refined = bursts.motion_of(model, source, EVERYWHERE)
-    assert np.abs(refined.refinement.within(window).numpy()).max() > 0.1
-    model.finer.motion_level = lambda ref, moved, ev, state: state  # it finds nothing
-    still = bursts.motion_of(model, source, EVERYWHERE)
-    np.testing.assert_array_equal(still.cells(40, 48), refined.cells(40, 48))
-    assert np.abs(still.refinement.within(window).numpy() - refined.refinement.within(window).numpy()).max() > 0.1
