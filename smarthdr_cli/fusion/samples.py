@@ -104,7 +104,7 @@ def binned_spread(
     gap, light, gradient = gap[at], light[at], gradient[at]
     for channel in range(3):
         bins = np.floor(np.log2(np.maximum(light[:, channel], 2.0**-12)) - LIGHT_BINS[0])
-        bins = bins.clip(0, len(LIGHT_BINS) - 1).astype(np.intp)
+        bins = bins.clip(0, len(LIGHT_BINS) - 1).astype(np.uint8)  # which argsort sorts by digits
         order = np.argsort(bins, kind="stable")
         edges = np.searchsorted(bins[order], np.arange(len(LIGHT_BINS) + 1))
         for k in range(len(LIGHT_BINS)):
