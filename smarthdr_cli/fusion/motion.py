@@ -2,7 +2,7 @@
 
 The network looks at means over cells of 4x4 pixels, a sixteenth of the picture. Its displacement is taken where the
 frame then passes the test of consistency.py better than as aligned, so a wrong one is refused like any other
-disagreement. Levels of more cells are computed only where frames still differ (motion_refinement.py).
+disagreement. Single pixels are followed only where frames still differ (motion_refinement.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ MAX_LOSS = 0.02  # of trust, by which a displacement may agree worse
 
 @dataclass(frozen=True)
 class PairMotion:
-    """What the motion stage says of one frame: its ``coarse`` levels, and what finer ones add."""
+    """What is known of the motion of one frame: the ``coarse`` levels of the network, and what single pixels add."""
 
     coarse: CoarseMotion
     refinement: FlowRefinement | None = None
@@ -66,11 +66,11 @@ class PairMotion:
         if finer is None:
             if float(cells.abs().amax()) < MIN_FLOW:
                 return None
-            finer = cells.new_empty(1, 2, 0, 0)
+            finer = np.empty((2, 0, 0), np.float32)
         oy, ox = (top - y0) * CELL, (left - x0) * CELL
         out = np.empty((2, window.height, window.width), np.float32)
-        flow, add = (np.ascontiguousarray(x[0].float().cpu().numpy()) for x in (cells, finer))
-        if not pixel_functions().displacement(flow, add, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
+        flow = np.ascontiguousarray(cells[0].float().cpu().numpy())
+        if not pixel_functions().displacement(flow, finer, oy, ox, *(np.float32(x) for x in DEAD_ZONE), out):
             return None
         return out.transpose(1, 2, 0)
 
@@ -157,12 +157,10 @@ def structure_difference(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def find_motions(
-    network: SAF, source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int,
+    source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int,
     refinement: RefinementConfig = DEFAULT_CONFIG,
 ) -> dict[int, PairMotion]:  # fmt: skip
-    """The coarse motions where the test agrees with them, and the finest levels where a frame that still differs is
-    missed.
-    """
+    """The coarse motions where the test agrees with them, to single pixels where a frame that still differs is missed."""
 
     def kept(position: int) -> tuple[CoarseMotion, F32]:
         pair, whole = model.pairs[position - 1], coarse[position]
@@ -175,8 +173,8 @@ def find_motions(
 
     def motion(position: int) -> PairMotion:
         pair, (whole, trust) = model.pairs[position - 1], trusted[position]
-        ev = whole.flow.new_full((1,), float(np.log2(pair.ratio)))
-        finer = refine_motion(network, source, pair.other, whole, ev, 1 - trust, missed, len(coarse), refinement)
+        ev = float(np.log2(pair.ratio))
+        finer = refine_motion(source, pair.other, whole, ev, 1 - trust, missed, len(coarse), refinement)
         return PairMotion(whole, finer)
 
     return dict(zip(coarse, parallel_map(motion, coarse, at_once), strict=True))

@@ -1,11 +1,13 @@
-"""The finest motion levels of a frame pair, computed only in windows where the warped frame still differs.
+"""Displacement to single pixels, in windows where the frame, displaced by the coarse motion, still differs.
 
-Each level below the last one of the whole image costs four times as much as the one above, and most of most images is
-static. Windows cover the cells in which the frame, displaced by the coarse levels, is distrusted (1 - trust of
-consistency.py, mean over 5x5 cells) and missed by the merge, and some cells around, as blocks.py covers what is at
-odds. They get one more level, and where that one changes the displacement windows within them the next, down to single
-pixels, or to a quarter of coarse cells larger than 8 pixels. What is found in a window replaces the coarser
-displacement, fading around it.
+Windows cover the cells in which the frame is distrusted (1 - trust of consistency.py, mean over 5x5 cells) and missed
+by the merge, and some cells around, as blocks.py covers what is at odds. There OpenCV's dense inverse search (Kroeger
+et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) twice finds what is left:
+
+    f <- f + DIS(a, b through f),   a, b the grey codes of both frames at the exposure of the brighter (pairwise.py)
+
+It sees pixels, or means of 2x2 and more where the coarse cells are larger than 8 pixels. What is found replaces the
+coarse displacement, fading around a window. It runs on the CPU, whatever the network's device, and is deterministic.
 """
 
 from collections.abc import Iterable
@@ -21,38 +23,30 @@ from torch import Tensor
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
-from smarthdr_cli.models.pairwise import flow_helps
-from smarthdr_cli.models.saf import SAF
+from smarthdr_cli.models.pairwise import common_exposure, flow_helps
 from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
-from smarthdr_cli.models.tensor_ops import enlarge
 
 F32 = NDArray[np.float32]
+
+SEARCHES = 2
+SMOOTHNESS = 8.0  # weight of a smooth field in the variational refinement; 20 by default, which rounds off edges
+MIN_SIDE = 16  # of what the search sees; below it there is no pyramid
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
     """``threshold``: mean of 1 - trust over 5x5 cells from which a place is refined. ``missed``: the same of how far
-    the merge misses a frame there. ``ring``: cells around both. ``margin``: cells of a level around a window; more, up
-    to the LEVEL_RADIUS that a level reads, change nothing.
-    ``moved``: of the cells of a level, mean over 20 px, by which it must have changed the displacement for a finer one.
-    ``pixels``, ``cells``: of a burst that are refined at most, single pixels and larger cells, margins included;
-    ``cuda_cells``: either, on CUDA. ``largest``: cells of a level along a window's side.
+    the merge misses a frame there. ``ring``: cells around both. ``pixels``: of a burst that are refined at most,
+    margins included. In pixels of what the search sees ``margin``: around a window, a multiple of CELL; ``largest``: a
+    window's side.
     """
 
     threshold: float = 0.3
     missed: float = 0.06
     ring: int = 4
-    margin: int = 4
-    moved: float = 0.125
+    margin: int = 16
     pixels: float = 2e6
-    cells: float = 5e4
-    cuda_cells: float = 32e6
-    largest: int = 384
-
-    def max_pixels(self, side: int, pairs: int, device: torch.device) -> float:
-        """Pixels of one of ``pairs`` at most, where the finest cells have ``side`` pixels."""
-        on_cpu = self.pixels if side == 1 else self.cells
-        return (on_cpu if device.type == "cpu" else self.cuda_cells) * side**2 / pairs
+    largest: int = 1024
 
 
 DEFAULT_CONFIG = RefinementConfig()
@@ -60,13 +54,13 @@ DEFAULT_CONFIG = RefinementConfig()
 
 @dataclass(frozen=True)
 class FlowRefinement:
-    """Added to the coarse displacement: for each of some windows that do not overlap, (1, 2, h, w) float16 pixels."""
+    """Added to the coarse displacement: for each of some windows that do not overlap, (2, h, w) float16 pixels."""
 
-    parts: tuple[tuple[Window, Tensor], ...]
+    parts: tuple[tuple[Window, NDArray[np.float16]], ...]
 
-    def within(self, window: Window) -> Tensor | None:
-        """(1, 2, h, w) in pixels for a window; None where it meets none of the refined ones."""
-        flow: Tensor | None = None
+    def within(self, window: Window) -> F32 | None:
+        """(2, h, w) in pixels for a window; None where it meets none of the refined ones."""
+        flow: F32 | None = None
         for part, delta in self.parts:
             top, left = max(part.top, window.top), max(part.left, window.left)
             bottom = min(part.top + part.height, window.top + window.height)
@@ -74,9 +68,9 @@ class FlowRefinement:
             if top >= bottom or left >= right:
                 continue
             if flow is None:
-                flow = torch.zeros(1, 2, window.height, window.width, device=delta.device)
-            source = delta[..., top - part.top : bottom - part.top, left - part.left : right - part.left]
-            flow[..., top - window.top : bottom - window.top, left - window.left : right - window.left] = source
+                flow = np.zeros((2, window.height, window.width), np.float32)
+            source = delta[:, top - part.top : bottom - part.top, left - part.left : right - part.left]
+            flow[:, top - window.top : bottom - window.top, left - window.left : right - window.left] = source
         return flow
 
 
@@ -105,12 +99,6 @@ class CoarseMotion:
         return Motion(*(x[..., top:bottom, left:right] for x in (part.flow, part.logit, part.hidden)))
 
 
-def finer_sides(side: int, finest: int) -> tuple[int, ...]:
-    """Cell sides of the levels below one of ``side`` pixels: to single pixels, or to a quarter of larger cells."""
-    least = max(finest, 1 if side <= 2 * CELL else side // 4)
-    return tuple(side >> level for level in range(1, side.bit_length()) if side >> level >= least)
-
-
 def refined_share(distrust: F32, missed: F32, config: RefinementConfig = DEFAULT_CONFIG) -> F32:
     """(h, w) cells: 1 where the displacement is refined, falling to 0 around."""
     places = ((distrust, config.threshold), (missed, config.missed))
@@ -131,93 +119,63 @@ def worst_windows(cores: Iterable[Window], distrust: F32, margin: int, max_pixel
 
 
 def refine_motion(
-    model: SAF, burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: Tensor, distrust: F32, missed: F32,
-    pairs: int, config: RefinementConfig = DEFAULT_CONFIG,
+    burst: AlignedBurst, index: int, coarse: CoarseMotion, ev: float, distrust: F32, missed: F32, pairs: int,
+    config: RefinementConfig = DEFAULT_CONFIG,
 ) -> FlowRefinement | None:  # fmt: skip
-    """The finest levels of frame ``index``, one of ``pairs``; None without finer levels or where nothing differs.
+    """Frame ``index``, one of ``pairs``, to single pixels; None where nothing differs or the picture is tiny.
 
-    ``ev`` (1,) of the frame relative to the reference; in the image's cells (h, w) ``distrust``: 1 - trust,
-    ``missed``: how far the merge misses the frames it does not trust.
-    Independent of the tiles that are fused later.
+    ``ev`` of the frame relative to the reference; in the image's cells (h, w) ``distrust``: 1 - trust, ``missed``: how
+    far the merge misses the frames it does not trust. Independent of the tiles that are fused later.
     """
-    sides = finer_sides(coarse.side, model.config.finest)
-    if not sides:
+    size, step = burst.burst.size, max(coarse.side // (2 * CELL), 1)
+    if min(size) < MIN_SIDE * step:
         return None
-    size = burst.burst.size
     share = refined_share(distrust, missed, config)
-    unit = max(CELL, sides[0])
-    margin = -(-config.margin * sum(sides) // unit) * unit
-    cores = windows(share, size, BlockConfig(context=margin), config.largest * sides[0])
-    max_pixels = config.max_pixels(sides[-1], pairs, coarse.flow.device)
-    levels = _Levels(model, burst, index, ev, coarse.flow.device, config)
+    margin = config.margin * step
+    cores = windows(share, size, BlockConfig(context=margin), config.largest * step)
     parts = []
-    for core in worst_windows(cores, distrust, margin, max_pixels):
-        window = around(core, margin, size, unit)
-        state = coarse.state_in(window)
-        flow = levels.refined(core, window, Motion(state.flow * CELL, state.logit, state.hidden), sides)
-        delta = flow - _part(enlarge(coarse.flow[..., *cells_of(window)], CELL), core, window)
-        parts.append((core, (delta * levels.weight(share[cells_of(core)], core)).half()))
+    for core in worst_windows(cores, distrust, margin, config.pixels / pairs):
+        window = around(core, margin, size, max(CELL, step))
+        flow = _search(burst, index, ev, window, coarse.state_in(window).flow, step)
+        before = _resized(coarse.flow[..., *cells_of(window)].cpu(), (window.height, window.width))
+        part = np.s_[core.top - window.top :, core.left - window.left :]
+        delta = (flow - before)[0].numpy()[:, *part][:, : core.height, : core.width]
+        parts.append((core, (delta * _pixel_weights(share, core)).astype(np.float16)))
     return FlowRefinement(tuple(parts)) if parts else None
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """The levels of one pair of frames below the coarse ones."""
+def _search(burst: AlignedBurst, index: int, ev: float, window: Window, start: Tensor, step: int) -> Tensor:
+    """(1, 2, h, w) displacement in pixels. ``start``: that of the window's cells, in cells; ``step``: side of what the
+    search sees as a pixel.
+    """
+    whole, size = (window.height, window.width), (window.height // step, window.width // step)
+    exposure = torch.tensor([ev])
 
-    model: SAF
-    burst: AlignedBurst
-    index: int
-    ev: Tensor
-    device: torch.device
-    config: RefinementConfig
+    def read(frame: int, flow: Tensor | None) -> Tensor:
+        wide = None if flow is None else _resized(flow, whole)[0].permute(1, 2, 0).contiguous().numpy() * step
+        light = to_tensor(burst.read(frame, window, wide)[0])
+        return light if step == 1 else F.avg_pool2d(light, step)
 
-    def refined(self, core: Window, window: Window, state: Motion, sides: tuple[int, ...]) -> Tensor:
-        """(1, 2, h, w) displacement of ``core`` in pixels. ``window``: core and the margin that ``sides`` read;
-        ``state``: of the level above in the window, in its cells, flow in pixels.
-        """
-        cell = sides[0]
-        size = (window.height // cell, window.width // cell)
-        flow, logit, hidden = (
-            F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-            for x in (state.flow, state.logit, state.hidden)
-        )
-        ref = F.avg_pool2d(self._read(self.burst.burst.reference, window, None), cell)
-        moved = F.avg_pool2d(self._read(self.index, window, enlarge(flow, cell)), cell)
-        level = self.model.motion_level(ref, moved, self.ev, Motion(flow / cell, logit, hidden))
-        other = F.avg_pool2d(self._read(self.index, window, None), cell)
-        helps = flow_helps(ref, other, level.flow, self.ev)
-        out = _part(enlarge(level.flow * cell * helps, cell), core, window)
-        if len(sides) == 1:
-            return out
-        found = (level.flow - flow / cell).square().sum(dim=1, keepdim=True).sqrt()
-        found = F.interpolate(found, size=(window.height // CELL, window.width // CELL), mode="area")
-        found = _part(found, core, window, CELL)
-        share = network_share(cv2.blur(found[0, 0].cpu().numpy(), (5, 5)) > self.config.moved, BlockConfig())
-        unit = max(CELL, cell)
-        margin = -(-self.config.margin * sum(sides[1:]) // unit) * unit
-        largest = self.config.largest * sides[1]
-        finer = Motion(level.flow * cell, level.logit, level.hidden)
-        for part in windows(share, (core.height, core.width), BlockConfig(context=margin), largest):
-            inner = Window(core.top + part.top, core.left + part.left, part.height, part.width)
-            around_inner = around(inner, margin, self.burst.burst.size, unit)
-            inside = Motion(*(_part(x, around_inner, window, cell) for x in (finer.flow, finer.logit, finer.hidden)))
-            target = _part(out, part, Window(0, 0, core.height, core.width))
-            delta = self.refined(inner, around_inner, inside, sides[1:]) - target
-            target += delta * self.weight(share[cells_of(part)], part)
-        return out
-
-    def weight(self, share: F32, core: Window) -> Tensor:
-        """(1, 1, h, w) of the pixels of ``core`` from its cells."""
-        wide = F.interpolate(torch.from_numpy(share)[None, None].to(self.device), scale_factor=CELL, mode="nearest")
-        return wide[..., : core.height, : core.width]
-
-    def _read(self, index: int, window: Window, flow: Tensor | None) -> Tensor:
-        """(1, 3, h, w) linear of a frame in a window, displaced by ``flow`` (1, 2, h, w) in pixels."""
-        field = None if flow is None else np.ascontiguousarray(flow[0].permute(1, 2, 0).cpu().numpy())
-        return to_tensor(self.burst.read(index, window, field)[0]).to(self.device)
+    flow = _resized(start.cpu(), size) * (CELL / step)
+    reference, still = read(burst.burst.reference, None), read(index, None)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    search.setFinestScale(0)
+    search.setVariationalRefinementAlpha(SMOOTHNESS)
+    for _ in range(SEARCHES):
+        first, second = (_grey(codes) for codes in common_exposure(reference, read(index, flow), exposure)[:2])
+        left = search.calc(first, second, np.zeros((*size, 2), np.float32))
+        flow = flow + to_tensor(np.asarray(left, np.float32))
+    return _resized(flow * flow_helps(reference, still, flow, exposure), whole) * step
 
 
-def _part(x: Tensor, part: Window, window: Window, cell: int = 1) -> Tensor:
-    """Of ``x`` (..., h, w), cells of ``cell`` pixels of a window, those of a ``part`` of it."""
-    top, left = (part.top - window.top) // cell, (part.left - window.left) // cell
-    return x[..., top : top - (-part.height // cell), left : left - (-part.width // cell)]
+def _resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(flow.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def _grey(codes: Tensor) -> NDArray[np.uint8]:
+    return np.asarray(codes[0].mean(dim=0).mul(255).round().clamp(0, 255).numpy(), np.uint8)
+
+
+def _pixel_weights(share: F32, core: Window) -> F32:
+    """(h, w) of the pixels of ``core`` from the cells of the picture."""
+    return np.kron(share[cells_of(core)], np.ones((CELL, CELL), np.float32))[: core.height, : core.width]

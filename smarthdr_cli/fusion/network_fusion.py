@@ -140,7 +140,7 @@ def fit(
         burst = refined
         cells = {index: burst.downsample(index, CELL) for index in order}
     model = fit_burst(burst, order, cells, flows, displacement)
-    motions = find_motions(fuser.model, burst, model, coarse, parallel_motions)
+    motions = find_motions(burst, model, coarse, parallel_motions)
     model = replace(model, cells={})  # which the merge does not need
     trim_heap()
     return PhysicalMerger(burst, model, motions, STRICT_THRESHOLD if strong else THRESHOLD)

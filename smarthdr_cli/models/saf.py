@@ -7,6 +7,7 @@ Every other frame k is compared with the reference 0 by the same weights:
        flow <- up(flow) + sigmoid(a) match + L tanh(b / L),   trust logit and hidden state beside it
    ``match`` is the soft argmin of a cost volume (saf_layers.py), a and b outputs of the decoder, L ``config.limit``.
    What follows uses the state on cells of 4x4 pixels; finer levels, down to ``finest``, refine the displacement alone.
+   Fusion refines it otherwise (fusion/motion_refinement.py).
 2. trust, per pixel, of the warped frame against the reference:
        z_k = logit + local + 2 - softplus(slope) d_k,   trust t_k = sigmoid(z_k)
    d_k is the normalised difference (pairwise.py; noise_inputs.py with ``config.noise_inputs``). Then the physical

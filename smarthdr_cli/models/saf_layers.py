@@ -19,8 +19,6 @@ from torch.autograd.function import FunctionCtx
 from smarthdr_cli.models.tensor_ops import box_mean
 
 CELL = 4  # pixels along the side of a cell, the unit in which trust is decided and features are folded
-# Cells around a cell that one level reads: encoder 3, cost volume 2 + 2, decoder 3, head 1, and one more.
-LEVEL_RADIUS = 12
 COARSEST_SIDE = 16  # cells; the short side of the coarsest level is below it
 COST_WINDOW = 5  # cells
 COST_FLOOR = 1e-4  # squared feature difference: keeps the division finite where two images are equal

@@ -93,7 +93,7 @@ def run_training(
     if distributed.rank() > 0:
         return {}
     network = state.teacher
-    network.set_finest_cell(1)  # as in fusion; training may have stopped at coarser cells
+    network.set_finest_cell(1)  # single pixels, as in fusion; training may have stopped at coarser cells
     metrics = {name: round(value, 3) for name, value in score(network, validation).items()}
     record = _record(state, config) | {
         "method": "supervised on synthetic bursts",
@@ -152,7 +152,7 @@ def export_scenes(state: TrainState, run: PreparedRun, folder: Path) -> dict[str
     terms = licence(OWN_LICENCE if own_data else PICTURES_LICENCE, state)
     summaries = {}
     for name, network in (("student", state.student), ("teacher", state.teacher)):
-        network.eval().set_finest_cell(1)  # as in fusion; training may have stopped at coarser cells
+        network.eval().set_finest_cell(1)  # single pixels, as in fusion; training may have stopped at coarser cells
         metrics, calibration = evaluate_held_out(network, run.data.held_out, state.device)
         file = "model" if name == config.export else name
         summaries[name] = write_weights(

@@ -184,7 +184,7 @@ def test_strong_deghosting_lowers_the_mean_trust():
 def test_the_statistics_measure_the_change_by_deghosting():
     source = bursts.aligned(ghosted(96, 96))
     difference = bursts.fused(bursts.random_network(heads=0.0, flow=0.0), source).statistics.difference
-    assert difference.changed > 0.05  # trust removes the squares; the classical merge shows them
+    assert difference.changed > 0.03  # trust removes the squares; the classical merge shows them
     assert difference.largest >= difference.mean > 0.01
 
 

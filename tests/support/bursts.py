@@ -156,7 +156,7 @@ def motion_of(model, burst, refinement=DEFAULT_CONFIG) -> PairMotion:
     cells = {index: burst.downsample(index, CELL) for index in order}
     coarse = coarse_motions(model, cells, order, burst.burst.evs, torch.device("cpu"), 1)
     flows = {order[n]: PairMotion(motion).cells(*cells[order[0]].shape[:2]) for n, motion in coarse.items()}
-    return find_motions(model, burst, fit_burst(burst, order, cells, flows), coarse, 1, refinement)[1]
+    return find_motions(burst, fit_burst(burst, order, cells, flows), coarse, 1, refinement)[1]
 
 
 def mu(h):
