@@ -160,7 +160,7 @@ def find_motions(
     source: AlignedBurst, model: BurstModel, coarse: Mapping[int, CoarseMotion], at_once: int,
     refinement: RefinementConfig = DEFAULT_CONFIG,
 ) -> dict[int, PairMotion]:  # fmt: skip
-    """The coarse motions where the test agrees with them, to single pixels where a frame that still differs is missed."""
+    """Coarse motions where the test agrees with them, to single pixels where a frame that still differs is missed."""
 
     def kept(position: int) -> tuple[CoarseMotion, F32]:
         pair, whole = model.pairs[position - 1], coarse[position]
