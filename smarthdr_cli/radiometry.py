@@ -32,7 +32,7 @@ SRGB_PARAMETERS = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 RESPONSE_NAMES = ("srgb", "gamma2.2", "linear")
 ENTRIES_8BIT = 256
 ENTRIES_DEEP = 4096  # for sources of more than 8 bits, which are interpolated
-_MAX_INTERPOLATED_VALUES = 1 << 16  # above, a table of all 16-bit codes is faster
+_MAX_INTERPOLATED_VALUES = 1 << 12  # above, a table of all 16-bit codes is faster
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ class View:
         below = np.array([np.nextafter(CLIP_CODE_SHARE, 0.0)])
         return float(_log_of_codes(below, self.frame.encoding)[0])
 
+    def part(self, at: tuple[slice, slice]) -> F32:
+        """L of rows and columns of the frame at full resolution."""
+        if self.log.shape == self.frame.size:
+            return self.log[at]
+        clipped = None if self.frame.clipped is None else self.frame.clipped[at]
+        return _log_light(self.frame.codes[at], self.frame, clipped)
+
     def full_to_working(self, other: "View", homography: F64) -> F64:
         """A homography from this frame to ``other`` at full resolution, in working pixels of both."""
         return np.asarray(other.to_working @ homography @ np.linalg.inv(self.to_working))
@@ -124,9 +131,8 @@ def read_windows(view: View, corners: F64, side: int, homography: F64 | None = N
     )  # OpenCV takes the strides of broadcast arrays wrongly
     log = np.empty(shape, np.float32)
     for k in range(len(corners)):
-        part = np.s_[top[k] : bottom[k], left[k] : right[k]]
-        clipped = None if view.frame.clipped is None else view.frame.clipped[part]
-        log[k] = cv2.remap(_log_light(view.frame.codes[part], view.frame, clipped), x[k], y[k], cv2.INTER_LINEAR)
+        part = view.part(np.s_[top[k] : bottom[k], left[k] : right[k]])
+        log[k] = cv2.remap(part, x[k], y[k], cv2.INTER_LINEAR)
     return log, inside
 
 
