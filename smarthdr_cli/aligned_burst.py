@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from smarthdr_cli.align import Alignment, align_burst
 from smarthdr_cli.burst.burst import Burst
-from smarthdr_cli.radiometry import Response, linearize
+from smarthdr_cli.radiometry import Response, channel_max, linearize
 from smarthdr_cli.response import (
     OtherScene,
     apply_clip_level,
@@ -94,9 +94,7 @@ class AlignedBurst:
             codes, white = np.rint(codes.clip(0, white) * np.float32(65535 / white)).astype(np.uint16), 65535
         linear = linearize(codes, white, self.response_of(index))
         if clipped is not None:
-            red, green, blue = (linear[..., k] for k in range(3))
-            brightest = np.maximum(np.maximum(red, green), blue)  # max(axis=2) is much slower
-            linear[clipped_pixels(brightest, clipped)] = 1.0
+            linear[clipped_pixels(channel_max(linear), clipped)] = 1.0
         return linear
 
     def sample(

@@ -133,6 +133,11 @@ def resampled(response: Response, entries: int) -> Response:
     return tabulated(response.name, curves, response.record)
 
 
+def channel_max(light: F32) -> F32:
+    """(h, w) largest channel of (h, w, 3); ``max(axis=2)`` takes several times as long."""
+    return np.asarray(np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2]))
+
+
 def linearize(codes: NDArray[Any], white: float, response: Response) -> F32:
     """(h, w, 3) source codes to linear light in [0, 1], where 1 is the clip of the frame.
 

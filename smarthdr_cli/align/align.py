@@ -108,8 +108,14 @@ def _align_frame(
     """The homography of one frame, None for the identity, and its residuals before and after."""
     first, second = views.view(reference), views.view(index)
     direct = _register_pair(views, reference, index)
-    if direct and direct[-1].reliable:
+    reliable = bool(direct) and direct[-1].reliable
+    still = reliable and largest_shift(direct[-1].homography, first.frame.size) < MIN_SHIFT
+    if reliable:
         direct = direct[-1:]
+        refined = None if still else refine_by_ecc(first, second, direct[0].homography)
+        selection = None if refined is None else select_homography(first, second, np.eye(3), [refined])
+        if selection is not None and selection.homography is not None and selection.windows >= _MIN_WINDOWS:
+            return selection.homography, (selection.before, selection.after)
     candidates = [fit.homography for fit in direct]
     if neighbour != reference and not any(fit.reliable for fit in direct):
         for step in _register_pair(views, neighbour, index):
@@ -122,7 +128,6 @@ def _align_frame(
     if selection.windows < _MIN_WINDOWS and neighbour != reference:
         anchor, to_anchor = views.view(neighbour), to_neighbour
         selection = select_homography(anchor, second, to_anchor, candidates)
-    still = bool(direct) and direct[-1].reliable and largest_shift(direct[-1].homography, first.frame.size) < MIN_SHIFT
     if candidates and not still:
         best = candidates[-1] if selection.homography is None else selection.homography
         refined = refine_by_ecc(first, second, best)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.burst.burst import Frame
-from smarthdr_cli.radiometry import srgb_to_linear
+from smarthdr_cli.radiometry import channel_max, srgb_to_linear
 
 F32 = NDArray[np.float32]
 MAX_REDUCED_SIDE = 768  # pixels of the reduced image
@@ -51,7 +51,7 @@ class ReducedFrame:
     def well_exposed(self) -> NDArray[np.bool_]:
         """(h, w): no clipped pixel, luminance above WELL_EXPOSED_MIN, brightest channel below WELL_EXPOSED_MAX."""
         is_bright_enough = self.luminance > WELL_EXPOSED_MIN
-        return np.asarray(~self.clipped & is_bright_enough & (self.linear.max(-1) < WELL_EXPOSED_MAX))
+        return np.asarray(~self.clipped & is_bright_enough & (channel_max(self.linear) < WELL_EXPOSED_MAX))
 
     @property
     def shadows(self) -> NDArray[np.bool_]:

@@ -23,7 +23,8 @@ from smarthdr_cli.fusion.noise_model import FrameNoise, table_index, table_level
 from smarthdr_cli.fusion.photometric import PhotometricGrid, fit_grid, light_nodes
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import CELL
-from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, channel_max, spread_at, squared_gradient
+from smarthdr_cli.fusion.samples import UNCLIPPED, Samples, binned_spread, spread_at, squared_gradient
+from smarthdr_cli.radiometry import channel_max
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

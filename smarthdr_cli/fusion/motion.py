@@ -27,13 +27,13 @@ from smarthdr_cli.fusion.motion_refinement import (
 )
 from smarthdr_cli.fusion.pixel_functions import pixel_functions
 from smarthdr_cli.fusion.pixel_kernel import TAU, WHITE_NONE
-from smarthdr_cli.fusion.samples import channel_max
 from smarthdr_cli.fusion.tiles import parallel_map, to_tensor
 from smarthdr_cli.models.merge import TAPER_END, TAPER_START
 from smarthdr_cli.models.pairwise import DEAD_ZONE, common_exposure, warp
 from smarthdr_cli.models.saf import SAF
 from smarthdr_cli.models.saf_layers import CELL, COARSEST_SIDE, Motion, upsample
 from smarthdr_cli.models.tensor_ops import box_mean, enlarge
+from smarthdr_cli.radiometry import channel_max
 
 F32 = NDArray[np.float32]
 

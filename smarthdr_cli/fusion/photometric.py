@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.fusion.noise_model import FrameNoise, table_levels
-from smarthdr_cli.fusion.samples import channel_max
+from smarthdr_cli.radiometry import channel_max
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
+from smarthdr_cli.radiometry import channel_max
 
 F32 = NDArray[np.float32]
 Displacement = Callable[[int, Window], F32 | None]  # frame, window -> (h, w, 2) px
@@ -22,7 +23,7 @@ LIGHT_BINS = np.arange(-11.0, 0.01)  # log2 of light, lower edges
 UNCLIPPED = 0.9  # of the clip: brighter samples say nothing of noise
 NORMAL_30 = 0.385  # 30 % quantile of |N(0, 1)|: holds while half of the picture moves
 MIN_SAMPLES = 60  # of a bin of light
-MAX_SAMPLES = 60_000  # of a picture, for a spread
+MAX_SAMPLES = 20_000  # of a picture, for a spread
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,6 @@ def _starts(length: int, patch: int, spacing: float) -> list[int]:
     """Multiples of 4 at which patches begin along a side."""
     count = max(1, round((length - 2 * MARGIN) / spacing))
     return sorted({int(start) // 4 * 4 for start in np.linspace(0, max(length - patch, 0), count)})
-
-
-def channel_max(light: F32) -> F32:
-    """(h, w) largest channel of (h, w, 3); ``max(axis=2)`` takes several times as long."""
-    return np.asarray(np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2]))
 
 
 def squared_gradient(light: F32) -> F32:
