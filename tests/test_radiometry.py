@@ -105,6 +105,11 @@ def test_mu_law_and_its_derivative():
     assert radiance_per_mu_law(h) == pytest.approx(step / (mu_law(h + step) - mu_law(h)), rel=1e-3)
 
 
+def test_the_largest_channel_is_that_of_max():
+    light = np.random.default_rng(0).random((5, 7, 3), np.float32)
+    assert np.array_equal(radiometry.channel_max(light), light.max(axis=2))
+
+
 def test_the_assumed_response_is_srgb_for_display_encoding():
     assert np.array_equal(assumed_response("display").table, named_response("srgb").table)
     assert np.array_equal(assumed_response("linear").table, named_response("linear").table)

@@ -29,7 +29,7 @@ from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 F32 = NDArray[np.float32]
 
 SEARCHES = 2
-SMOOTHNESS = 8.0  # weight of a smooth field in the variational refinement; 20 by default, which rounds off edges
+SMOOTHNESS = 8.0  # weight of a smooth field in the variational refinement, where OpenCV has 20
 MIN_SIDE = 16  # of what the search sees; below it there is no pyramid
 
 
