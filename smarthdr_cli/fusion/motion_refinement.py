@@ -23,13 +23,13 @@ from torch import Tensor
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
-from smarthdr_cli.models.pairwise import common_exposure, flow_helps
+from smarthdr_cli.models.pairwise import common_exposure, flow_helps, grey
 from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 
 F32 = NDArray[np.float32]
 
-SEARCHES = 2
-SMOOTHNESS = 8.0  # weight of a smooth field in the variational refinement, where OpenCV has 20
+SEARCHES = 2  # one after the other, from the displacement of the one before
+SMOOTHNESS_WEIGHT = 8.0  # alpha of the search's variational refinement; OpenCV's presets have 20
 MIN_SIDE = 16  # of what the search sees; below it there is no pyramid
 
 
@@ -136,15 +136,16 @@ def refine_motion(
     parts = []
     for core in worst_windows(cores, distrust, margin, config.pixels / pairs):
         window = around(core, margin, size, max(CELL, step))
-        flow = _search(burst, index, ev, window, coarse.state_in(window).flow, step)
-        before = _resized(coarse.flow[..., *cells_of(window)].cpu(), (window.height, window.width))
+        flow = _dense_flow(burst, index, ev, window, coarse.state_in(window).flow, step)
+        before = _resized_flow(coarse.flow[..., *cells_of(window)].cpu(), (window.height, window.width))
         part = np.s_[core.top - window.top :, core.left - window.left :]
         delta = (flow - before)[0].numpy()[:, *part][:, : core.height, : core.width]
-        parts.append((core, (delta * _pixel_weights(share, core)).astype(np.float16)))
+        weight = cv2.resize(share[cells_of(core)], None, fx=CELL, fy=CELL, interpolation=cv2.INTER_NEAREST)
+        parts.append((core, (delta * weight[: core.height, : core.width]).astype(np.float16)))
     return FlowRefinement(tuple(parts)) if parts else None
 
 
-def _search(burst: AlignedBurst, index: int, ev: float, window: Window, start: Tensor, step: int) -> Tensor:
+def _dense_flow(burst: AlignedBurst, index: int, ev: float, window: Window, start: Tensor, step: int) -> Tensor:
     """(1, 2, h, w) displacement in pixels. ``start``: that of the window's cells, in cells; ``step``: side of what the
     search sees as a pixel.
     """
@@ -152,30 +153,21 @@ def _search(burst: AlignedBurst, index: int, ev: float, window: Window, start: T
     exposure = torch.tensor([ev])
 
     def read(frame: int, flow: Tensor | None) -> Tensor:
-        wide = None if flow is None else _resized(flow, whole)[0].permute(1, 2, 0).contiguous().numpy() * step
+        wide = None if flow is None else _resized_flow(flow, whole)[0].permute(1, 2, 0).contiguous().numpy() * step
         light = to_tensor(burst.read(frame, window, wide)[0])
         return light if step == 1 else F.avg_pool2d(light, step)
 
-    flow = _resized(start.cpu(), size) * (CELL / step)
+    flow = _resized_flow(start.cpu(), size) * (CELL / step)
     reference, still = read(burst.burst.reference, None), read(index, None)
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(0)
-    search.setVariationalRefinementAlpha(SMOOTHNESS)
+    search.setVariationalRefinementAlpha(SMOOTHNESS_WEIGHT)
     for _ in range(SEARCHES):
-        first, second = (_grey(codes) for codes in common_exposure(reference, read(index, flow), exposure)[:2])
+        first, second = (grey(x)[0] for x in common_exposure(reference, read(index, flow), exposure)[:2])
         left = search.calc(first, second, np.zeros((*size, 2), np.float32))
         flow = flow + to_tensor(np.asarray(left, np.float32))
-    return _resized(flow * flow_helps(reference, still, flow, exposure), whole) * step
+    return _resized_flow(flow * flow_helps(reference, still, flow, exposure), whole) * step
 
 
-def _resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flow.float(), size=size, mode="bilinear", align_corners=False)
-
-
-def _grey(codes: Tensor) -> NDArray[np.uint8]:
-    return np.asarray(codes[0].mean(dim=0).mul(255).round().clamp(0, 255).numpy(), np.uint8)
-
-
-def _pixel_weights(share: F32, core: Window) -> F32:
-    """(h, w) of the pixels of ``core`` from the cells of the picture."""
-    return np.kron(share[cells_of(core)], np.ones((CELL, CELL), np.float32))[: core.height, : core.width]

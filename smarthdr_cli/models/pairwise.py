@@ -13,8 +13,10 @@ whose denominator is the difference that photon noise and one 8-bit code of any 
 content.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.models.tensor_ops import box_mean, encode
@@ -42,6 +44,12 @@ def common_exposure(
     a = torch.where(brighter, (codes * lift).clamp(max=1), codes)
     b = torch.where(brighter, other_codes, (other_codes * lift).clamp(max=1))
     return a, b, torch.where(brighter, codes, other_codes)
+
+
+def grey(codes: Tensor) -> NDArray[np.uint8]:
+    """(P, h, w) means over channels of codes (P, 3, h, w), as OpenCV's dense inverse search takes them."""
+    means = codes.detach().float().mean(dim=1).nan_to_num(0.0).mul(255).round().clamp(0, 255)
+    return np.asarray(means.cpu().numpy(), np.uint8)
 
 
 def normalised_difference(a: Tensor, b: Tensor, dark: Tensor, ev: Tensor) -> Tensor:

@@ -9,11 +9,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from smarthdr_cli.data.batch import Batch
-from smarthdr_cli.models.pairwise import common_exposure, inside_frame, warp
+from smarthdr_cli.models.pairwise import common_exposure, grey, inside_frame, warp
 
 MIN_SIDE = 16  # px; below it the search has no pyramid
 MIN_VISIBLE = 0.99  # share of a warped pixel's support that is valid
@@ -38,16 +37,11 @@ def dense_flows(batch: Batch) -> Flows:
     start = np.zeros((h, w, 2), np.float32)
     fields = [
         [search.calc(first, second, start.copy()), search.calc(second, first, start.copy())]
-        for first, second in zip(_grey(references), _grey(others), strict=True)
+        for first, second in zip(grey(references), grey(others), strict=True)
     ]
     flow = torch.from_numpy(np.asarray(fields, np.float32)).to(batch.frames.device)
     flow = flow.view(b, n - 1, 2, h, w, 2).movedim(-1, 3)
     return Flows(flow[:, :, 0].contiguous(), flow[:, :, 1].contiguous())
-
-
-def _grey(codes: Tensor) -> NDArray[np.uint8]:
-    grey = codes.detach().float().mean(dim=1).nan_to_num(0.0).mul(255).round().clamp(0, 255)
-    return np.asarray(grey.cpu().numpy(), np.uint8)
 
 
 def consistent(flows: Flows) -> Tensor:
