@@ -6,8 +6,13 @@ et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) twice finds w
 
     f <- f + DIS(a, b through f),   a, b the grey codes of both frames at the exposure of the brighter (pairwise.py)
 
-It sees pixels, or means of 2x2 and more where the coarse cells are larger than 8 pixels. What is found replaces the
-coarse displacement, fading around a window. It runs on the CPU, whatever the network's device, and is deterministic.
+What a frame hides is not to be found, and the search goes far aside to what looks like it. But a place of a frame shows
+one place of the scene: of those taken to the same one, only the best match keeps a large correction (the mapping
+uniqueness of Xu et al., "Motion Detail Preserving Optical Flow Estimation", TPAMI 2012).
+
+The search sees pixels, or means of 2x2 and more where the coarse cells are larger than 8 pixels. What is found replaces
+the coarse displacement, fading around a window. It runs on the CPU, whatever the network's device, and is
+deterministic.
 """
 
 from collections.abc import Iterable
@@ -23,13 +28,16 @@ from torch import Tensor
 from smarthdr_cli.aligned_burst import AlignedBurst, Window
 from smarthdr_cli.fusion.blocks import BlockConfig, network_share, windows
 from smarthdr_cli.fusion.tiles import around, cells_of, to_tensor
-from smarthdr_cli.models.pairwise import common_exposure, flow_helps, grey
+from smarthdr_cli.models.pairwise import common_exposure, flow_helps, grey, squared_difference
 from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 
 F32 = NDArray[np.float32]
 
 SEARCHES = 2  # one after the other, from the displacement of the one before
 SMOOTHNESS_WEIGHT = 8.0  # alpha of the search's variational refinement; OpenCV's presets have 20
+FAR = 12.0  # pixels of correction, above which a place must be the best match of what it is taken to
+MARGIN = 1e-3  # squared codes, by which the best may be better
+CORRECTION_PENALTY = 1e-5  # squared codes for each pixel of correction
 MIN_SIDE = 16  # of what the search sees; below it there is no pyramid
 
 
@@ -157,7 +165,7 @@ def _dense_flow(burst: AlignedBurst, index: int, ev: float, window: Window, star
         light = to_tensor(burst.read(frame, window, wide)[0])
         return light if step == 1 else F.avg_pool2d(light, step)
 
-    flow = _resized_flow(start.cpu(), size) * (CELL / step)
+    coarse = flow = _resized_flow(start.cpu(), size) * (CELL / step)
     reference, still = read(burst.burst.reference, None), read(index, None)
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(0)
@@ -166,7 +174,27 @@ def _dense_flow(burst: AlignedBurst, index: int, ev: float, window: Window, star
         first, second = (grey(x)[0] for x in common_exposure(reference, read(index, flow), exposure)[:2])
         left = search.calc(first, second, np.zeros((*size, 2), np.float32))
         flow = flow + to_tensor(np.asarray(left, np.float32))
+    correction = (flow - coarse).square().sum(dim=1, keepdim=True).sqrt()
+    if (far := correction > FAR).any():
+        difference = squared_difference(reference, read(index, flow), exposure) + CORRECTION_PENALTY * correction
+        best = best_of_rivals(difference[0, 0].numpy(), flow[0].numpy())
+        flow = torch.where(far & ~torch.from_numpy(best), coarse, flow)
     return _resized_flow(flow * flow_helps(reference, still, flow, exposure), whole) * step
+
+
+def best_of_rivals(difference: F32, flow: F32) -> NDArray[np.bool_]:
+    """(h, w): False where ``flow`` (2, h, w) takes another place of a smaller ``difference`` (h, w), by more than
+    MARGIN, to the same pixel or one beside it.
+    """
+    height, width = difference.shape
+    y, x = np.indices((height, width))
+    rows = np.rint(y + flow[1]).clip(0, height - 1).astype(np.intp)
+    columns = np.rint(x + flow[0]).clip(0, width - 1).astype(np.intp)
+    least = np.full((height, width), np.inf, np.float32)
+    np.minimum.at(least, (rows, columns), difference)
+    around = cv2.erode(least, np.ones((3, 3), np.uint8))
+    best: NDArray[np.bool_] = difference <= around[rows, columns] + MARGIN
+    return best
 
 
 def _resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:

@@ -63,16 +63,19 @@ def explained_difference(dark: Tensor, ev: Tensor) -> Tensor:
     return 0.012 + 0.006 * lift / (dark.amax(dim=1, keepdim=True) + 0.05)
 
 
+def squared_difference(ref: Tensor, other: Tensor, ev: Tensor) -> Tensor:
+    """(P, 1, h, w) squared difference of codes at the common exposure, mean over channels and windows of 5x5."""
+    a, b, _ = common_exposure(ref, other, ev)
+    return box_mean((a - b).square().mean(dim=1, keepdim=True), 5)
+
+
 def flow_helps(ref: Tensor, other: Tensor, flow: Tensor, ev: Tensor) -> Tensor:
     """(P, 1, h, w): 0 where the frames agree without ``flow`` and it brings them no nearer, 1 elsewhere.
 
     Agreement is the squared difference of codes in windows of 5x5; all arguments at one level, ``flow`` in its pixels.
     Suppresses wrong displacements in static regions.
     """
-    with_flow, without = (
-        box_mean((a - b).square().mean(dim=1, keepdim=True), 5)
-        for a, b, _ in (common_exposure(ref, image, ev) for image in (warp(other, flow), other))
-    )
+    with_flow, without = (squared_difference(ref, image, ev) for image in (warp(other, flow), other))
     return ((with_flow < MIN_IMPROVEMENT * without) | (without > STATIC_SQUARED_DIFFERENCE)).to(flow.dtype)
 
 

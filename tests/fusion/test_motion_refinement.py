@@ -6,13 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.motion_refinement import (
+    MARGIN,
     CoarseMotion,
     FlowRefinement,
     RefinementConfig,
+    best_of_rivals,
     refine_motion,
     refined_share,
     worst_windows,
@@ -71,6 +75,38 @@ def test_the_search_begins_at_the_coarse_displacement():
     inner = np.s_[32:96, 16:80]
     flow = refined(source, shift=(58.5, 0.5)).displacement(Window(0, 0, 128, 160))[inner]
     assert np.abs(np.median(flow, axis=(0, 1)) - (60, 0)).max() < 0.2
+
+
+def test_what_a_frame_hides_is_not_found_far_aside():
+    """Two windows in a wall; in the darker frame something is before the left one. Its place does not show the right
+    one, which the search finds for half of it.
+    """
+    wall = cv2.GaussianBlur(bursts.texture(128, 160, seed=3).clip(0.02, 0.3), (0, 0), 2)
+    left, right = np.s_[40:88, 48:62], np.s_[40:88, 70:84]
+    light, hidden = wall.copy(), wall.copy()
+    light[left] = light[right] = hidden[right] = 0.9
+    hidden[left] = 0.05
+    frames = [bursts.burst_of(picture, (ev, ev + 1), 0).frames[0] for picture, ev in ((hidden, -1.0), (light, 0.0))]
+    flow = refined(bursts.aligned(bursts.Burst(tuple(frames), 1))).displacement(Window(0, 0, 128, 160))
+    assert (np.linalg.norm(flow[left], axis=2) > 12).mean() < 0.02
+    assert not flow[right].any()
+
+
+@given(st.integers(0, 1_000_000), st.integers(1, 9), st.integers(1, 9), st.floats(0, 5))
+def test_rivals_by_a_slow_twin(seed, height, width, reach):
+    rng = np.random.default_rng(seed)
+    difference = rng.uniform(0, 4 * MARGIN, (height, width)).astype(np.float32)
+    flow = rng.normal(0, reach, (2, height, width)).astype(np.float32)
+    expected = np.ones((height, width), bool)
+    places = {
+        (y, x): (min(max(round(y + float(flow[1, y, x])), 0), height - 1),
+                 min(max(round(x + float(flow[0, y, x])), 0), width - 1))
+        for y in range(height) for x in range(width)
+    }  # fmt: skip
+    for place, target in places.items():
+        rivals = [p for p, t in places.items() if max(abs(t[0] - target[0]), abs(t[1] - target[1])) <= 1]
+        expected[place] = difference[place] <= min(difference[p] for p in rivals) + np.float32(MARGIN)
+    assert np.array_equal(best_of_rivals(difference, flow), expected)
 
 
 def test_the_same_whatever_the_number_of_threads():
