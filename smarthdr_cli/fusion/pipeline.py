@@ -8,7 +8,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
 from importlib import import_module
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
     from smarthdr_cli.fusion.fuser import Fuser
     from smarthdr_cli.fusion.memory_budget import MemoryBudget
-
-_OPENED_WITH = {"weights", "device", "precision", "tile", "max_memory"}  # options of what fuses
 
 Progress = Callable[[str, float], None]  # stage, share of it that is done
 OpenNetwork = Callable[["str | Path | None", "torch.device", str], "Fuser"]  # weights, device, precision
@@ -104,9 +101,7 @@ def fuse(
     check_options(options)
     files = _listed(paths)
     timer = StageTimer(progress)
-    # While files are decoded and aligned. The merge waits for its compilation: seconds on the first run on a machine.
-    for work in (partial(import_module, "smarthdr_cli.fusion.fuser"), _compile):
-        Thread(target=work, daemon=True).start()
+    Thread(target=_prepare, daemon=True).start()  # while files are decoded
     loaded = load(files, options, timer)
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
@@ -162,14 +157,10 @@ def fuse_loaded(
     result of ``register`` for this burst, where it is known. Raises UsageError, InputError, ModelError or
     MemoryLimitError.
     """
-    with ThreadPoolExecutor(1, "smarthdr-open") as opener:  # torch is imported and weights are read meanwhile
-        opening = opener.submit(_open_fuser, burst, options, open_network)
-        if non_default_options(options).keys() & _OPENED_WITH:
-            opening.result()  # what is wrong with these options is reported before the slow steps
-        if registered is None:
-            registered = register_loaded(burst, options, timer)
-        with timer.stage("load"):
-            fuser, budget = opening.result()
+    with timer.stage("load"):  # no slow step meanwhile: importing torch takes the interpreter from its many small calls
+        fuser, budget = _open_fuser(burst, options, open_network)
+    if registered is None:
+        registered = register_loaded(burst, options, timer)
     from smarthdr_cli.fusion.pixel_functions import is_chosen, kernel_choice
 
     if not is_chosen():  # on the first run on a machine
@@ -196,8 +187,9 @@ def register_loaded(burst: Burst, options: FuseOptions, timer: "StageTimer") -> 
     )
 
 
-def _compile() -> None:
-    """Compile the per-pixel pass, or load what is compiled."""
+def _prepare() -> None:
+    """Import torch, then compile the per-pixel pass, or load what is compiled."""
+    import_module("smarthdr_cli.fusion.fuser")
     from smarthdr_cli.fusion.pixel_functions import kernel_choice
 
     kernel_choice()

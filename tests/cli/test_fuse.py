@@ -131,7 +131,7 @@ def test_the_last_line_says_what_was_done(
 def test_without_a_terminal_every_stage_has_a_line(smarthdr: Run, burst: list[Path], tmp_path: Path) -> None:
     result = smarthdr("fuse", *burst, "-o", tmp_path / "o.exr", "--deghost", "off")
     stages = [line.split("s  ", 1)[1] for line in result.stderr.splitlines() if STAGE.match(line)]
-    assert stages[:2] == ["reading the files", "aligning the frames"]
+    assert stages[:3] == ["reading the files", "loading the network", "aligning the frames"]
     assert stages[-2:] == ["converting colours", "writing"]
 
 
