@@ -2,7 +2,7 @@
 
 Windows cover the cells in which the frame is distrusted (1 - trust of consistency.py, mean over 5x5 cells) and missed
 by the merge, and some cells around, as blocks.py covers what is at odds. There OpenCV's dense inverse search (Kroeger
-et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) twice finds what is left:
+et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016) finds what is left, once more where that is much:
 
     f <- f + DIS(a, b through f),   a, b the grey codes of both frames at the exposure of the brighter (pairwise.py)
 
@@ -34,6 +34,7 @@ from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 F32 = NDArray[np.float32]
 
 SEARCHES = 2  # one after the other, from the displacement of the one before
+MOVED_SHARE = 0.02  # of a window: where less has moved by a pixel, another search finds nothing more
 SMOOTHNESS_WEIGHT = 8.0  # alpha of the search's variational refinement; OpenCV's presets have 20
 FAR = 12.0  # pixels of correction, above which a place must be the best match of what it is taken to
 MARGIN = 1e-3  # squared codes, by which the best may be better
@@ -172,8 +173,10 @@ def _dense_flow(burst: AlignedBurst, index: int, ev: float, window: Window, star
     search.setVariationalRefinementAlpha(SMOOTHNESS_WEIGHT)
     for _ in range(SEARCHES):
         first, second = (grey(x)[0] for x in common_exposure(reference, read(index, flow), exposure)[:2])
-        left = search.calc(first, second, np.zeros((*size, 2), np.float32))
-        flow = flow + to_tensor(np.asarray(left, np.float32))
+        found = to_tensor(np.asarray(search.calc(first, second, np.zeros((*size, 2), np.float32)), np.float32))
+        flow = flow + found
+        if float((found.square().sum(dim=1) > 1).float().mean()) < MOVED_SHARE:
+            break
     correction = (flow - coarse).square().sum(dim=1, keepdim=True).sqrt()
     if (far := correction > FAR).any():
         difference = squared_difference(reference, read(index, flow), exposure) + CORRECTION_PENALTY * correction
