@@ -34,7 +34,7 @@ from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 F32 = NDArray[np.float32]
 
 SEARCHES = 2  # one after the other, from the displacement of the one before
-MOVED_SHARE = 0.02  # of a window: where less has moved by a pixel, another search finds nothing more
+MOVED_SHARE = 0.05  # of a window: where less has moved by a pixel, another search finds nothing more
 SMOOTHNESS_WEIGHT = 8.0  # alpha of the search's variational refinement; OpenCV's presets have 20
 FAR = 12.0  # pixels of correction, above which a place must be the best match of what it is taken to
 MARGIN = 1e-3  # squared codes, by which the best may be better
