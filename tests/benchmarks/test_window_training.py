@@ -65,7 +65,7 @@ def test_a_run_learns_from_a_folder_and_goes_on_from_its_state(plan, truth, tmp_
     recorded.save(samples / "0-0.pt")
     model = {**vars(plan.network.model.config), "noise_inputs": True}
     values = {"model": model, "batch": 1, "precision": "fp32", "weight_square": 40.0, "weight_merged": 0.2,
-              "learning_rate": 1e-3, "warmup": 1, "ema": 0.5, "validate_every": 8}  # fmt: skip
+              "learning_rate": 2e-4, "warmup": 1, "ema": 0.5, "validate_every": 8}  # fmt: skip
     records = []
     for updates in (8, 16):
         config = train_config(values | {"iterations": updates})
