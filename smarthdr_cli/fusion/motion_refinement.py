@@ -33,11 +33,11 @@ from smarthdr_cli.models.saf_layers import CELL, Motion, upsample
 
 F32 = NDArray[np.float32]
 
-SEARCHES = 2  # one after the other, from the displacement of the one before
-MOVED_SHARE = 0.05  # of a window: where less has moved by a pixel, another search finds nothing more
+MAX_SEARCHES = 2  # one after the other, from the displacement of the one before
+MIN_MOVED_SHARE = 0.05  # of a window: where less has moved by a pixel, another search finds little more
 SMOOTHNESS_WEIGHT = 8.0  # alpha of the search's variational refinement; OpenCV's presets have 20
-FAR = 12.0  # pixels of correction, above which a place must be the best match of what it is taken to
-MARGIN = 1e-3  # squared codes, by which the best may be better
+MAX_FREE_CORRECTION = 12.0  # pixels of correction, above which a place must be the best match of what it is taken to
+UNIQUENESS_MARGIN = 1e-3  # squared codes, by which the best may be better
 CORRECTION_PENALTY = 1e-5  # squared codes for each pixel of correction
 MIN_SIDE = 16  # of what the search sees; below it there is no pyramid
 
@@ -171,23 +171,23 @@ def _dense_flow(burst: AlignedBurst, index: int, ev: float, window: Window, star
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(0)
     search.setVariationalRefinementAlpha(SMOOTHNESS_WEIGHT)
-    for _ in range(SEARCHES):
+    for _ in range(MAX_SEARCHES):
         first, second = (grey(x)[0] for x in common_exposure(reference, read(index, flow), exposure)[:2])
         found = to_tensor(np.asarray(search.calc(first, second, np.zeros((*size, 2), np.float32)), np.float32))
         flow = flow + found
-        if float((found.square().sum(dim=1) > 1).float().mean()) < MOVED_SHARE:
+        if float((found.square().sum(dim=1) > 1).float().mean()) < MIN_MOVED_SHARE:
             break
     correction = (flow - coarse).square().sum(dim=1, keepdim=True).sqrt()
-    if (far := correction > FAR).any():
+    if (far := correction > MAX_FREE_CORRECTION).any():
         difference = squared_difference(reference, read(index, flow), exposure) + CORRECTION_PENALTY * correction
-        best = best_of_rivals(difference[0, 0].numpy(), flow[0].numpy())
-        flow = torch.where(far & ~torch.from_numpy(best), coarse, flow)
+        unique = torch.from_numpy(uniquely_mapped(difference[0, 0].numpy(), flow[0].numpy()))
+        flow = torch.where(far & ~unique, coarse, flow)
     return _resized_flow(flow * flow_helps(reference, still, flow, exposure), whole) * step
 
 
-def best_of_rivals(difference: F32, flow: F32) -> NDArray[np.bool_]:
+def uniquely_mapped(difference: F32, flow: F32) -> NDArray[np.bool_]:
     """(h, w): False where ``flow`` (2, h, w) takes another place of a smaller ``difference`` (h, w), by more than
-    MARGIN, to the same pixel or one beside it.
+    UNIQUENESS_MARGIN, to the same pixel or one beside it.
     """
     height, width = difference.shape
     y, x = np.indices((height, width))
@@ -196,8 +196,8 @@ def best_of_rivals(difference: F32, flow: F32) -> NDArray[np.bool_]:
     least = np.full((height, width), np.inf, np.float32)
     np.minimum.at(least, (rows, columns), difference)
     around = cv2.erode(least, np.ones((3, 3), np.uint8))
-    best: NDArray[np.bool_] = difference <= around[rows, columns] + MARGIN
-    return best
+    unique: NDArray[np.bool_] = difference <= around[rows, columns] + UNIQUENESS_MARGIN
+    return unique
 
 
 def _resized_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:

@@ -101,7 +101,7 @@ def fuse(
     check_options(options)
     files = _listed(paths)
     timer = StageTimer(progress)
-    Thread(target=_prepare, daemon=True).start()  # while files are decoded
+    Thread(target=_import_and_compile, daemon=True).start()  # while files are decoded
     loaded = load(files, options, timer)
     return fuse_loaded(loaded.burst, options, timer, notes=loaded.notes)
 
@@ -187,7 +187,7 @@ def register_loaded(burst: Burst, options: FuseOptions, timer: "StageTimer") -> 
     )
 
 
-def _prepare() -> None:
+def _import_and_compile() -> None:
     """Import torch, then compile the per-pixel pass, or load what is compiled."""
     import_module("smarthdr_cli.fusion.fuser")
     from smarthdr_cli.fusion.pixel_functions import kernel_choice

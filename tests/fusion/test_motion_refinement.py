@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from smarthdr_cli.aligned_burst import Window
 from smarthdr_cli.fusion.motion import PairMotion
 from smarthdr_cli.fusion.motion_refinement import (
-    MARGIN,
+    UNIQUENESS_MARGIN,
     CoarseMotion,
     FlowRefinement,
     RefinementConfig,
-    best_of_rivals,
     refine_motion,
     refined_share,
+    uniquely_mapped,
     worst_windows,
 )
 from smarthdr_cli.models.saf_layers import Motion
@@ -93,9 +93,9 @@ def test_what_a_frame_hides_is_not_found_far_aside():
 
 
 @given(st.integers(0, 1_000_000), st.integers(1, 9), st.integers(1, 9), st.floats(0, 5))
-def test_rivals_by_a_slow_twin(seed, height, width, reach):
+def test_uniqueness_by_a_slow_twin(seed, height, width, reach):
     rng = np.random.default_rng(seed)
-    difference = rng.uniform(0, 4 * MARGIN, (height, width)).astype(np.float32)
+    difference = rng.uniform(0, 4 * UNIQUENESS_MARGIN, (height, width)).astype(np.float32)
     flow = rng.normal(0, reach, (2, height, width)).astype(np.float32)
     expected = np.ones((height, width), bool)
     places = {
@@ -105,8 +105,8 @@ def test_rivals_by_a_slow_twin(seed, height, width, reach):
     }  # fmt: skip
     for place, target in places.items():
         rivals = [p for p, t in places.items() if max(abs(t[0] - target[0]), abs(t[1] - target[1])) <= 1]
-        expected[place] = difference[place] <= min(difference[p] for p in rivals) + np.float32(MARGIN)
-    assert np.array_equal(best_of_rivals(difference, flow), expected)
+        expected[place] = difference[place] <= min(difference[p] for p in rivals) + np.float32(UNIQUENESS_MARGIN)
+    assert np.array_equal(uniquely_mapped(difference, flow), expected)
 
 
 def test_the_same_whatever_the_number_of_threads():
